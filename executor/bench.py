@@ -1,0 +1,115 @@
+"""A scenario's engines, opened: models loaded once, devices running, prompts formatted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from executor.device import Device
+from executor.embedded import samples, task
+from executor.models import LoadedModel, load_model
+from executor.rendering import PromptFormat
+from executor.runtime import Runtime, ServedModel
+from executor.transformers_engine import TransformersEngine
+from staircase.pipeline import Pipeline
+from staircase.scenario import EngineSpec, Scenario
+from staircase.workload import Question, read_questions
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a scenario needs to run for real.
+
+    Attributes:
+        models: by engine name; engines that name the same model share it.
+        engines: by engine name.
+    """
+
+    models: Mapping[str, LoadedModel]
+    engines: Mapping[str, TransformersEngine]
+    runtime: Runtime
+
+    def model_of(self, pipeline: Pipeline) -> dict[str, LoadedModel]:
+        """Models by agent name."""
+        return {agent.name: self.models[agent.engine] for agent in pipeline}
+
+
+@contextmanager
+def open_bench(scenario: Scenario) -> Iterator[Bench]:
+    """Loads the scenario's models and starts its devices; closes them at the end.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+    """
+    # One thread serves several tiny models on a CPU faster than many do.
+    torch.set_num_threads(1)
+    loaded: dict[tuple[str, str, str], LoadedModel] = {}
+    for spec in scenario.engines.values():
+        key = (spec.model, spec.device, spec.dtype)
+        if key not in loaded:
+            loaded[key] = load_model(*key)
+    with ExitStack() as stack:
+        names = dict.fromkeys(spec.device for spec in scenario.engines.values())
+        devices = {name: stack.enter_context(Device()) for name in names}
+        models = {
+            name: loaded[spec.model, spec.device, spec.dtype]
+            for name, spec in scenario.engines.items()
+        }
+        engines = {
+            name: TransformersEngine(models[name], devices[spec.device])
+            for name, spec in scenario.engines.items()
+        }
+        served = {
+            name: ServedModel(engines[name], _format(spec))
+            for name, spec in scenario.engines.items()
+        }
+        yield Bench(models, engines, Runtime(served))
+
+
+def _format(spec: EngineSpec) -> PromptFormat:
+    if spec.format:
+        return PromptFormat(**spec.format.model_dump())
+    return samples.FORMAT if spec.model == "embedded" else PromptFormat()
+
+
+def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> list[Question]:
+    """``count`` questions; other ``offset``s give other ones, so that fits are judged on new ones.
+
+    A file with too few questions starts again from its beginning.
+    """
+    if scenario.requests.dataset == "embedded":
+        return [
+            _bulletin_question(scenario, seed)
+            for seed in range(
+                scenario.requests.seed + offset, scenario.requests.seed + offset + count
+            )
+        ]
+    questions = read_questions(folder / scenario.requests.dataset)
+    return [questions[(offset + number) % len(questions)] for number in range(count)]
+
+
+def _bulletin_question(scenario: Scenario, seed: int) -> Question:
+    """Every agent that reads nobody is a correspondent, each with a style of its own."""
+    pipeline = scenario.pipeline.build()
+    names = [agent.name for agent in pipeline if not agent.reads]
+    styles = [(1 + number) % len(task.STYLES) for number in range(len(names))]
+    bulletin = task.draw_bulletin(random.Random(f"bulletin {seed}"), names, styles)
+    reference = task.bulletin_text(bulletin.record)
+    return Question(samples.EDITOR_QUERY, bulletin.inputs(), reference)
+
+
+def score_answer(scenario: Scenario, question: Question, answer: str) -> float | None:
+    """The task's score in 0..1: field accuracy, or exact match; None without a reference."""
+    if question.reference is None:
+        return None
+    if scenario.requests.dataset == "embedded":
+        record = {
+            claim.field: claim.value for claim in task.read_claims(question.reference.split())
+        }
+        return task.field_accuracy(answer, record)
+    return float(answer.strip() == question.reference.strip())

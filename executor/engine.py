@@ -1,0 +1,76 @@
+"""What serves calls to one real model: the protocol that every engine keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from staircase.conductor import EndReason
+
+# A call's name: (request, call number), or whatever pair the caller finds unique.
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class EngineCall:
+    """A generation request in token ids.
+
+    Attributes:
+        key: chosen by the caller, unique among its calls.
+        ignore_end: go on to ``max_tokens`` even if the model ends its text.
+    """
+
+    key: Key
+    prompt_ids: Sequence[int]
+    max_tokens: int
+    ignore_end: bool = False
+
+
+@dataclass(frozen=True)
+class CallReport:
+    """How a call went; times are of ``time.perf_counter_ns``.
+
+    Attributes:
+        started_ns: when its prefill began.
+        busy_ns: device time that it used.
+    """
+
+    reason: EndReason
+    started_ns: int
+    ended_ns: int
+    busy_ns: int
+    cached_tokens: int
+    error: str | None = None
+
+
+class Listener(Protocol):
+    """Who wants to know; called in the engine's thread, so it should be quick."""
+
+    def on_token(self, key: Key, token: int, time_ns: int) -> None: ...
+
+    def on_end(self, key: Key, report: CallReport) -> None: ...
+
+
+class Engine(Protocol):
+    """Serves calls to one model.
+
+    Every submitted call gets its tokens in order and then exactly one ``on_end``, whatever happens.
+    Submitting and cancelling are allowed from any thread, also from within a listener, and never
+    call a listener before they return.
+    """
+
+    @property
+    def vocabulary(self) -> str:
+        """Engines with the same value share token ids."""
+        ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+    def submit(self, call: EngineCall, listener: Listener) -> None: ...
+
+    def cancel(self, key: Key) -> None:
+        """End the call with reason ``cancelled``; nothing happens if it has ended."""
+        ...

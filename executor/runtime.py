@@ -1,0 +1,222 @@
+"""Plays schedules on real engines.
+
+Events are handled in the thread of the engine that reports them, one at a time under one lock, so a
+command reaches the engine before its next iteration. The caller's thread only waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from executor.engine import CallReport, Engine, EngineCall
+from executor.rendering import PromptFormat, fixed_texts
+from staircase.conductor import Call
+from staircase.pipeline import Pipeline
+from staircase.play import CallResult, Play
+from staircase.schedule import Schedule
+from staircase.timeline import PS_PER_NS, Timeline
+from staircase.workload import Question
+
+ABANDON_S = 30.0
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """An engine and how prompts for it are written."""
+
+    engine: Engine
+    form: PromptFormat
+
+
+@dataclass(frozen=True)
+class Job:
+    """One question to play through ``pipeline`` under ``schedule``."""
+
+    pipeline: Pipeline
+    schedule: Schedule
+    question: Question
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Attributes:
+        ids: token ids of every text in the prompts, and of what each agent wrote.
+        texts: what each agent wrote.
+    """
+
+    timeline: Timeline
+    ids: Mapping[str, Sequence[int]]
+    texts: Mapping[str, str]
+    calls: Sequence[Call]
+
+
+class Runtime:
+    """Runs jobs on engines, ``concurrency`` at a time."""
+
+    def __init__(self, served: Mapping[str, ServedModel]) -> None:
+        self._served = served
+        self._changed = threading.Condition(threading.RLock())
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        concurrency: int = 1,
+        on_done: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> list[Outcome]:
+        """Plays all jobs and returns their outcomes in the order of ``jobs``."""
+        epoch_ns = time.perf_counter_ns()
+        waiting = deque(
+            _Run(number, job, self._served, self._changed, epoch_ns)
+            for number, job in enumerate(jobs)
+        )
+        live: list[_Run] = []
+        done: dict[int, Outcome] = {}
+        try:
+            while waiting or live:
+                while waiting and len(live) < concurrency:
+                    live.append(waiting.popleft())
+                    live[-1].begin()
+                for run in self._wait_for_any(live):
+                    live.remove(run)
+                    done[run.play.number] = run.outcome()
+                    on_done(done[run.play.number])
+        finally:
+            self._abandon(live)
+        return [done[number] for number in sorted(done)]
+
+    def _wait_for_any(self, live: list[_Run]) -> list[_Run]:
+        with self._changed:
+            self._changed.wait_for(lambda: any(run.play.is_over for run in live))
+            return [run for run in live if run.play.is_over]
+
+    def _abandon(self, live: list[_Run]) -> None:
+        """After an interrupt: cancels what still runs, and waits until nothing does."""
+        with self._changed:
+            for run in live:
+                run.cancel_all()
+            self._changed.wait_for(
+                lambda: not any(run.play.open_calls for run in live), timeout=ABANDON_S
+            )
+
+
+class _Run:
+    """One job on real engines: the port of its play, and the listener of its calls."""
+
+    def __init__(
+        self,
+        number: int,
+        job: Job,
+        served: Mapping[str, ServedModel],
+        changed: threading.Condition,
+        epoch_ns: int,
+    ) -> None:
+        self._job = job
+        self._served = served
+        self._changed = changed
+        self._epoch_ns = epoch_ns
+        self._timers: list[threading.Timer] = []
+        self._is_abandoned = False
+        self._ids: dict[str, list[int]] = {agent.name: [] for agent in job.pipeline}
+        self._encode_fixed_texts()
+        fixed_tokens = {name: len(ids) for name, ids in self._ids.items() if "/" in name}
+        self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
+
+    def _encode_fixed_texts(self) -> None:
+        for agent in self._job.pipeline:
+            served = self._served[agent.engine]
+            query = self._job.question.query_for(agent.name)
+            for name, text in fixed_texts(agent, query, served.form).items():
+                self._ids[name] = served.engine.encode(text)
+
+    def begin(self) -> None:
+        with self._changed:
+            self.play.begin(self._now_ps())
+
+    def cancel_all(self) -> None:
+        self._is_abandoned = True
+        for timer in self._timers:
+            timer.cancel()
+        for call in self.play.open_calls:
+            self.cancel(call)
+
+    def outcome(self) -> Outcome:
+        for timer in self._timers:
+            timer.cancel()
+        texts = {
+            agent.name: self._served[agent.engine].engine.decode(self._ids[agent.name])
+            for agent in self._job.pipeline
+        }
+        return Outcome(self.play.timeline(), self._ids, texts, self.play.calls)
+
+    # commands of the play
+
+    def submit(self, call: Call) -> None:
+        if self._is_abandoned:
+            return
+        prompt_ids = list(self._render(call))
+        request = EngineCall(self._key(call.number), prompt_ids, call.max_tokens)
+        self._served[call.engine].engine.submit(request, self)
+
+    def cancel(self, call: Call) -> None:
+        self._served[call.engine].engine.cancel(self._key(call.number))
+
+    def set_timer(self, timer: int, seconds: float) -> None:
+        clock = threading.Timer(seconds, self._ring, (timer,))
+        clock.daemon = True
+        self._timers.append(clock)
+        clock.start()
+
+    def _ring(self, timer: int) -> None:
+        with self._changed:
+            self.play.on_timer(timer, self._now_ps())
+            self._changed.notify_all()
+
+    def _render(self, call: Call) -> Iterator[int]:
+        """Token ids of the prompt; text of an agent with another vocabulary is encoded again."""
+        reader = self._served[call.engine].engine
+        for segment in call.prompt.segments:
+            ids = self._ids[segment.source][segment.start : segment.stop]
+            writer = reader if "/" in segment.source else self._engine_of(segment.source)
+            if writer.vocabulary == reader.vocabulary:
+                yield from ids
+            else:
+                yield from reader.encode(writer.decode(ids))
+
+    def _engine_of(self, agent: str) -> Engine:
+        return self._served[self._job.pipeline[agent].engine].engine
+
+    # reports of engines
+
+    def on_token(self, key: tuple[int, int], token: int, time_ns: int) -> None:
+        with self._changed:
+            self._ids[self.play.agent_of(key[1])].append(token)
+            self.play.on_token(key[1], self._ps(time_ns))
+
+    def on_end(self, key: tuple[int, int], report: CallReport) -> None:
+        result = CallResult(
+            report.reason,
+            self._ps(report.started_ns),
+            self._ps(report.ended_ns),
+            report.busy_ns * PS_PER_NS,
+            report.cached_tokens,
+            report.error,
+        )
+        with self._changed:
+            self.play.on_end(key[1], result)
+            if self.play.is_over or self._is_abandoned:
+                self._changed.notify_all()
+
+    def _key(self, number: int) -> tuple[int, int]:
+        return self.play.number, number
+
+    def _now_ps(self) -> int:
+        return self._ps(time.perf_counter_ns())
+
+    def _ps(self, time_ns: int) -> int:
+        return (time_ns - self._epoch_ns) * PS_PER_NS

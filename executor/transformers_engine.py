@@ -1,0 +1,156 @@
+"""In-process engine: a transformers model that serves one call at a time.
+
+It keeps the KV cache of its last call and re-uses the longest common prefix with the next prompt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers import DynamicCache
+
+from executor.device import Device
+from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.models import LoadedModel
+from staircase.conductor import EndReason
+
+
+@dataclass
+class _Active:
+    """The call that is being served; ``pending`` are the tokens of its next forward pass."""
+
+    call: EngineCall
+    listener: Listener
+    pending: list[int]
+    cached_tokens: int
+    started_ns: int
+    busy_ns: int = 0
+    written: int = 0
+
+
+@dataclass
+class _Memory:
+    """Token ids whose keys and values are in ``cache``."""
+
+    cache: DynamicCache = field(default_factory=DynamicCache)
+    ids: list[int] = field(default_factory=list)
+
+    def keep(self, length: int) -> None:
+        surplus = len(self.ids) - length
+        if surplus > 0:
+            # The negative form means the same in every transformers 5.x; the positive does not.
+            self.cache.crop(-surplus)
+            del self.ids[length:]
+
+
+class TransformersEngine:
+    """Serves ``model`` on ``device``, whose thread does all the work."""
+
+    def __init__(self, model: LoadedModel, device: Device) -> None:
+        self._model = model
+        self._device = device
+        self._memory = _Memory()
+        self._queue: deque[tuple[EngineCall, Listener]] = deque()
+        self._active: _Active | None = None
+        device.attach(self)
+
+    @property
+    def vocabulary(self) -> str:
+        return self._model.vocabulary
+
+    def encode(self, text: str) -> list[int]:
+        return self._model.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._model.decode(ids)
+
+    def submit(self, call: EngineCall, listener: Listener) -> None:
+        self._device.post(lambda: self._queue.append((call, listener)))
+
+    def cancel(self, key: Key) -> None:
+        self._device.post(lambda: self._cancel(key))
+
+    def forget(self) -> None:
+        """Drops the KV cache, so that the next call is prefilled in full."""
+        self._device.post(lambda: self._memory.keep(0))
+
+    # in the device's thread
+
+    @property
+    def has_work(self) -> bool:
+        return self._active is not None or bool(self._queue)
+
+    def turn(self) -> None:
+        """One forward pass: the whole rest of a prompt, or one decoded token."""
+        active = self._active = self._active or self._begin(*self._queue.popleft())
+        started = time.perf_counter_ns()
+        try:
+            token = self._forward(active.pending)
+        except Exception as error:
+            self._end("cancelled", f"{type(error).__name__}: {error}")
+            self._memory = _Memory()
+            return
+        now = time.perf_counter_ns()
+        active.busy_ns += now - started
+        self._take(active, token, now)
+
+    def _begin(self, call: EngineCall, listener: Listener) -> _Active:
+        started = time.perf_counter_ns()
+        prompt = list(call.prompt_ids)
+        # The last token is always run again: its logits give the first new token.
+        kept = min(_common_prefix(self._memory.ids, prompt), len(prompt) - 1)
+        self._memory.keep(kept)
+        return _Active(call, listener, prompt[kept:], kept, started)
+
+    @torch.inference_mode()
+    def _forward(self, pending: list[int]) -> int:
+        ids = torch.tensor([pending], device=self._model.device)
+        output = self._model.network(
+            input_ids=ids, past_key_values=self._memory.cache, use_cache=True, logits_to_keep=1
+        )
+        self._memory.ids += pending
+        return int(output.logits[0, -1].argmax())
+
+    def _take(self, active: _Active, token: int, now_ns: int) -> None:
+        if token in self._model.end_ids and not active.call.ignore_end:
+            self._end("stop")
+            return
+        active.written += 1
+        active.pending = [token]
+        active.listener.on_token(active.call.key, token, now_ns)
+        if active.written == active.call.max_tokens:
+            self._end("length")
+
+    def _cancel(self, key: Key) -> None:
+        if self._active and self._active.call.key == key:
+            self._end("cancelled")
+            return
+        for call, listener in list(self._queue):
+            if call.key == key:
+                self._queue.remove((call, listener))
+                now = time.perf_counter_ns()
+                listener.on_end(key, CallReport("cancelled", now, now, 0, 0))
+
+    def _end(self, reason: EndReason, error: str | None = None) -> None:
+        active, self._active = self._active, None
+        assert active is not None
+        report = CallReport(
+            reason,
+            active.started_ns,
+            time.perf_counter_ns(),
+            active.busy_ns,
+            active.cached_tokens,
+            error,
+        )
+        active.listener.on_end(active.call.key, report)
+
+
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    for number, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return number
+    return min(len(one), len(other))

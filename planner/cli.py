@@ -1,0 +1,307 @@
+"""The command line. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from staircase.errors import EngineError, InputError
+
+if TYPE_CHECKING:
+    from planner.plan import Plan
+    from planner.validate import Validation
+    from planner.workspace import Workspace
+    from staircase.timeline import Timeline
+
+app = typer.Typer(
+    name="staircase",
+    help="How early may the last model of a pipeline start to write, and what does that cost?\n\n"
+    "A scenario file describes the pipeline. 'profile' measures it on this machine, 'plan' "
+    "searches schedules on a simulator, 'validate' runs the best ones for real; 'demo' does all "
+    "of it on small embedded models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+screen = Console()
+notes = Console(stderr=True)
+
+ScenarioPath = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
+OutFolder = Annotated[
+    Path | None, typer.Option("--out", help="Folder for results [default: runs/NAME].")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Requests = Annotated[
+    int | None,
+    typer.Option("--requests", min=1, help="How many requests [default: as the scenario says]."),
+]
+Trace = Annotated[Path | None, typer.Option(help="Write timelines here, for ui.perfetto.dev.")]
+
+
+def main() -> None:
+    """Runs the command line; wrong input ends with one line and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        notes.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except EngineError as error:
+        notes.print(f"[bold red]engine:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        notes.print("interrupted")
+        sys.exit(130)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+@app.command()
+def profile(scenario: ScenarioPath, out: OutFolder = None, as_json: AsJson = False) -> None:
+    """Measure what the scenario's engines cost and what reading less costs in quality."""
+    work = _open(scenario, out)
+    paths = _profile(work)
+    if as_json:
+        _print_json(paths)
+    else:
+        _show_profiles(work)
+
+
+@app.command()
+def plan(
+    scenario: ScenarioPath,
+    out: OutFolder = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Schedules to try.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search schedules on the simulator, with the profiles that 'profile' measured."""
+    changes = {"trials": trials, "seed": seed}
+    work = _open(scenario, out, {k: v for k, v in changes.items() if v is not None})
+    found = _plan(work)
+    if as_json:
+        _print_json({"plan": str(work.plan_path), "named": _named(found)})
+    else:
+        _show_plan(work, found)
+
+
+@app.command()
+def simulate(
+    scenario: ScenarioPath,
+    staircase: Annotated[
+        str,
+        typer.Option(
+            help="normal, constant:FIRST,CHUNK,WRITE, geometric:FIRST,RATIO,CAP,WRITE "
+            "or steps:READ/WRITE,READ/WRITE."
+        ),
+    ] = "normal",
+    layout: Annotated[
+        str, typer.Option(help="rebuild, rebuild_query_first, append_rounds or interleave.")
+    ] = "append_rounds",
+    requests: Requests = None,
+    out: OutFolder = None,
+    trace: Trace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forecast one schedule."""
+    from planner.plan import Candidate
+    from planner.tables import as_rich, forecast_cells
+    from staircase.schedule import Schedule, parse_staircase
+    from staircase.trace import write_trace
+
+    work = _open(scenario, out)
+    pipeline = work.scenario.pipeline.build()
+    steps = parse_staircase(staircase)
+    schedule = Schedule({agent.name: steps for agent in pipeline.readers}, layout)  # type: ignore[arg-type]
+    forecast = work.forecaster(requests)(schedule)
+    if trace:
+        write_trace(trace, {"simulated": forecast.timelines})
+    candidate = Candidate.of(schedule, forecast)
+    if as_json:
+        _print_json(asdict(candidate))
+        return
+    screen.print(as_rich(forecast_cells({staircase: candidate}), f"Forecast, {layout}"))
+    for words in candidate.extrapolated:
+        screen.print(f"extrapolated: {words}")
+
+
+@app.command()
+def validate(
+    scenario: ScenarioPath,
+    out: OutFolder = None,
+    requests: Requests = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the plan's schedules on the real models and set forecast beside measurement."""
+    from planner.plan import load_plan
+
+    work = _open(scenario, out)
+    found = load_plan(work.plan_path)
+    checked = _validate(work, found, requests or work.scenario.requests.count)
+    if as_json:
+        _print_json(asdict(checked))
+    else:
+        _show_validation(work, checked)
+
+
+@app.command()
+def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = False) -> None:
+    """The main job on embedded models: profile, plan, validate, report. Needs no download."""
+    work = _open(Path(__file__).parent / "demo.yaml", out)
+    _profile(work)
+    found = _plan(work)
+    checked = _validate(work, found, requests or work.scenario.requests.count)
+    if as_json:
+        _print_json(asdict(checked))
+        return
+    _show_profiles(work)
+    _show_plan(work, found)
+    _show_validation(work, checked)
+
+
+def _open(
+    scenario: Path, out: Path | None, plan_changes: dict[str, Any] | None = None
+) -> Workspace:
+    from planner.workspace import Workspace
+
+    work = Workspace.open(scenario, out)
+    return work.with_plan(plan_changes) if plan_changes else work
+
+
+def _profile(work: Workspace) -> dict[str, str]:
+    from executor.bench import open_bench
+    from planner.profiling import make_latency, make_quality
+    from profiles.latency import save_latency
+    from profiles.quality import save_quality
+
+    with open_bench(work.scenario) as bench, _progress() as track:
+        latency = make_latency(work.scenario, bench, track)
+        quality = make_quality(work.scenario, work.source, bench, track)
+    save_latency(work.latency_path, latency)
+    save_quality(work.quality_path, quality)
+    return {"latency": str(work.latency_path), "quality": str(work.quality_path)}
+
+
+def _plan(work: Workspace) -> Plan:
+    from planner.plan import save_plan
+    from planner.search import search
+
+    with _progress() as track:
+        step = track("search", work.scenario.plan.trials)
+        found = search(work.scenario, work.forecaster(), work.profile_hashes(), step)
+    save_plan(work.plan_path, found)
+    return found
+
+
+def _validate(work: Workspace, found: Plan, requests: int) -> Validation:
+    from executor.bench import open_bench
+    from planner.validate import contenders, save_validation
+    from planner.validate import validate as check
+
+    front = work.scenario.plan.validated_front
+    with open_bench(work.scenario) as bench, _progress() as track:
+        total = requests * len(contenders(found, front))
+        step = track("real runs", total)
+        checked, real = check(work.scenario, work.source, found, bench, requests, front, step)
+    save_validation(work.validation_path, checked)
+    _write_pictures(work, found, checked, real)
+    return checked
+
+
+def _write_pictures(
+    work: Workspace, found: Plan, checked: Validation, real: dict[str, list[Timeline]]
+) -> None:
+    from planner.report import Runs, write_report
+    from staircase.trace import write_trace
+
+    forecaster = work.forecaster(requests=3)
+    named = {name: candidate.schedule for name, candidate in found.named().items()}
+    simulated = {name: forecaster(schedule).timelines for name, schedule in named.items()}
+    runs = {f"simulated {name}": lines for name, lines in simulated.items()}
+    runs |= {f"real {name}": real[name][:3] for name in named}
+    write_trace(work.trace_path, runs)
+    answer = forecaster.pipeline.answer
+    write_report(work.report_path, found, checked, Runs(simulated, real), answer)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
+    """Progress bars on stderr."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=notes) as progress:
+
+        def track(what: str, total: int) -> Callable[[], None]:
+            task = progress.add_task(what, total=total)
+            return lambda: progress.advance(task)
+
+        yield track
+
+
+def _named(found: Plan) -> dict[str, Any]:
+    return {name: asdict(candidate) for name, candidate in found.named().items()}
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=1))
+
+
+def _show_profiles(work: Workspace) -> None:
+    for name, engine in work.latency().engines.items():
+        screen.print(
+            f"{name}: prefill within {engine.prefill.error:.1%}, decode within "
+            f"{engine.decode.error:.1%} (median error of points left out of the fit)"
+        )
+    quality = work.quality()
+    screen.print(
+        f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}"
+    )
+    screen.print(f"written: {work.latency_path}, {work.quality_path}")
+
+
+def _show_plan(work: Workspace, found: Plan) -> None:
+    from planner.drawing import describe_schedule
+    from planner.tables import as_rich, forecast_cells
+
+    screen.print(as_rich(forecast_cells(found.named()), "Plan"))
+    chosen = found.named()["chosen"]
+    screen.print(
+        f"{len(found.candidates)} schedules simulated, {len(found.front)} on the front; "
+        f"chosen: {describe_schedule(chosen)}"
+    )
+    for words in chosen.extrapolated:
+        screen.print(f"extrapolated: {words}")
+    screen.print(f"written: {work.plan_path}")
+
+
+def _show_validation(work: Workspace, checked: Validation) -> None:
+    from planner.tables import as_rich, validation_cells
+
+    title = f"Forecast and measurement over {checked.requests} real requests"
+    screen.print(as_rich(validation_cells(checked), title))
+    screen.print(
+        f"measured TTFT: {checked.ttft_reduction:.1%} less than normal; "
+        f"median forecast error of TTFT: {checked.error('ttft_s'):.1%} "
+        f"over {len(checked.rows)} schedules"
+    )
+    for path in (work.validation_path, work.trace_path, work.report_path):
+        screen.print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Measures a scenario's profiles on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from executor.bench import Bench, read_dataset, score_answer
+from executor.measure_latency import Grid, measure_latency
+from executor.measure_quality import profile_quality
+from executor.runtime import Job
+from profiles.latency import EngineProfile, LatencyProfile
+from profiles.quality import QualityProfile
+from profiles.store import provenance_of_now
+from staircase.scenario import Scenario
+from staircase.schedule import Schedule
+
+LATENCY_REPEATS = 7
+Track = Callable[[str, int], Callable[[], None]]
+
+
+def no_track(what: str, total: int) -> Callable[[], None]:
+    """A progress bar that shows nothing."""
+    return lambda: None
+
+
+def make_latency(scenario: Scenario, bench: Bench, track: Track = no_track) -> LatencyProfile:
+    """Engines that serve the same model on the same device are measured once."""
+    grid = Grid.up_to(scenario.profile.max_prompt_tokens, LATENCY_REPEATS)
+    measured: dict[tuple[str, str, str], EngineProfile] = {}
+    engines: dict[str, EngineProfile] = {}
+    for name, spec in scenario.engines.items():
+        key = (spec.model, spec.device, spec.dtype)
+        if key not in measured:
+            step = track(f"latency of {spec.model} on {spec.device}", len(grid.visits(0)))
+            size = bench.models[name].network.config.vocab_size
+            measured[key] = measure_latency(bench.engines[name], size, grid, on_visit=step)
+        engines[name] = measured[key]
+    settings = {"max_prompt_tokens": scenario.profile.max_prompt_tokens, "repeats": grid.repeats}
+    return LatencyProfile(engines, provenance_of_now(settings))
+
+
+def make_quality(
+    scenario: Scenario, folder: Path, bench: Bench, track: Track = no_track
+) -> QualityProfile:
+    """Plays sampled requests in full and scores them again with less read."""
+    pipeline, count = scenario.pipeline.build(), scenario.profile.requests
+    questions = read_dataset(scenario, folder, count, offset=0)
+    step = track("quality: full answers", count)
+    jobs = [Job(pipeline, Schedule(), question) for question in questions]
+    outcomes = bench.runtime.run(jobs, on_done=lambda _: step())
+    scores = [
+        score_answer(scenario, question, outcome.texts[pipeline.answer])
+        for question, outcome in zip(questions, outcomes, strict=True)
+    ]
+    return profile_quality(
+        pipeline,
+        bench.model_of(pipeline),
+        outcomes,
+        scenario.profile.read_levels,
+        provenance_of_now(scenario.profile.model_dump(mode="json")),
+        scores,
+        track("quality: the same with less read", count),
+    )

@@ -1,0 +1,92 @@
+"""The table of forecast beside measurement, for the terminal and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from planner.plan import Candidate
+from planner.validate import Row, Validation
+from staircase.metrics import Summary
+
+COLUMNS: dict[str, tuple[str, float]] = {
+    "ttft_s": ("TTFT ms", 1000),
+    "tpot_s": ("TPOT ms", 1000),
+    "e2e_s": ("E2E ms", 1000),
+    "stall_s": ("stall ms", 1000),
+    "prefilled_tokens": ("prefilled", 1),
+    "cached_tokens": ("cached", 1),
+    "loss": ("loss nats", 1),
+    "agreement": ("quality", 1),
+    "score": ("task score", 1),
+}
+WITH_INTERVAL = ("ttft_s", "loss", "agreement", "score")
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """``kind`` is forecast or measured."""
+
+    name: str
+    kind: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cells:
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+
+def validation_cells(validation: Validation) -> Cells:
+    rows = [row for entry in validation.rows for row in _two_rows(entry)]
+    return Cells(_titles(), tuple(rows))
+
+
+def forecast_cells(candidates: Mapping[str, Candidate]) -> Cells:
+    rows = [
+        TableRow(name, "forecast", _cells(candidate.forecast))
+        for name, candidate in candidates.items()
+    ]
+    return Cells(_titles(), tuple(rows))
+
+
+def _two_rows(row: Row) -> list[TableRow]:
+    return [
+        TableRow(row.name, "forecast", _cells(row.candidate.forecast)),
+        TableRow(row.name, "measured", _cells(row.measured)),
+    ]
+
+
+def _titles() -> tuple[str, ...]:
+    return tuple(title for title, _ in COLUMNS.values())
+
+
+def _cells(metrics: Mapping[str, Summary]) -> tuple[str, ...]:
+    return tuple(
+        _cell(metrics[name], factor, name in WITH_INTERVAL) if name in metrics else "–"
+        for name, (_, factor) in COLUMNS.items()
+    )
+
+
+def _cell(summary: Summary, factor: float, has_interval: bool) -> str:
+    mean = _number(summary.mean * factor)
+    if not has_interval:
+        return mean
+    return f"{mean} [{_number(summary.low * factor)}, {_number(summary.high * factor)}]"
+
+
+def _number(value: float) -> str:
+    decimals = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
+    return f"{value:.{decimals}f}"
+
+
+def as_rich(cells: Cells, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in ("schedule", "", *cells.columns):
+        table.add_column(column, justify="left" if column in ("schedule", "") else "right")
+    for row in cells.rows:
+        table.add_row(row.name, row.kind, *row.cells, end_section=row.kind == "measured")
+    return table

@@ -1,0 +1,141 @@
+"""Validation: the plan's schedules on real engines, forecast beside measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from executor.bench import Bench, read_dataset, score_answer
+from executor.measure_quality import MeasuredQuality, measure_quality
+from executor.runtime import Job, Outcome
+from planner.plan import Candidate, Plan, spread_out
+from profiles.store import Provenance, load, provenance_of_now, save
+from staircase.errors import PlanError
+from staircase.metrics import Summary, summarize, summarize_all
+from staircase.scenario import Scenario
+from staircase.timeline import Timeline
+from staircase.workload import Question
+
+SCHEMA = "staircase.validation/1"
+# Questions of the validation start here, far from those that the quality profile was made of.
+FRESH = 1_000_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One schedule: what was forecast and what was measured, by metric."""
+
+    name: str
+    candidate: Candidate
+    measured: Mapping[str, Summary]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Rows over the same requests.
+
+    Attributes:
+        requests: real requests that each schedule played.
+    """
+
+    scenario: str
+    requests: int
+    rows: tuple[Row, ...]
+    provenance: Provenance = field(compare=False)
+
+    def error(self, metric: str) -> float:
+        """Median over schedules of the forecast's relative error."""
+        pairs = [
+            (row.candidate.forecast[metric].mean, row.measured[metric].mean) for row in self.rows
+        ]
+        return float(np.median([abs(forecast / real - 1) for forecast, real in pairs if real]))
+
+    @property
+    def ttft_reduction(self) -> float:
+        """Share of normal's measured TTFT that the chosen schedule saves."""
+        by_name = {row.name: row.measured["ttft_s"].mean for row in self.rows}
+        return 1 - by_name["chosen"] / by_name["normal"]
+
+
+def validate(
+    scenario: Scenario,
+    folder: Path,
+    plan: Plan,
+    bench: Bench,
+    requests: int,
+    front: int = 5,
+    on_done: Callable[[], None] = lambda: None,
+) -> tuple[Validation, dict[str, list[Timeline]]]:
+    """Plays the named candidates and ``front`` more of the front; also returns their timelines.
+
+    Requests take turns over the schedules, so that a machine's drift hits all alike.
+    """
+    pipeline = scenario.pipeline.build()
+    chosen = contenders(plan, front)
+    questions = read_dataset(scenario, folder, requests, offset=FRESH)
+    jobs = [
+        Job(pipeline, candidate.schedule, question)
+        for question in questions
+        for candidate in chosen.values()
+    ]
+    outcomes = bench.runtime.run(jobs, on_done=lambda _: on_done())
+    played = {name: outcomes[place :: len(chosen)] for place, name in enumerate(chosen)}
+    rows = [
+        Row(name, candidate, _measure(scenario, bench, candidate, questions, played[name]))
+        for name, candidate in chosen.items()
+    ]
+    timelines = {name: [outcome.timeline for outcome in some] for name, some in played.items()}
+    settings = {"requests": requests, "profiles": dict(plan.profile_hashes)}
+    return Validation(scenario.name, requests, tuple(rows), provenance_of_now(settings)), timelines
+
+
+def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
+    """The named candidates, and ``front`` others of the front."""
+    named = plan.named()
+    others = [n for n in plan.front if plan.candidates[n] not in named.values()]
+    spread = spread_out(others, front)
+    return named | {f"front {n + 1}": plan.candidates[k] for n, k in enumerate(spread)}
+
+
+def _measure(
+    scenario: Scenario,
+    bench: Bench,
+    candidate: Candidate,
+    questions: Sequence[Question],
+    outcomes: Sequence[Outcome],
+) -> dict[str, Summary]:
+    for outcome in outcomes:
+        if outcome.timeline.error:
+            raise PlanError(f"a request failed while it was validated: {outcome.timeline.error}")
+    qualities = [
+        _quality(scenario, bench, candidate, question, outcome)
+        for question, outcome in zip(questions, outcomes, strict=True)
+    ]
+    timelines = [outcome.timeline for outcome in outcomes]
+    scores = [quality.score for quality in qualities if quality.score is not None]
+    return {
+        **summarize_all(timelines, scenario.plan.reading_rate),
+        "loss": summarize([quality.loss for quality in qualities]),
+        "agreement": summarize([quality.agreement for quality in qualities]),
+        **({"score": summarize(scores)} if scores else {}),
+    }
+
+
+def _quality(
+    scenario: Scenario, bench: Bench, candidate: Candidate, question: Question, outcome: Outcome
+) -> MeasuredQuality:
+    pipeline = scenario.pipeline.build()
+    model = bench.models[pipeline[pipeline.answer].engine]
+    score = score_answer(scenario, question, outcome.texts[pipeline.answer])
+    return measure_quality(pipeline, model, outcome, candidate.schedule.layout, score)
+
+
+def save_validation(path: Path, validation: Validation) -> str:
+    return save(path, SCHEMA, validation, Validation)
+
+
+def load_validation(path: Path) -> Validation:
+    return load(path, SCHEMA, Validation, PlanError)

@@ -1,0 +1,167 @@
+"""Latency profiles: what an iteration of one (model, device, engine) costs.
+
+With n new tokens, k cached ones, b sequences and c tokens of context in all:
+
+    prefill  s(n, k) = p0 + p1·n + Σ_j p_j·max(0, n − knot_j) + q·n·(k + (n + 1)/2)
+    decode   s(b, c) = d0 + d1·b + d2·c
+
+The terms are launch overhead, weights and matrix work, and attention (each new token attends to all
+before it). All coefficients are non-negative, so seconds grow with every argument and the sum over
+a run of decode iterations has a closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from profiles.store import Provenance, load, save
+from staircase.errors import ProfileError
+
+SCHEMA = "staircase.latency/1"
+PREFILL_KNOTS = (16, 64, 256, 1024)
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class PrefillPoint:
+    """Median seconds of an iteration that prefills, and the relative spread (median deviation)."""
+
+    new_tokens: int
+    cached_tokens: int
+    seconds: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class DecodePoint:
+    """The same for an iteration that decodes ``batch`` sequences with this context in all."""
+
+    batch: int
+    context_tokens: int
+    seconds: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Coefficients in the order of the formula, and the cross-validated median relative error."""
+
+    coefficients: tuple[float, ...]
+    error: float
+
+
+@dataclass(frozen=True)
+class EngineProfile:
+    """One engine's points and the model fitted to them.
+
+    Attributes:
+        call_s: fixed seconds per call, from submission to the start of its prefill.
+    """
+
+    prefill_points: tuple[PrefillPoint, ...]
+    decode_points: tuple[DecodePoint, ...]
+    call_s: float
+    prefill: Fit
+    decode: Fit
+
+    def prefill_s(self, new_tokens: int, cached_tokens: int) -> float:
+        features = _prefill_features(new_tokens, cached_tokens)
+        return float(np.dot(self.prefill.coefficients, features))
+
+    def decode_s(self, batch: int, context_tokens: int) -> float:
+        base, per_sequence, per_token = self.decode.coefficients
+        return base + per_sequence * batch + per_token * context_tokens
+
+    def outside(self, new_tokens: int, context_tokens: int) -> list[str]:
+        """What of this lies beyond the measured grid, in words; empty if nothing does."""
+        new = max(point.new_tokens for point in self.prefill_points)
+        context = max(point.context_tokens // point.batch for point in self.decode_points)
+        said = []
+        if new_tokens > new:
+            said.append(f"prefill {new_tokens:,} > {new:,}")
+        if context_tokens > context:
+            said.append(f"context {context_tokens:,} > {context:,}")
+        return said
+
+
+@dataclass(frozen=True)
+class LatencyProfile:
+    """Engine profiles by engine name, and where they come from."""
+
+    engines: dict[str, EngineProfile]
+    provenance: Provenance = field(compare=False)
+
+    def __getitem__(self, engine: str) -> EngineProfile:
+        try:
+            return self.engines[engine]
+        except KeyError:
+            known = ", ".join(self.engines)
+            raise ProfileError(
+                f"the latency profile knows no engine {engine!r}; it has {known}"
+            ) from None
+
+
+def save_latency(path: Path, profile: LatencyProfile) -> str:
+    return save(path, SCHEMA, profile, LatencyProfile)
+
+
+def load_latency(path: Path) -> LatencyProfile:
+    return load(path, SCHEMA, LatencyProfile, ProfileError)
+
+
+def fit_engine(
+    prefill_points: Sequence[PrefillPoint], decode_points: Sequence[DecodePoint], call_s: float
+) -> EngineProfile:
+    """Fits the formula to measured points.
+
+    Raises:
+        ProfileError: too few points to fit and cross-validate.
+    """
+    if len(prefill_points) < FOLDS or len(decode_points) < 3:
+        raise ProfileError(
+            f"{len(prefill_points)} prefill and {len(decode_points)} decode points "
+            f"are too few for a fit; measure at least {FOLDS} and 3"
+        )
+    prefill = [_prefill_features(p.new_tokens, p.cached_tokens) for p in prefill_points]
+    decode = [(1.0, p.batch, p.context_tokens) for p in decode_points]
+    return EngineProfile(
+        tuple(prefill_points),
+        tuple(decode_points),
+        call_s,
+        _fit(np.asarray(prefill), np.asarray([p.seconds for p in prefill_points])),
+        _fit(np.asarray(decode), np.asarray([p.seconds for p in decode_points])),
+    )
+
+
+def _prefill_features(new: int, cached: int) -> list[float]:
+    bends = [max(0.0, new - knot) for knot in PREFILL_KNOTS]
+    return [1.0, new, *bends, new * (cached + (new + 1) / 2)]
+
+
+def _fit(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> Fit:
+    """Non-negative least squares of the relative error, with its leave-out error."""
+    return Fit(tuple(_solve(features, seconds).tolist()), _leave_out_error(features, seconds))
+
+
+def _solve(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    relative = features / seconds[:, None]
+    scale = np.maximum(relative.max(axis=0), 1e-300)
+    solution, _ = nnls(relative / scale, np.ones_like(seconds))
+    return np.asarray(solution / scale)
+
+
+def _leave_out_error(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> float:
+    """Median relative error of points predicted from a fit that did not see them."""
+    fold = np.arange(len(seconds)) % min(FOLDS, len(seconds))
+    errors = np.empty_like(seconds)
+    for number in np.unique(fold):
+        kept = fold != number
+        predicted = features[~kept] @ _solve(features[kept], seconds[kept])
+        errors[~kept] = np.abs(predicted / seconds[~kept] - 1)
+    return float(np.median(errors))

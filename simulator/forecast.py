@@ -1,0 +1,76 @@
+"""Forecasts: a schedule's metrics and quality from profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from profiles.latency import LatencyProfile
+from profiles.quality import QualityForecast, QualityProfile, forecast_quality
+from simulator.simulate import EngineSetup, simulate
+from staircase.metrics import READING_RATE, Summary, summarize_all
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+from staircase.timeline import Timeline
+from staircase.workload import RequestShape, Workload
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is to be expected of a schedule.
+
+    Attributes:
+        metrics: by the names of ``staircase.metrics``.
+        extrapolated: what lies outside the measured range of the latency profile, in words.
+    """
+
+    metrics: Mapping[str, Summary]
+    quality: QualityForecast
+    extrapolated: tuple[str, ...]
+    timelines: Sequence[Timeline]
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """Forecasts schedules of one pipeline.
+
+    Attributes:
+        devices: by engine name; engines on the same device share it.
+        requests: how many requests of the quality profile's sample are played.
+    """
+
+    pipeline: Pipeline
+    latency: LatencyProfile
+    quality: QualityProfile
+    devices: Mapping[str, str]
+    requests: int
+    reading_rate: float = READING_RATE
+
+    def __call__(self, schedule: Schedule) -> Forecast:
+        timelines = simulate(self.pipeline, schedule, self._engines(), self._workload())
+        return Forecast(
+            summarize_all(timelines, self.reading_rate),
+            forecast_quality(self.quality, timelines, schedule.layout),
+            tuple(self._extrapolated(timelines)),
+            timelines,
+        )
+
+    def _engines(self) -> dict[str, EngineSetup]:
+        return {
+            name: EngineSetup(self.latency[name], self.devices[name])
+            for name in self.pipeline.engines
+        }
+
+    def _workload(self) -> Workload:
+        samples = self.quality.samples
+        chosen = [samples[number % len(samples)] for number in range(self.requests)]
+        return Workload([RequestShape(s.fixed_tokens, s.output_tokens) for s in chosen])
+
+    def _extrapolated(self, timelines: Iterable[Timeline]) -> Iterator[str]:
+        spans = [span for timeline in timelines for span in timeline.spans]
+        for engine in self.pipeline.engines:
+            own = [span for span in spans if span.engine == engine]
+            prefill = max((span.prefilled_tokens for span in own), default=0)
+            context = max((span.prompt_tokens + span.output_tokens for span in own), default=0)
+            for words in self.latency[engine].outside(prefill, context):
+                yield f"{engine}: {words}"

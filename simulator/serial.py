@@ -1,0 +1,192 @@
+"""Serial engines on a shared device, simulated: what the in-process engine is.
+
+An engine serves one call at a time and re-uses the longest common prefix with its last call. A
+device lets every engine with work run one iteration, then the next one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Protocol
+
+import simpy
+
+from profiles.latency import EngineProfile
+from staircase.conductor import Call, EndReason
+from staircase.play import CallResult
+from staircase.prompt import Prompt, Segment, common_prefix_tokens
+from staircase.timeline import to_ps
+
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SimulatedCall:
+    """A call and what the model would make of it.
+
+    Attributes:
+        request: number of the request that it belongs to.
+        left_tokens: tokens that the agent would write until it ends.
+        ends_with_stop: whether the end costs an iteration of its own.
+    """
+
+    request: int
+    call: Call
+    left_tokens: int
+    ends_with_stop: bool
+
+    @property
+    def key(self) -> Key:
+        return self.request, self.call.number
+
+
+class Listener(Protocol):
+    def on_token(self, key: Key, now_ps: int) -> None: ...
+
+    def on_end(self, key: Key, result: CallResult) -> None: ...
+
+
+@dataclass
+class _Active:
+    call: SimulatedCall
+    listener: Listener
+    cached_tokens: int
+    started_ps: int
+    busy_ps: int = 0
+    forwards: int = 0
+    written: int = 0
+    is_running: bool = False
+    is_cancelled: bool = False
+
+    def text(self) -> Prompt:
+        """Everything whose KV is there: each forward pass after the first adds one own token."""
+        call = self.call.call
+        decoded = max(self.forwards - 1, 0)
+        return call.prompt.extended(Segment(call.agent, call.written, call.written + decoded))
+
+
+class SerialEngine:
+    """One call at a time; iterations cost what ``profile`` says."""
+
+    def __init__(self, env: simpy.Environment, profile: EngineProfile, device: Device) -> None:
+        self._env = env
+        self._profile = profile
+        self._device = device
+        self._queue: deque[tuple[SimulatedCall, Listener]] = deque()
+        self._active: _Active | None = None
+        self._memory: tuple[int, Prompt] | None = None
+        device.attach(self)
+
+    def submit(self, call: SimulatedCall, listener: Listener) -> None:
+        self._queue.append((call, listener))
+        self._device.wake()
+
+    def cancel(self, key: Key) -> None:
+        """Ends a call; one whose iteration is under way ends with it, and keeps its token."""
+        if self._active and self._active.call.key == key:
+            self._active.is_cancelled = True
+            if not self._active.is_running:
+                self._end(self._active, "cancelled")
+            return
+        for call, listener in list(self._queue):
+            if call.key == key:
+                self._queue.remove((call, listener))
+                now = int(self._env.now)
+                listener.on_end(key, CallResult("cancelled", now, now, 0, 0))
+
+    @property
+    def has_work(self) -> bool:
+        return self._active is not None or bool(self._queue)
+
+    def begin_turn(self) -> int:
+        """Begins the next iteration and returns the picoseconds that it takes."""
+        active = self._active = self._active or self._begin(*self._queue.popleft())
+        active.is_running = True
+        prompt_tokens = active.call.call.prompt.tokens
+        if active.forwards == 0:
+            new = prompt_tokens - active.cached_tokens
+            return to_ps(self._profile.prefill_s(new, active.cached_tokens))
+        return to_ps(self._profile.decode_s(1, prompt_tokens + active.forwards))
+
+    def end_turn(self, took_ps: int) -> None:
+        active = self._active
+        assert active is not None
+        active.is_running = False
+        active.forwards += 1
+        active.busy_ps += took_ps
+        ended = self._write(active)
+        if ended or active.is_cancelled:
+            self._end(active, ended or "cancelled")
+
+    def _write(self, active: _Active) -> EndReason | None:
+        """The iteration's token, or the end of the text."""
+        call = active.call
+        if active.written == call.left_tokens:
+            return "stop"
+        active.written += 1
+        active.listener.on_token(call.key, int(self._env.now))
+        if active.written == call.left_tokens and not call.ends_with_stop:
+            return "stop"
+        return "length" if active.written == call.call.max_tokens else None
+
+    def _begin(self, call: SimulatedCall, listener: Listener) -> _Active:
+        return _Active(call, listener, self._cached(call), int(self._env.now))
+
+    def _cached(self, call: SimulatedCall) -> int:
+        """Tokens whose KV is there; the last token of a prompt is always run again."""
+        if self._memory is None:
+            return 0
+        request, text = self._memory
+        prompt = call.call.prompt
+        if request != call.request:
+            text, prompt = text.header(), prompt.header()
+        return min(common_prefix_tokens(text, prompt), call.call.prompt.tokens - 1)
+
+    def _end(self, active: _Active, reason: EndReason) -> None:
+        self._active = None
+        self._memory = (active.call.request, active.text())
+        result = CallResult(
+            reason, active.started_ps, int(self._env.now), active.busy_ps, active.cached_tokens
+        )
+        active.listener.on_end(active.call.key, result)
+
+
+class Device:
+    """Runs one iteration at a time, engine after engine."""
+
+    def __init__(self, env: simpy.Environment) -> None:
+        self._env = env
+        self._engines: list[SerialEngine] = []
+        self._last = 0
+        self._awake: simpy.Event = env.event()
+        env.process(self._run())
+
+    def attach(self, engine: SerialEngine) -> None:
+        self._engines.append(engine)
+
+    def wake(self) -> None:
+        if not self._awake.triggered:
+            self._awake.succeed()
+
+    def _run(self) -> Generator[simpy.Event, None, None]:
+        while True:
+            engine = self._next()
+            if engine is None:
+                self._awake = self._env.event()
+                yield self._awake
+            else:
+                took_ps = engine.begin_turn()
+                yield self._env.timeout(took_ps)
+                engine.end_turn(took_ps)
+
+    def _next(self) -> SerialEngine | None:
+        """The next engine with work, counted on from the last that had its turn."""
+        count = len(self._engines)
+        for offset in range(1, count + 1):
+            number = (self._last + offset) % count
+            if self._engines[number].has_work:
+                self._last = number
+                return self._engines[number]
+        return None

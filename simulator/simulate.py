@@ -1,0 +1,120 @@
+"""Plays schedules on simulated engines: a workload goes in, timelines come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+
+import simpy
+
+from profiles.latency import EngineProfile
+from simulator.serial import Device, Key, SerialEngine, SimulatedCall
+from staircase.conductor import Call
+from staircase.errors import WorkloadError
+from staircase.pipeline import Pipeline
+from staircase.play import CallResult, Play
+from staircase.schedule import Schedule
+from staircase.timeline import Timeline, to_ps
+from staircase.workload import RequestShape, Workload
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """An engine to simulate; engines that name the same device share it."""
+
+    profile: EngineProfile
+    device: str = "device"
+
+
+def simulate(
+    pipeline: Pipeline,
+    schedule: Schedule,
+    engines: Mapping[str, EngineSetup],
+    workload: Workload,
+    on_call: Callable[[Call], None] = lambda call: None,
+) -> list[Timeline]:
+    """Timelines of all requests, in their order; ``on_call`` hears of every call that starts.
+
+    Raises:
+        WorkloadError: a request does not say how much some agent writes.
+    """
+    for request in workload.requests:
+        _check(pipeline, request)
+    env = simpy.Environment(initial_time=0)
+    served = _serve(env, engines)
+    waiting = iter(enumerate(workload.requests))
+    runs: list[_Run] = []
+
+    def work() -> Generator[simpy.Event, None, None]:
+        for number, request in waiting:
+            run = _Run(env, number, pipeline, schedule, request, served, on_call)
+            runs.append(run)
+            run.play.begin(int(env.now))
+            yield run.over
+
+    for _ in range(workload.concurrency):
+        env.process(work())
+    env.run()
+    return [run.play.timeline() for run in sorted(runs, key=lambda run: run.play.number)]
+
+
+def _check(pipeline: Pipeline, request: RequestShape) -> None:
+    for agent in pipeline:
+        if agent.name not in request.output_tokens:
+            raise WorkloadError(f"a request does not say how many tokens {agent.name!r} writes")
+
+
+def _serve(env: simpy.Environment, engines: Mapping[str, EngineSetup]) -> dict[str, SerialEngine]:
+    devices = {setup.device: Device(env) for setup in engines.values()}
+    return {
+        name: SerialEngine(env, setup.profile, devices[setup.device])
+        for name, setup in engines.items()
+    }
+
+
+class _Run:
+    """One request on simulated engines: the port of its play, and the listener of its calls."""
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        number: int,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        request: RequestShape,
+        engines: Mapping[str, SerialEngine],
+        on_call: Callable[[Call], None],
+    ) -> None:
+        self._env = env
+        self._on_call = on_call
+        self._request = request
+        self._engines = engines
+        self.over = env.event()
+        self.play = Play(number, pipeline, schedule, request.fixed_tokens, self)
+
+    def submit(self, call: Call) -> None:
+        self._on_call(call)
+        left = self._request.output_tokens[call.agent] - call.written
+        simulated = SimulatedCall(
+            self.play.number, call, max(left, 0), self._request.ends_with == "stop"
+        )
+        self._engines[call.engine].submit(simulated, self)
+
+    def cancel(self, call: Call) -> None:
+        # At the same time, but after the play has finished what it is doing.
+        self._after(0, lambda: self._engines[call.engine].cancel((self.play.number, call.number)))
+
+    def set_timer(self, timer: int, seconds: float) -> None:
+        self._after(to_ps(seconds), lambda: self.play.on_timer(timer, int(self._env.now)))
+
+    def _after(self, delay_ps: int, errand: Callable[[], None]) -> None:
+        event = self._env.timeout(delay_ps)
+        event.callbacks.append(lambda _: errand())
+
+    def on_token(self, key: Key, now_ps: int) -> None:
+        self.play.on_token(key[1], now_ps)
+
+    def on_end(self, key: Key, result: CallResult) -> None:
+        self.play.on_end(key[1], result)
+        if self.play.is_over and not self.over.triggered:
+            self.over.succeed()

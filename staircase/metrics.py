@@ -1,0 +1,96 @@
+"""Metrics of timelines, with the definitions of vLLM's ``bench serve``; all times in seconds.
+
+TTFT   first token of the answer − arrival
+E2E    last token of the answer − arrival
+TPOT   (E2E − TTFT) / (answer tokens − 1)
+stall  time that somebody who reads r tokens a second waits after the first token
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from staircase.timeline import Timeline, to_s
+
+READING_RATE = 10.0
+
+
+@dataclass(frozen=True)
+class RequestMetrics:
+    ttft_s: float
+    tpot_s: float
+    e2e_s: float
+    stall_s: float
+    busy_s: float
+    answer_tokens: float
+    prefilled_tokens: float
+    cached_tokens: float
+
+
+METRICS: tuple[str, ...] = tuple(field.name for field in fields(RequestMetrics))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric over many requests; ``low`` and ``high`` are the mean's 90 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    p50: float
+    p90: float
+    p99: float
+
+
+def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMetrics:
+    """The metrics of one request; NaN where the answer has too few tokens."""
+    answer = [to_s(ps - timeline.arrival_ps) for ps in timeline.answer_ps]
+    count = len(answer)
+    ttft, e2e = (answer[0], answer[-1]) if answer else (float("nan"), float("nan"))
+    return RequestMetrics(
+        ttft_s=ttft,
+        tpot_s=(e2e - ttft) / (count - 1) if count > 1 else float("nan"),
+        e2e_s=e2e,
+        stall_s=stall(answer, reading_rate),
+        busy_s=to_s(sum(span.busy_ps for span in timeline.spans)),
+        answer_tokens=count,
+        prefilled_tokens=sum(span.prefilled_tokens for span in timeline.spans),
+        cached_tokens=sum(span.cached_tokens for span in timeline.spans),
+    )
+
+
+def stall(times_s: Sequence[float], reading_rate: float) -> float:
+    """Seconds that a reader of ``reading_rate`` tokens/s waits after the first token.
+
+    The reader takes token k at c_k = max(t_k, c_{k−1} + 1/r), so the last one at
+    max_k(t_k + (n − k)/r); without waiting it would be t_1 + (n − 1)/r.
+    """
+    if len(times_s) < 2:
+        return 0.0
+    times = np.asarray(times_s)
+    remaining = np.arange(len(times) - 1, -1, -1) / reading_rate
+    arrivals = times + remaining
+    return float(arrivals.max() - arrivals[0])
+
+
+def summarize(values: Sequence[float], seed: int = 0, resamples: int = 500) -> Summary:
+    """Mean with a bootstrap interval, and percentiles; NaNs are left out."""
+    data = np.asarray([value for value in values if not np.isnan(value)])
+    if not len(data):
+        return Summary(*[float("nan")] * 6)
+    rng = np.random.default_rng(seed)
+    means = data[rng.integers(0, len(data), (resamples, len(data)))].mean(axis=1)
+    low, high = np.percentile(means, [5, 95])
+    p50, p90, p99 = np.percentile(data, [50, 90, 99])
+    return Summary(*(float(x) for x in (data.mean(), low, high, p50, p90, p99)))
+
+
+def summarize_all(
+    timelines: Sequence[Timeline], reading_rate: float = READING_RATE
+) -> Mapping[str, Summary]:
+    """Every metric over ``timelines``; requests without a complete answer are left out."""
+    rows = [measure(timeline, reading_rate) for timeline in timelines if not timeline.error]
+    return {name: summarize([getattr(row, name) for row in rows]) for name in METRICS}

@@ -1,0 +1,164 @@
+"""Pipelines: agents and the streaming edges between them.
+
+A pipeline is a DAG. Mixture-of-Agents, debate, a chain and a single model are the same thing with
+other edges; the constructors below only draw them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+
+from staircase.errors import PipelineError
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One role played by a model.
+
+    Attributes:
+        name: unique within the pipeline.
+        engine: name of the engine that serves its calls; the agent's own name if empty.
+        reads: names of the agents whose output it reads, in prompt order.
+        role: what the model is told it is (its system text).
+        max_tokens: most tokens it may write.
+    """
+
+    name: str
+    engine: str = ""
+    reads: tuple[str, ...] = ()
+    role: str = ""
+    max_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name:
+            raise PipelineError(f"agent name {self.name!r}: give a non-empty name without '/'")
+        if self.max_tokens < 1:
+            raise PipelineError(
+                f"agent {self.name!r}: max_tokens is {self.max_tokens}, must be 1 or more"
+            )
+        object.__setattr__(self, "engine", self.engine or self.name)
+        object.__setattr__(self, "reads", tuple(self.reads))
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Agents, who reads whom, and which agent is the answer.
+
+    Raises:
+        PipelineError: a name twice or unknown, a cycle, or an agent that nobody reads.
+    """
+
+    agents: tuple[Agent, ...]
+    answer: str
+    _by_name: dict[str, Agent] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "agents", tuple(self.agents))
+        object.__setattr__(self, "_by_name", {agent.name: agent for agent in self.agents})
+        self._check_names()
+        self._check_order()
+        self._check_everyone_is_read()
+
+    def __getitem__(self, name: str) -> Agent:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[Agent]:
+        return iter(self.agents)
+
+    @cached_property
+    def order(self) -> tuple[Agent, ...]:
+        """Agents with every source before its readers."""
+        graph = {agent.name: agent.reads for agent in self.agents}
+        return tuple(self._by_name[name] for name in TopologicalSorter(graph).static_order())
+
+    @cached_property
+    def readers(self) -> tuple[Agent, ...]:
+        """Agents that read another agent: those that have a staircase."""
+        return tuple(agent for agent in self.order if agent.reads)
+
+    @cached_property
+    def engines(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(agent.engine for agent in self.agents))
+
+    def readers_of(self, name: str) -> tuple[Agent, ...]:
+        return tuple(agent for agent in self.agents if name in agent.reads)
+
+    def _check_names(self) -> None:
+        names = [agent.name for agent in self.agents]
+        for name in names:
+            if names.count(name) > 1:
+                raise PipelineError(f"agent {name!r} stands twice in the pipeline")
+        if self.answer not in names:
+            raise PipelineError(f"answer {self.answer!r} is no agent; known: {', '.join(names)}")
+        for agent in self.agents:
+            self._check_sources(agent, names)
+
+    def _check_sources(self, agent: Agent, names: Sequence[str]) -> None:
+        for source in agent.reads:
+            if source not in names:
+                raise PipelineError(
+                    f"agent {agent.name!r} reads {source!r}, which is no agent; "
+                    f"known: {', '.join(names)}"
+                )
+        if len(set(agent.reads)) < len(agent.reads):
+            raise PipelineError(f"agent {agent.name!r} names a source twice in 'reads'")
+
+    def _check_order(self) -> None:
+        try:
+            _ = self.order
+        except CycleError as error:
+            loop = " → ".join(reversed(error.args[1]))
+            raise PipelineError(f"agents read each other in a cycle: {loop}") from None
+
+    def _check_everyone_is_read(self) -> None:
+        for agent in self.agents:
+            if agent.name != self.answer and not self.readers_of(agent.name):
+                raise PipelineError(
+                    f"nobody reads agent {agent.name!r}, and it is not the answer: "
+                    "name it in some agent's 'reads' or leave it out"
+                )
+
+
+def single(name: str = "model", **options: object) -> Pipeline:
+    """One model alone."""
+    return Pipeline((Agent(name, **options),), name)  # type: ignore[arg-type]
+
+
+def moa(layers: Sequence[Sequence[str]], answer: str = "aggregator") -> Pipeline:
+    """Mixture-of-Agents: every agent of a layer reads the whole layer before it."""
+    if not layers or not all(layers):
+        raise PipelineError("moa: every layer needs at least one agent")
+    return _layered([*layers, [answer]], answer)
+
+
+def chain(names: Sequence[str]) -> Pipeline:
+    """Agents in a row, each reading the one before it."""
+    if not names:
+        raise PipelineError("chain: needs at least one agent")
+    return _layered([[name] for name in names], names[-1])
+
+
+def debate(debaters: Sequence[str], rounds: int, answer: str = "judge") -> Pipeline:
+    """Every debater reads all statements of the round before; the judge reads the last round.
+
+    Round r of debater d is the agent ``d.r``, served by the engine ``d``.
+    """
+    if rounds < 1 or not debaters:
+        raise PipelineError("debate: needs at least one debater and one round")
+    layers = [[f"{name}.{number}" for name in debaters] for number in range(1, rounds + 1)]
+    engines = {f"{name}.{r}": name for name in debaters for r in range(1, rounds + 1)}
+    return _layered([*layers, [answer]], answer, engines)
+
+
+def _layered(
+    layers: Sequence[Sequence[str]], answer: str, engines: dict[str, str] | None = None
+) -> Pipeline:
+    agents: list[Agent] = []
+    below: tuple[str, ...] = ()
+    for layer in layers:
+        agents += [Agent(name, (engines or {}).get(name, name), below) for name in layer]
+        below = tuple(layer)
+    return Pipeline(tuple(agents), answer)

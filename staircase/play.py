@@ -1,0 +1,195 @@
+"""One request being played: the books that the simulator and the executor keep alike.
+
+A ``Play`` passes what an engine reports to the conductor and carries the conductor's commands to a
+``Port``, which the simulator and the executor implement each for its own engines and clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from staircase.conductor import (
+    Call,
+    CallEnded,
+    CallFailed,
+    CancelCall,
+    Command,
+    Conductor,
+    EndReason,
+    Event,
+    GiveUp,
+    SetTimer,
+    StartCall,
+    TimerRang,
+    TokensThere,
+    Watch,
+)
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+from staircase.timeline import Span, Timeline
+
+
+class Port(Protocol):
+    """Where a play's commands go. Nothing here may call back into the play before it returns."""
+
+    def submit(self, call: Call) -> None: ...
+
+    def cancel(self, call: Call) -> None: ...
+
+    def set_timer(self, timer: int, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """How an engine says that a call went."""
+
+    reason: EndReason
+    started_ps: int
+    ended_ps: int
+    busy_ps: int
+    cached_tokens: int
+    error: str | None = None
+
+
+@dataclass
+class _OpenCall:
+    call: Call
+    submitted_ps: int
+    first_token_ps: int | None = None
+    tokens: int = 0
+
+
+class Play:
+    """Plays one request.
+
+    Attributes:
+        written: tokens that each agent has written.
+        calls: every call that was started, in order.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        fixed_tokens: Mapping[str, int],
+        port: Port,
+    ) -> None:
+        self.number = number
+        self.written = {agent.name: 0 for agent in pipeline}
+        self.calls: list[Call] = []
+        self._answer = pipeline.answer
+        self._port = port
+        self._conductor = Conductor(pipeline, schedule, fixed_tokens)
+        self._open: dict[int, _OpenCall] = {}
+        self._spans: list[Span] = []
+        self._watches: dict[str, set[int]] = {}
+        self._answer_ps: list[int] = []
+        self._arrival_ps = 0
+        self._completed_ps = 0
+        self._error: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the answer is there (or given up)."""
+        return self._conductor.is_done
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is done and nothing of it runs any more."""
+        return self._conductor.is_done and not self._open
+
+    @property
+    def open_calls(self) -> list[Call]:
+        return [entry.call for entry in self._open.values()]
+
+    def agent_of(self, number: int) -> str:
+        """The agent that an open call belongs to."""
+        return self._open[number].call.agent
+
+    def begin(self, now_ps: int) -> None:
+        self._arrival_ps = now_ps
+        self._execute(self._conductor.start(), now_ps)
+
+    def on_token(self, number: int, now_ps: int) -> None:
+        """A call wrote one more token."""
+        entry = self._open[number]
+        agent = entry.call.agent
+        entry.tokens += 1
+        if entry.first_token_ps is None:
+            entry.first_token_ps = now_ps
+        self.written[agent] += 1
+        if agent == self._answer:
+            self._answer_ps.append(now_ps)
+        watches = self._watches.get(agent)
+        if watches and self.written[agent] in watches:
+            watches.remove(self.written[agent])
+            self._handle(TokensThere(agent), now_ps)
+
+    def on_end(self, number: int, result: CallResult) -> None:
+        """A call ended or failed."""
+        entry = self._open.pop(number)
+        self._spans.append(_close(entry, result))
+        if result.error is None:
+            self._handle(CallEnded(number, result.reason), result.ended_ps)
+        else:
+            self._handle(CallFailed(number, result.error), result.ended_ps)
+
+    def on_timer(self, timer: int, now_ps: int) -> None:
+        self._handle(TimerRang(timer), now_ps)
+
+    def timeline(self) -> Timeline:
+        return Timeline(
+            self.number,
+            self._arrival_ps,
+            self._completed_ps,
+            tuple(sorted(self._spans, key=lambda span: span.call)),
+            tuple(self._answer_ps),
+            dict(self.written),
+            self._error,
+        )
+
+    def _handle(self, event: Event, now_ps: int) -> None:
+        was_done = self._conductor.is_done
+        self._execute(self._conductor.handle(event, self.written), now_ps)
+        if self._conductor.is_done and not was_done:
+            self._completed_ps = now_ps
+
+    def _execute(self, commands: list[Command], now_ps: int) -> None:
+        for command in commands:
+            match command:
+                case StartCall(call):
+                    self._open[call.number] = _OpenCall(call, now_ps)
+                    self.calls.append(call)
+                    self._port.submit(call)
+                case CancelCall(number):
+                    self._port.cancel(self._open[number].call)
+                case Watch(agent, count):
+                    self._watches.setdefault(agent, set()).add(count)
+                case SetTimer(timer, seconds):
+                    self._port.set_timer(timer, seconds)
+                case GiveUp(error):
+                    self._error = error
+
+
+def _close(entry: _OpenCall, result: CallResult) -> Span:
+    call = entry.call
+    return Span(
+        call.number,
+        call.agent,
+        call.engine,
+        call.step,
+        call.read,
+        call.written,
+        entry.submitted_ps,
+        result.started_ps,
+        entry.first_token_ps,
+        result.ended_ps,
+        result.busy_ps,
+        call.prompt.tokens,
+        result.cached_tokens,
+        entry.tokens,
+        result.error or result.reason,
+    )

@@ -1,0 +1,207 @@
+"""Scenario files: one YAML file that says what to profile, plan and validate."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from staircase.errors import PipelineError, ScenarioError
+from staircase.files import first_error, read_text
+from staircase.pipeline import Agent, Pipeline, chain, debate, moa, single
+from staircase.schedule import LAYOUTS, Layout
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """A part of a scenario file: unknown keys are errors that name the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise ValueError(f"must be a mapping with keys {', '.join(cls.model_fields)}")
+        for key in data:
+            if key not in cls.model_fields:
+                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                known = ", ".join(cls.model_fields)
+                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {known}"
+                raise ValueError(f"unknown key {key!r}; {hint}")
+        return data
+
+
+class AgentSpec(Strict):
+    """Details of one agent; ``reads`` only where the pipeline is drawn agent by agent."""
+
+    engine: str = ""
+    reads: list[str] = []
+    role: str = ""
+    max_tokens: Count = 512
+
+
+class MoaSpec(Strict):
+    layers: list[list[str]]
+    answer: str = "aggregator"
+
+
+class DebateSpec(Strict):
+    debaters: list[str]
+    rounds: Count
+    answer: str = "judge"
+
+
+class PipelineSpec(Strict):
+    """One of ``moa``, ``debate``, ``chain``, ``single``, or ``agents`` with their ``reads``."""
+
+    moa: MoaSpec | None = None
+    debate: DebateSpec | None = None
+    chain: list[str] | None = None
+    single: str | None = None
+    agents: dict[str, AgentSpec] = {}
+    answer: str | None = None
+
+    def build(self) -> Pipeline:
+        drawn = self._drawn()
+        if drawn is None:
+            return Pipeline(
+                tuple(_agent(name, spec) for name, spec in self.agents.items()), self.answer or ""
+            )
+        for name, spec in self.agents.items():
+            if name not in [agent.name for agent in drawn]:
+                raise PipelineError(f"pipeline.agents.{name}: no such agent in the drawn pipeline")
+            if spec.reads:
+                raise PipelineError(f"pipeline.agents.{name}.reads: the drawn pipeline says this")
+        return replace(drawn, agents=tuple(self._detailed(agent) for agent in drawn))
+
+    def _drawn(self) -> Pipeline | None:
+        kinds = [self.moa, self.debate, self.chain, self.single]
+        if sum(kind is not None for kind in kinds) > 1:
+            raise PipelineError("pipeline: give only one of moa, debate, chain, single")
+        if self.moa:
+            return moa(self.moa.layers, self.moa.answer)
+        if self.debate:
+            return debate(self.debate.debaters, self.debate.rounds, self.debate.answer)
+        if self.chain is not None:
+            return chain(self.chain)
+        return single(self.single) if self.single else None
+
+    def _detailed(self, agent: Agent) -> Agent:
+        spec = self.agents.get(agent.name)
+        if spec is None:
+            return agent
+        return replace(
+            agent, engine=spec.engine or agent.engine, role=spec.role, max_tokens=spec.max_tokens
+        )
+
+
+def _agent(name: str, spec: AgentSpec) -> Agent:
+    return Agent(name, spec.engine, tuple(spec.reads), spec.role, spec.max_tokens)
+
+
+class FormatSpec(Strict):
+    """Templates of the prompt texts that do not grow; ``{role}``, ``{query}``, ``{source}``."""
+
+    header: str = "{role}\n\n"
+    query: str = "{query}\n\n"
+    label: str = "\n\n{source}:\n"
+    own: str = "\n\nAnswer:\n"
+
+
+class EngineSpec(Strict):
+    """An in-process transformers engine: one call at a time, in turn with others on its device."""
+
+    kind: Literal["transformers"] = "transformers"
+    model: str
+    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    format: FormatSpec | None = None
+
+
+class RequestsSpec(Strict):
+    """``dataset``: ``embedded``, or a JSON-lines file beside the scenario."""
+
+    dataset: str = "embedded"
+    count: Count = 24
+    seed: int = 0
+
+
+class ProfileSpec(Strict):
+    """Where profiles lie (made by ``staircase profile`` if absent) and how they are measured."""
+
+    latency: str | None = None
+    quality: str | None = None
+    requests: Count = 48
+    read_levels: list[Annotated[int, Field(ge=0)]] = [0, 4, 8, 16, 24, 32, 48, 64, 96]
+    max_prompt_tokens: Count = 512
+
+
+class BaselineSpec(Strict):
+    """The paper's default: a first chunk, then a constant one; the later sizes are assumptions."""
+
+    first: Count = 8
+    chunk: Count = 16
+    write: Count = 16
+
+
+class PlanSpec(Strict):
+    """The search: its space, its effort, and what is good enough."""
+
+    trials: Count = 150
+    seed: int = 0
+    requests: Count = 24
+    layouts: list[Layout] = list(LAYOUTS)
+    first: list[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
+    chunk: list[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
+    write: list[Count] = [2, 4, 8, 12, 16, 24, 32]
+    ratio: list[Annotated[float, Field(gt=1)]] = [1.5, 2.0, 3.0]
+    paper_default: BaselineSpec = BaselineSpec()
+    min_quality: Annotated[float, Field(ge=0, le=1)] = 0.95
+    max_stall_s: Annotated[float, Field(ge=0)] | None = None
+    reading_rate: Annotated[float, Field(gt=0)] = 10.0
+    validated_front: Annotated[int, Field(ge=0)] = 5
+
+
+class Scenario(Strict):
+    name: str
+    pipeline: PipelineSpec
+    engines: dict[str, EngineSpec]
+    requests: RequestsSpec = RequestsSpec()
+    profile: ProfileSpec = ProfileSpec()
+    plan: PlanSpec = PlanSpec()
+
+    @model_validator(mode="after")
+    def _check_engines(self) -> Self:
+        for agent in self.pipeline.build():
+            if agent.engine not in self.engines:
+                raise ValueError(
+                    f"engines: agent {agent.name!r} runs on {agent.engine!r}, which is not defined"
+                )
+        return self
+
+
+def load_scenario(path: Path) -> Scenario:
+    """The scenario in ``path``.
+
+    Raises:
+        ScenarioError: one line with file, key and what would be right.
+    """
+    text = read_text(path, ScenarioError, "a scenario file (YAML)")
+    try:
+        return Scenario.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or "not readable"
+        raise ScenarioError(f"{path}{line}: not YAML ({problem})") from None
+    except ValidationError as error:
+        raise ScenarioError(f"{path}: {first_error(error)}") from None
+    except PipelineError as error:
+        raise ScenarioError(f"{path}: pipeline: {error}") from None

@@ -1,0 +1,227 @@
+"""Schedules: how much an agent reads before each piece of its writing.
+
+A staircase is a non-decreasing step function from tokens written to tokens read of each source. It
+is kept as steps ``(read, write)``: a step starts when every source has ``read`` tokens (or ended),
+shows the agent exactly those, and lets it write ``write`` tokens. When all sources have ended and
+are fully shown, the step in question writes to the end, whatever its ``write`` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from staircase.errors import ScheduleError
+from staircase.pipeline import Pipeline
+
+Layout = Literal["rebuild", "rebuild_query_first", "append_rounds", "interleave"]
+LAYOUTS: tuple[Layout, ...] = ("rebuild", "rebuild_query_first", "append_rounds", "interleave")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Read to ``read`` tokens of each source (None: all); write ``write`` (None: to the end)."""
+
+    read: int | None
+    write: int | None
+
+
+READ_ALL = Step(None, None)
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """Steps, and what comes after them.
+
+    Attributes:
+        steps: the first steps; ``read`` is counted from the source's beginning.
+        growth: after ``steps``, every further step reads ``growth.read`` tokens more and writes
+            ``growth.write``; None: the step after the last reads all and writes to the end.
+    """
+
+    steps: tuple[Step, ...] = ()
+    growth: Step | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))
+        last = 0
+        for number, step in enumerate(self.steps, start=1):
+            last = _check_step(number, step, last)
+        if self.growth is not None:
+            _check_growth(self.growth)
+
+    def step(self, number: int) -> Step:
+        """The step ``number``, counted from 0."""
+        if number < len(self.steps):
+            return self.steps[number]
+        if self.growth is None or self.growth.read is None:
+            return READ_ALL
+        last = self.steps[-1].read if self.steps else 0
+        if last is None:
+            return READ_ALL
+        beyond = number - len(self.steps) + 1
+        return Step(last + beyond * self.growth.read, self.growth.write)
+
+    @property
+    def is_normal(self) -> bool:
+        return self.step(0).read is None
+
+
+def _check_step(number: int, step: Step, last: int) -> int:
+    if step.read is not None and step.read < last:
+        raise ScheduleError(
+            f"step {number} reads {step.read} tokens, must be {last} or more: "
+            "what was read cannot be unread"
+        )
+    if step.write is not None and step.write < 1:
+        raise ScheduleError(f"step {number} writes {step.write} tokens, must be 1 or more")
+    return last if step.read is None else step.read
+
+
+def _check_growth(growth: Step) -> None:
+    if growth.read is None or growth.read < 1 or growth.write is None or growth.write < 1:
+        raise ScheduleError(
+            f"every further step reads {growth.read} and writes {growth.write} tokens, "
+            "both must be 1 or more"
+        )
+
+
+def normal() -> Staircase:
+    """Read everything, then write: what Mixture-of-Agents does without staircases."""
+    return Staircase()
+
+
+def constant(first: int, chunk: int, write: int, first_write: int | None = None) -> Staircase:
+    """Read ``first`` tokens, then ``chunk`` more before every further piece of ``write`` tokens."""
+    return Staircase((Step(first, first_write or write),), Step(chunk, write))
+
+
+def geometric(first: int, ratio: float, cap: int, write: int) -> Staircase:
+    """Reads of ``first``, ``first·ratio``, ``first·ratio²`` … more tokens, each at most ``cap``."""
+    if first < 1 or ratio < 1 or cap < first:
+        raise ScheduleError(
+            f"geometric: first {first}, ratio {ratio}, cap {cap}; "
+            "needs first of 1 or more, ratio of 1 or more, cap of first or more"
+        )
+    steps, chunk, total = [], float(first), 0
+    while round(chunk) < cap and ratio > 1:
+        total += round(chunk)
+        steps.append(Step(total, write))
+        chunk *= ratio
+    last = cap if ratio > 1 else first
+    return Staircase((*steps, Step(total + last, write)), Step(last, write))
+
+
+def explicit(steps: Iterable[tuple[int | None, int | None]]) -> Staircase:
+    """The given ``(read, write)`` steps, then the rest."""
+    return Staircase(tuple(Step(read, write) for read, write in steps))
+
+
+def paper_default(chunk: int = 16, write: int = 16) -> Staircase:
+    """The paper's first chunk of 8 tokens, then a constant chunk.
+
+    Source: arXiv 2510.05059 for the first 8; it does not publish the later chunk sizes, so
+    ``chunk`` and ``write`` are assumptions.
+    """
+    return constant(first=8, chunk=chunk, write=write)
+
+
+def parse_staircase(text: str) -> Staircase:
+    """A staircase in a word: ``normal``, ``constant:FIRST,CHUNK,WRITE``,
+    ``geometric:FIRST,RATIO,CAP,WRITE`` or ``steps:READ/WRITE,READ/WRITE,…``.
+
+    Raises:
+        ScheduleError: it is none of these.
+    """
+    family, _, rest = text.partition(":")
+    numbers = rest.split(",") if rest else []
+    try:
+        if family == "normal" and not numbers:
+            return normal()
+        if family == "constant" and len(numbers) == 3:
+            return constant(*(int(number) for number in numbers))
+        if family == "geometric" and len(numbers) == 4:
+            first, ratio, cap, write = numbers
+            return geometric(int(first), float(ratio), int(cap), int(write))
+        if family == "steps" and numbers:
+            pairs = [pair.split("/") for pair in numbers]
+            return explicit([(int(read), int(write)) for read, write in pairs])
+    except ValueError:
+        pass
+    raise ScheduleError(
+        f"staircase {text!r}: give normal, constant:FIRST,CHUNK,WRITE, "
+        "geometric:FIRST,RATIO,CAP,WRITE or steps:READ/WRITE,READ/WRITE"
+    )
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """Whom a step waits for.
+
+    ``all`` sources; a ``quorum`` of ``count`` sources; or ``grace``: all, but no longer than
+    ``grace_s`` seconds after the first ``count`` are there.
+    """
+
+    kind: Literal["all", "quorum", "grace"] = "all"
+    count: int | None = None
+    grace_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind != "all" and (self.count is None or self.count < 1):
+            raise ScheduleError(f"barrier {self.kind!r}: count is {self.count}, must be 1 or more")
+        if self.kind == "grace" and (self.grace_s is None or self.grace_s < 0):
+            raise ScheduleError(f"barrier 'grace': grace_s is {self.grace_s}, must be 0 or more")
+
+    def quorum(self, sources: int) -> int:
+        """How many of ``sources`` must be there before a step may start."""
+        return sources if self.kind == "all" else min(self.count or sources, sources)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One staircase per reading agent, plus what holds for all of them.
+
+    Attributes:
+        staircases: by agent name; an agent that reads and is not named reads normally.
+        layout: where read text stands in the prompt (DESIGN section 4, ``docs/schedules.md``).
+        barrier: whom a step waits for.
+        reading: show ``exact``-ly what the step reads, or the ``latest`` that has arrived.
+        starve: when the next read is not there yet, ``wait`` or keep on to ``write``.
+        early_end: when the reader ends before it has read all, ``accept``, or ``continue``
+            reading and writing.
+        retries: how often a failed call is started again with the text so far.
+    """
+
+    staircases: Mapping[str, Staircase] = field(default_factory=dict)
+    layout: Layout = "append_rounds"
+    barrier: Barrier = Barrier()
+    reading: Literal["exact", "latest"] = "exact"
+    starve: Literal["wait", "write"] = "wait"
+    early_end: Literal["accept", "continue"] = "accept"
+    retries: int = 0
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise ScheduleError(f"layout {self.layout!r}: must be one of {', '.join(LAYOUTS)}")
+        if self.retries < 0:
+            raise ScheduleError(f"retries is {self.retries}, must be 0 or more")
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether what is read depends on when things happen, not only on how many tokens."""
+        return self.barrier.kind != "all" or self.reading == "latest" or self.starve == "write"
+
+    def check(self, pipeline: Pipeline) -> None:
+        """Raise ScheduleError unless every staircase belongs to a reading agent of ``pipeline``."""
+        readers = [agent.name for agent in pipeline.readers]
+        for name in self.staircases:
+            if name not in readers:
+                raise ScheduleError(
+                    f"staircase for {name!r}, which reads nobody; readers: {', '.join(readers)}"
+                )
+
+
+def uniform(pipeline: Pipeline, staircase: Staircase, layout: Layout = "append_rounds") -> Schedule:
+    """The same staircase for every reading agent."""
+    return Schedule({agent.name: staircase for agent in pipeline.readers}, layout)

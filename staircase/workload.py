@@ -1,0 +1,90 @@
+"""Workloads: what is asked, how long every text is, and when it arrives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from staircase.errors import WorkloadError
+from staircase.files import read_text
+
+
+@dataclass(frozen=True)
+class Question:
+    """One user query as text: what the executor runs.
+
+    Attributes:
+        inputs: queries of single agents that differ from ``query``, by agent name.
+        reference: the right answer, if there is one.
+    """
+
+    query: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    reference: str | None = None
+
+    def query_for(self, agent: str) -> str:
+        return self.inputs.get(agent, self.query)
+
+
+@dataclass(frozen=True)
+class RequestShape:
+    """One user query as lengths: what the simulator runs.
+
+    Attributes:
+        fixed_tokens: length of each prompt text that does not grow (``staircase.prompt`` names).
+        output_tokens: tokens that each agent writes before it ends.
+        ends_with: ``stop``: the model says that it ends, which costs one more iteration;
+            ``length``: the last token is known to be the last.
+    """
+
+    fixed_tokens: Mapping[str, int]
+    output_tokens: Mapping[str, int]
+    ends_with: Literal["stop", "length"] = "stop"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Requests of which ``concurrency`` run at any time: a new one arrives when one completes."""
+
+    requests: Sequence[RequestShape]
+    concurrency: int = 1
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise WorkloadError(f"concurrency is {self.concurrency}, must be 1 or more")
+        if not self.requests:
+            raise WorkloadError("a workload needs at least one request")
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Questions from a JSON-lines file with ``query`` and, if wanted, ``inputs``, ``reference``.
+
+    Raises:
+        WorkloadError: names the file and the line.
+    """
+    text = read_text(path, WorkloadError, "a JSON-lines file of questions")
+    questions = list(_questions(path, text))
+    if not questions:
+        raise WorkloadError(f"{path}: holds no question")
+    return questions
+
+
+def _questions(path: Path, text: str) -> Iterator[Question]:
+    known = {"query", "inputs", "reference"}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise WorkloadError(f"{path}, line {number}: not JSON ({error.msg})") from None
+        if not isinstance(entry, dict) or not isinstance(entry.get("query"), str):
+            raise WorkloadError(f'{path}, line {number}: needs {{"query": "..."}}')
+        for key in entry.keys() - known:
+            raise WorkloadError(
+                f"{path}, line {number}: unknown key {key!r}; known: {', '.join(sorted(known))}"
+            )
+        yield Question(**entry)

@@ -1,0 +1,53 @@
+"""An engine with known latencies that recites a script, in real time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from executor.engine import CallReport, EngineCall, Key, Listener
+from staircase.conductor import EndReason
+
+
+class ScriptedEngine:
+    """Writes the token ids 1, 2, 3 … up to ``length`` over however many calls."""
+
+    vocabulary = "characters"
+
+    def __init__(self, length: int, prefill_s: float = 0.002, token_s: float = 0.001) -> None:
+        self._length = length
+        self._prefill_s = prefill_s
+        self._token_s = token_s
+        self._written = 0
+        self._cancelled: dict[Key, threading.Event] = {}
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(chr(token) for token in ids)
+
+    def submit(self, call: EngineCall, listener: Listener) -> None:
+        self._cancelled[call.key] = threading.Event()
+        threading.Thread(target=self._serve, args=(call, listener), daemon=True).start()
+
+    def cancel(self, key: Key) -> None:
+        self._cancelled[key].set()
+
+    def _serve(self, call: EngineCall, listener: Listener) -> None:
+        started = time.perf_counter_ns()
+        reason = self._write(call, listener)
+        now = time.perf_counter_ns()
+        listener.on_end(call.key, CallReport(reason, started, now, now - started, 0))
+
+    def _write(self, call: EngineCall, listener: Listener) -> EndReason:
+        cancelled = self._cancelled[call.key]
+        for count in range(call.max_tokens):
+            if cancelled.wait(self._prefill_s if count == 0 else self._token_s):
+                return "cancelled"
+            if self._written == self._length:
+                return "stop"
+            self._written += 1
+            listener.on_token(call.key, self._written, time.perf_counter_ns())
+        return "length"

@@ -1,0 +1,150 @@
+"""The worlds in which a schedule can be played, behind one face, for the contract tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from executor.device import Device
+from executor.models import LoadedModel
+from executor.rendering import PromptFormat
+from executor.runtime import Job, Runtime, ServedModel
+from executor.transformers_engine import TransformersEngine
+from profiles.latency import EngineProfile, Fit
+from simulator.simulate import EngineSetup, simulate
+from staircase.conductor import Call
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+from staircase.timeline import Timeline
+from staircase.workload import Question, RequestShape, Workload
+from tests.support.scripted_engine import ScriptedEngine
+
+VOCABULARY = 97
+# One token a character, so that every world gives the fixed texts the same length.
+FORM = PromptFormat(header="h:{role}", query="q:{query}", label="l:{source}", own="a:")
+QUESTION = Question("why")
+
+
+@dataclass(frozen=True)
+class Played:
+    timeline: Timeline
+    calls: Sequence[Call]
+
+
+class World(Protocol):
+    def play(
+        self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]
+    ) -> Played: ...
+
+
+def fixed_profile(prefill_s: float = 0.004, token_s: float = 0.001) -> EngineProfile:
+    """Every prefill and every decode iteration costs the same."""
+    prefill = Fit((prefill_s, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0)
+    return EngineProfile((), (), 0.0, prefill, Fit((token_s, 0.0, 0.0), 0.0))
+
+
+@dataclass(frozen=True)
+class SimulatedWorld:
+    """Every engine on a device of its own; ``slow`` ones take ten seconds to begin."""
+
+    slow: frozenset[str] = frozenset()
+
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+        calls: list[Call] = []
+        fixed = _fixed_tokens(pipeline)
+        engines = {
+            name: EngineSetup(fixed_profile(10.0 if name in self.slow else 0.004), name)
+            for name in pipeline.engines
+        }
+        request = RequestShape(fixed, lengths)
+        lines = simulate(pipeline, schedule, engines, Workload([request]), on_call=calls.append)
+        return Played(lines[0], calls)
+
+
+@dataclass(frozen=True)
+class ScriptedWorld:
+    """Every agent on an engine of its own."""
+
+    slow: frozenset[str] = frozenset()
+
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+        agents = tuple(replace(agent, engine=agent.name) for agent in pipeline)
+        served = {
+            name: ServedModel(ScriptedEngine(length, 10.0 if name in self.slow else 0.004), FORM)
+            for name, length in lengths.items()
+        }
+        return _run(served, replace(pipeline, agents=agents), schedule)
+
+
+class TransformersWorld:
+    """Random models on one device; an agent's length is its ``max_tokens``."""
+
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+        model = random_model("llama", seed=1)
+        with Device() as device:
+            served = {
+                name: ServedModel(TransformersEngine(model, device), FORM)
+                for name in pipeline.engines
+            }
+            return _run(served, pipeline, schedule)
+
+
+def _run(
+    served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule
+) -> Played:
+    outcome = Runtime(served).run([Job(pipeline, schedule, QUESTION)])[0]
+    return Played(outcome.timeline, outcome.calls)
+
+
+def _fixed_tokens(pipeline: Pipeline) -> dict[str, int]:
+    from executor.rendering import fixed_texts
+
+    return {
+        name: len(text)
+        for agent in pipeline
+        for name, text in fixed_texts(agent, QUESTION.query, FORM).items()
+    }
+
+
+class CharacterTokenizer:
+    """One token a character."""
+
+    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        return [ord(character) % VOCABULARY for character in text]
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return "".join(chr(token) for token in ids)
+
+
+def random_model(kind: str, seed: int) -> LoadedModel:
+    """A tiny model with weights so large that no two logits are close."""
+    torch.manual_seed(seed)
+    shape: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "initializer_range": 0.3,
+        "max_position_embeddings": 2048,
+    }
+    network: Any
+    if kind == "llama":
+        network = LlamaForCausalLM(LlamaConfig(**shape))
+    else:
+        network = Qwen3ForCausalLM(Qwen3Config(**shape))
+    tokenizer: Any = CharacterTokenizer()
+    return LoadedModel(network.eval(), tokenizer, torch.device("cpu"), kind, frozenset())
+
+
+@contextmanager
+def engine_of(model: LoadedModel) -> Iterator[TransformersEngine]:
+    with Device() as device:
+        yield TransformersEngine(model, device)

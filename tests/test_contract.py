@@ -1,0 +1,201 @@
+"""One set of cases for every world that plays a conductor: same calls, same order, same prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from staircase import (
+    Agent,
+    Barrier,
+    Pipeline,
+    Schedule,
+    Staircase,
+    chain,
+    constant,
+    debate,
+    explicit,
+    geometric,
+    moa,
+    normal,
+    paper_default,
+    single,
+    uniform,
+)
+from staircase.schedule import LAYOUTS
+from tests.support.worlds import Played, ScriptedWorld, SimulatedWorld, TransformersWorld, World
+
+MOA = moa([["a", "b", "c"]], "z")
+LENGTHS = {"a": 30, "b": 21, "c": 39, "z": 37}
+
+
+@dataclass(frozen=True)
+class Case:
+    """``lengths`` are also the agents' limits, so that every world writes the same amount."""
+
+    pipeline: Pipeline
+    schedule: Schedule
+    lengths: dict[str, int]
+    limited: Pipeline = field(init=False)
+
+    def __post_init__(self) -> None:
+        agents = [replace(a, max_tokens=self.lengths[a.name]) for a in self.pipeline]
+        object.__setattr__(self, "limited", replace(self.pipeline, agents=tuple(agents)))
+
+
+def _moa(staircase: Staircase, **options: object) -> Case:
+    schedule = replace(uniform(MOA, staircase), **options)  # type: ignore[arg-type]
+    return Case(MOA, schedule, LENGTHS)
+
+
+def _any(pipeline: Pipeline, staircase: Staircase) -> Case:
+    lengths = {a.name: 12 + 5 * n for n, a in enumerate(pipeline)}
+    return Case(pipeline, uniform(pipeline, staircase), lengths)
+
+
+CASES = {
+    "single": _any(single(), normal()),
+    "normal": _moa(normal()),
+    "paper": _moa(paper_default()),
+    **{f"paper {layout}": _moa(paper_default(8, 8), layout=layout) for layout in LAYOUTS},
+    "geometric": _moa(geometric(2, 2.0, 16, 3)),
+    "explicit": _moa(explicit([(0, 4), (5, 1), (40, 9)])),
+    "reads nothing first": _moa(constant(0, 20, 5)),
+    "early end": _moa(constant(4, 1, 12)),
+    "early end, continued": _moa(constant(4, 4, 12), early_end="continue"),
+    "chain": _any(chain(["x", "y", "z"]), constant(4, 6, 5)),
+    "two layers": _any(moa([["a", "b"], ["c", "d"]], "z"), constant(4, 6, 5)),
+    "debate": _any(debate(["a", "b"], 2), constant(6, 6, 6)),
+}
+
+WORLDS: dict[str, World] = {
+    "simulator": SimulatedWorld(),
+    "scripted": ScriptedWorld(),
+    "transformers": TransformersWorld(),
+}
+
+
+def by_agent(played: Played) -> dict[str, list[tuple[object, ...]]]:
+    """Each agent's calls in order; calls of different agents may overtake each other."""
+    table: dict[str, list[tuple[object, ...]]] = {}
+    for call in played.calls:
+        row = (call.step, call.read, call.written, call.prompt, call.max_tokens, call.is_last)
+        table.setdefault(call.agent, []).append(row)
+    return table
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def expected(case: Case) -> Played:
+    return SimulatedWorld().play(case.limited, case.schedule, case.lengths)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+class TestEveryWorld:
+    def test_starts_the_same_calls(self, world: str, case: Case, expected: Played) -> None:
+        played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+        assert by_agent(played) == by_agent(expected)
+
+    def test_leaves_nothing_behind(self, world: str, case: Case) -> None:
+        played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+        line = played.timeline
+        assert line.error is None
+        assert len(line.spans) == len(played.calls)
+        assert sum(s.output_tokens for s in line.spans) == sum(line.written.values())
+        assert len(line.answer_ps) == line.written[case.pipeline.answer]
+        assert list(line.answer_ps) == sorted(line.answer_ps)
+
+    def test_reads_only_what_was_written(self, world: str, case: Case) -> None:
+        played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+        for span in played.timeline.spans:
+            sources = case.pipeline[span.agent].reads
+            written = [
+                sum(
+                    s.output_tokens
+                    for s in played.timeline.spans
+                    if s.agent == source
+                    and s.first_token_ps is not None
+                    and s.first_token_ps <= span.submitted_ps
+                )
+                for source in sources
+            ]
+            assert all(read <= there for read, there in zip(span.read, written, strict=True))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_papers_order(world: str) -> None:
+    """Proposers start at once; each round is read when the slowest has it; the last step is free."""
+    case = _moa(paper_default(16, 8))
+    played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+    assert sorted(call.agent for call in played.calls[:3]) == ["a", "b", "c"]
+    steps = [(call.read, call.written, call.max_tokens) for call in played.calls[3:]]
+    assert steps == [
+        ((8, 8, 8), 0, 8),
+        ((24, 21, 24), 8, 8),
+        ((30, 21, 39), 16, 21),
+    ]
+
+
+TIMED = {"simulator": SimulatedWorld(frozenset("c")), "scripted": ScriptedWorld(frozenset("c"))}
+
+
+@pytest.mark.parametrize("world", TIMED)
+class TestWithASourceThatHangs:
+    """``c`` takes ten seconds to its first token."""
+
+    def play(self, world: str, **options: object) -> Played:
+        case = _moa(constant(8, 16, 8), **options)
+        return TIMED[world].play(case.limited, case.schedule, case.lengths)
+
+    def test_quorum_does_not_wait(self, world: str) -> None:
+        played = self.play(world, barrier=Barrier("quorum", count=2))
+        reads = [call.read for call in played.calls if call.agent == "z"]
+        assert reads[0] == (8, 8, 0)
+        assert reads[-1] == (30, 21, 0)
+        assert played.timeline.written["z"] == LENGTHS["z"]
+
+    def test_grace_waits_once(self, world: str) -> None:
+        barrier = Barrier("grace", count=2, grace_s=0.05)
+        line = self.play(world, barrier=barrier).timeline
+        spans = [span for span in line.spans if span.agent == "z"]
+        b = next(span for span in line.spans if span.agent == "b")
+        assert b.first_token_ps is not None
+        waited = spans[0].submitted_ps - b.first_token_ps
+        assert 0.05e12 <= waited < 0.2e12
+        assert spans[-1].ended_ps - spans[0].submitted_ps < 0.5e12
+
+    def test_the_hanging_call_is_cancelled(self, world: str) -> None:
+        line = self.play(world, barrier=Barrier("quorum", count=2)).timeline
+        assert {span.reason for span in line.spans if span.agent == "c"} == {"cancelled"}
+
+
+@pytest.mark.parametrize("world", ["simulator", "scripted"])
+def test_starving_reader_keeps_on_writing(world: str) -> None:
+    case = _moa(constant(8, 16, 2), starve="write")
+    played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+    spans = [span for span in played.timeline.spans if span.agent == "z"]
+    assert any(span.reason == "cancelled" for span in spans)
+    assert played.timeline.written["z"] == LENGTHS["z"]
+
+
+@pytest.mark.parametrize("world", ["simulator", "scripted"])
+def test_latest_reads_at_least_as_much_as_exact(world: str) -> None:
+    lengths = {"a": 60, "b": 60, "c": 60, "z": 60}
+    case = Case(MOA, replace(uniform(MOA, constant(4, 4, 8)), reading="latest"), lengths)
+    played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+    reads = [min(call.read) for call in played.calls if call.agent == "z"]
+    assert all(read >= min(4 + 4 * step, 60) for step, read in enumerate(reads))
+    assert any(read > 4 + 4 * step for step, read in enumerate(reads))
+
+
+def test_natural_ends_cost_a_call_that_writes_nothing() -> None:
+    """With reading continued after an early end, every later step ends at once."""
+    pipeline = Pipeline((Agent("a"), Agent("z", reads=("a",))), "z")
+    schedule = Schedule({"z": constant(4, 4, 8)}, early_end="continue")
+    played = SimulatedWorld().play(pipeline, schedule, {"a": 16, "z": 8})
+    assert [span.output_tokens for span in played.timeline.spans if span.agent == "z"] == [8, 0, 0, 0]
