@@ -50,7 +50,8 @@ class Grid:
         new = [n for n in NEW_TOKENS if n <= max_prompt_tokens]
         cached = [n for n in CACHED_TOKENS if n < max_prompt_tokens]
         pairs = [(n, k) for n in new for k in cached if n + k <= max_prompt_tokens]
-        contexts = [n for n in (8, *CACHED_TOKENS[1:]) if n + DECODE_RUN <= max_prompt_tokens]
+        longest = max_prompt_tokens - DECODE_RUN
+        contexts = sorted({n for n in (8, *CACHED_TOKENS[1:], longest) if 0 < n <= longest})
         return Grid(tuple(pairs), tuple(contexts), repeats)
 
     def visits(self, seed: int) -> list[tuple[int, int] | int]:
@@ -92,7 +93,7 @@ class _Bench:
         recorder, submitted = self._call(self._prompt(context), DECODE_RUN + 1)
         assert recorder.report is not None
         gaps = np.diff(recorder.token_ns) / 1e9
-        self.decode[context + DECODE_RUN // 2].append(float(np.median(gaps)))
+        self.decode[context + DECODE_RUN // 2] += gaps.tolist()
         self.waits.append((recorder.report.started_ns - submitted) / 1e9)
 
     def _prompt(self, tokens: int) -> list[int]:
@@ -131,7 +132,8 @@ def measure_latency(
     )
 
 
-def _robust(samples: Sequence[float]) -> tuple[float, float]:
-    """Median, and median absolute deviation relative to it."""
+def _robust(samples: Sequence[float]) -> tuple[float, float, float]:
+    """Median; median absolute deviation and mean, both relative to it."""
     middle = float(np.median(samples))
-    return middle, float(np.median(np.abs(np.asarray(samples) - middle)) / middle)
+    deviation = float(np.median(np.abs(np.asarray(samples) - middle)))
+    return middle, deviation / middle, float(np.mean(samples)) / middle

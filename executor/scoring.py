@@ -13,11 +13,15 @@ from executor.models import LoadedModel
 
 @torch.inference_mode()
 def log_probabilities(
-    model: LoadedModel, prompt: Sequence[int], text: Sequence[int]
+    model: LoadedModel, ids: Sequence[int], positions: Sequence[int]
 ) -> torch.Tensor:
-    """Log-probabilities of every token of ``text`` after ``prompt``: (text, vocabulary)."""
-    ids = torch.tensor([[*prompt, *text[:-1]]], device=model.device)
-    logits = model.network(input_ids=ids, logits_to_keep=len(text), use_cache=False).logits[0]
+    """Log-probabilities from which the tokens at ``positions`` of ``ids`` were drawn.
+
+    One forward pass; the shape is (positions, vocabulary). No position may be 0.
+    """
+    tokens = torch.tensor([ids], device=model.device)
+    before = torch.tensor(positions, device=model.device) - 1
+    logits = model.network(input_ids=tokens, logits_to_keep=before, use_cache=False).logits[0]
     return torch.log_softmax(logits.float(), dim=-1)
 
 

@@ -31,7 +31,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-screen = Console()
+# Tables need some width even where the output is no terminal.
+screen = Console(width=None if sys.stdout.isatty() else 120)
 notes = Console(stderr=True)
 
 ScenarioPath = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
@@ -262,9 +263,11 @@ def _print_json(content: Any) -> None:
 
 
 def _show_profiles(work: Workspace) -> None:
-    for name, engine in work.latency().engines.items():
+    latency = work.latency()
+    for engine in {one.prefill: one for one in latency.engines.values()}.values():
+        names = [name for name, one in latency.engines.items() if one == engine]
         screen.print(
-            f"{name}: prefill within {engine.prefill.error:.1%}, decode within "
+            f"{', '.join(names)}: prefill within {engine.prefill.error:.1%}, decode within "
             f"{engine.decode.error:.1%} (median error of points left out of the fit)"
         )
     quality = work.quality()

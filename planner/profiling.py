@@ -15,7 +15,7 @@ from profiles.store import provenance_of_now
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 
-LATENCY_REPEATS = 7
+LATENCY_REPEATS = 15
 Track = Callable[[str, int], Callable[[], None]]
 
 

@@ -16,13 +16,13 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "tpot_s": ("TPOT ms", 1000),
     "e2e_s": ("E2E ms", 1000),
     "stall_s": ("stall ms", 1000),
-    "prefilled_tokens": ("prefilled", 1),
+    "prefilled_tokens": ("prefill", 1),
     "cached_tokens": ("cached", 1),
-    "loss": ("loss nats", 1),
+    "loss": ("loss", 1),
     "agreement": ("quality", 1),
-    "score": ("task score", 1),
+    "score": ("score", 1),
 }
-WITH_INTERVAL = ("ttft_s", "loss", "agreement", "score")
+WITH_INTERVAL = ("ttft_s", "agreement", "score")
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,20 @@ def _cell(summary: Summary, factor: float, has_interval: bool) -> str:
     mean = _number(summary.mean * factor)
     if not has_interval:
         return mean
-    return f"{mean} [{_number(summary.low * factor)}, {_number(summary.high * factor)}]"
+    return f"{mean} ±{_number((summary.high - summary.low) / 2 * factor)}"
 
 
 def _number(value: float) -> str:
-    decimals = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
+    decimals = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
     return f"{value:.{decimals}f}"
 
 
 def as_rich(cells: Cells, title: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1))
     for column in ("schedule", "", *cells.columns):
-        table.add_column(column, justify="left" if column in ("schedule", "") else "right")
+        table.add_column(
+            column, justify="left" if column in ("schedule", "") else "right", no_wrap=True
+        )
     for row in cells.rows:
         table.add_row(row.name, row.kind, *row.cells, end_section=row.kind == "measured")
     return table

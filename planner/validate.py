@@ -71,20 +71,25 @@ def validate(
 ) -> tuple[Validation, dict[str, list[Timeline]]]:
     """Plays the named candidates and ``front`` more of the front; also returns their timelines.
 
-    Requests take turns over the schedules, so that a machine's drift hits all alike.
+    Schedules take turns, so that a machine's drift hits all alike, and never play the same
+    question one after the other, so that none finds another's prompt in the KV cache.
     """
     pipeline = scenario.pipeline.build()
     chosen = contenders(plan, front)
     questions = read_dataset(scenario, folder, requests, offset=FRESH)
+    asked = {
+        name: [*questions[place % requests :], *questions[: place % requests]]
+        for place, name in enumerate(chosen)
+    }
     jobs = [
-        Job(pipeline, candidate.schedule, question)
-        for question in questions
-        for candidate in chosen.values()
+        Job(pipeline, candidate.schedule, asked[name][turn])
+        for turn in range(requests)
+        for name, candidate in chosen.items()
     ]
     outcomes = bench.runtime.run(jobs, on_done=lambda _: on_done())
     played = {name: outcomes[place :: len(chosen)] for place, name in enumerate(chosen)}
     rows = [
-        Row(name, candidate, _measure(scenario, bench, candidate, questions, played[name]))
+        Row(name, candidate, _measure(scenario, bench, candidate, asked[name], played[name]))
         for name, candidate in chosen.items()
     ]
     timelines = {name: [outcome.timeline for outcome in some] for name, some in played.items()}

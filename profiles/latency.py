@@ -30,12 +30,19 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class PrefillPoint:
-    """Median seconds of an iteration that prefills, and the relative spread (median deviation)."""
+    """An iteration that prefills.
+
+    Attributes:
+        seconds: median over repetitions.
+        spread: median deviation, relative to the median.
+        mean_ratio: mean over median.
+    """
 
     new_tokens: int
     cached_tokens: int
     seconds: float
     spread: float
+    mean_ratio: float
 
 
 @dataclass(frozen=True)
@@ -46,14 +53,23 @@ class DecodePoint:
     context_tokens: int
     seconds: float
     spread: float
+    mean_ratio: float
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Coefficients in the order of the formula, and the cross-validated median relative error."""
+    """A fitted formula.
+
+    Attributes:
+        coefficients: in the order of the formula, for the median seconds of an iteration.
+        error: cross-validated median relative error.
+        mean_ratio: mean over median of repeated measurements. On a shared machine some iterations
+            are much slower, and a sum of many is that much longer than the sum of their medians.
+    """
 
     coefficients: tuple[float, ...]
     error: float
+    mean_ratio: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -71,12 +87,15 @@ class EngineProfile:
     decode: Fit
 
     def prefill_s(self, new_tokens: int, cached_tokens: int) -> float:
+        """Expected seconds of an iteration that prefills ``new_tokens`` after ``cached_tokens``."""
         features = _prefill_features(new_tokens, cached_tokens)
-        return float(np.dot(self.prefill.coefficients, features))
+        return float(np.dot(self.prefill.coefficients, features)) * self.prefill.mean_ratio
 
     def decode_s(self, batch: int, context_tokens: int) -> float:
+        """Expected seconds of one token for each of ``batch`` sequences."""
         base, per_sequence, per_token = self.decode.coefficients
-        return base + per_sequence * batch + per_token * context_tokens
+        typical = base + per_sequence * batch + per_token * context_tokens
+        return typical * self.decode.mean_ratio
 
     def outside(self, new_tokens: int, context_tokens: int) -> list[str]:
         """What of this lies beyond the measured grid, in words; empty if nothing does."""
@@ -134,8 +153,8 @@ def fit_engine(
         tuple(prefill_points),
         tuple(decode_points),
         call_s,
-        _fit(np.asarray(prefill), np.asarray([p.seconds for p in prefill_points])),
-        _fit(np.asarray(decode), np.asarray([p.seconds for p in decode_points])),
+        _fit(prefill, prefill_points),
+        _fit(decode, decode_points),
     )
 
 
@@ -144,9 +163,17 @@ def _prefill_features(new: int, cached: int) -> list[float]:
     return [1.0, new, *bends, new * (cached + (new + 1) / 2)]
 
 
-def _fit(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> Fit:
+def _fit(
+    rows: Sequence[Sequence[float]], points: Sequence[PrefillPoint] | Sequence[DecodePoint]
+) -> Fit:
     """Non-negative least squares of the relative error, with its leave-out error."""
-    return Fit(tuple(_solve(features, seconds).tolist()), _leave_out_error(features, seconds))
+    features, seconds = np.asarray(rows), np.asarray([point.seconds for point in points])
+    means = seconds * np.asarray([point.mean_ratio for point in points])
+    return Fit(
+        tuple(_solve(features, seconds).tolist()),
+        _leave_out_error(features, seconds),
+        float(means.sum() / seconds.sum()),
+    )
 
 
 def _solve(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:

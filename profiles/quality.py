@@ -8,12 +8,13 @@ read level v (each source shown up to v tokens)
 
 A schedule reads v(t) before position t. Its forecast loss is the mean of D(v(t), t) over t and over
 the sampled requests, its forecast agreement the mean of A(v(t), t). Between measured read levels
-both are interpolated; at levels that show every source in full they are 0 and 1 by definition.
+both are interpolated. A staircase that reads all before it writes has loss 0 by definition; one
+that comes to read all later has not in the interleaved layout, where the order of texts differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +33,10 @@ Matrix = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Surface:
-    """One agent's D and A for one request and layout: rows are read levels, columns positions."""
+    """One agent's D and A for one request and layout.
+
+    Rows are the read levels and, last, everything read; columns are bins of own positions.
+    """
 
     loss: Matrix
     agreement: Matrix
@@ -134,11 +138,11 @@ def _along(
     """Mean of D and A at (levels[t], t)."""
     surface = _surface(sample, agent, layout)
     full = max(sample.output_tokens[source] for source in profile.sources[agent])
-    if not len(levels):
+    if not len(levels) or levels[0] >= full:
         return 0.0, 1.0
     columns = np.arange(len(levels)) // profile.bin_tokens
-    loss = _interpolate(profile.read_levels, full, surface.loss, 0.0, levels, columns)
-    agreement = _interpolate(profile.read_levels, full, surface.agreement, 1.0, levels, columns)
+    loss = _interpolate(profile.read_levels, full, surface.loss, levels, columns)
+    agreement = _interpolate(profile.read_levels, full, surface.agreement, levels, columns)
     return float(loss.mean()), float(agreement.mean())
 
 
@@ -155,15 +159,13 @@ def _interpolate(
     grid: Sequence[int],
     full: int,
     matrix: Matrix,
-    at_full: float,
     levels: NDArray[np.int64],
     columns: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Linear in the read level between measured ones, ``at_full`` from level ``full`` on."""
+    """Linear in the read level between measured ones, the last row from level ``full`` on."""
     rows = [number for number, level in enumerate(grid) if level < full]
     knots = np.asarray([*(grid[number] for number in rows), full], dtype=float)
-    width = len(matrix[0])
-    values = np.vstack([np.asarray(matrix)[rows], np.full(width, at_full)])
+    values = np.asarray(matrix)[[*rows, len(grid)]]
     place = np.clip(np.searchsorted(knots, levels, side="right") - 1, 0, len(knots) - 1)
     above = np.minimum(place + 1, len(knots) - 1)
     step = np.maximum(knots[above] - knots[place], 1.0)
@@ -176,13 +178,8 @@ def bin_rows(rows: Sequence[Sequence[float]], bin_tokens: int) -> Matrix:
     """Averages every row over bins of ``bin_tokens`` positions."""
     return tuple(
         tuple(
-            round(float(np.mean(row[start : start + bin_tokens])), 5)
+            round(float(np.mean(row[start : start + bin_tokens])), 4)
             for start in range(0, len(row), bin_tokens)
         )
         for row in rows
     )
-
-
-def lengths(profile: QualityProfile) -> list[Mapping[str, int]]:
-    """What each agent wrote in every sample."""
-    return [sample.output_tokens for sample in profile.samples]

@@ -66,7 +66,7 @@ def save(path: Path, schema: str, content: T, kind: type[T]) -> str:
     body = TypeAdapter(kind).dump_python(content, mode="json")
     digest = content_hash(body)
     document = {"schema": schema, "hash": digest, "content": body}
-    write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n")
     return digest
 
 

@@ -129,7 +129,7 @@ class TestEveryWorld:
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_papers_order(world: str) -> None:
-    """Proposers start at once; each round is read when the slowest has it; the last step is free."""
+    """Proposers start at once; a round is read when the slowest has it; the last step is free."""
     case = _moa(paper_default(16, 8))
     played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
     assert sorted(call.agent for call in played.calls[:3]) == ["a", "b", "c"]
@@ -198,4 +198,9 @@ def test_natural_ends_cost_a_call_that_writes_nothing() -> None:
     pipeline = Pipeline((Agent("a"), Agent("z", reads=("a",))), "z")
     schedule = Schedule({"z": constant(4, 4, 8)}, early_end="continue")
     played = SimulatedWorld().play(pipeline, schedule, {"a": 16, "z": 8})
-    assert [span.output_tokens for span in played.timeline.spans if span.agent == "z"] == [8, 0, 0, 0]
+    assert [span.output_tokens for span in played.timeline.spans if span.agent == "z"] == [
+        8,
+        0,
+        0,
+        0,
+    ]

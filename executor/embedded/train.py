@@ -25,7 +25,7 @@ from executor.embedded.samples import END, SPECIAL, Encode, Sample, editor_sampl
 from executor.embedded.task import vocabulary
 
 # Batches drawn at once, to sort their samples by length; and steps of easy samples at the start.
-POOL, EASY_STEPS = 8, 400
+POOL, EASY_STEPS = 8, 800
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -78,7 +78,7 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - 100) / (steps - 100))))
 
 
-def train(steps: int, batch: int, peak: float, seed: int) -> None:
+def train(steps: int, batch: int, peak: float, seed: int, folder: Path) -> None:
     torch.manual_seed(seed)
     rng = random.Random(seed)
     tokenizer = build_tokenizer()
@@ -106,7 +106,7 @@ def train(steps: int, batch: int, peak: float, seed: int) -> None:
                 f"step {step + 1}: loss {mean:.3f}, {time.perf_counter() - started:.0f} s",
                 flush=True,
             )
-    save(model, tokenizer, MODEL_FOLDER)
+    save(model, tokenizer, folder)
 
 
 def draw_batches(rng: random.Random, encode: Encode, batch: int) -> Iterator[list[Sample]]:
@@ -130,12 +130,13 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=3200)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--peak", type=float, default=4e-3)
+    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--peak", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
     arguments = parser.parse_args()
-    train(arguments.steps, arguments.batch, arguments.peak, arguments.seed)
+    train(arguments.steps, arguments.batch, arguments.peak, arguments.seed, arguments.out)
 
 
 if __name__ == "__main__":

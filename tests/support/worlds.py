@@ -94,9 +94,7 @@ class TransformersWorld:
             return _run(served, pipeline, schedule)
 
 
-def _run(
-    served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule
-) -> Played:
+def _run(served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule) -> Played:
     outcome = Runtime(served).run([Job(pipeline, schedule, QUESTION)])[0]
     return Played(outcome.timeline, outcome.calls)
 
