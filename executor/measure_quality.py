@@ -206,7 +206,8 @@ class _Scorer:
 
 def places(prompt: Prompt, source: str) -> list[int]:
     """Positions of ``source``'s tokens in the rendered prompt."""
-    found, position = [], 0
+    found: list[int] = []
+    position = 0
     for segment in prompt.segments:
         if segment.source == source:
             found += range(position, position + segment.tokens)

@@ -196,9 +196,10 @@ def _plan(work: Workspace) -> Plan:
     from planner.plan import save_plan
     from planner.search import search
 
+    forecaster, hashes = work.forecaster(), work.profile_hashes()
     with _progress() as track:
         step = track("search", work.scenario.plan.trials)
-        found = search(work.scenario, work.forecaster(), work.profile_hashes(), step)
+        found = search(work.scenario, forecaster, hashes, step)
     save_plan(work.plan_path, found)
     return found
 

@@ -141,7 +141,10 @@ def test_the_papers_order(world: str) -> None:
     ]
 
 
-TIMED = {"simulator": SimulatedWorld(frozenset("c")), "scripted": ScriptedWorld(frozenset("c"))}
+TIMED: dict[str, World] = {
+    "simulator": SimulatedWorld(frozenset("c")),
+    "scripted": ScriptedWorld(frozenset("c")),
+}
 
 
 @pytest.mark.parametrize("world", TIMED)

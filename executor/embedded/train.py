@@ -25,7 +25,7 @@ from executor.embedded.samples import END, SPECIAL, Encode, Sample, editor_sampl
 from executor.embedded.task import vocabulary
 
 # Batches drawn at once, to sort their samples by length; and steps of easy samples at the start.
-POOL, EASY_STEPS = 8, 800
+POOL, EASY_STEPS = 8, 400
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -130,9 +130,9 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=7000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--peak", type=float, default=5e-3)
+    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--peak", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
     arguments = parser.parse_args()

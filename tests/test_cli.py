@@ -1,0 +1,138 @@
+"""The command line: help, wrong input, and the main job from end to end."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "planner" / "demo.yaml"
+
+
+def staircase(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "planner.cli", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(cwd)},
+    )
+
+
+@pytest.mark.parametrize("command", ["", "profile", "plan", "simulate", "validate", "demo"])
+def test_help(command: str) -> None:
+    done = staircase(*command.split(), "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def change(text: str, new: str) -> str:
+    demo = DEMO.read_text()
+    assert text in demo
+    return demo.replace(text, new)
+
+
+WRONG: dict[str, tuple[Callable[[], str], str]] = {
+    "unknown key": (
+        lambda: change("requests: 48", "request: 48"),
+        r"profile: unknown key 'request'; did you mean 'requests'\?",
+    ),
+    "wrong type": (lambda: change("trials: 200", "trials: many"), "plan.trials"),
+    "negative count": (lambda: change("trials: 200", "trials: -1"), "plan.trials"),
+    "negative chunk": (
+        lambda: change("trials: 200", "trials: 2\n  chunk: [-8]"),
+        r"plan.chunk.0.*greater than or equal to 1",
+    ),
+    "agent that nobody reads": (
+        lambda: change(
+            "moa:\n    layers: [[north, south, east]]\n    answer: editor\n  agents:",
+            "answer: editor\n  agents:",
+        ),
+        "nobody reads agent 'north'",
+    ),
+    "cycle": (
+        lambda: yaml.safe_dump(
+            {
+                "name": "x",
+                "engines": {"e": {"model": "embedded"}},
+                "pipeline": {
+                    "answer": "a",
+                    "agents": {
+                        "a": {"engine": "e", "reads": ["b"]},
+                        "b": {"engine": "e", "reads": ["a"]},
+                    },
+                },
+            }
+        ),
+        "cycle",
+    ),
+    "engine that is not defined": (
+        lambda: change("  north: {model: embedded}\n", ""),
+        "runs on 'north', which is not defined",
+    ),
+    "not yaml": (lambda: "a: [", "not YAML"),
+    "no mapping": (lambda: "- a", "must be a mapping"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_scenarios_get_one_line_and_exit_code_2(case: str, tmp_path: Path) -> None:
+    text, words = WRONG[case]
+    path = tmp_path / "scenario.yaml"
+    path.write_text(text())
+    done = staircase("plan", str(path), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {path}")
+    assert re.search(words, done.stderr)
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_profile_is_told(tmp_path: Path) -> None:
+    done = staircase("plan", str(DEMO), "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert f"error: {tmp_path}/latency.json: no latency profile" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "."])
+def test_a_folder_that_is_no_model_is_told(tmp_path: Path, model: str) -> None:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(DEMO.read_text().replace("model: embedded", f"model: {model}"))
+    done = staircase("profile", str(path), cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"error: model '{model}': no such folder with a config.json" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_main_job(tmp_path: Path) -> None:
+    """Profile, plan, validate, one after the other, on the embedded models."""
+    path = tmp_path / "small.yaml"
+    small = DEMO.read_text().replace("requests: 48", "requests: 6").replace("200", "20")
+    path.write_text(small)
+    out = ["--out", str(tmp_path / "out")]
+    for command in ("profile", "plan"):
+        assert staircase(command, str(path), *out).returncode == 0
+    done = staircase("validate", str(path), *out, "--requests", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+    assert {"normal", "paper default", "chosen"} <= rows.keys()
+    assert rows["normal"]["measured"]["loss"]["mean"] == 0
+    assert rows["normal"]["measured"]["ttft_s"]["mean"] > 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert page.count("<svg") == 6
+    assert json.loads((tmp_path / "out" / "trace.json").read_text())["traceEvents"]
+    forecast = staircase("simulate", str(path), *out, "--staircase", "constant:8,16,8", "--json")
+    assert json.loads(forecast.stdout)["forecast"]["ttft_s"]["mean"] > 0
+    wrong = staircase("simulate", str(path), *out, "--staircase", "constant:8,-1,8")
+    assert wrong.returncode == 2

@@ -1,0 +1,73 @@
+"""The simulator plays what the executor plays: the same calls, and the same tokens from cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from executor.bench import Bench, open_bench, read_dataset
+from executor.runtime import Job
+from simulator.simulate import EngineSetup, simulate
+from staircase import Schedule, constant, geometric, normal, paper_default, uniform
+from staircase.scenario import Scenario, load_scenario
+from staircase.schedule import LAYOUTS
+from staircase.timeline import Timeline
+from staircase.workload import RequestShape, Workload
+from tests.support.worlds import fixed_profile
+
+DEMO = Path(__file__).parents[1] / "planner" / "demo.yaml"
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    return load_scenario(DEMO)
+
+
+@pytest.fixture(scope="module")
+def bench(scenario: Scenario) -> Iterator[Bench]:
+    with open_bench(scenario) as bench:
+        yield bench
+
+
+def rows(line: Timeline) -> list[tuple[object, ...]]:
+    """The editor's calls; where a proposer is cancelled depends on the clock."""
+    return [
+        (s.step, s.read, s.written, s.prompt_tokens, s.output_tokens, s.reason)
+        for s in line.spans
+        if s.agent == "editor"
+    ]
+
+
+def cached(line: Timeline) -> list[int]:
+    """Of the editor's calls but its first, which may find another request's text."""
+    return [s.cached_tokens for s in line.spans if s.agent == "editor" and s.step > 0]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("staircase", [normal(), paper_default(), geometric(4, 2.0, 32, 6)])
+def test_forecast_plays_the_same_calls(
+    scenario: Scenario, bench: Bench, layout: str, staircase: object
+) -> None:
+    pipeline = scenario.pipeline.build()
+    schedule: Schedule = uniform(pipeline, staircase, layout)  # type: ignore[arg-type]
+    for question in read_dataset(scenario, DEMO.parent, 2, offset=5):
+        full = bench.runtime.run([Job(pipeline, Schedule(), question)])[0]
+        outcome = bench.runtime.run([Job(pipeline, schedule, question)])[0]
+        fixed = {name: len(ids) for name, ids in outcome.ids.items() if "/" in name}
+        answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
+        request = RequestShape(fixed, {**full.timeline.written, **answer})
+        engines = {name: EngineSetup(fixed_profile(0.002, 0.001)) for name in pipeline.engines}
+        line = simulate(pipeline, schedule, engines, Workload([request]))[0]
+        assert rows(line) == rows(outcome.timeline)
+        assert cached(line) == cached(outcome.timeline)
+
+
+def test_concurrent_requests_do_not_mix(scenario: Scenario, bench: Bench) -> None:
+    pipeline = scenario.pipeline.build()
+    schedule = uniform(pipeline, constant(12, 12, 8))
+    jobs = [Job(pipeline, schedule, q) for q in read_dataset(scenario, DEMO.parent, 4, offset=9)]
+    alone = [bench.runtime.run([job])[0].texts for job in jobs]
+    together = [outcome.texts for outcome in bench.runtime.run(jobs, concurrency=4)]
+    assert together == alone
