@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from profiles.latency import LatencyProfile
 from profiles.quality import QualityForecast, QualityProfile, forecast_quality
-from simulator.simulate import EngineSetup, simulate
+from simulator.serial import SerialSetup
+from simulator.simulate import simulate
 from staircase.metrics import READING_RATE, Summary, summarize_all
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
@@ -55,9 +56,9 @@ class Forecaster:
             timelines,
         )
 
-    def _engines(self) -> dict[str, EngineSetup]:
+    def _engines(self) -> dict[str, SerialSetup]:
         return {
-            name: EngineSetup(self.latency[name], self.devices[name])
+            name: SerialSetup(self.latency[name], self.devices[name])
             for name in self.pipeline.engines
         }
 

@@ -9,43 +9,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Protocol
 
 import simpy
 
 from profiles.latency import EngineProfile
-from staircase.conductor import Call, EndReason
+from simulator.alarm import Clock
+from simulator.engine import Key, Listener, SimulatedCall
+from staircase.conductor import EndReason
 from staircase.play import CallResult
 from staircase.prompt import Prompt, Segment, common_prefix_tokens
 from staircase.timeline import to_ps
 
-Key = tuple[int, int]
-
 
 @dataclass(frozen=True)
-class SimulatedCall:
-    """A call and what the model would make of it.
+class SerialSetup:
+    """A serial engine; those that name the same device share it."""
 
-    Attributes:
-        request: number of the request that it belongs to.
-        left_tokens: tokens that the agent would write until it ends.
-        ends_with_stop: whether the end costs an iteration of its own.
-    """
+    profile: EngineProfile
+    device: str = "device"
 
-    request: int
-    call: Call
-    left_tokens: int
-    ends_with_stop: bool
-
-    @property
-    def key(self) -> Key:
-        return self.request, self.call.number
-
-
-class Listener(Protocol):
-    def on_token(self, key: Key, now_ps: int) -> None: ...
-
-    def on_end(self, key: Key, result: CallResult) -> None: ...
+    def open(self, env: Clock, shared: dict[str, object]) -> SerialEngine:
+        device = shared.setdefault(self.device, None) or Device(env)
+        assert isinstance(device, Device)
+        shared[self.device] = device
+        return SerialEngine(env, self.profile, device)
 
 
 @dataclass
@@ -70,7 +57,7 @@ class _Active:
 class SerialEngine:
     """One call at a time; iterations cost what ``profile`` says."""
 
-    def __init__(self, env: simpy.Environment, profile: EngineProfile, device: Device) -> None:
+    def __init__(self, env: Clock, profile: EngineProfile, device: Device) -> None:
         self._env = env
         self._profile = profile
         self._device = device
@@ -95,6 +82,12 @@ class SerialEngine:
                 self._queue.remove((call, listener))
                 now = int(self._env.now)
                 listener.on_end(key, CallResult("cancelled", now, now, 0, 0))
+
+    def watch(self, key: Key, tokens: int) -> None:
+        """Every token is reported anyway."""
+
+    def tokens_of(self, key: Key) -> int | None:
+        return None
 
     @property
     def has_work(self) -> bool:
@@ -156,7 +149,7 @@ class SerialEngine:
 class Device:
     """Runs one iteration at a time, engine after engine."""
 
-    def __init__(self, env: simpy.Environment) -> None:
+    def __init__(self, env: Clock) -> None:
         self._env = env
         self._engines: list[SerialEngine] = []
         self._last = 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
 
 import simpy
 
-from profiles.latency import EngineProfile
-from simulator.serial import Device, Key, SerialEngine, SimulatedCall
+from simulator.alarm import Clock
+from simulator.engine import EngineSetup, Key, SimulatedCall, SimulatedEngine
 from staircase.conductor import Call
 from staircase.errors import WorkloadError
 from staircase.pipeline import Pipeline
@@ -16,14 +15,6 @@ from staircase.play import CallResult, Play
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_ps
 from staircase.workload import RequestShape, Workload
-
-
-@dataclass(frozen=True)
-class EngineSetup:
-    """An engine to simulate; engines that name the same device share it."""
-
-    profile: EngineProfile
-    device: str = "device"
 
 
 def simulate(
@@ -40,8 +31,9 @@ def simulate(
     """
     for request in workload.requests:
         _check(pipeline, request)
-    env = simpy.Environment(initial_time=0)
-    served = _serve(env, engines)
+    env = Clock()
+    shared: dict[str, object] = {}
+    served = {name: setup.open(env, shared) for name, setup in engines.items()}
     waiting = iter(enumerate(workload.requests))
     runs: list[_Run] = []
 
@@ -64,25 +56,17 @@ def _check(pipeline: Pipeline, request: RequestShape) -> None:
             raise WorkloadError(f"a request does not say how many tokens {agent.name!r} writes")
 
 
-def _serve(env: simpy.Environment, engines: Mapping[str, EngineSetup]) -> dict[str, SerialEngine]:
-    devices = {setup.device: Device(env) for setup in engines.values()}
-    return {
-        name: SerialEngine(env, setup.profile, devices[setup.device])
-        for name, setup in engines.items()
-    }
-
-
 class _Run:
     """One request on simulated engines: the port of its play, and the listener of its calls."""
 
     def __init__(
         self,
-        env: simpy.Environment,
+        env: Clock,
         number: int,
         pipeline: Pipeline,
         schedule: Schedule,
         request: RequestShape,
-        engines: Mapping[str, SerialEngine],
+        engines: Mapping[str, SimulatedEngine],
         on_call: Callable[[Call], None],
     ) -> None:
         self._env = env
@@ -110,6 +94,15 @@ class _Run:
     def _after(self, delay_ps: int, errand: Callable[[], None]) -> None:
         event = self._env.timeout(delay_ps)
         event.callbacks.append(lambda _: errand())
+
+    def watch(self, call: Call, tokens: int) -> None:
+        self._engines[call.engine].watch((self.play.number, call.number), tokens)
+
+    def tokens_of(self, call: Call) -> int | None:
+        return self._engines[call.engine].tokens_of((self.play.number, call.number))
+
+    def on_watched(self, key: Key, now_ps: int) -> None:
+        self.play.on_watched(key[1], now_ps)
 
     def on_token(self, key: Key, now_ps: int) -> None:
         self.play.on_token(key[1], now_ps)

@@ -123,6 +123,7 @@ class _Desk:
     call: Call | None = None
     starting_tokens: int = 0
     is_cancelled: bool = False
+    has_stopped: bool = False
     failures: int = 0
     watched: set[int] = field(default_factory=set)
     graced: set[int] = field(default_factory=set)
@@ -202,6 +203,7 @@ class Conductor:
         assert call is not None
         if self._goes_on(desk, call, reason):
             desk.state, desk.step = "waiting", desk.step + 1
+            desk.has_stopped = reason == "stop"
         else:
             yield from self._end_agent(desk)
 
@@ -265,7 +267,12 @@ class Conductor:
                 yield from self._advance_writing(desk, desk.call)
 
     def _advance_waiting(self, desk: _Desk) -> Iterator[Command]:
+        while desk.has_stopped and self._says_nothing_new(desk) and self._is_whole(desk):
+            desk.step += 1
         step = desk.awaited
+        if desk.has_stopped and self._says_nothing_new(desk):
+            yield from self._watch_anything_new(desk)
+            return
         yield from self._watch(desk, desk.step, step)
         yield from self._set_grace(desk, desk.step, step)
         if self._is_open(desk, desk.step, step):
@@ -283,6 +290,21 @@ class Conductor:
             if write is not None and has_written >= write and self._is_open(desk, number, step):
                 desk.is_cancelled = True
                 yield CancelCall(call.number)
+
+    def _says_nothing_new(self, desk: _Desk) -> bool:
+        """Whether an agent that thought it was done would read just what it has read."""
+        step = desk.awaited
+        if step.read is None or self._has_read_all(desk, step.read):
+            return False
+        return self._read(desk, step).read == desk.rounds[-1].read
+
+    def _is_whole(self, desk: _Desk) -> bool:
+        return all(self._is_there(source, desk.awaited) for source in desk.agent.reads)
+
+    def _watch_anything_new(self, desk: _Desk) -> Iterator[Command]:
+        for source in desk.agent.reads:
+            if self._desks[source].state != "ended":
+                yield Watch(source, self._written[source] + 1)
 
     def _watch(self, desk: _Desk, number: int, step: Step) -> Iterator[Command]:
         if number in desk.watched or step.read is None:
@@ -325,7 +347,7 @@ class Conductor:
         absent = {name for name in desk.agent.reads if not self._is_there(name, step)}
         desk.late = absent
         desk.rounds.append(self._read(desk, step))
-        is_last = step.read is None or self._has_read_all(desk)
+        is_last = step.read is None or self._has_read_all(desk, step.read)
         yield self._start_call(desk, self._limit(desk, is_last), is_last)
         if is_last:
             yield from self._cancel_needless()
@@ -341,10 +363,15 @@ class Conductor:
         read = tuple(max(pair) for pair in zip(shown, there, strict=True))
         return Round(read, self._written[desk.agent.name])
 
-    def _has_read_all(self, desk: _Desk) -> bool:
+    def _has_read_all(self, desk: _Desk, level: int) -> bool:
+        """Whether every source ended before ``level``.
+
+        One that ended just there does not count: whether its end is known when its last token is
+        depends on the clock, and what a schedule means must not.
+        """
         return all(
-            self._desks[source].state == "ended" and self._written[source] == read
-            for source, read in zip(desk.agent.reads, desk.rounds[-1].read, strict=True)
+            self._desks[source].state == "ended" and self._written[source] < level
+            for source in desk.agent.reads
         )
 
     def _limit(self, desk: _Desk, is_last: bool) -> int:

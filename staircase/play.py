@@ -6,8 +6,8 @@ A ``Play`` passes what an engine reports to the conductor and carries the conduc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from staircase.conductor import (
@@ -40,10 +40,23 @@ class Port(Protocol):
 
     def set_timer(self, timer: int, seconds: float) -> None: ...
 
+    def watch(self, call: Call, tokens: int) -> None:
+        """Somebody waits for the call's token of this number; an engine that reports every token
+        by ``Play.on_token`` need not heed it, others answer with ``Play.on_watched``."""
+        ...
+
+    def tokens_of(self, call: Call) -> int | None:
+        """Tokens that an open call has written by now; None if every one was reported."""
+        ...
+
 
 @dataclass(frozen=True)
 class CallResult:
-    """How an engine says that a call went."""
+    """How an engine says that a call went.
+
+    Attributes:
+        token_ps: when each of its tokens was there; None if every one was reported.
+    """
 
     reason: EndReason
     started_ps: int
@@ -51,14 +64,14 @@ class CallResult:
     busy_ps: int
     cached_tokens: int
     error: str | None = None
+    token_ps: Sequence[int] | None = None
 
 
 @dataclass
 class _OpenCall:
     call: Call
     submitted_ps: int
-    first_token_ps: int | None = None
-    tokens: int = 0
+    token_ps: list[int] = field(default_factory=list)
 
 
 class Play:
@@ -117,20 +130,29 @@ class Play:
         """A call wrote one more token."""
         entry = self._open[number]
         agent = entry.call.agent
-        entry.tokens += 1
-        if entry.first_token_ps is None:
-            entry.first_token_ps = now_ps
+        entry.token_ps.append(now_ps)
         self.written[agent] += 1
-        if agent == self._answer:
-            self._answer_ps.append(now_ps)
         watches = self._watches.get(agent)
         if watches and self.written[agent] in watches:
             watches.remove(self.written[agent])
             self._handle(TokensThere(agent), now_ps)
 
+    def on_watched(self, number: int, now_ps: int) -> None:
+        """A call reached a count that ``Port.watch`` named."""
+        entry = self._open[number]
+        self._catch_up()
+        agent = entry.call.agent
+        self._rewatch(entry.call)
+        self._handle(TokensThere(agent), now_ps)
+
     def on_end(self, number: int, result: CallResult) -> None:
         """A call ended or failed."""
         entry = self._open.pop(number)
+        if result.token_ps is not None:
+            entry.token_ps = list(result.token_ps)
+            self.written[entry.call.agent] = entry.call.written + len(entry.token_ps)
+        if entry.call.agent == self._answer:
+            self._answer_ps += entry.token_ps
         self._spans.append(_close(entry, result))
         if result.error is None:
             self._handle(CallEnded(number, result.reason), result.ended_ps)
@@ -153,6 +175,7 @@ class Play:
 
     def _handle(self, event: Event, now_ps: int) -> None:
         was_done = self._conductor.is_done
+        self._catch_up()
         self._execute(self._conductor.handle(event, self.written), now_ps)
         if self._conductor.is_done and not was_done:
             self._completed_ps = now_ps
@@ -164,14 +187,32 @@ class Play:
                     self._open[call.number] = _OpenCall(call, now_ps)
                     self.calls.append(call)
                     self._port.submit(call)
+                    self._rewatch(call)
                 case CancelCall(number):
                     self._port.cancel(self._open[number].call)
                 case Watch(agent, count):
                     self._watches.setdefault(agent, set()).add(count)
+                    for entry in self._open.values():
+                        if entry.call.agent == agent:
+                            self._rewatch(entry.call)
                 case SetTimer(timer, seconds):
                     self._port.set_timer(timer, seconds)
                 case GiveUp(error):
                     self._error = error
+
+    def _catch_up(self) -> None:
+        """Asks engines that do not report every token how far their calls are."""
+        for entry in self._open.values():
+            tokens = self._port.tokens_of(entry.call)
+            if tokens is not None:
+                self.written[entry.call.agent] = entry.call.written + tokens
+
+    def _rewatch(self, call: Call) -> None:
+        """Tells the port the next count of this call that anybody waits for."""
+        there = self.written[call.agent]
+        counts = [count for count in self._watches.get(call.agent, ()) if count > there]
+        if counts:
+            self._port.watch(call, min(counts) - call.written)
 
 
 def _close(entry: _OpenCall, result: CallResult) -> Span:
@@ -185,11 +226,11 @@ def _close(entry: _OpenCall, result: CallResult) -> Span:
         call.written,
         entry.submitted_ps,
         result.started_ps,
-        entry.first_token_ps,
+        entry.token_ps[0] if entry.token_ps else None,
         result.ended_ps,
         result.busy_ps,
         call.prompt.tokens,
         result.cached_tokens,
-        entry.tokens,
+        len(entry.token_ps),
         result.error or result.reason,
     )

@@ -9,7 +9,8 @@ import pytest
 
 from executor.bench import Bench, open_bench, read_dataset
 from executor.runtime import Job
-from simulator.simulate import EngineSetup, simulate
+from simulator.serial import SerialSetup
+from simulator.simulate import simulate
 from staircase import Schedule, constant, geometric, normal, paper_default, uniform
 from staircase.scenario import Scenario, load_scenario
 from staircase.schedule import LAYOUTS
@@ -58,7 +59,7 @@ def test_forecast_plays_the_same_calls(
         fixed = {name: len(ids) for name, ids in outcome.ids.items() if "/" in name}
         answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
         request = RequestShape(fixed, {**full.timeline.written, **answer})
-        engines = {name: EngineSetup(fixed_profile(0.002, 0.001)) for name in pipeline.engines}
+        engines = {name: SerialSetup(fixed_profile(0.002, 0.001)) for name in pipeline.engines}
         line = simulate(pipeline, schedule, engines, Workload([request]))[0]
         assert rows(line) == rows(outcome.timeline)
         assert cached(line) == cached(outcome.timeline)

@@ -16,7 +16,8 @@ from executor.rendering import PromptFormat
 from executor.runtime import Job, Runtime, ServedModel
 from executor.transformers_engine import TransformersEngine
 from profiles.latency import EngineProfile, Fit
-from simulator.simulate import EngineSetup, simulate
+from simulator.serial import SerialSetup
+from simulator.simulate import simulate
 from staircase.conductor import Call
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
@@ -58,7 +59,7 @@ class SimulatedWorld:
         calls: list[Call] = []
         fixed = _fixed_tokens(pipeline)
         engines = {
-            name: EngineSetup(fixed_profile(10.0 if name in self.slow else 0.004), name)
+            name: SerialSetup(fixed_profile(10.0 if name in self.slow else 0.004), name)
             for name in pipeline.engines
         }
         request = RequestShape(fixed, lengths)

@@ -1,0 +1,288 @@
+"""Engines of replicas that batch continuously, on SimPy, with the compiled replica core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator import replica as core
+from simulator.alarm import ITERATION_BEGIN, ITERATION_END, Alarm, Clock
+from simulator.content import Contents
+from simulator.cost import Cost
+from simulator.engine import Key, Listener, SimulatedCall
+from staircase.conductor import EndReason
+from staircase.errors import WorkloadError
+from staircase.play import CallResult
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one replica, with the names and defaults of vLLM v1's engine arguments.
+
+    Attributes:
+        blocks: KV blocks; None for no limit and no prefix cache.
+    """
+
+    max_num_batched_tokens: int = 2048
+    max_num_seqs: int = 256
+    blocks: int | None = None
+    block_tokens: int = 16
+    prefix_caching: bool = True
+    scheduling: Literal["fcfs", "priority"] = "fcfs"
+
+
+@dataclass(frozen=True)
+class BatchingSetup:
+    """An engine of equal replicas.
+
+    Attributes:
+        routing: a call goes to the replica with the ``least`` unfinished calls, or, ``affine``, to
+            the one that its agent's last call of the same request went to.
+        priorities: by agent; lower goes first under priority scheduling.
+    """
+
+    cost: Cost
+    limits: Limits = Limits()
+    replicas: int = 1
+    routing: Literal["least", "affine"] = "least"
+    priorities: tuple[tuple[str, int], ...] = ()
+
+    def open(self, env: Clock, shared: dict[str, object]) -> BatchingEngine:
+        first = shared.setdefault("replicas", 0)
+        assert isinstance(first, int)
+        shared["replicas"] = first + self.replicas
+        return BatchingEngine(env, self, first)
+
+
+@dataclass(frozen=True)
+class _Served:
+    call: SimulatedCall
+    listener: Listener
+    replica: int
+
+
+class BatchingEngine:
+    """Routes calls to replicas and tells their listeners."""
+
+    def __init__(self, env: Clock, setup: BatchingSetup, first_number: int) -> None:
+        self._env = env
+        self._setup = setup
+        self._calls = _CallTable(setup.limits.block_tokens, setup.limits.blocks is not None)
+        self._contents = Contents()
+        self._served: dict[int, _Served] = {}
+        self._index: dict[Key, int] = {}
+        self._homes: dict[tuple[int, str], int] = {}
+        self._loops = [
+            ReplicaLoop(env, first_number + n, self._make_replica(), self._calls, self._notify)
+            for n in range(setup.replicas)
+        ]
+
+    def _make_replica(self) -> core.Replica:
+        limits = self._setup.limits
+        return core.make_replica(
+            self._setup.cost,
+            max_tokens=limits.max_num_batched_tokens,
+            max_sequences=limits.max_num_seqs,
+            blocks=limits.blocks,
+            block_tokens=limits.block_tokens,
+            caches_prefixes=limits.prefix_caching,
+            by_priority=limits.scheduling == "priority",
+        )
+
+    def submit(self, call: SimulatedCall, listener: Listener) -> None:
+        self._check(call)
+        priority = dict(self._setup.priorities).get(call.call.agent, 0)
+        hashes = None
+        if self._setup.limits.blocks is not None and self._setup.limits.prefix_caching:
+            hashes = self._contents.hashes(call, self._setup.limits.block_tokens)
+        index = self._calls.add(call, priority, hashes)
+        number = self._route(call)
+        self._index[call.key] = index
+        self._served[index] = _Served(call, listener, number)
+        self._loops[number].submit(index)
+
+    def _check(self, call: SimulatedCall) -> None:
+        limits = self._setup.limits
+        tokens = call.call.prompt.tokens + call.goal_tokens
+        if limits.blocks is not None and tokens > limits.blocks * limits.block_tokens:
+            raise WorkloadError(
+                f"a call of {call.call.agent!r} needs KV for {tokens} tokens, "
+                f"a replica has {limits.blocks} blocks of {limits.block_tokens}"
+            )
+
+    def _route(self, call: SimulatedCall) -> int:
+        home = (call.request, call.call.agent)
+        least = min(range(len(self._loops)), key=lambda n: (self._loops[n].load, n))
+        if self._setup.routing == "affine":
+            return self._homes.setdefault(home, least)
+        return least
+
+    def cancel(self, key: Key) -> None:
+        index = self._index[key]
+        if index in self._served and self._loops[self._served[index].replica].cancel(index):
+            self._end(index)
+
+    def watch(self, key: Key, tokens: int) -> None:
+        index = self._index[key]
+        self._loops[self._served[index].replica].watch(index, tokens)
+
+    def tokens_of(self, key: Key) -> int | None:
+        index = self._index[key]
+        return self._loops[self._served[index].replica].tokens_of(index)
+
+    def _notify(self, index: int) -> None:
+        """A call reached its watched count, or ended."""
+        served, calls = self._served[index], self._calls.columns
+        if calls.done[index] == calls.watch[index]:
+            served.listener.on_watched(served.call.key, int(self._env.now))
+        if calls.state[index] == core.ENDED:
+            self._end(index)
+
+    def _end(self, index: int) -> None:
+        served = self._served.pop(index)
+        calls = self._calls.columns
+        written = min(int(calls.done[index]), int(calls.goal[index]))
+        first = int(calls.times_start[index])
+        started, ended = int(calls.started_ps[index]), int(calls.ended_ps[index])
+        result = CallResult(
+            self._reason(index),
+            ended if started < 0 else started,
+            ended,
+            int(calls.busy_ps[index]),
+            int(calls.cached[index]),
+            token_ps=[int(ps) for ps in calls.times_ps[first : first + written]],
+        )
+        served.listener.on_end(served.call.key, result)
+
+    def _reason(self, index: int) -> EndReason:
+        calls = self._calls.columns
+        if calls.done[index] < calls.outputs[index]:
+            return "cancelled"
+        served = calls.goal[index] < calls.limit[index]
+        return "stop" if served else "length"
+
+
+class ReplicaLoop:
+    """Runs one replica core in simulated time."""
+
+    def __init__(
+        self,
+        env: Clock,
+        number: int,
+        replica: core.Replica,
+        calls: _CallTable,
+        notify: Callable[[int], None],
+    ) -> None:
+        self._env = env
+        self._number = number
+        self._replica = replica
+        self._calls = calls
+        self._notify = notify
+        self._events = np.zeros(replica.max_sequences, dtype=np.int64)
+        self._end_alarm: Alarm | None = None
+        self._is_beginning = False
+
+    @property
+    def load(self) -> int:
+        return int(self._replica.now[core.RUNNING_COUNT] + self._replica.now[core.WAITING_COUNT])
+
+    def submit(self, index: int) -> None:
+        self._replica = core.with_room(self._replica)
+        core.submit(self._replica, self._calls.columns, index, self._now)
+        self._cut()
+        self._begin_soon()
+
+    def cancel(self, index: int) -> bool:
+        """Whether the call ended at once."""
+        is_over = bool(core.cancel(self._replica, self._calls.columns, index, self._now))
+        self._set_end_alarm()
+        return is_over
+
+    def watch(self, index: int, tokens: int) -> None:
+        """Stops at ``tokens`` from now on, or at once if they are there."""
+        calls = self._calls.columns
+        calls.watch[index] = max(tokens, self.tokens_of(index) + 1)
+        core.cut_at_count(self._replica, calls, index, int(calls.watch[index]))
+        self._set_end_alarm()
+
+    def tokens_of(self, index: int) -> int:
+        """A token that is due at this very time is there if the replica's turn has been."""
+        until = self._now if self._env.had_turn(ITERATION_END + self._number) else self._now - 1
+        return int(core.written_by(self._replica, self._calls.columns, index, until))
+
+    @property
+    def _now(self) -> int:
+        return int(self._env.now)
+
+    def _cut(self) -> None:
+        core.cut(self._replica, self._calls.columns, self._now)
+        self._set_end_alarm()
+
+    def _set_end_alarm(self) -> None:
+        until = int(self._replica.now[core.UNTIL])
+        if self._end_alarm:
+            self._end_alarm.switch_off()
+        self._end_alarm = None
+        if until != core.IDLE:
+            delay, priority = until - self._now, ITERATION_END + self._number
+            self._end_alarm = Alarm(self._env, delay, priority, self._end)
+
+    def _begin_soon(self) -> None:
+        """After everything else that happens at this time."""
+        if not self._is_beginning and self._replica.now[core.UNTIL] == core.IDLE:
+            self._is_beginning = True
+            Alarm(self._env, 0, ITERATION_BEGIN + self._number, self._begin)
+
+    def _begin(self) -> None:
+        self._is_beginning = False
+        if core.begin(self._replica, self._calls.columns, self._now):
+            self._set_end_alarm()
+
+    def _end(self) -> None:
+        self._end_alarm = None
+        named = core.end(self._replica, self._calls.columns, self._events)
+        for index in self._events[:named].tolist():
+            self._notify(index)
+        self._begin_soon()
+
+
+class _CallTable:
+    """The core's call columns, growing as calls come."""
+
+    def __init__(self, block_tokens: int, uses_blocks: bool) -> None:
+        self.columns = core.make_calls(64, 1024, 1024, 4096)
+        self._block_tokens = block_tokens
+        self._uses_blocks = uses_blocks
+        self._count = self._hashes = self._blocks = self._times = 0
+
+    def add(self, simulated: SimulatedCall, priority: int, hashes: Ints | None) -> int:
+        """A new row; returns its number."""
+        prompt, goal = simulated.call.prompt.tokens, simulated.goal_tokens
+        blocks = -(-(prompt + goal + 1) // self._block_tokens) if self._uses_blocks else 0
+        size = 0 if hashes is None else len(hashes)
+        self.columns = core.grown(
+            self.columns,
+            self._count + 1,
+            self._hashes + size,
+            self._blocks + blocks,
+            self._times + goal,
+        )
+        columns, row = self.columns, self._count
+        columns.prompt[row], columns.goal[row] = prompt, goal
+        columns.limit[row] = simulated.call.max_tokens
+        extra = simulated.ends_early and (simulated.ends_with_stop or goal == 0)
+        columns.outputs[row] = goal + int(extra)
+        columns.priority[row] = priority
+        columns.hash_start[row], columns.table_start[row] = self._hashes, self._blocks
+        columns.times_start[row] = self._times
+        if hashes is not None:
+            columns.hashes[self._hashes : self._hashes + size] = hashes
+        self._count, self._hashes = row + 1, self._hashes + size
+        self._blocks, self._times = self._blocks + blocks, self._times + goal
+        return row

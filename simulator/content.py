@@ -1,0 +1,54 @@
+"""Chain hashes of a call's text: equal hashes mean equal text from the very beginning."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from simulator.engine import SimulatedCall
+from staircase.prompt import Segment
+
+Ints = NDArray[np.int64]
+
+
+class Contents:
+    """Gives texts numbers: a header is the same in every request, all else belongs to one."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int, str], int] = {}
+
+    def hashes(self, simulated: SimulatedCall, block_tokens: int) -> Ints:
+        """One hash for each full block of the prompt and of what the call will write."""
+        call = simulated.call
+        own = Segment(call.agent, call.written, call.written + simulated.goal_tokens)
+        segments = call.prompt.extended(own).segments
+        rows = [(self._number(simulated.request, s.source), s.start, s.stop) for s in segments]
+        return chain_hashes(np.asarray(rows, dtype=np.int64).reshape(-1, 3), block_tokens)
+
+    def _number(self, request: int, source: str) -> int:
+        scope = -1 if source.startswith("header/") else request
+        return self._numbers.setdefault((scope, source), len(self._numbers) + 1)
+
+
+@njit(cache=True)
+def chain_hashes(rows: Ints, block_tokens: int) -> Ints:
+    """Rows are (text number, first token, end); the mixing is that of splitmix64."""
+    total = 0
+    for row in range(len(rows)):
+        total += rows[row, 2] - rows[row, 1]
+    hashes = np.zeros(total // block_tokens, dtype=np.int64)
+    chain, count = np.uint64(0), 0
+    for row in range(len(rows)):
+        for token in range(rows[row, 1], rows[row, 2]):
+            chain = chain * np.uint64(0x9E3779B97F4A7C15) + np.uint64(rows[row, 0] << 32 | token)
+            chain = (chain ^ (chain >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            chain = (chain ^ (chain >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            chain = chain ^ (chain >> np.uint64(31))
+            count += 1
+            if count % block_tokens == 0:
+                # 0 stands for "not cached" in the block tables.
+                hashes[count // block_tokens - 1] = max(
+                    np.int64(1), np.int64(chain >> np.uint64(1))
+                )
+    return hashes

@@ -1,0 +1,76 @@
+"""What the simulator asks of an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from simulator.alarm import Clock
+from staircase.conductor import Call
+from staircase.play import CallResult
+
+# A call's name: (request, call number).
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SimulatedCall:
+    """A call and what the model would make of it.
+
+    Attributes:
+        request: number of the request that it belongs to.
+        left_tokens: tokens that the agent would write until it ends.
+        ends_with_stop: whether the end costs an iteration of its own.
+    """
+
+    request: int
+    call: Call
+    left_tokens: int
+    ends_with_stop: bool
+
+    @property
+    def key(self) -> Key:
+        return self.request, self.call.number
+
+    @property
+    def goal_tokens(self) -> int:
+        """Tokens that it will write unless it is cancelled."""
+        return min(self.left_tokens, self.call.max_tokens)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether it ends before ``max_tokens``."""
+        return self.left_tokens < self.call.max_tokens
+
+
+class Listener(Protocol):
+    def on_token(self, key: Key, now_ps: int) -> None: ...
+
+    def on_watched(self, key: Key, now_ps: int) -> None: ...
+
+    def on_end(self, key: Key, result: CallResult) -> None: ...
+
+
+class SimulatedEngine(Protocol):
+    """Serves calls in simulated time. Never calls a listener from within these methods, but for
+    ``cancel``, which may end the call at once."""
+
+    def submit(self, call: SimulatedCall, listener: Listener) -> None: ...
+
+    def cancel(self, key: Key) -> None: ...
+
+    def watch(self, key: Key, tokens: int) -> None:
+        """Answer with ``on_watched`` when the call has so many tokens; at once if it has."""
+        ...
+
+    def tokens_of(self, key: Key) -> int | None:
+        """Tokens that a call has written by now; None if each is reported by ``on_token``."""
+        ...
+
+
+class EngineSetup(Protocol):
+    """An engine that can be simulated."""
+
+    def open(self, env: Clock, shared: dict[str, object]) -> SimulatedEngine:
+        """A fresh engine; what several engines share, such as a device, is kept in ``shared``."""
+        ...

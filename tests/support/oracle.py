@@ -1,0 +1,332 @@
+"""A replica simulated iteration by iteration, token by token: slow and obvious.
+
+It says again in plain Python what ``simulator/replica.py`` does in compiled code with runs of
+iterations, and must give the same integer time for every token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from simulator.alarm import ITERATION_BEGIN, ITERATION_END, Alarm, Clock
+from simulator.batching import BatchingSetup, Limits
+from simulator.cost import at, attention_ps, chunk_attention_ps
+from simulator.engine import Key, Listener, SimulatedCall
+from staircase.play import CallResult
+
+
+@dataclass(eq=False)
+class Block:
+    users: int = 0
+    content: object = None
+
+
+class Pool:
+    """Blocks in the order in which they will be taken, and what they cache."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.free = [Block() for _ in range(limits.blocks or 0)]
+        self.cached: dict[object, Block] = {}
+
+    def take(self) -> Block:
+        block = self.free.pop(0)
+        if block.content is not None:
+            del self.cached[block.content]
+        block.content, block.users = None, 1
+        return block
+
+    def share(self, block: Block) -> None:
+        if block.users == 0:
+            self.free.remove(block)
+        block.users += 1
+
+    def release(self, block: Block) -> None:
+        block.users -= 1
+        if block.users == 0:
+            self.free.append(block)
+
+    def remember(self, block: Block, content: object) -> None:
+        if block.content is None and content not in self.cached:
+            block.content = content
+            self.cached[content] = block
+
+
+@dataclass(eq=False)
+class Sequence:
+    call: SimulatedCall
+    listener: Listener
+    priority: int
+    arrival: int
+    outputs: int
+    contents: list[object]
+    computed: int = 0
+    done: int = 0
+    planned: int = 0
+    watch: int = -1
+    blocks: list[Block] = field(default_factory=list)
+    is_cancelled: bool = False
+    is_over: bool = False
+    started_ps: int | None = None
+    cached: int = 0
+    busy_ps: int = 0
+    times_ps: list[int] = field(default_factory=list)
+
+    @property
+    def prompt(self) -> int:
+        return self.call.call.prompt.tokens
+
+    @property
+    def missing(self) -> int:
+        return self.prompt + self.done - self.computed
+
+
+class OracleReplica:
+    def __init__(self, env: Clock, number: int, setup: BatchingSetup) -> None:
+        self.env, self.number = env, number
+        self.limits, self.cost = setup.limits, setup.cost
+        self.pool = Pool(setup.limits)
+        self.running: list[Sequence] = []
+        self.waiting: list[Sequence] = []
+        self.busy_since: int | None = None
+
+    def urgency(self, sequence: Sequence) -> tuple[int, int]:
+        urgent = sequence.priority if self.limits.scheduling == "priority" else 0
+        return urgent, sequence.arrival
+
+    def submit(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+        self.begin_soon()
+
+    def begin_soon(self) -> None:
+        if self.busy_since is None:
+            Alarm(self.env, 0, ITERATION_BEGIN + self.number, self.begin)
+
+    def begin(self) -> None:
+        if self.busy_since is not None:
+            return
+        while self.running or self.waiting:
+            self.schedule()
+            if any(s.planned for s in self.running):
+                self.busy_since = int(self.env.now)
+                Alarm(self.env, self.duration(), ITERATION_END + self.number, self.end)
+                return
+
+    def schedule(self) -> None:
+        self.waiting.sort(key=self.urgency)
+        self.budget = self.limits.max_num_batched_tokens
+        preempted = False
+        for sequence in list(self.running):
+            if sequence in self.running and self.budget > 0:
+                preempted |= self.schedule_running(sequence)
+        if not preempted:
+            while self.waiting and self.admit(self.waiting[0]):
+                pass
+
+    def schedule_running(self, sequence: Sequence) -> bool:
+        """Whether somebody had to be preempted."""
+        preempted = False
+        tokens = min(sequence.missing, self.budget)
+        while not self.has_room(sequence, sequence.computed + tokens):
+            victim = self.running[-1]
+            if self.limits.scheduling == "priority":
+                victim = max(self.running, key=self.urgency)
+            self.budget += victim.planned
+            self.leave(victim)
+            victim.computed = victim.planned = 0
+            self.waiting.append(victim)
+            self.waiting.sort(key=self.urgency)
+            preempted = True
+            if victim is sequence:
+                return True
+        self.hold(sequence, tokens)
+        return preempted
+
+    def has_room(self, sequence: Sequence, tokens: int) -> bool:
+        if self.limits.blocks is None:
+            return True
+        return self.blocks_for(tokens) - len(sequence.blocks) <= len(self.pool.free)
+
+    def blocks_for(self, tokens: int) -> int:
+        return -(-tokens // self.limits.block_tokens)
+
+    def hold(self, sequence: Sequence, tokens: int) -> None:
+        sequence.planned = tokens
+        self.budget -= tokens
+        if self.limits.blocks is None:
+            return
+        until = sequence.computed + tokens
+        while len(sequence.blocks) < self.blocks_for(until):
+            sequence.blocks.append(self.pool.take())
+        if self.limits.prefix_caching:
+            size = self.limits.block_tokens
+            for place in range(sequence.computed // size, until // size):
+                self.pool.remember(sequence.blocks[place], sequence.contents[place])
+
+    def admit(self, sequence: Sequence) -> bool:
+        if self.budget == 0 or len(self.running) == self.limits.max_num_seqs:
+            return False
+        hits = self.hits(sequence)
+        reused = len(hits) * self.limits.block_tokens
+        tokens = min(sequence.missing - reused, self.budget)
+        if self.limits.blocks is not None:
+            new = self.blocks_for(reused + tokens) - len(hits)
+            if new > len(self.pool.free) - sum(block.users == 0 for block in hits):
+                return False
+        self.waiting.remove(sequence)
+        self.running.append(sequence)
+        for block in hits:
+            self.pool.share(block)
+        sequence.blocks, sequence.computed = hits, reused
+        if sequence.started_ps is None:
+            sequence.started_ps = int(self.env.now)
+            sequence.cached = min(reused, sequence.prompt)
+        self.hold(sequence, tokens)
+        return True
+
+    def hits(self, sequence: Sequence) -> list[Block]:
+        if self.limits.blocks is None or not self.limits.prefix_caching:
+            return []
+        found = []
+        most = (sequence.prompt + sequence.done - 1) // self.limits.block_tokens
+        for content in sequence.contents[:most]:
+            if content not in self.pool.cached:
+                break
+            found.append(self.pool.cached[content])
+        return found
+
+    def duration(self) -> int:
+        active = [s for s in self.running if s.planned]
+        decoding = [s for s in active if s.computed >= s.prompt and s.missing == 1]
+        context = sum(s.computed + 1 for s in decoding)
+        attention = int(attention_ps(self.cost, len(decoding), context))
+        if len(decoding) == len(active):
+            return int(at(self.cost.decode_ps, len(active))) + attention
+        tokens = sum(s.planned for s in active)
+        chunks = sum(
+            int(chunk_attention_ps(self.cost, s.planned, s.computed))
+            for s in active
+            if s not in decoding
+        )
+        fixed = int(at(self.cost.tokens_ps, tokens)) + int(at(self.cost.sequences_ps, len(active)))
+        return fixed + attention + chunks
+
+    def end(self) -> None:
+        now = int(self.env.now)
+        assert self.busy_since is not None
+        took, self.busy_since = now - self.busy_since, None
+        named = []
+        for sequence in self.running:
+            if sequence.planned:
+                sequence.busy_ps += took
+                sequence.computed += sequence.planned
+                sequence.planned = 0
+                if sequence.missing == 0:
+                    sequence.done += 1
+                    if sequence.done <= sequence.call.goal_tokens:
+                        sequence.times_ps.append(now)
+                sequence.is_over = sequence.done == sequence.outputs or sequence.is_cancelled
+                if sequence.is_over or sequence.done == sequence.watch:
+                    named.append(sequence)
+        for sequence in named:
+            if sequence.is_over:
+                self.leave(sequence)
+        for sequence in named:
+            if sequence.done == sequence.watch:
+                sequence.listener.on_watched(sequence.call.key, now)
+            if sequence.is_over:
+                self.report(sequence)
+        self.begin_soon()
+
+    def leave(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        for block in reversed(sequence.blocks):
+            self.pool.release(block)
+        sequence.blocks = []
+
+    def report(self, sequence: Sequence) -> None:
+        now = int(self.env.now)
+        call = sequence.call
+        reason = "cancelled"
+        if sequence.done == sequence.outputs:
+            reason = "stop" if call.goal_tokens < call.call.max_tokens else "length"
+        result = CallResult(
+            reason,  # type: ignore[arg-type]
+            now if sequence.started_ps is None else sequence.started_ps,
+            now,
+            sequence.busy_ps,
+            sequence.cached,
+            token_ps=sequence.times_ps,
+        )
+        sequence.listener.on_end(call.key, result)
+
+    def cancel(self, sequence: Sequence) -> None:
+        if sequence in self.waiting:
+            self.waiting.remove(sequence)
+        elif sequence in self.running and sequence.planned and self.busy_since is not None:
+            sequence.is_cancelled = True
+            return
+        elif sequence in self.running:
+            self.leave(sequence)
+        else:
+            return
+        self.report(sequence)
+
+
+class OracleEngine:
+    def __init__(self, env: Clock, setup: BatchingSetup, first: int) -> None:
+        self.env, self.setup = env, setup
+        self.replicas = [OracleReplica(env, first + n, setup) for n in range(setup.replicas)]
+        self.sequences: dict[Key, tuple[Sequence, OracleReplica]] = {}
+        self.homes: dict[tuple[int, str], OracleReplica] = {}
+
+    def submit(self, call: SimulatedCall, listener: Listener) -> None:
+        early = call.ends_early and (call.ends_with_stop or call.goal_tokens == 0)
+        sequence = Sequence(
+            call,
+            listener,
+            dict(self.setup.priorities).get(call.call.agent, 0),
+            len(self.sequences),
+            call.goal_tokens + int(early),
+            self.contents(call),
+        )
+        least = min(self.replicas, key=lambda r: len(r.running) + len(r.waiting))
+        if self.setup.routing == "affine":
+            least = self.homes.setdefault((call.request, call.call.agent), least)
+        self.sequences[call.key] = sequence, least
+        least.submit(sequence)
+
+    def contents(self, call: SimulatedCall) -> list[object]:
+        """Of every full block: its text and all text before it."""
+        text: list[object] = []
+        for source, start, stop in call.call.prompt.segments:
+            scope = None if source.startswith("header/") else call.request
+            text += [(scope, source, place) for place in range(start, stop)]
+        written = call.call.written
+        own = range(written, written + call.goal_tokens)
+        text += [(call.request, call.call.agent, place) for place in own]
+        size = self.setup.limits.block_tokens
+        return [tuple(text[:end]) for end in range(size, len(text) + 1, size)]
+
+    def cancel(self, key: Key) -> None:
+        sequence, replica = self.sequences[key]
+        replica.cancel(sequence)
+
+    def watch(self, key: Key, tokens: int) -> None:
+        self.sequences[key][0].watch = tokens
+
+    def tokens_of(self, key: Key) -> int | None:
+        sequence = self.sequences[key][0]
+        return min(sequence.done, sequence.call.goal_tokens)
+
+
+@dataclass(frozen=True)
+class OracleSetup:
+    """The same engine as ``setup``, the slow way."""
+
+    setup: BatchingSetup
+
+    def open(self, env: Clock, shared: dict[str, object]) -> OracleEngine:
+        first = shared.setdefault("replicas", 0)
+        assert isinstance(first, int)
+        shared["replicas"] = first + self.setup.replicas
+        return OracleEngine(env, self.setup, first)

@@ -1,0 +1,171 @@
+"""Random pipelines, schedules, workloads and engines, small enough to meet every corner."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.batching import BatchingSetup, Limits
+from simulator.cost import Cost
+from staircase import (
+    Agent,
+    Barrier,
+    Pipeline,
+    RequestShape,
+    Schedule,
+    Staircase,
+    Workload,
+    chain,
+    constant,
+    debate,
+    explicit,
+    geometric,
+    moa,
+    normal,
+    single,
+)
+from staircase.prompt import fixed_names
+from staircase.schedule import LAYOUTS
+
+
+@dataclass(frozen=True)
+class RandomCase:
+    pipeline: Pipeline
+    schedule: Schedule
+    setups: dict[str, BatchingSetup]
+    workload: Workload
+
+
+def random_case(seed: int, is_timed: bool = True) -> RandomCase:
+    rng = random.Random(seed)
+    pipeline = _pipeline(rng)
+    workload = _workload(rng, pipeline)
+    schedule = _schedule(rng, pipeline, is_timed)
+    setups = _setups(rng, pipeline, workload)
+    return RandomCase(pipeline, schedule, setups, workload)
+
+
+def _pipeline(rng: random.Random) -> Pipeline:
+    drawn = rng.choice(
+        [
+            single(),
+            chain(["a", "b", "c"]),
+            moa([["a", "b", "c"]], "z"),
+            moa([["a", "b"], ["c", "d"]], "z"),
+            debate(["a", "b"], 2),
+        ]
+    )
+    shared = rng.choice([None, "one", "two"])
+    agents = []
+    for agent in drawn:
+        engine = agent.name
+        if shared == "one":
+            engine = "e0"
+        elif shared == "two":
+            engine = f"e{rng.randrange(2)}"
+        agents.append(Agent(agent.name, engine, agent.reads, "", rng.randint(1, 40)))
+    return Pipeline(tuple(agents), drawn.answer)
+
+
+def _workload(rng: random.Random, pipeline: Pipeline) -> Workload:
+    requests = [
+        RequestShape(
+            {
+                name: rng.choice([0, 1, 3, 8, 13])
+                for agent in pipeline
+                for name in fixed_names(agent.name, agent.reads)
+            }
+            | {f"query/{agent.name}": rng.randint(1, 12) for agent in pipeline},
+            {agent.name: rng.randint(0, 40) for agent in pipeline},
+            rng.choice(["stop", "length"]),
+        )
+        for _ in range(rng.randint(1, 6))
+    ]
+    return Workload(requests, rng.randint(1, 4))
+
+
+def _schedule(rng: random.Random, pipeline: Pipeline, is_timed: bool) -> Schedule:
+    staircases = {agent.name: _staircase(rng) for agent in pipeline.readers}
+    early_end = rng.choice(["accept", "continue"])
+    layout = rng.choice(LAYOUTS)
+    if not is_timed or rng.random() < 0.4:
+        return Schedule(staircases, layout, early_end=early_end)  # type: ignore[arg-type]
+    barrier = rng.choice(
+        [
+            Barrier(),
+            Barrier("quorum", rng.randint(1, 3)),
+            Barrier("grace", rng.randint(1, 3), rng.choice([0.0, 1e-10, 2e-9])),
+        ]
+    )
+    return Schedule(
+        staircases,
+        layout,
+        barrier,
+        rng.choice(["exact", "latest"]),  # type: ignore[arg-type]
+        rng.choice(["wait", "write"]),  # type: ignore[arg-type]
+        early_end,  # type: ignore[arg-type]
+    )
+
+
+def _staircase(rng: random.Random) -> Staircase:
+    small = [1, 2, 3, 5, 8, 16]
+    return rng.choice(
+        [
+            normal(),
+            constant(rng.choice([0, *small]), rng.choice(small), rng.choice(small)),
+            geometric(rng.choice(small), 2.0, 16, rng.choice(small)),
+            explicit([(rng.choice(small), rng.choice(small)), (20, rng.choice(small))]),
+        ]
+    )
+
+
+def _setups(rng: random.Random, pipeline: Pipeline, workload: Workload) -> dict[str, BatchingSetup]:
+    return {name: _setup(rng, pipeline, workload) for name in pipeline.engines}
+
+
+def _setup(rng: random.Random, pipeline: Pipeline, workload: Workload) -> BatchingSetup:
+    size = rng.choice([1, 2, 4, 7])
+    # Every layout repeats labels once a round at most; this is more than any call can need.
+    needed = max(_longest_text(request, pipeline) for request in workload.requests)
+    blocks = rng.choice([None, -(-needed // size), -(-needed // size) * 2])
+    limits = Limits(
+        rng.choice([1, 3, 8, 64]),
+        rng.choice([1, 2, 3, 8]),
+        blocks,
+        size,
+        rng.random() < 0.8,
+        rng.choice(["fcfs", "priority"]),  # type: ignore[arg-type]
+    )
+    priorities = tuple((agent.name, rng.randrange(3)) for agent in pipeline)
+    routing = rng.choice(["least", "affine"])
+    return BatchingSetup(random_cost(rng), limits, rng.choice([1, 1, 2]), routing, priorities)  # type: ignore[arg-type]
+
+
+def _longest_text(request: RequestShape, pipeline: Pipeline) -> int:
+    labels = sum(request.fixed_tokens.values()) * 45
+    return labels + sum(request.output_tokens.values()) + 40
+
+
+def random_cost(rng: random.Random) -> Cost:
+    """Few and small numbers, so that many things happen at the same time."""
+    unit = rng.choice([1, 10, 100])
+    rows = 10
+    knots = np.array([0, 5, 17][: rng.randint(1, 3)], dtype=np.int64)
+
+    def some(*shape: int) -> np.ndarray:
+        flat = [unit * rng.randint(0, 3) for _ in range(int(np.prod(shape)))]
+        return np.array(flat, dtype=np.int64).reshape(shape)
+
+    return Cost(
+        tokens_ps=1 + np.sort(some(20)),
+        sequences_ps=np.sort(some(rows)),
+        decode_ps=1 + np.sort(some(rows)),
+        knots=knots,
+        attention_ps=some(rows, len(knots)),
+        attention_slope=some(rows, len(knots)),
+        chunks=np.array([1, 4, 20], dtype=np.int64),
+        before=np.array([0, 8, 40], dtype=np.int64),
+        chunk_ps=some(3, 3),
+    )
