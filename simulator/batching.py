@@ -14,6 +14,7 @@ from simulator.alarm import ITERATION_BEGIN, ITERATION_END, Alarm, Clock
 from simulator.content import Contents
 from simulator.cost import Cost
 from simulator.engine import Key, Listener, SimulatedCall
+from simulator.integrity import check_integrity
 from staircase.conductor import EndReason
 from staircase.errors import WorkloadError
 from staircase.play import CallResult
@@ -45,6 +46,7 @@ class BatchingSetup:
         routing: a call goes to the replica with the ``least`` unfinished calls, or, ``affine``, to
             the one that its agent's last call of the same request went to.
         priorities: by agent; lower goes first under priority scheduling.
+        is_checked: recount the books after every event (slow, for tests).
     """
 
     cost: Cost
@@ -52,6 +54,7 @@ class BatchingSetup:
     replicas: int = 1
     routing: Literal["least", "affine"] = "least"
     priorities: tuple[tuple[str, int], ...] = ()
+    is_checked: bool = False
 
     def open(self, env: Clock, shared: dict[str, object]) -> BatchingEngine:
         first = shared.setdefault("replicas", 0)
@@ -79,7 +82,14 @@ class BatchingEngine:
         self._index: dict[Key, int] = {}
         self._homes: dict[tuple[int, str], int] = {}
         self._loops = [
-            ReplicaLoop(env, first_number + n, self._make_replica(), self._calls, self._notify)
+            ReplicaLoop(
+                env,
+                first_number + n,
+                self._make_replica(),
+                self._calls,
+                self._notify,
+                setup.is_checked,
+            )
             for n in range(setup.replicas)
         ]
 
@@ -178,7 +188,9 @@ class ReplicaLoop:
         replica: core.Replica,
         calls: _CallTable,
         notify: Callable[[int], None],
+        is_checked: bool,
     ) -> None:
+        self._is_checked = is_checked
         self._env = env
         self._number = number
         self._replica = replica
@@ -225,6 +237,7 @@ class ReplicaLoop:
         self._set_end_alarm()
 
     def _set_end_alarm(self) -> None:
+        self._check()
         until = int(self._replica.now[core.UNTIL])
         if self._end_alarm:
             self._end_alarm.switch_off()
@@ -232,6 +245,10 @@ class ReplicaLoop:
         if until != core.IDLE:
             delay, priority = until - self._now, ITERATION_END + self._number
             self._end_alarm = Alarm(self._env, delay, priority, self._end)
+
+    def _check(self) -> None:
+        if self._is_checked:
+            check_integrity(self._replica, self._calls.columns, self._now)
 
     def _begin_soon(self) -> None:
         """After everything else that happens at this time."""
@@ -247,6 +264,7 @@ class ReplicaLoop:
     def _end(self) -> None:
         self._end_alarm = None
         named = core.end(self._replica, self._calls.columns, self._events)
+        self._check()
         for index in self._events[:named].tolist():
             self._notify(index)
         self._begin_soon()

@@ -3,8 +3,11 @@
 An iteration schedules T tokens of n sequences: some decode one token each, some prefill a chunk.
 
     pure decode   decode_ps[n] + attention of n sequences with c tokens of context in all
-    otherwise     tokens_ps[T] + sequences_ps[n] + attention of the decoding ones
-                  + Σ over chunks of the attention of a chunk after so many tokens
+    otherwise     tokens_ps[T] + sequences_ps[n] + mixed attention of one chunk, so many tokens
+                  before it, so many decoding sequences, and their mean context
+
+Several chunks of c_i tokens after k_i others count as one of Σ c_i tokens that does the same work,
+Σ c_i·(k_i + c_i/2).
 
 Attention of decoding is piecewise linear in c with integer slopes, so the sum over k iterations, in
 which every sequence grows by one token, has an exact closed form (``decode_sum_ps``).
@@ -18,6 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from profiles.kernels import KernelTables
 from profiles.latency import EngineProfile
 from staircase.timeline import to_ps
 
@@ -34,8 +38,8 @@ class Cost(NamedTuple):
         knots: mean context per sequence at which decode attention bends, rising from 0.
         attention_ps: at (sequences, knot).
         attention_slope: picoseconds per token of context from (sequences, knot) to the next knot.
-        chunks, before: grid of prefill attention: tokens of a chunk, tokens before it.
-        chunk_ps: at (chunk, before), linear between grid points.
+        chunks, before, decoding, contexts: grid of mixed attention.
+        mixed_ps: at (chunk, before, decoding, mean context), linear between grid points.
     """
 
     tokens_ps: Ints
@@ -46,7 +50,9 @@ class Cost(NamedTuple):
     attention_slope: Ints
     chunks: Ints
     before: Ints
-    chunk_ps: Ints
+    decoding: Ints
+    contexts: Ints
+    mixed_ps: Ints
 
 
 def cost_of_profile(profile: EngineProfile, max_tokens: int, max_sequences: int) -> Cost:
@@ -60,6 +66,8 @@ def cost_of_profile(profile: EngineProfile, max_tokens: int, max_sequences: int)
     chunks = np.unique(np.geomspace(1, max_tokens, 24).astype(np.int64))
     before = np.unique(np.concatenate([[0], np.geomspace(16, 1 << 18, 24).astype(np.int64)]))
     chunk_s = quadratic * chunks[:, None] * (before + (chunks[:, None] + 1) / 2)
+    # Decode attention is linear in sequences × mean context, so two points of each are enough.
+    decode_s = slope / 1e12 * np.array([[0, 0], [0, 1]]) * max_sequences
     return Cost(
         tokens_ps=_to_ps(np.concatenate([[0.0], dense_s])),
         sequences_ps=np.zeros(rows, dtype=np.int64),
@@ -69,7 +77,40 @@ def cost_of_profile(profile: EngineProfile, max_tokens: int, max_sequences: int)
         attention_slope=np.full((rows, 1), slope, dtype=np.int64),
         chunks=chunks,
         before=before,
-        chunk_ps=_to_ps(chunk_s),
+        decoding=np.array([0, max_sequences], dtype=np.int64),
+        contexts=np.array([0, 1], dtype=np.int64),
+        mixed_ps=_to_ps(chunk_s[:, :, None, None] + decode_s),
+    )
+
+
+def cost_of_kernels(
+    tables: KernelTables, overhead_s: float, max_tokens: int, max_sequences: int
+) -> Cost:
+    """Tables of measured kernels, plus a fixed time per iteration for what no kernel shows."""
+    tokens = np.arange(max_tokens + 1)
+    rows = np.arange(max_sequences + 1)
+    tokens_s = np.interp(tokens, tables.tokens, tables.tokens_s) + overhead_s
+    sequences_s = np.interp(rows, tables.sequences, tables.sequences_s)
+    chunks, before, decoding, contexts = tables.axes
+    # Attention of n sequences alone: between the measured n, at every measured context and at 0.
+    alone = tables.attention_s[0, 0]
+    by_rows = np.array([np.interp(rows, decoding, column) for column in alone.T]).T
+    knots = contexts.astype(np.int64)
+    slopes = np.zeros((len(rows), len(knots)))
+    slopes[1:, :-1] = np.diff(by_rows[1:], axis=1) / np.diff(knots) / rows[1:, None]
+    slopes[:, -1] = slopes[:, -2]
+    return Cost(
+        tokens_ps=_to_ps(tokens_s),
+        sequences_ps=_to_ps(sequences_s),
+        decode_ps=_to_ps(np.interp(rows, tokens, tokens_s) + sequences_s),
+        knots=knots,
+        attention_ps=_to_ps(by_rows),
+        attention_slope=_to_ps(slopes),
+        chunks=chunks.astype(np.int64),
+        before=before.astype(np.int64),
+        decoding=decoding.astype(np.int64),
+        contexts=knots,
+        mixed_ps=_to_ps(tables.attention_s),
     )
 
 
@@ -132,18 +173,48 @@ def decode_iterations_by(cost: Cost, sequences: int, context: int, most: int, un
 
 
 @njit(cache=True)
-def chunk_attention_ps(cost: Cost, chunk: int, before: int) -> int:
-    """A chunk of prefill after ``before`` tokens: linear between the grid's points."""
-    i = _cell(cost.chunks, chunk)
-    j = _cell(cost.before, before)
-    x = (chunk - cost.chunks[i]) / max(1, cost.chunks[i + 1] - cost.chunks[i])
-    y = (before - cost.before[j]) / max(1, cost.before[j + 1] - cost.before[j])
-    low = cost.chunk_ps[i, j] * (1 - y) + cost.chunk_ps[i, j + 1] * y
-    high = cost.chunk_ps[i + 1, j] * (1 - y) + cost.chunk_ps[i + 1, j + 1] * y
-    return max(0, int(np.rint(low * (1 - x) + high * x)))
+def mixed_attention_ps(cost: Cost, chunk: int, work: int, decoding: int, context: int) -> int:
+    """Attention of an iteration that prefills ``chunk`` tokens in all.
+
+    ``work`` is Σ c_i·(2·k_i + c_i) over its chunks, ``context`` that of the decoding sequences in
+    all. Between grid points it is linear in every argument, beyond them as in the last cell.
+    """
+    before = max(0.0, (work / chunk - chunk) / 2)
+    mean = context / max(1, decoding)
+    arguments = (float(chunk), before, float(decoding), mean)
+    cells = (
+        _cell(cost.chunks, arguments[0]),
+        _cell(cost.before, arguments[1]),
+        _cell(cost.decoding, arguments[2]),
+        _cell(cost.contexts, arguments[3]),
+    )
+    shares = (
+        _share(cost.chunks, cells[0], arguments[0]),
+        _share(cost.before, cells[1], arguments[1]),
+        _share(cost.decoding, cells[2], arguments[2]),
+        _share(cost.contexts, cells[3], arguments[3]),
+    )
+    total = 0.0
+    for corner in range(16):
+        i, j, k, m = corner & 1, corner >> 1 & 1, corner >> 2 & 1, corner >> 3 & 1
+        weight = _weight(shares[0], i) * _weight(shares[1], j)
+        weight *= _weight(shares[2], k) * _weight(shares[3], m)
+        total += weight * cost.mixed_ps[cells[0] + i, cells[1] + j, cells[2] + k, cells[3] + m]
+    return max(0, int(np.rint(total)))
 
 
 @njit(cache=True)
-def _cell(grid: Ints, value: int) -> int:
+def _cell(grid: Ints, value: float) -> int:
     """The grid cell that holds ``value``, or the nearest."""
     return min(max(np.searchsorted(grid, value, side="right") - 1, 0), len(grid) - 2)
+
+
+@njit(cache=True)
+def _share(grid: Ints, cell: int, value: float) -> float:
+    """How far ``value`` lies from the cell's low end, where its high end is 1."""
+    return (value - grid[cell]) / (grid[cell + 1] - grid[cell])
+
+
+@njit(cache=True)
+def _weight(share: float, is_high: int) -> float:
+    return share if is_high else 1.0 - share

@@ -25,10 +25,9 @@ from simulator.blocks import NOTHING, Blocks, find, make_blocks, release, rememb
 from simulator.cost import (
     Cost,
     at,
-    attention_ps,
-    chunk_attention_ps,
     decode_iterations_by,
     decode_sum_ps,
+    mixed_attention_ps,
 )
 
 Ints = NDArray[np.int64]
@@ -362,7 +361,7 @@ def _can_admit(replica: Replica, calls: Calls, call: int, hits: int, tokens: int
 @njit(cache=True)
 def _plan(replica: Replica, calls: Calls, now_ps: int, may_run: bool) -> None:
     """Times the iteration; if it only decodes, the run of equal ones that begins with it."""
-    tokens, sequences, decoding, context, chunks_ps = 0, 0, 0, 0, 0
+    tokens, sequences, decoding, context, work = 0, 0, 0, 0, 0
     for place in range(replica.now[RUNNING_COUNT]):
         call = replica.running[place]
         planned = calls.planned[call]
@@ -374,7 +373,7 @@ def _plan(replica: Replica, calls: Calls, now_ps: int, may_run: bool) -> None:
             decoding += 1
             context += calls.computed[call] + 1
         else:
-            chunks_ps += chunk_attention_ps(replica.cost, planned, calls.computed[call])
+            work += planned * (2 * calls.computed[call] + planned)
     replica.now[START] = now_ps
     replica.now[CONTEXT] = context
     if decoding == sequences:
@@ -385,7 +384,7 @@ def _plan(replica: Replica, calls: Calls, now_ps: int, may_run: bool) -> None:
     else:
         replica.now[ITERATIONS] = 1
         took = at(replica.cost.tokens_ps, tokens) + at(replica.cost.sequences_ps, sequences)
-        took += attention_ps(replica.cost, decoding, context) + chunks_ps
+        took += mixed_attention_ps(replica.cost, tokens - decoding, work, decoding, context)
     replica.now[UNTIL] = now_ps + took
 
 

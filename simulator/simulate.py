@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 
 import simpy
 
-from simulator.alarm import Clock
+from simulator.alarm import ARRIVAL, Alarm, Clock
 from simulator.engine import EngineSetup, Key, SimulatedCall, SimulatedEngine
 from staircase.conductor import Call
 from staircase.errors import WorkloadError
@@ -37,15 +38,23 @@ def simulate(
     waiting = iter(enumerate(workload.requests))
     runs: list[_Run] = []
 
+    def begin(number: int, request: RequestShape) -> _Run:
+        run = _Run(env, number, pipeline, schedule, request, served, on_call)
+        runs.append(run)
+        run.play.begin(int(env.now))
+        return run
+
     def work() -> Generator[simpy.Event, None, None]:
         for number, request in waiting:
-            run = _Run(env, number, pipeline, schedule, request, served, on_call)
-            runs.append(run)
-            run.play.begin(int(env.now))
-            yield run.over
+            yield begin(number, request).over
 
-    for _ in range(workload.concurrency):
-        env.process(work())
+    if workload.arrivals_ps is None:
+        for _ in range(workload.concurrency):
+            env.process(work())
+    else:
+        for number, arrival_ps in enumerate(workload.arrivals_ps):
+            arrive = partial(begin, number, workload.requests[number])
+            Alarm(env, arrival_ps, ARRIVAL, arrive)
     env.run()
     return [run.play.timeline() for run in sorted(runs, key=lambda run: run.play.number)]
 

@@ -47,16 +47,32 @@ class RequestShape:
 
 @dataclass(frozen=True)
 class Workload:
-    """Requests of which ``concurrency`` run at any time: a new one arrives when one completes."""
+    """Requests that arrive at given times, or of which ``concurrency`` run at any time.
+
+    Attributes:
+        concurrency: without ``arrivals_ps``, a new request arrives when one completes.
+        arrivals_ps: when each request arrives, rising.
+    """
 
     requests: Sequence[RequestShape]
     concurrency: int = 1
+    arrivals_ps: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
+        if self.arrivals_ps is not None:
+            self._check_arrivals(self.arrivals_ps)
         if self.concurrency < 1:
             raise WorkloadError(f"concurrency is {self.concurrency}, must be 1 or more")
         if not self.requests:
             raise WorkloadError("a workload needs at least one request")
+
+    def _check_arrivals(self, arrivals_ps: Sequence[int]) -> None:
+        if len(arrivals_ps) != len(self.requests):
+            raise WorkloadError(
+                f"{len(self.requests)} requests but {len(arrivals_ps)} arrival times"
+            )
+        if list(arrivals_ps) != sorted(arrivals_ps) or (len(arrivals_ps) and arrivals_ps[0] < 0):
+            raise WorkloadError("arrival times must be 0 or more, and rising")
 
 
 def read_questions(path: Path) -> list[Question]:

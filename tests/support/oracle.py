@@ -6,11 +6,12 @@ iterations, and must give the same integer time for every token.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from simulator.alarm import ITERATION_BEGIN, ITERATION_END, Alarm, Clock
 from simulator.batching import BatchingSetup, Limits
-from simulator.cost import at, attention_ps, chunk_attention_ps
+from simulator.cost import at, attention_ps, mixed_attention_ps
 from simulator.engine import Key, Listener, SimulatedCall
 from staircase.play import CallResult
 
@@ -24,7 +25,8 @@ class Block:
 class Pool:
     """Blocks in the order in which they will be taken, and what they cache."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, seen: Counter[str]) -> None:
+        self.seen = seen
         self.free = [Block() for _ in range(limits.blocks or 0)]
         self.cached: dict[object, Block] = {}
 
@@ -32,6 +34,7 @@ class Pool:
         block = self.free.pop(0)
         if block.content is not None:
             del self.cached[block.content]
+            self.seen["evictions"] += 1
         block.content, block.users = None, 1
         return block
 
@@ -81,10 +84,11 @@ class Sequence:
 
 
 class OracleReplica:
-    def __init__(self, env: Clock, number: int, setup: BatchingSetup) -> None:
+    def __init__(self, env: Clock, number: int, setup: BatchingSetup, seen: Counter[str]) -> None:
+        self.seen = seen
         self.env, self.number = env, number
         self.limits, self.cost = setup.limits, setup.cost
-        self.pool = Pool(setup.limits)
+        self.pool = Pool(setup.limits, seen)
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.busy_since: int | None = None
@@ -136,6 +140,7 @@ class OracleReplica:
             self.waiting.append(victim)
             self.waiting.sort(key=self.urgency)
             preempted = True
+            self.seen["preemptions"] += 1
             if victim is sequence:
                 return True
         self.hold(sequence, tokens)
@@ -180,6 +185,7 @@ class OracleReplica:
         if sequence.started_ps is None:
             sequence.started_ps = int(self.env.now)
             sequence.cached = min(reused, sequence.prompt)
+            self.seen["cached tokens"] += sequence.cached
         self.hold(sequence, tokens)
         return True
 
@@ -198,17 +204,15 @@ class OracleReplica:
         active = [s for s in self.running if s.planned]
         decoding = [s for s in active if s.computed >= s.prompt and s.missing == 1]
         context = sum(s.computed + 1 for s in decoding)
-        attention = int(attention_ps(self.cost, len(decoding), context))
         if len(decoding) == len(active):
+            attention = int(attention_ps(self.cost, len(decoding), context))
             return int(at(self.cost.decode_ps, len(active))) + attention
-        tokens = sum(s.planned for s in active)
-        chunks = sum(
-            int(chunk_attention_ps(self.cost, s.planned, s.computed))
-            for s in active
-            if s not in decoding
-        )
-        fixed = int(at(self.cost.tokens_ps, tokens)) + int(at(self.cost.sequences_ps, len(active)))
-        return fixed + attention + chunks
+        chunks = [s for s in active if s not in decoding]
+        prefilled = sum(s.planned for s in chunks)
+        work = sum(s.planned * (2 * s.computed + s.planned) for s in chunks)
+        mixed = mixed_attention_ps(self.cost, prefilled, work, len(decoding), context)
+        fixed = at(self.cost.tokens_ps, prefilled + len(decoding))
+        return int(mixed) + int(fixed) + int(at(self.cost.sequences_ps, len(active)))
 
     def end(self) -> None:
         now = int(self.env.now)
@@ -273,9 +277,9 @@ class OracleReplica:
 
 
 class OracleEngine:
-    def __init__(self, env: Clock, setup: BatchingSetup, first: int) -> None:
+    def __init__(self, env: Clock, setup: BatchingSetup, first: int, seen: Counter[str]) -> None:
         self.env, self.setup = env, setup
-        self.replicas = [OracleReplica(env, first + n, setup) for n in range(setup.replicas)]
+        self.replicas = [OracleReplica(env, first + n, setup, seen) for n in range(setup.replicas)]
         self.sequences: dict[Key, tuple[Sequence, OracleReplica]] = {}
         self.homes: dict[tuple[int, str], OracleReplica] = {}
 
@@ -321,12 +325,13 @@ class OracleEngine:
 
 @dataclass(frozen=True)
 class OracleSetup:
-    """The same engine as ``setup``, the slow way."""
+    """The same engine as ``setup``, the slow way; ``seen`` counts what happened in it."""
 
     setup: BatchingSetup
+    seen: Counter[str] = field(default_factory=Counter)
 
     def open(self, env: Clock, shared: dict[str, object]) -> OracleEngine:
         first = shared.setdefault("replicas", 0)
         assert isinstance(first, int)
         shared["replicas"] = first + self.setup.replicas
-        return OracleEngine(env, self.setup, first)
+        return OracleEngine(env, self.setup, first, self.seen)

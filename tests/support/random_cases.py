@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from simulator.batching import BatchingSetup, Limits
 from simulator.cost import Cost
+from simulator.simulate import simulate
 from staircase import (
     Agent,
     Barrier,
@@ -37,14 +38,32 @@ class RandomCase:
     setups: dict[str, BatchingSetup]
     workload: Workload
 
+    def with_few_blocks(self, rng: random.Random) -> RandomCase:
+        """Limits KV to little more than the longest call needs, or not at all."""
+        longest = self._longest_call()
+        setups = {}
+        for name, setup in self.setups.items():
+            size = setup.limits.block_tokens
+            few = -(-longest // size) + rng.choice([0, 0, 1, 3, 10])
+            limits = replace(setup.limits, blocks=rng.choice([None, few, few, few]))
+            setups[name] = replace(setup, limits=limits)
+        return replace(self, setups=setups)
+
+    def _longest_call(self) -> int:
+        lines = simulate(self.pipeline, self.schedule, self.setups, self.workload)
+        prompt = max(span.prompt_tokens for line in lines for span in line.spans)
+        # Where reads depend on time, other limits may lead to other prompts.
+        margin = 40 if self.schedule.is_timed else 0
+        return prompt + max(agent.max_tokens for agent in self.pipeline) + margin
+
 
 def random_case(seed: int, is_timed: bool = True) -> RandomCase:
     rng = random.Random(seed)
     pipeline = _pipeline(rng)
     workload = _workload(rng, pipeline)
     schedule = _schedule(rng, pipeline, is_timed)
-    setups = _setups(rng, pipeline, workload)
-    return RandomCase(pipeline, schedule, setups, workload)
+    setups = {name: _setup(rng, pipeline) for name in pipeline.engines}
+    return RandomCase(pipeline, schedule, setups, workload).with_few_blocks(rng)
 
 
 def _pipeline(rng: random.Random) -> Pipeline:
@@ -121,31 +140,18 @@ def _staircase(rng: random.Random) -> Staircase:
     )
 
 
-def _setups(rng: random.Random, pipeline: Pipeline, workload: Workload) -> dict[str, BatchingSetup]:
-    return {name: _setup(rng, pipeline, workload) for name in pipeline.engines}
-
-
-def _setup(rng: random.Random, pipeline: Pipeline, workload: Workload) -> BatchingSetup:
-    size = rng.choice([1, 2, 4, 7])
-    # Every layout repeats labels once a round at most; this is more than any call can need.
-    needed = max(_longest_text(request, pipeline) for request in workload.requests)
-    blocks = rng.choice([None, -(-needed // size), -(-needed // size) * 2])
+def _setup(rng: random.Random, pipeline: Pipeline) -> BatchingSetup:
     limits = Limits(
         rng.choice([1, 3, 8, 64]),
         rng.choice([1, 2, 3, 8]),
-        blocks,
-        size,
+        None,
+        rng.choice([1, 2, 4, 7]),
         rng.random() < 0.8,
         rng.choice(["fcfs", "priority"]),  # type: ignore[arg-type]
     )
     priorities = tuple((agent.name, rng.randrange(3)) for agent in pipeline)
     routing = rng.choice(["least", "affine"])
     return BatchingSetup(random_cost(rng), limits, rng.choice([1, 1, 2]), routing, priorities)  # type: ignore[arg-type]
-
-
-def _longest_text(request: RequestShape, pipeline: Pipeline) -> int:
-    labels = sum(request.fixed_tokens.values()) * 45
-    return labels + sum(request.output_tokens.values()) + 40
 
 
 def random_cost(rng: random.Random) -> Cost:
@@ -167,5 +173,7 @@ def random_cost(rng: random.Random) -> Cost:
         attention_slope=some(rows, len(knots)),
         chunks=np.array([1, 4, 20], dtype=np.int64),
         before=np.array([0, 8, 40], dtype=np.int64),
-        chunk_ps=some(3, 3),
+        decoding=np.array([0, 2, 6], dtype=np.int64),
+        contexts=np.array([0, 9, 30], dtype=np.int64),
+        mixed_ps=some(3, 3, 3, 3),
     )
