@@ -89,7 +89,8 @@ def fit_overhead(tables: KernelTables, recorded: Recorded, fitted: slice) -> flo
 
 def errors(simulated: np.ndarray, real: np.ndarray) -> Sequence[float]:
     """Relative error of the mean of each metric."""
-    return (np.nanmean(simulated, axis=0) / np.nanmean(real, axis=0) - 1).tolist()
+    off = np.nanmean(simulated, axis=0) / np.nanmean(real, axis=0) - 1
+    return [float(error) for error in off]
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from executor.models import LoadedModel, load_model
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
 from executor.transformers_engine import TransformersEngine
+from staircase.errors import ScenarioError
 from staircase.pipeline import Pipeline
 from staircase.scenario import EngineSpec, Scenario
 from staircase.workload import Question, read_questions
@@ -46,27 +47,28 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
     Raises:
         ModelError: a model cannot be loaded.
     """
+    for name in scenario.simulated:
+        raise ScenarioError(f"engine {name!r} is simulated: there is nothing to run")
     # One thread serves several tiny models on a CPU faster than many do.
     torch.set_num_threads(1)
     loaded: dict[tuple[str, str, str], LoadedModel] = {}
-    for spec in scenario.engines.values():
+    for spec in scenario.real.values():
         key = (spec.model, spec.device, spec.dtype)
         if key not in loaded:
             loaded[key] = load_model(*key)
     with ExitStack() as stack:
-        names = dict.fromkeys(spec.device for spec in scenario.engines.values())
+        names = dict.fromkeys(spec.device for spec in scenario.real.values())
         devices = {name: stack.enter_context(Device()) for name in names}
         models = {
             name: loaded[spec.model, spec.device, spec.dtype]
-            for name, spec in scenario.engines.items()
+            for name, spec in scenario.real.items()
         }
         engines = {
             name: TransformersEngine(models[name], devices[spec.device])
-            for name, spec in scenario.engines.items()
+            for name, spec in scenario.real.items()
         }
         served = {
-            name: ServedModel(engines[name], _format(spec))
-            for name, spec in scenario.engines.items()
+            name: ServedModel(engines[name], _format(spec)) for name, spec in scenario.real.items()
         }
         yield Bench(models, engines, Runtime(served))
 

@@ -116,6 +116,7 @@ def simulate(
     """Forecast one schedule."""
     from planner.plan import Candidate
     from planner.tables import as_rich, forecast_cells
+    from simulator.forecast import forecast_simulated
     from staircase.schedule import Schedule, parse_staircase
     from staircase.trace import write_trace
 
@@ -123,7 +124,10 @@ def simulate(
     pipeline = work.scenario.pipeline.build()
     steps = parse_staircase(staircase)
     schedule = Schedule({agent.name: steps for agent in pipeline.readers}, layout)  # type: ignore[arg-type]
-    forecast = work.forecaster(requests)(schedule)
+    if work.scenario.simulated:
+        forecast = forecast_simulated(work.with_requests(requests).scenario, schedule)
+    else:
+        forecast = work.forecaster(requests)(schedule)
     if trace:
         write_trace(trace, {"simulated": forecast.timelines})
     candidate = Candidate.of(schedule, forecast)

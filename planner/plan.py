@@ -30,8 +30,11 @@ class Candidate:
 
     @staticmethod
     def of(schedule: Schedule, forecast: Forecast) -> Candidate:
-        quality = {"loss": forecast.quality.loss, "agreement": forecast.quality.agreement}
-        return Candidate(schedule, {**forecast.metrics, **quality}, forecast.extrapolated)
+        quality = forecast.quality
+        if quality is None:
+            return Candidate(schedule, forecast.metrics, forecast.extrapolated)
+        measured = {"loss": quality.loss, "agreement": quality.agreement}
+        return Candidate(schedule, {**forecast.metrics, **measured}, forecast.extrapolated)
 
     @property
     def ttft_s(self) -> float:

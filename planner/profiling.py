@@ -29,7 +29,7 @@ def make_latency(scenario: Scenario, bench: Bench, track: Track = no_track) -> L
     grid = Grid.up_to(scenario.profile.max_prompt_tokens, LATENCY_REPEATS)
     measured: dict[tuple[str, str, str], EngineProfile] = {}
     engines: dict[str, EngineProfile] = {}
-    for name, spec in scenario.engines.items():
+    for name, spec in scenario.real.items():
         key = (spec.model, spec.device, spec.dtype)
         if key not in measured:
             step = track(f"latency of {spec.model} on {spec.device}", len(grid.visits(0)))

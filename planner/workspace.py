@@ -38,6 +38,14 @@ class Workspace:
         spec = self.scenario.plan.model_copy(update=dict(changes))
         return replace(self, scenario=self.scenario.model_copy(update={"plan": spec}))
 
+    def with_requests(self, requests: int | None) -> Workspace:
+        """The same with another number of simulated requests."""
+        workload = self.scenario.workload
+        if requests is None or workload is None:
+            return self
+        changed = workload.model_copy(update={"requests": requests})
+        return replace(self, scenario=self.scenario.model_copy(update={"workload": changed}))
+
     @property
     def latency_path(self) -> Path:
         named = self.scenario.profile.latency
@@ -77,7 +85,7 @@ class Workspace:
             pipeline=spec.pipeline.build(),
             latency=self.latency(),
             quality=self.quality(),
-            devices={name: engine.device for name, engine in spec.engines.items()},
+            devices={name: engine.device for name, engine in spec.real.items()},
             requests=requests or spec.plan.requests,
             reading_rate=spec.plan.reading_rate,
         )

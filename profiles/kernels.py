@@ -1,8 +1,8 @@
-"""Kernel times as LLMServingSim's profiler measures them in vLLM, for a cost of whole iterations.
+"""Kernel times as LLMServingSim's profiler measures them in vLLM, for the cost of iterations.
 
-A bundle folder holds ``dense.csv`` (layer, tokens, time_us), ``per_sequence.csv`` (layer, sequences,
-time_us) and ``attention.csv`` (prefill_chunk, kv_prefill, n_decode, kv_decode, time_us; one layer).
-Source of the format: github.com/casys-kaist/LLMServingSim, profiler/.
+A bundle folder holds ``dense.csv`` (layer, tokens, time_us), ``per_sequence.csv`` (layer,
+sequences, time_us) and ``attention.csv`` (prefill_chunk, kv_prefill, n_decode, kv_decode, time_us;
+one layer). Source of the format: github.com/casys-kaist/LLMServingSim, profiler/.
 """
 
 from __future__ import annotations

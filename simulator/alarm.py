@@ -33,11 +33,11 @@ class Alarm(simpy.Event):
     """Runs ``errand`` after ``delay_ps``, unless it is switched off before."""
 
     def __init__(
-        self, env: Clock, delay_ps: int, priority: int, errand: Callable[[], None]
+        self, env: Clock, delay_ps: int, priority: int, errand: Callable[[], object]
     ) -> None:
         super().__init__(env)
         self._clock, self._priority = env, priority
-        self._errand: Callable[[], None] | None = errand
+        self._errand: Callable[[], object] | None = errand
         self.callbacks.append(self._ring)
         self._ok = True
         self._value = None

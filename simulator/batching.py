@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator import replica as core
-from simulator.alarm import ITERATION_BEGIN, ITERATION_END, Alarm, Clock
+from simulator.alarm import ARRIVAL, ITERATION_BEGIN, ITERATION_END, Alarm, Clock
 from simulator.content import Contents
 from simulator.cost import Cost
 from simulator.engine import Key, Listener, SimulatedCall
@@ -46,6 +46,7 @@ class BatchingSetup:
         routing: a call goes to the replica with the ``least`` unfinished calls, or, ``affine``, to
             the one that its agent's last call of the same request went to.
         priorities: by agent; lower goes first under priority scheduling.
+        call_ps: passes before a call reaches its replica: network, tokenisation, queue hop.
         is_checked: recount the books after every event (slow, for tests).
     """
 
@@ -54,6 +55,7 @@ class BatchingSetup:
     replicas: int = 1
     routing: Literal["least", "affine"] = "least"
     priorities: tuple[tuple[str, int], ...] = ()
+    call_ps: int = 0
     is_checked: bool = False
 
     def open(self, env: Clock, shared: dict[str, object]) -> BatchingEngine:
@@ -115,7 +117,15 @@ class BatchingEngine:
         number = self._route(call)
         self._index[call.key] = index
         self._served[index] = _Served(call, listener, number)
-        self._loops[number].submit(index)
+        if self._setup.call_ps:
+            Alarm(self._env, self._setup.call_ps, ARRIVAL, lambda: self._deliver(index))
+        else:
+            self._loops[number].submit(index)
+
+    def _deliver(self, index: int) -> None:
+        """A call reaches its replica, unless it was cancelled on the way."""
+        if index in self._served:
+            self._loops[self._served[index].replica].submit(index)
 
     def _check(self, call: SimulatedCall) -> None:
         limits = self._setup.limits
@@ -135,7 +145,12 @@ class BatchingEngine:
 
     def cancel(self, key: Key) -> None:
         index = self._index[key]
-        if index in self._served and self._loops[self._served[index].replica].cancel(index):
+        if index not in self._served:
+            return
+        if self._calls.columns.state[index] == core.NEW:
+            self._calls.columns.ended_ps[index] = int(self._env.now)
+            self._end(index)
+        elif self._loops[self._served[index].replica].cancel(index):
             self._end(index)
 
     def watch(self, key: Key, tokens: int) -> None:

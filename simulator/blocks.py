@@ -8,13 +8,13 @@ equal text from the very beginning. A content that is already cached is not cach
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+# An int64 array; checkers cannot follow what numba makes of its elements.
+Ints = Any
 
 NOTHING = -1
 

@@ -15,7 +15,7 @@ which every sequence grows by one token, has an exact closed form (``decode_sum_
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -25,7 +25,9 @@ from profiles.kernels import KernelTables
 from profiles.latency import EngineProfile
 from staircase.timeline import to_ps
 
-Ints = NDArray[np.int64]
+# An int64 array; checkers cannot follow what numba makes of its elements.
+Ints = Any
+Floats = NDArray[np.float64]
 
 
 class Cost(NamedTuple):
@@ -60,12 +62,12 @@ def cost_of_profile(profile: EngineProfile, max_tokens: int, max_sequences: int)
     dense = [profile.prefill_s(tokens, 0) for tokens in range(1, max_tokens + 1)]
     quadratic = profile.prefill.coefficients[-1] * profile.prefill.mean_ratio
     tokens = np.arange(1, max_tokens + 1)
-    dense_s = np.asarray(dense) - quadratic * tokens * (tokens + 1) / 2
+    dense_s: Floats = np.asarray(dense) - quadratic * tokens * (tokens + 1) / 2
     slope = to_ps(profile.decode.coefficients[2] * profile.decode.mean_ratio)
     rows = max_sequences + 1
     chunks = np.unique(np.geomspace(1, max_tokens, 24).astype(np.int64))
     before = np.unique(np.concatenate([[0], np.geomspace(16, 1 << 18, 24).astype(np.int64)]))
-    chunk_s = quadratic * chunks[:, None] * (before + (chunks[:, None] + 1) / 2)
+    chunk_s: Floats = quadratic * chunks[:, None] * (before + (chunks[:, None] + 1) / 2)
     # Decode attention is linear in sequences × mean context, so two points of each are enough.
     decode_s = slope / 1e12 * np.array([[0, 0], [0, 1]]) * max_sequences
     return Cost(
@@ -80,6 +82,35 @@ def cost_of_profile(profile: EngineProfile, max_tokens: int, max_sequences: int)
         decoding=np.array([0, max_sequences], dtype=np.int64),
         contexts=np.array([0, 1], dtype=np.int64),
         mixed_ps=_to_ps(chunk_s[:, :, None, None] + decode_s),
+    )
+
+
+def linear_cost(
+    *,
+    iteration_s: float,
+    token_s: float,
+    sequence_s: float,
+    context_s: float,
+    max_tokens: int,
+    max_sequences: int,
+) -> Cost:
+    """Seconds per iteration, prefilled token, decoding sequence and token of their context."""
+    rows = np.arange(max_sequences + 1, dtype=np.float64)
+    tokens = np.arange(max_tokens + 1, dtype=np.float64)
+    slope = to_ps(context_s)
+    corners = slope * np.array([[0, 0], [0, 1]], dtype=np.int64)
+    return Cost(
+        tokens_ps=_to_ps(iteration_s + token_s * tokens),
+        sequences_ps=np.zeros(2, dtype=np.int64),
+        decode_ps=_to_ps(iteration_s + sequence_s * rows),
+        knots=np.zeros(1, dtype=np.int64),
+        attention_ps=np.zeros((len(rows), 1), dtype=np.int64),
+        attention_slope=np.full((len(rows), 1), slope, dtype=np.int64),
+        chunks=np.array([0, 1], dtype=np.int64),
+        before=np.array([0, 1], dtype=np.int64),
+        decoding=np.array([0, 1], dtype=np.int64),
+        contexts=np.array([0, 1], dtype=np.int64),
+        mixed_ps=np.broadcast_to(corners, (2, 2, 2, 2)).copy(),
     )
 
 
@@ -200,13 +231,14 @@ def mixed_attention_ps(cost: Cost, chunk: int, work: int, decoding: int, context
         weight = _weight(shares[0], i) * _weight(shares[1], j)
         weight *= _weight(shares[2], k) * _weight(shares[3], m)
         total += weight * cost.mixed_ps[cells[0] + i, cells[1] + j, cells[2] + k, cells[3] + m]
-    return max(0, int(np.rint(total)))
+    return int(max(0.0, np.rint(total)))
 
 
 @njit(cache=True)
 def _cell(grid: Ints, value: float) -> int:
     """The grid cell that holds ``value``, or the nearest."""
-    return min(max(np.searchsorted(grid, value, side="right") - 1, 0), len(grid) - 2)
+    place = int(np.searchsorted(grid, value, side="right")) - 1
+    return min(max(place, 0), len(grid) - 2)
 
 
 @njit(cache=True)

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from profiles.latency import LatencyProfile
 from profiles.quality import QualityForecast, QualityProfile, forecast_quality
 from simulator.serial import SerialSetup
+from simulator.setups import setup_of, workload_of
 from simulator.simulate import simulate
+from staircase.errors import ScenarioError
 from staircase.metrics import READING_RATE, Summary, summarize_all
 from staircase.pipeline import Pipeline
+from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline
 from staircase.workload import RequestShape, Workload
@@ -22,13 +25,29 @@ class Forecast:
 
     Attributes:
         metrics: by the names of ``staircase.metrics``.
+        quality: None where there is no quality profile, as for simulated engines.
         extrapolated: what lies outside the measured range of the latency profile, in words.
     """
 
     metrics: Mapping[str, Summary]
-    quality: QualityForecast
+    quality: QualityForecast | None
     extrapolated: tuple[str, ...]
     timelines: Sequence[Timeline]
+
+
+def forecast_simulated(scenario: Scenario, schedule: Schedule) -> Forecast:
+    """A schedule on a scenario's simulated engines, under its workload.
+
+    Raises:
+        ScenarioError: an engine is not simulated.
+    """
+    pipeline = scenario.pipeline.build()
+    for name in scenario.real:
+        raise ScenarioError(f"engine {name!r} is real, others are simulated: make it one or other")
+    assert scenario.workload is not None
+    setups = {name: setup_of(spec) for name, spec in scenario.simulated.items()}
+    timelines = simulate(pipeline, schedule, setups, workload_of(scenario.workload, pipeline))
+    return Forecast(summarize_all(timelines, scenario.plan.reading_rate), None, (), timelines)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ Times are integer picoseconds. ``docs/invariants.md`` numbers what ``check_integ
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from simulator.blocks import NOTHING, Blocks, find, make_blocks, release, remember, share, take
 from simulator.cost import (
@@ -30,16 +29,17 @@ from simulator.cost import (
     mixed_attention_ps,
 )
 
-Ints = NDArray[np.int64]
+# An int64 array; checkers cannot follow what numba makes of its elements.
+Ints = Any
 
-NEVER = np.int64(1 << 62)
+NEVER = 1 << 62
 # States of a call.
 NEW, WAITING, RUNNING, ENDED = 0, 1, 2, 3
 # Cells of Replica.now.
 START, UNTIL, ITERATIONS, CONTEXT, RUNNING_COUNT, WAITING_COUNT, BUSY, PREEMPTIONS, ARRIVALS = (
     range(9)
 )
-IDLE = np.int64(-1)
+IDLE = -1
 
 
 class Calls(NamedTuple):

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from staircase.errors import PipelineError, ScenarioError
 from staircase.files import first_error, read_text
@@ -125,6 +133,58 @@ class EngineSpec(Strict):
     format: FormatSpec | None = None
 
 
+class SimulatedSpec(Strict):
+    """An engine that exists only in the simulator: replicas that batch as vLLM does.
+
+    An iteration costs ``1 / decode_tokens_per_s`` with one sequence, ``sequence_s`` for each
+    further one, ``context_s`` for each token of context, and ``1 / prefill_tokens_per_s`` for each
+    prompt token; ``call_s`` passes before a call reaches its replica. Limits have vLLM's names.
+    """
+
+    kind: Literal["simulated"]
+    decode_tokens_per_s: Annotated[float, Field(gt=0)]
+    prefill_tokens_per_s: Annotated[float, Field(gt=0)]
+    sequence_s: Annotated[float, Field(ge=0)] = 0.0
+    context_s: Annotated[float, Field(ge=0)] = 0.0
+    call_s: Annotated[float, Field(ge=0)] = 0.0
+    replicas: Count = 1
+    routing: Literal["least", "affine"] = "least"
+    max_num_batched_tokens: Count = 2048
+    max_num_seqs: Count = 256
+    kv_blocks: Count | None = None
+    block_tokens: Count = 16
+    prefix_caching: bool = True
+    scheduling: Literal["fcfs", "priority"] = "fcfs"
+
+
+class LogNormalSpec(Strict):
+    """Lengths with this mean; ``sigma`` is the standard deviation of their logarithm."""
+
+    mean: Annotated[float, Field(ge=1)]
+    sigma: Annotated[float, Field(gt=0)]
+
+
+Length = Count | LogNormalSpec
+
+
+class WorkloadSpec(Strict):
+    """Requests as lengths, for simulated engines.
+
+    ``query_tokens`` is the user's query, ``output_tokens`` what each agent writes. Requests arrive
+    at ``rate_per_s`` (Poisson; ``burstiness`` above 1 makes the gaps gamma with that coefficient of
+    variation), or, without a rate, one when another completes, ``concurrency`` at a time.
+    """
+
+    requests: Count = 100
+    seed: int = 0
+    query_tokens: Length = 256
+    output_tokens: dict[str, Length]
+    ends_with: Literal["stop", "length"] = "length"
+    concurrency: Count = 1
+    rate_per_s: Annotated[float, Field(gt=0)] | None = None
+    burstiness: Annotated[float, Field(gt=0)] = 1.0
+
+
 class RequestsSpec(Strict):
     """``dataset``: ``embedded``, or a JSON-lines file beside the scenario."""
 
@@ -169,10 +229,22 @@ class PlanSpec(Strict):
     validated_front: Annotated[int, Field(ge=0)] = 5
 
 
+def _kind(engine: Any) -> str:
+    kind = engine.get("kind") if isinstance(engine, Mapping) else getattr(engine, "kind", None)
+    return "simulated" if kind == "simulated" else "transformers"
+
+
+AnyEngine = Annotated[
+    Annotated[EngineSpec, Tag("transformers")] | Annotated[SimulatedSpec, Tag("simulated")],
+    Discriminator(_kind),
+]
+
+
 class Scenario(Strict):
     name: str
     pipeline: PipelineSpec
-    engines: dict[str, EngineSpec]
+    engines: dict[str, AnyEngine]
+    workload: WorkloadSpec | None = None
     requests: RequestsSpec = RequestsSpec()
     profile: ProfileSpec = ProfileSpec()
     plan: PlanSpec = PlanSpec()
@@ -185,6 +257,33 @@ class Scenario(Strict):
                     f"engines: agent {agent.name!r} runs on {agent.engine!r}, which is not defined"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _check_workload(self) -> Self:
+        if self.workload is None:
+            if self.simulated:
+                raise ValueError(
+                    "workload: simulated engines need one, with output_tokens by agent"
+                )
+            return self
+        names = [agent.name for agent in self.pipeline.build()]
+        for name in names:
+            if name not in self.workload.output_tokens:
+                raise ValueError(f"workload.output_tokens: does not say how much {name!r} writes")
+        for name in self.workload.output_tokens:
+            if name not in names:
+                raise ValueError(f"workload.output_tokens: {name!r} is no agent")
+        return self
+
+    @property
+    def simulated(self) -> dict[str, SimulatedSpec]:
+        """The engines that exist only in the simulator."""
+        return {n: e for n, e in self.engines.items() if isinstance(e, SimulatedSpec)}
+
+    @property
+    def real(self) -> dict[str, EngineSpec]:
+        """The engines that can be run."""
+        return {n: e for n, e in self.engines.items() if isinstance(e, EngineSpec)}
 
 
 def load_scenario(path: Path) -> Scenario:

@@ -122,8 +122,8 @@ def _schedule(rng: random.Random, pipeline: Pipeline, is_timed: bool) -> Schedul
         staircases,
         layout,
         barrier,
-        rng.choice(["exact", "latest"]),  # type: ignore[arg-type]
-        rng.choice(["wait", "write"]),  # type: ignore[arg-type]
+        rng.choice(["exact", "latest"]),
+        rng.choice(["wait", "write"]),
         early_end,  # type: ignore[arg-type]
     )
 
@@ -147,7 +147,7 @@ def _setup(rng: random.Random, pipeline: Pipeline) -> BatchingSetup:
         None,
         rng.choice([1, 2, 4, 7]),
         rng.random() < 0.8,
-        rng.choice(["fcfs", "priority"]),  # type: ignore[arg-type]
+        rng.choice(["fcfs", "priority"]),
     )
     priorities = tuple((agent.name, rng.randrange(3)) for agent in pipeline)
     routing = rng.choice(["least", "affine"])

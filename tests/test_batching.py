@@ -1,0 +1,193 @@
+"""Simulated engines: costs, kernel tables, scenario files, and single known cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiles.kernels import read_kernel_tables
+from simulator.batching import BatchingSetup, Limits
+from simulator.cost import (
+    Cost,
+    at,
+    attention_ps,
+    cost_of_kernels,
+    cost_of_profile,
+    decode_iterations_by,
+    decode_sum_ps,
+    linear_cost,
+    mixed_attention_ps,
+)
+from simulator.forecast import forecast_simulated
+from simulator.setups import workload_of
+from simulator.simulate import simulate
+from staircase import RequestShape, Schedule, Timeline, Workload, constant, moa, single, uniform
+from staircase.errors import ProfileError, WorkloadError
+from staircase.prompt import query
+from staircase.scenario import WorkloadSpec, load_scenario
+from tests.support.random_cases import random_cost
+from tests.test_latency_profile import engine
+
+MS = 10**9
+PAPER = Path(__file__).parents[1] / "examples" / "paper_moa.yaml"
+
+
+def plain_cost() -> Cost:
+    """1 ms an iteration, 1 ms more for each prompt token."""
+    return linear_cost(
+        iteration_s=0.001,
+        token_s=0.001,
+        sequence_s=0.0,
+        context_s=0.0,
+        max_tokens=64,
+        max_sequences=8,
+    )
+
+
+def serve(prompts: list[int], written: int, limits: Limits, call_ps: int = 0) -> list[Timeline]:
+    shapes = [RequestShape({query("model"): n}, {"model": written}, "length") for n in prompts]
+    setup = BatchingSetup(plain_cost(), limits, call_ps=call_ps)
+    workload = Workload(shapes, arrivals_ps=[0] * len(shapes))
+    return simulate(single(), Schedule(), {"model": setup}, workload)
+
+
+def test_one_call_alone() -> None:
+    line = serve([10], 4, Limits(64, 8))[0]
+    assert line.answer_ps == (11 * MS, 12 * MS, 13 * MS, 14 * MS)
+
+
+def test_a_call_takes_its_way_to_the_replica() -> None:
+    line = serve([10], 1, Limits(64, 8), call_ps=5 * MS)[0]
+    assert line.answer_ps == (16 * MS,)
+
+
+def test_a_prompt_over_the_budget_is_prefilled_in_chunks() -> None:
+    line = serve([10], 1, Limits(4, 8))[0]
+    assert line.answer_ps == ((5 + 5 + 3) * MS,)
+
+
+def test_seats_are_given_in_order() -> None:
+    first, second = serve([3, 3], 2, Limits(64, 1))
+    assert first.spans[0].ended_ps == second.spans[0].started_ps == 5 * MS
+
+
+def test_a_shared_header_is_computed_once() -> None:
+    shape = RequestShape({"header/model": 32, query("model"): 4}, {"model": 2}, "length")
+    setup = BatchingSetup(plain_cost(), Limits(64, 8, blocks=64))
+    lines = simulate(single(), Schedule(), {"model": setup}, Workload([shape] * 3))
+    assert [line.spans[0].cached_tokens for line in lines] == [0, 32, 32]
+
+
+def test_a_call_that_can_never_fit_is_told() -> None:
+    with pytest.raises(WorkloadError, match="needs KV for 101 tokens"):
+        serve([100], 1, Limits(64, 8, blocks=4))
+
+
+@given(st.integers(0, 99), st.integers(1, 9), st.integers(0, 200), st.integers(1, 60))
+def test_a_run_takes_as_long_as_its_iterations(
+    seed: int, sequences: int, context: int, count: int
+) -> None:
+    import random
+
+    cost = random_cost(random.Random(seed))
+    steps = [
+        at(cost.decode_ps, sequences) + attention_ps(cost, sequences, context + n * sequences)
+        for n in range(count)
+    ]
+    assert decode_sum_ps(cost, sequences, context, count) == sum(steps)
+    for until in (1, sum(steps) // 2, sum(steps)):
+        fewest = next(n for n in range(1, count + 1) if sum(steps[:n]) >= until or n == count)
+        assert decode_iterations_by(cost, sequences, context, count, until) == fewest
+
+
+def test_tables_of_a_profile_agree_with_it() -> None:
+    profile = engine()
+    cost = cost_of_profile(profile, max_tokens=512, max_sequences=16)
+    decode = at(cost.decode_ps, 1) + attention_ps(cost, 1, 300)
+    assert decode == pytest.approx(profile.decode_s(1, 300) * 1e12, rel=1e-3)
+    for new, cached in ((512, 0), (100, 400)):
+        work = new * (2 * cached + new)
+        prefill = at(cost.tokens_ps, new) + mixed_attention_ps(cost, new, work, 0, 0)
+        assert prefill == pytest.approx(profile.prefill_s(new, cached) * 1e12, rel=0.02)
+
+
+class TestKernelTables:
+    def write(self, folder: Path) -> Path:
+        dense = ["layer,tokens,time_us", "embedding,1,5", "embedding,64,5", "qkv,1,10", "qkv,64,20"]
+        heads = ["layer,sequences,time_us", "lm_head,1,100", "lm_head,8,107"]
+        attention = ["prefill_chunk,kv_prefill,n_decode,kv_decode,time_us"]
+        attention += [
+            f"{c},{k},{n},{d},{c + n + d / 100 + k / 10}"
+            for c in (0, 16, 64)
+            for k in ((0, 16) if c else (0,))
+            for n in (0, 1, 8)
+            for d in ((16, 64) if n else (0,))
+            if c or n
+        ]
+        for name, lines in (
+            ("dense", dense),
+            ("per_sequence", heads),
+            ("attention", attention),
+        ):
+            (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+        return folder
+
+    def test_sum_up_to_iterations(self, tmp_path: Path) -> None:
+        tables = read_kernel_tables(self.write(tmp_path), layers=4)
+        cost = cost_of_kernels(tables, 0.001, max_tokens=64, max_sequences=8)
+        one = at(cost.decode_ps, 1) + attention_ps(cost, 1, 64)
+        # Overhead, embedding once, 4 layers of qkv, the head, 4 layers of attention.
+        assert one == pytest.approx((1000 + 5 + 40 + 100 + 4 * 1.64) * 1e6, rel=1e-6)
+        mixed = mixed_attention_ps(cost, 16, 16 * 16, 8, 8 * 64)
+        assert mixed == pytest.approx(4 * (16 + 8 + 0.64) * 1e6, rel=1e-6)
+
+    def test_a_missing_column_is_told(self, tmp_path: Path) -> None:
+        folder = self.write(tmp_path)
+        (folder / "dense.csv").write_text("layer,time_us\nqkv,1\n")
+        with pytest.raises(ProfileError, match=r"dense.csv: has no column 'tokens'"):
+            read_kernel_tables(folder, layers=4)
+
+    def test_a_missing_file_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(ProfileError, match=r"dense.csv: cannot be read"):
+            read_kernel_tables(tmp_path, layers=4)
+
+
+def test_workloads_are_seeded() -> None:
+    spec = WorkloadSpec(
+        requests=400,
+        query_tokens={"mean": 200, "sigma": 0.5},  # type: ignore[arg-type]
+        output_tokens={"model": 10},
+        rate_per_s=2.0,
+        burstiness=2.0,
+    )
+    one, two = workload_of(spec, single()), workload_of(spec, single())
+    assert one == two
+    tokens = [shape.fixed_tokens[query("model")] for shape in one.requests]
+    assert np.mean(tokens) == pytest.approx(200, rel=0.1)
+    assert one.arrivals_ps is not None
+    gaps = np.diff(one.arrivals_ps) / 1e12
+    assert gaps.mean() == pytest.approx(0.5, rel=0.2)
+    assert gaps.std() / gaps.mean() == pytest.approx(2.0, rel=0.2)
+
+
+@pytest.mark.parametrize(("first", "ttft_s"), [(4, 0.42), (8, 0.47), (32, 0.70)])
+def test_the_papers_first_chunks(first: int, ttft_s: float) -> None:
+    scenario = load_scenario(PAPER)
+    schedule = uniform(scenario.pipeline.build(), constant(first, 128, 60), "rebuild")
+    metrics = forecast_simulated(scenario, schedule).metrics
+    assert metrics["ttft_s"].mean == pytest.approx(ttft_s, rel=0.1)
+
+
+def test_moa_on_shared_replicas_waits_for_the_slowest() -> None:
+    pipeline = moa([["a", "b"]], "z")
+    shape = RequestShape({query(n): 8 for n in "abz"}, {"a": 10, "b": 20, "z": 5}, "length")
+    setups = {name: BatchingSetup(plain_cost(), Limits(64, 8)) for name in "abz"}
+    line = simulate(pipeline, Schedule(), setups, Workload([shape]))[0]
+    ends = {span.agent: span.ended_ps for span in line.spans}
+    assert ends["a"] == (9 + 9) * MS
+    assert ends["b"] == (9 + 19) * MS
+    assert line.answer_ps[0] == ends["b"] + (1 + 8 + 30) * MS
