@@ -9,12 +9,23 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator import replica as core
+from simulator import iterations
 from simulator.alarm import ARRIVAL, ITERATION_BEGIN, ITERATION_END, Alarm, Clock
+from simulator.calls import ENDED, NEW, grown, make_calls
 from simulator.content import Contents
 from simulator.cost import Cost
 from simulator.engine import Key, Listener, SimulatedCall
 from simulator.integrity import check_integrity
+from simulator.replica import (
+    IDLE,
+    RUNNING_COUNT,
+    UNTIL,
+    WAITING_COUNT,
+    Replica,
+    make_replica,
+    submit,
+    with_room,
+)
 from staircase.conductor import EndReason
 from staircase.errors import WorkloadError
 from staircase.play import CallResult
@@ -95,9 +106,9 @@ class BatchingEngine:
             for n in range(setup.replicas)
         ]
 
-    def _make_replica(self) -> core.Replica:
+    def _make_replica(self) -> Replica:
         limits = self._setup.limits
-        return core.make_replica(
+        return make_replica(
             self._setup.cost,
             max_tokens=limits.max_num_batched_tokens,
             max_sequences=limits.max_num_seqs,
@@ -147,7 +158,7 @@ class BatchingEngine:
         index = self._index[key]
         if index not in self._served:
             return
-        if self._calls.columns.state[index] == core.NEW:
+        if self._calls.columns.state[index] == NEW:
             self._calls.columns.ended_ps[index] = int(self._env.now)
             self._end(index)
         elif self._loops[self._served[index].replica].cancel(index):
@@ -166,7 +177,7 @@ class BatchingEngine:
         served, calls = self._served[index], self._calls.columns
         if calls.done[index] == calls.watch[index]:
             served.listener.on_watched(served.call.key, int(self._env.now))
-        if calls.state[index] == core.ENDED:
+        if calls.state[index] == ENDED:
             self._end(index)
 
     def _end(self, index: int) -> None:
@@ -200,7 +211,7 @@ class ReplicaLoop:
         self,
         env: Clock,
         number: int,
-        replica: core.Replica,
+        replica: Replica,
         calls: _CallTable,
         notify: Callable[[int], None],
         is_checked: bool,
@@ -217,17 +228,17 @@ class ReplicaLoop:
 
     @property
     def load(self) -> int:
-        return int(self._replica.now[core.RUNNING_COUNT] + self._replica.now[core.WAITING_COUNT])
+        return int(self._replica.now[RUNNING_COUNT] + self._replica.now[WAITING_COUNT])
 
     def submit(self, index: int) -> None:
-        self._replica = core.with_room(self._replica)
-        core.submit(self._replica, self._calls.columns, index, self._now)
+        self._replica = with_room(self._replica)
+        submit(self._replica, self._calls.columns, index, self._now)
         self._cut()
         self._begin_soon()
 
     def cancel(self, index: int) -> bool:
         """Whether the call ended at once."""
-        is_over = bool(core.cancel(self._replica, self._calls.columns, index, self._now))
+        is_over = bool(iterations.cancel(self._replica, self._calls.columns, index, self._now))
         self._set_end_alarm()
         return is_over
 
@@ -235,29 +246,29 @@ class ReplicaLoop:
         """Stops at ``tokens`` from now on, or at once if they are there."""
         calls = self._calls.columns
         calls.watch[index] = max(tokens, self.tokens_of(index) + 1)
-        core.cut_at_count(self._replica, calls, index, int(calls.watch[index]))
+        iterations.cut_at_count(self._replica, calls, index, int(calls.watch[index]))
         self._set_end_alarm()
 
     def tokens_of(self, index: int) -> int:
         """A token that is due at this very time is there if the replica's turn has been."""
         until = self._now if self._env.had_turn(ITERATION_END + self._number) else self._now - 1
-        return int(core.written_by(self._replica, self._calls.columns, index, until))
+        return int(iterations.written_by(self._replica, self._calls.columns, index, until))
 
     @property
     def _now(self) -> int:
         return int(self._env.now)
 
     def _cut(self) -> None:
-        core.cut(self._replica, self._calls.columns, self._now)
+        iterations.cut(self._replica, self._calls.columns, self._now)
         self._set_end_alarm()
 
     def _set_end_alarm(self) -> None:
         self._check()
-        until = int(self._replica.now[core.UNTIL])
+        until = int(self._replica.now[UNTIL])
         if self._end_alarm:
             self._end_alarm.switch_off()
         self._end_alarm = None
-        if until != core.IDLE:
+        if until != IDLE:
             delay, priority = until - self._now, ITERATION_END + self._number
             self._end_alarm = Alarm(self._env, delay, priority, self._end)
 
@@ -267,18 +278,18 @@ class ReplicaLoop:
 
     def _begin_soon(self) -> None:
         """After everything else that happens at this time."""
-        if not self._is_beginning and self._replica.now[core.UNTIL] == core.IDLE:
+        if not self._is_beginning and self._replica.now[UNTIL] == IDLE:
             self._is_beginning = True
             Alarm(self._env, 0, ITERATION_BEGIN + self._number, self._begin)
 
     def _begin(self) -> None:
         self._is_beginning = False
-        if core.begin(self._replica, self._calls.columns, self._now):
+        if iterations.begin(self._replica, self._calls.columns, self._now):
             self._set_end_alarm()
 
     def _end(self) -> None:
         self._end_alarm = None
-        named = core.end(self._replica, self._calls.columns, self._events)
+        named = iterations.end(self._replica, self._calls.columns, self._events)
         self._check()
         for index in self._events[:named].tolist():
             self._notify(index)
@@ -289,7 +300,7 @@ class _CallTable:
     """The core's call columns, growing as calls come."""
 
     def __init__(self, block_tokens: int, uses_blocks: bool) -> None:
-        self.columns = core.make_calls(64, 1024, 1024, 4096)
+        self.columns = make_calls(64, 1024, 1024, 4096)
         self._block_tokens = block_tokens
         self._uses_blocks = uses_blocks
         self._count = self._hashes = self._blocks = self._times = 0
@@ -299,7 +310,7 @@ class _CallTable:
         prompt, goal = simulated.call.prompt.tokens, simulated.goal_tokens
         blocks = -(-(prompt + goal + 1) // self._block_tokens) if self._uses_blocks else 0
         size = 0 if hashes is None else len(hashes)
-        self.columns = core.grown(
+        self.columns = grown(
             self.columns,
             self._count + 1,
             self._hashes + size,

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from simulator.blocks import Blocks
-from simulator.replica import (
-    IDLE,
-    RUNNING,
-    RUNNING_COUNT,
-    START,
-    UNTIL,
-    WAITING,
-    WAITING_COUNT,
-    Calls,
-    Replica,
-)
+from simulator.calls import RUNNING, WAITING, Calls
+from simulator.replica import IDLE, RUNNING_COUNT, START, UNTIL, WAITING_COUNT, Replica
 
 
 def check_integrity(replica: Replica, calls: Calls, now_ps: int) -> None:

@@ -1,4 +1,4 @@
-"""Trains the embedded model: ``python -m executor.embedded.train`` (seeded, about ten minutes).
+"""Trains the embedded model: ``python -m executor.embedded.train`` (seeded).
 
 One Llama-type model of 0.8 M parameters plays all roles of the bulletin desk.
 """

@@ -1,7 +1,7 @@
 """A replica simulated iteration by iteration, token by token: slow and obvious.
 
-It says again in plain Python what ``simulator/replica.py`` does in compiled code with runs of
-iterations, and must give the same integer time for every token.
+It says again in plain Python what ``simulator/scheduling.py`` and ``simulator/iterations.py`` do in
+compiled code with runs of iterations, and must give the same integer time for every token.
 """
 
 from __future__ import annotations

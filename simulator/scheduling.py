@@ -1,0 +1,168 @@
+"""Who gets what in an iteration, as vLLM v1 decides it.
+
+Each iteration has a budget of tokens: first every running call gets its next token or the next
+chunk of its prompt, then waiting calls are admitted while budget, seats and KV blocks last. If a
+running call finds no block, the youngest running one is preempted: its blocks go and it computes
+its text again later (recompute preemption). A call finds the longest cached prefix of its text in
+whole blocks when it is admitted; its last token is always computed.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from simulator.blocks import NOTHING, find, remember, share, take
+from simulator.calls import RUNNING, WAITING, Calls
+from simulator.replica import (
+    PREEMPTIONS,
+    RUNNING_COUNT,
+    WAITING_COUNT,
+    Replica,
+    insert,
+    is_sooner,
+    leave,
+    missing,
+)
+
+
+@njit(cache=True)
+def schedule_running(replica: Replica, calls: Calls) -> tuple[int, bool]:
+    """Gives running calls their tokens; returns what is left of the budget."""
+    budget, preempted, place = replica.max_tokens, False, 0
+    while place < replica.now[RUNNING_COUNT] and budget > 0:
+        call = replica.running[place]
+        tokens = min(missing(calls, call), budget)
+        while not _has_room(replica, calls, call, calls.computed[call] + tokens):
+            preempted = True
+            victim = _victim(replica, calls)
+            budget += calls.planned[victim]
+            seat = _preempt(replica, calls, victim)
+            if seat <= place:
+                place -= 1
+            if victim == call:
+                break
+        if calls.state[call] == RUNNING:
+            hold(replica, calls, call, calls.computed[call] + tokens)
+            calls.planned[call] = tokens
+            budget -= tokens
+        place += 1
+    return budget, preempted
+
+
+@njit(cache=True)
+def _victim(replica: Replica, calls: Calls) -> int:
+    """The youngest running call, or the least urgent one."""
+    worst = replica.running[replica.now[RUNNING_COUNT] - 1]
+    if replica.by_priority:
+        for place in range(replica.now[RUNNING_COUNT]):
+            if is_sooner(replica, calls, worst, replica.running[place]):
+                worst = replica.running[place]
+    return worst
+
+
+@njit(cache=True)
+def _preempt(replica: Replica, calls: Calls, call: int) -> int:
+    """Back to the queue without KV; returns the seat that it had."""
+    seat = leave(replica, calls, call)
+    calls.state[call] = WAITING
+    calls.computed[call] = 0
+    calls.planned[call] = 0
+    replica.now[PREEMPTIONS] += 1
+    insert(replica, calls, call)
+    return seat
+
+
+@njit(cache=True)
+def _has_room(replica: Replica, calls: Calls, call: int, tokens: int) -> bool:
+    if not replica.uses_blocks:
+        return True
+    return blocks_for(replica, tokens) - calls.held[call] <= replica.blocks.free[0]
+
+
+@njit(cache=True)
+def blocks_for(replica: Replica, tokens: int) -> int:
+    return (tokens + replica.block_tokens - 1) // replica.block_tokens
+
+
+@njit(cache=True)
+def hold(replica: Replica, calls: Calls, call: int, tokens: int) -> None:
+    """Takes the blocks for ``tokens`` tokens of text and caches those that are full."""
+    if not replica.uses_blocks:
+        return
+    first, held = calls.table_start[call], calls.held[call]
+    for place in range(held, blocks_for(replica, tokens)):
+        calls.table[first + place] = take(replica.blocks)
+        calls.held[call] = place + 1
+    if not replica.caches_prefixes:
+        return
+    full = calls.computed[call] // replica.block_tokens
+    for place in range(full, tokens // replica.block_tokens):
+        block = calls.table[first + place]
+        if replica.blocks.content[block] == 0:
+            remember(replica.blocks, block, calls.hashes[calls.hash_start[call] + place])
+
+
+@njit(cache=True)
+def admit(replica: Replica, calls: Calls, budget: int, now_ps: int) -> int:
+    """Admits waiting calls in order; the first that does not fit keeps the others out."""
+    while (
+        replica.now[WAITING_COUNT] > 0
+        and budget > 0
+        and replica.now[RUNNING_COUNT] < replica.max_sequences
+    ):
+        call = replica.waiting[0]
+        hits = _cached_blocks(replica, calls, call)
+        tokens = min(missing(calls, call) - hits * replica.block_tokens, budget)
+        if not _can_admit(replica, calls, call, hits, tokens):
+            return budget
+        for place in range(1, replica.now[WAITING_COUNT]):
+            replica.waiting[place - 1] = replica.waiting[place]
+        replica.now[WAITING_COUNT] -= 1
+        replica.running[replica.now[RUNNING_COUNT]] = call
+        replica.now[RUNNING_COUNT] += 1
+        _start(replica, calls, call, hits, now_ps)
+        hold(replica, calls, call, calls.computed[call] + tokens)
+        calls.planned[call] = tokens
+        budget -= tokens
+    return budget
+
+
+@njit(cache=True)
+def _start(replica: Replica, calls: Calls, call: int, hits: int, now_ps: int) -> None:
+    calls.state[call] = RUNNING
+    first = calls.table_start[call]
+    for place in range(hits):
+        block = find(replica.blocks, calls.hashes[calls.hash_start[call] + place])
+        share(replica.blocks, block)
+        calls.table[first + place] = block
+    calls.held[call] = hits
+    calls.computed[call] = hits * replica.block_tokens
+    if calls.started_ps[call] < 0:
+        calls.started_ps[call] = now_ps
+        calls.cached[call] = min(calls.computed[call], calls.prompt[call])
+
+
+@njit(cache=True)
+def _cached_blocks(replica: Replica, calls: Calls, call: int) -> int:
+    """Leading full blocks of its text that are cached; never its last token."""
+    if not replica.caches_prefixes:
+        return 0
+    most = (calls.prompt[call] + calls.done[call] - 1) // replica.block_tokens
+    first = calls.hash_start[call]
+    for place in range(most):
+        if find(replica.blocks, calls.hashes[first + place]) == NOTHING:
+            return place
+    return most
+
+
+@njit(cache=True)
+def _can_admit(replica: Replica, calls: Calls, call: int, hits: int, tokens: int) -> bool:
+    """Cached blocks that nobody uses are free too, but not once they are shared."""
+    if not replica.uses_blocks:
+        return True
+    new = blocks_for(replica, hits * replica.block_tokens + tokens) - hits
+    unused = 0
+    for place in range(hits):
+        block = find(replica.blocks, calls.hashes[calls.hash_start[call] + place])
+        unused += replica.blocks.users[block] == 0
+    return new <= replica.blocks.free[0] - unused
