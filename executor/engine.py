@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from staircase.conductor import EndReason
+from staircase.messages import EndReason
 
 # A call's name: (request, call number), or whatever pair the caller finds unique.
 Key = tuple[int, int]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from executor.engine import CallReport, Engine, EngineCall
 from executor.rendering import PromptFormat, fixed_texts
-from staircase.conductor import Call
+from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.play import CallResult, Play
 from staircase.schedule import Schedule

@@ -16,7 +16,7 @@ from transformers import DynamicCache
 from executor.device import Device
 from executor.engine import CallReport, EngineCall, Key, Listener
 from executor.models import LoadedModel
-from staircase.conductor import EndReason
+from staircase.messages import EndReason
 
 
 @dataclass

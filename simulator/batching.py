@@ -26,8 +26,8 @@ from simulator.replica import (
     submit,
     with_room,
 )
-from staircase.conductor import EndReason
 from staircase.errors import WorkloadError
+from staircase.messages import EndReason
 from staircase.play import CallResult
 
 Ints = NDArray[np.int64]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from simulator.alarm import Clock
-from staircase.conductor import Call
+from staircase.messages import Call
 from staircase.play import CallResult
 
 # A call's name: (request, call number).

@@ -15,7 +15,7 @@ import simpy
 from profiles.latency import EngineProfile
 from simulator.alarm import Clock
 from simulator.engine import Key, Listener, SimulatedCall
-from staircase.conductor import EndReason
+from staircase.messages import EndReason
 from staircase.play import CallResult
 from staircase.prompt import Prompt, Segment, common_prefix_tokens
 from staircase.timeline import to_ps

@@ -9,8 +9,8 @@ import simpy
 
 from simulator.alarm import ARRIVAL, Alarm, Clock
 from simulator.engine import EngineSetup, Key, SimulatedCall, SimulatedEngine
-from staircase.conductor import Call
 from staircase.errors import WorkloadError
+from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.play import CallResult, Play
 from staircase.schedule import Schedule

@@ -16,99 +16,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from staircase.messages import (
+    Call,
+    CallEnded,
+    CallFailed,
+    CancelCall,
+    Command,
+    Complete,
+    EndReason,
+    Event,
+    GiveUp,
+    SetTimer,
+    StartCall,
+    TimerRang,
+    Watch,
+)
 from staircase.pipeline import Agent, Pipeline
-from staircase.prompt import Prompt, Round, build_prompt
+from staircase.prompt import Round, build_prompt
 from staircase.schedule import READ_ALL, Schedule, Staircase, Step
-
-EndReason = Literal["stop", "length", "cancelled"]
-
-
-@dataclass(frozen=True)
-class Call:
-    """One generation request to an engine.
-
-    Attributes:
-        number: unique within the conductor.
-        step: which step of the agent's staircase it writes, from 0.
-        read: tokens of each source that it is shown.
-        written: tokens that the agent wrote before it.
-        max_tokens: most tokens it may write.
-        is_last: the agent will not read any more.
-    """
-
-    number: int
-    agent: str
-    engine: str
-    step: int
-    read: tuple[int, ...]
-    written: int
-    prompt: Prompt
-    max_tokens: int
-    is_last: bool
-
-
-@dataclass(frozen=True)
-class TokensThere:
-    agent: str
-
-
-@dataclass(frozen=True)
-class CallEnded:
-    """``stop``: the model ended its text; ``length``: max_tokens were written; or ``cancelled``."""
-
-    call: int
-    reason: EndReason
-
-
-@dataclass(frozen=True)
-class CallFailed:
-    call: int
-    error: str
-
-
-@dataclass(frozen=True)
-class TimerRang:
-    timer: int
-
-
-@dataclass(frozen=True)
-class StartCall:
-    call: Call
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Say so (``TokensThere``) when ``agent`` has written ``count`` tokens."""
-
-    agent: str
-    count: int
-
-
-@dataclass(frozen=True)
-class CancelCall:
-    call: int
-
-
-@dataclass(frozen=True)
-class SetTimer:
-    timer: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Complete:
-    """The answer is there."""
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """The answer cannot be completed."""
-
-    error: str
-
-
-Event = TokensThere | CallEnded | CallFailed | TimerRang
-Command = StartCall | Watch | CancelCall | SetTimer | Complete | GiveUp
 
 
 @dataclass

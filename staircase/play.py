@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from staircase.conductor import (
+from staircase.conductor import Conductor
+from staircase.messages import (
     Call,
     CallEnded,
     CallFailed,
     CancelCall,
     Command,
-    Conductor,
     EndReason,
     Event,
     GiveUp,

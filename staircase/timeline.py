@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from staircase.conductor import EndReason
+from staircase.messages import EndReason
 
 PS_PER_S = 10**12
 PS_PER_NS = 1000

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from executor.engine import CallReport, EngineCall, Key, Listener
-from staircase.conductor import EndReason
+from staircase.messages import EndReason
 
 
 class ScriptedEngine:

@@ -18,7 +18,7 @@ from executor.transformers_engine import TransformersEngine
 from profiles.latency import EngineProfile, Fit
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate
-from staircase.conductor import Call
+from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline
