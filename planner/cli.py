@@ -115,7 +115,7 @@ def simulate(
 ) -> None:
     """Forecast one schedule."""
     from planner.plan import Candidate
-    from planner.tables import as_rich, forecast_cells
+    from planner.tables import metrics_table
     from simulator.forecast import forecast_simulated
     from staircase.schedule import Schedule, parse_staircase
     from staircase.trace import write_trace
@@ -134,7 +134,7 @@ def simulate(
     if as_json:
         _print_json(asdict(candidate))
         return
-    screen.print(as_rich(forecast_cells({staircase: candidate}), f"Forecast, {layout}"))
+    screen.print(metrics_table(candidate.forecast, f"Forecast of {staircase}, {layout}"))
     for words in candidate.extrapolated:
         screen.print(f"extrapolated: {words}")
 

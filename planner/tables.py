@@ -83,6 +83,38 @@ def _number(value: float) -> str:
     return f"{value:.{decimals}f}"
 
 
+METRIC_ROWS: dict[str, tuple[str, float]] = {
+    "ttft_s": ("TTFT ms", 1000),
+    "tpot_s": ("TPOT ms", 1000),
+    "e2e_s": ("E2E ms", 1000),
+    "stall_s": ("stall ms", 1000),
+    "queued_s": ("queued ms", 1000),
+    "busy_s": ("device ms", 1000),
+    "answer_tokens": ("answer tokens", 1),
+    "prefilled_tokens": ("prefilled tokens", 1),
+    "cached_tokens": ("cached tokens", 1),
+    "loss": ("loss, nats a token", 1),
+    "agreement": ("quality", 1),
+}
+
+
+def metrics_table(metrics: Mapping[str, Summary], title: str) -> Table:
+    """Every metric with its mean, the mean's 90 % interval, and percentiles over requests."""
+    table = Table(title=title, title_justify="left")
+    for column in ("", "mean", "90 % interval", "P50", "P90", "P99"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, (words, factor) in METRIC_ROWS.items():
+        if name in metrics:
+            table.add_row(words, *_metric_cells(metrics[name], factor))
+    return table
+
+
+def _metric_cells(summary: Summary, factor: float) -> list[str]:
+    numbers = (summary.mean, summary.low, summary.high, summary.p50, summary.p90, summary.p99)
+    mean, low, high, *percentiles = (_number(value * factor) for value in numbers)
+    return [mean, f"{low} – {high}", *percentiles]
+
+
 def as_rich(cells: Cells, title: str) -> Table:
     table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1))
     for column in ("schedule", "", *cells.columns):

@@ -1,9 +1,18 @@
-"""Metrics of timelines, with the definitions of vLLM's ``bench serve``; all times in seconds.
+"""Metrics of timelines; all times in seconds.
 
-TTFT   first token of the answer − arrival
-E2E    last token of the answer − arrival
-TPOT   (E2E − TTFT) / (answer tokens − 1)
-stall  time that somebody who reads r tokens a second waits after the first token
+As vLLM's ``bench serve`` defines them:
+
+    TTFT   first token of the answer − arrival
+    E2E    last token of the answer − arrival
+    TPOT   (E2E − TTFT) / (answer tokens − 1)
+
+Added here:
+
+    stall  time that somebody who reads r tokens a second waits after the first token
+    queued time that its calls waited for the beginning of their prefill, summed
+    busy   device time of its calls; an iteration that serves several calls counts for each
+
+Requests without a complete answer are left out of summaries.
 """
 
 from __future__ import annotations
@@ -24,6 +33,7 @@ class RequestMetrics:
     tpot_s: float
     e2e_s: float
     stall_s: float
+    queued_s: float
     busy_s: float
     answer_tokens: float
     prefilled_tokens: float
@@ -55,6 +65,7 @@ def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMe
         tpot_s=(e2e - ttft) / (count - 1) if count > 1 else float("nan"),
         e2e_s=e2e,
         stall_s=stall(answer, reading_rate),
+        queued_s=to_s(sum(span.started_ps - span.submitted_ps for span in timeline.spans)),
         busy_s=to_s(sum(span.busy_ps for span in timeline.spans)),
         answer_tokens=count,
         prefilled_tokens=sum(span.prefilled_tokens for span in timeline.spans),

@@ -113,6 +113,26 @@ def test_a_folder_that_is_no_model_is_told(tmp_path: Path, model: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_simulated_engines_need_no_profile(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    words = ["simulate", "examples/paper_moa.yaml", "--staircase", "constant:8,128,60"]
+    done = staircase(*words, "--requests", "2", "--trace", str(trace))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"TTFT ms\W+462", done.stdout)
+    assert json.loads(trace.read_text())["traceEvents"]
+    wrong = staircase("profile", "examples/paper_moa.yaml", "--out", str(tmp_path))
+    assert wrong.returncode == 2
+    assert "is simulated: there is nothing to run" in wrong.stderr
+
+
+def test_a_workload_that_forgets_an_agent_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "scenario.yaml"
+    path.write_text((ROOT / "examples" / "paper_moa.yaml").read_text().replace("third: 780, ", ""))
+    done = staircase("simulate", str(path))
+    assert done.returncode == 2
+    assert "does not say how much 'third' writes" in done.stderr
+
+
 @pytest.mark.slow
 def test_the_main_job(tmp_path: Path) -> None:
     """Profile, plan, validate, one after the other, on the embedded models."""
