@@ -22,7 +22,7 @@ from pydantic import (
 from staircase.errors import PipelineError, ScenarioError
 from staircase.files import first_error, read_text
 from staircase.pipeline import Agent, Pipeline, chain, debate, moa, single
-from staircase.schedule import LAYOUTS, Layout
+from staircase.schedule import LAYOUTS, LEAST_RATIO, Layout
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -221,7 +221,7 @@ class PlanSpec(Strict):
     first: list[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
     chunk: list[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
     write: list[Count] = [2, 4, 8, 12, 16, 24, 32]
-    ratio: list[Annotated[float, Field(gt=1)]] = [1.5, 2.0, 3.0]
+    ratio: list[Annotated[float, Field(ge=LEAST_RATIO)]] = [1.5, 2.0, 3.0]
     paper_default: BaselineSpec = BaselineSpec()
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.95
     max_stall_s: Annotated[float, Field(ge=0)] | None = None

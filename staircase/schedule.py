@@ -28,6 +28,8 @@ class Step:
 
 
 READ_ALL = Step(None, None)
+# Below this a geometric staircase would take thousands of steps to grow.
+LEAST_RATIO = 1.01
 
 
 @dataclass(frozen=True)
@@ -99,18 +101,17 @@ def constant(first: int, chunk: int, write: int, first_write: int | None = None)
 
 def geometric(first: int, ratio: float, cap: int, write: int) -> Staircase:
     """Reads of ``first``, ``first·ratio``, ``first·ratio²`` … more tokens, each at most ``cap``."""
-    if first < 1 or ratio < 1 or cap < first:
+    if first < 1 or ratio < LEAST_RATIO or cap < first:
         raise ScheduleError(
             f"geometric: first {first}, ratio {ratio}, cap {cap}; "
-            "needs first of 1 or more, ratio of 1 or more, cap of first or more"
+            f"needs first of 1 or more, ratio of {LEAST_RATIO} or more, cap of first or more"
         )
     steps, chunk, total = [], float(first), 0
-    while round(chunk) < cap and ratio > 1:
+    while round(chunk) < cap:
         total += round(chunk)
         steps.append(Step(total, write))
         chunk *= ratio
-    last = cap if ratio > 1 else first
-    return Staircase((*steps, Step(total + last, write)), Step(last, write))
+    return Staircase((*steps, Step(total + cap, write)), Step(cap, write))
 
 
 def explicit(steps: Iterable[tuple[int | None, int | None]]) -> Staircase:

@@ -12,7 +12,9 @@ SMALL = st.integers(1, 64)
 STAIRCASES = st.one_of(
     st.just(normal()),
     st.builds(constant, st.integers(0, 64), SMALL, SMALL),
-    st.builds(lambda f, r, c, w: geometric(f, r, f + c, w), SMALL, st.floats(1, 4), SMALL, SMALL),
+    st.builds(
+        lambda f, r, c, w: geometric(f, r, f + c, w), SMALL, st.floats(1.01, 4), SMALL, SMALL
+    ),
     st.lists(st.tuples(st.integers(0, 99), SMALL), max_size=6).map(
         lambda pairs: explicit(zip(sorted(r for r, _ in pairs), (w for _, w in pairs), strict=True))
     ),
@@ -68,6 +70,7 @@ def test_other_words_are_told(text: str) -> None:
         lambda: constant(-1, 4, 4),
         lambda: constant(8, 0, 4),
         lambda: geometric(8, 0.5, 9, 4),
+        lambda: geometric(8, 1.0001, 9, 4),
         lambda: Barrier("quorum"),
         lambda: Barrier("grace", count=1),
         lambda: Schedule(layout="sideways"),  # type: ignore[arg-type]  # pyright: ignore
