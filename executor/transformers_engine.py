@@ -74,10 +74,6 @@ class TransformersEngine:
     def cancel(self, key: Key) -> None:
         self._device.post(lambda: self._cancel(key))
 
-    def forget(self) -> None:
-        """Drops the KV cache, so that the next call is prefilled in full."""
-        self._device.post(lambda: self._memory.keep(0))
-
     # in the device's thread
 
     @property

@@ -12,7 +12,7 @@ from executor.bench import Bench, read_dataset, score_answer
 from executor.measure_quality import MeasuredQuality, measure_quality
 from executor.runtime import Job, Outcome
 from planner.plan import Candidate, Plan, spread_out
-from profiles.store import Provenance, load, provenance_of_now, save
+from profiles.store import Provenance, provenance_of_now, save
 from staircase.errors import PlanError
 from staircase.metrics import Summary, summarize, summarize_all
 from staircase.scenario import Scenario
@@ -140,7 +140,3 @@ def _quality(
 
 def save_validation(path: Path, validation: Validation) -> str:
     return save(path, SCHEMA, validation, Validation)
-
-
-def load_validation(path: Path) -> Validation:
-    return load(path, SCHEMA, Validation, PlanError)

@@ -28,7 +28,6 @@ class Calls(NamedTuple):
         hash_start, hashes: chain hashes of its text's full blocks, ``hashes[hash_start[i]:]``.
         table_start, table, held: its KV blocks.
         planned: tokens that the iteration under way computes.
-        first_ps, last_ps: when it wrote its first and last token.
         times_start, times_ps: when it wrote each token, if ``times_start`` is not negative.
     """
 
@@ -52,8 +51,6 @@ class Calls(NamedTuple):
     is_cancelled: Ints
     submitted_ps: Ints
     started_ps: Ints
-    first_ps: Ints
-    last_ps: Ints
     ended_ps: Ints
     busy_ps: Ints
     times_start: Ints
@@ -66,7 +63,7 @@ COLUMNS = tuple(name for name in Calls._fields if name not in ("hashes", "table"
 def make_calls(calls: int, hashes: int, blocks: int, times: int) -> Calls:
     """Columns with room for so many rows, hashes, blocks and token times."""
     columns = {name: np.zeros(calls, dtype=np.int64) for name in COLUMNS}
-    for name in ("started_ps", "first_ps", "last_ps", "ended_ps", "times_start", "watch"):
+    for name in ("started_ps", "ended_ps", "times_start", "watch"):
         columns[name][:] = -1
     return Calls(
         **columns,

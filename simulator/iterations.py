@@ -208,15 +208,10 @@ def _progress(replica: Replica, calls: Calls, call: int, count: int) -> None:
     before = min(calls.done[call], calls.goal[call])
     calls.done[call] += count
     after = min(calls.done[call], calls.goal[call])
-    if after > before:
-        if before == 0:
-            calls.first_ps[call] = _boundary(replica, 1)
-        calls.last_ps[call] = _boundary(replica, after - before)
-        if calls.times_start[call] >= 0:
-            for token in range(before, after):
-                calls.times_ps[calls.times_start[call] + token] = _boundary(
-                    replica, token - before + 1
-                )
+    if calls.times_start[call] >= 0:
+        for token in range(before, after):
+            place = calls.times_start[call] + token
+            calls.times_ps[place] = _boundary(replica, token - before + 1)
 
 
 @njit(cache=True)
