@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from simulator.compiling import compiled
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
 Ints = Any
@@ -54,7 +55,7 @@ def make_blocks(count: int) -> Blocks:
     )
 
 
-@njit(cache=True)
+@compiled
 def find(blocks: Blocks, content: int) -> int:
     """The block that holds ``content``, or NOTHING."""
     mask = len(blocks.keys) - 1
@@ -66,7 +67,7 @@ def find(blocks: Blocks, content: int) -> int:
     return NOTHING
 
 
-@njit(cache=True)
+@compiled
 def remember(blocks: Blocks, block: int, content: int) -> None:
     """Caches ``content`` in ``block`` unless another block holds it."""
     mask = len(blocks.keys) - 1
@@ -80,7 +81,7 @@ def remember(blocks: Blocks, block: int, content: int) -> None:
     blocks.content[block] = content
 
 
-@njit(cache=True)
+@compiled
 def forget(blocks: Blocks, block: int) -> None:
     """Drops what ``block`` caches, closing the gap in the hash table."""
     content = blocks.content[block]
@@ -105,7 +106,7 @@ def forget(blocks: Blocks, block: int) -> None:
     blocks.keys[hole] = 0
 
 
-@njit(cache=True)
+@compiled
 def take(blocks: Blocks) -> int:
     """The least recently used free block, emptied, with one user."""
     head = len(blocks.users)
@@ -116,7 +117,7 @@ def take(blocks: Blocks) -> int:
     return block
 
 
-@njit(cache=True)
+@compiled
 def share(blocks: Blocks, block: int) -> None:
     """One more user of a cached block."""
     if blocks.users[block] == 0:
@@ -124,7 +125,7 @@ def share(blocks: Blocks, block: int) -> None:
     blocks.users[block] += 1
 
 
-@njit(cache=True)
+@compiled
 def release(blocks: Blocks, block: int) -> None:
     """One user less; the last one puts it at the queue's end."""
     blocks.users[block] -= 1
@@ -138,7 +139,7 @@ def release(blocks: Blocks, block: int) -> None:
         blocks.free[0] += 1
 
 
-@njit(cache=True)
+@compiled
 def _unlink(blocks: Blocks, block: int) -> None:
     blocks.after[blocks.before[block]] = blocks.after[block]
     blocks.before[blocks.after[block]] = blocks.before[block]

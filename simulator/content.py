@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from simulator.compiling import compiled
 from simulator.engine import SimulatedCall
 from staircase.prompt import Segment
 
@@ -31,7 +31,7 @@ class Contents:
         return self._numbers.setdefault((scope, source), len(self._numbers) + 1)
 
 
-@njit(cache=True)
+@compiled
 def chain_hashes(rows: Ints, block_tokens: int) -> Ints:
     """Rows are (text number, first token, end); the mixing is that of splitmix64."""
     total = 0

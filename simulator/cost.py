@@ -18,11 +18,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from profiles.kernels import KernelTables
 from profiles.latency import EngineProfile
+from simulator.compiling import compiled
 from staircase.timeline import to_ps
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
@@ -149,7 +149,7 @@ def _to_ps(seconds: NDArray[np.float64]) -> Ints:
     return np.rint(seconds * 1e12).astype(np.int64)
 
 
-@njit(cache=True)
+@compiled
 def at(table: Ints, place: int) -> int:
     """``table[place]``, its last slope continued beyond its end."""
     last = len(table) - 1
@@ -159,7 +159,7 @@ def at(table: Ints, place: int) -> int:
     return table[last] + slope * (place - last)
 
 
-@njit(cache=True)
+@compiled
 def attention_ps(cost: Cost, sequences: int, context: int) -> int:
     """One token for each of ``sequences`` with ``context`` tokens in all."""
     if sequences == 0:
@@ -170,7 +170,7 @@ def attention_ps(cost: Cost, sequences: int, context: int) -> int:
     return cost.attention_ps[row, knot] + cost.attention_slope[row, knot] * beyond
 
 
-@njit(cache=True)
+@compiled
 def decode_sum_ps(cost: Cost, sequences: int, context: int, iterations: int) -> int:
     """``iterations`` pure decode iterations, the first with ``context`` tokens in all."""
     row = min(sequences, len(cost.attention_ps) - 1)
@@ -190,7 +190,7 @@ def decode_sum_ps(cost: Cost, sequences: int, context: int, iterations: int) -> 
     return total
 
 
-@njit(cache=True)
+@compiled
 def decode_iterations_by(cost: Cost, sequences: int, context: int, most: int, until_ps: int) -> int:
     """The fewest iterations, at most ``most``, that take ``until_ps`` or longer."""
     low, high = 1, most
@@ -203,7 +203,7 @@ def decode_iterations_by(cost: Cost, sequences: int, context: int, most: int, un
     return low
 
 
-@njit(cache=True)
+@compiled
 def mixed_attention_ps(cost: Cost, chunk: int, work: int, decoding: int, context: int) -> int:
     """Attention of an iteration that prefills ``chunk`` tokens in all.
 
@@ -234,19 +234,19 @@ def mixed_attention_ps(cost: Cost, chunk: int, work: int, decoding: int, context
     return int(max(0.0, np.rint(total)))
 
 
-@njit(cache=True)
+@compiled
 def _cell(grid: Ints, value: float) -> int:
     """The grid cell that holds ``value``, or the nearest."""
     place = int(np.searchsorted(grid, value, side="right")) - 1
     return min(max(place, 0), len(grid) - 2)
 
 
-@njit(cache=True)
+@compiled
 def _share(grid: Ints, cell: int, value: float) -> float:
     """How far ``value`` lies from the cell's low end, where its high end is 1."""
     return (value - grid[cell]) / (grid[cell + 1] - grid[cell])
 
 
-@njit(cache=True)
+@compiled
 def _weight(share: float, is_high: int) -> float:
     return share if is_high else 1.0 - share

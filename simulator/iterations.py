@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
 from simulator.calls import ENDED, RUNNING, WAITING, Calls
+from simulator.compiling import compiled
 from simulator.cost import (
     at,
     decode_iterations_by,
@@ -39,7 +38,7 @@ Ints = Any
 NEVER = 1 << 62
 
 
-@njit(cache=True)
+@compiled
 def begin(replica: Replica, calls: Calls, now_ps: int) -> bool:
     """Plans the next iteration or run of iterations; says whether there is any work."""
     if replica.now[RUNNING_COUNT] + replica.now[WAITING_COUNT] == 0:
@@ -49,7 +48,7 @@ def begin(replica: Replica, calls: Calls, now_ps: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@compiled
 def _schedule(replica: Replica, calls: Calls, now_ps: int) -> bool:
     """Fills one iteration; False if all that it did was to preempt."""
     budget, preempted = schedule_running(replica, calls)
@@ -61,7 +60,7 @@ def _schedule(replica: Replica, calls: Calls, now_ps: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@compiled
 def _plan(replica: Replica, calls: Calls, now_ps: int, may_run: bool) -> None:
     """Times the iteration; if it only decodes, the run of equal ones that begins with it."""
     tokens, sequences, decoding, context, work = 0, 0, 0, 0, 0
@@ -91,7 +90,7 @@ def _plan(replica: Replica, calls: Calls, now_ps: int, may_run: bool) -> None:
     replica.now[UNTIL] = now_ps + took
 
 
-@njit(cache=True)
+@compiled
 def _run_length(replica: Replica, calls: Calls) -> int:
     """Iterations until a call ends, a watched token is there, or blocks may run out."""
     count = NEVER
@@ -105,7 +104,7 @@ def _run_length(replica: Replica, calls: Calls) -> int:
     return count
 
 
-@njit(cache=True)
+@compiled
 def _run_within_blocks(replica: Replica, calls: Calls, most: int) -> int:
     """The longest run, at most ``most``, whose later iterations find their blocks free."""
     low, high = 1, most
@@ -122,7 +121,7 @@ def _run_within_blocks(replica: Replica, calls: Calls, most: int) -> int:
     return low
 
 
-@njit(cache=True)
+@compiled
 def cut(replica: Replica, calls: Calls, now_ps: int) -> None:
     """Ends a run of iterations with the one that is under way at ``now_ps``."""
     if replica.now[UNTIL] == IDLE or replica.now[ITERATIONS] == 1:
@@ -133,7 +132,7 @@ def cut(replica: Replica, calls: Calls, now_ps: int) -> None:
     _shorten(replica, count)
 
 
-@njit(cache=True)
+@compiled
 def cut_at_count(replica: Replica, calls: Calls, call: int, count: int) -> None:
     """Ends a run of iterations when ``call`` has ``count`` outputs, if it would go on."""
     if replica.now[UNTIL] == IDLE or calls.planned[call] == 0:
@@ -143,7 +142,7 @@ def cut_at_count(replica: Replica, calls: Calls, call: int, count: int) -> None:
         _shorten(replica, left)
 
 
-@njit(cache=True)
+@compiled
 def _shorten(replica: Replica, count: int) -> None:
     sequences, context = replica.now[RUNNING_COUNT], replica.now[CONTEXT]
     replica.now[ITERATIONS] = count
@@ -151,7 +150,7 @@ def _shorten(replica: Replica, count: int) -> None:
     replica.now[UNTIL] = replica.now[START] + took
 
 
-@njit(cache=True)
+@compiled
 def written_by(replica: Replica, calls: Calls, call: int, now_ps: int) -> int:
     """Tokens that a call has written at ``now_ps`` (inclusive), also in the middle of a run."""
     done = calls.done[call]
@@ -166,7 +165,7 @@ def written_by(replica: Replica, calls: Calls, call: int, now_ps: int) -> int:
     return min(done, calls.goal[call])
 
 
-@njit(cache=True)
+@compiled
 def end(replica: Replica, calls: Calls, events: Ints) -> int:
     """Ends the iteration or run under way; returns how many calls ``events`` names.
 
@@ -191,7 +190,7 @@ def end(replica: Replica, calls: Calls, events: Ints) -> int:
     return named
 
 
-@njit(cache=True)
+@compiled
 def _progress(replica: Replica, calls: Calls, call: int, count: int) -> None:
     """Books what ``count`` iterations gave a call."""
     calls.busy_ps[call] += replica.now[UNTIL] - replica.now[START]
@@ -214,7 +213,7 @@ def _progress(replica: Replica, calls: Calls, call: int, count: int) -> None:
             calls.times_ps[place] = _boundary(replica, token - before + 1)
 
 
-@njit(cache=True)
+@compiled
 def _boundary(replica: Replica, iteration: int) -> int:
     """When the run's iteration of this number, from 1, ended."""
     if iteration == replica.now[ITERATIONS]:
@@ -223,14 +222,14 @@ def _boundary(replica: Replica, iteration: int) -> int:
     return replica.now[START] + decode_sum_ps(replica.cost, sequences, context, iteration)
 
 
-@njit(cache=True)
+@compiled
 def _finish(replica: Replica, calls: Calls, call: int, now_ps: int) -> None:
     leave(replica, calls, call)
     calls.state[call] = ENDED
     calls.ended_ps[call] = now_ps
 
 
-@njit(cache=True)
+@compiled
 def cancel(replica: Replica, calls: Calls, call: int, now_ps: int) -> bool:
     """Cancels a call; True if that ended it at once, else it ends with its iteration."""
     if calls.state[call] == WAITING:
@@ -250,7 +249,7 @@ def cancel(replica: Replica, calls: Calls, call: int, now_ps: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@compiled
 def _drop_waiting(replica: Replica, call: int) -> None:
     count = replica.now[WAITING_COUNT]
     place = 0

@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from simulator.blocks import Blocks, make_blocks, release
 from simulator.calls import WAITING, Calls
+from simulator.compiling import compiled
 from simulator.cost import Cost
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
@@ -87,7 +87,7 @@ def with_room(replica: Replica) -> Replica:
     return replica._replace(waiting=waiting)
 
 
-@njit(cache=True)
+@compiled
 def submit(replica: Replica, calls: Calls, call: int, now_ps: int) -> None:
     """A call arrives."""
     calls.state[call] = WAITING
@@ -97,7 +97,7 @@ def submit(replica: Replica, calls: Calls, call: int, now_ps: int) -> None:
     insert(replica, calls, call)
 
 
-@njit(cache=True)
+@compiled
 def insert(replica: Replica, calls: Calls, call: int) -> None:
     """Into the waiting queue, which is sorted: first come, or most urgent, first."""
     count = replica.now[WAITING_COUNT]
@@ -109,7 +109,7 @@ def insert(replica: Replica, calls: Calls, call: int) -> None:
     replica.now[WAITING_COUNT] = count + 1
 
 
-@njit(cache=True)
+@compiled
 def is_sooner(replica: Replica, calls: Calls, one: int, other: int) -> bool:
     """Lower priority numbers go first where the replica heeds them, then earlier arrivals."""
     if replica.by_priority and calls.priority[one] != calls.priority[other]:
@@ -117,7 +117,7 @@ def is_sooner(replica: Replica, calls: Calls, one: int, other: int) -> bool:
     return calls.arrival[one] < calls.arrival[other]
 
 
-@njit(cache=True)
+@compiled
 def leave(replica: Replica, calls: Calls, call: int) -> int:
     """Frees a running call's seat and blocks."""
     count = replica.now[RUNNING_COUNT]
@@ -134,7 +134,7 @@ def leave(replica: Replica, calls: Calls, call: int) -> int:
     return seat
 
 
-@njit(cache=True)
+@compiled
 def missing(calls: Calls, call: int) -> int:
     """Tokens of its text that are not computed: 1 while it decodes."""
     return calls.prompt[call] + calls.done[call] - calls.computed[call]

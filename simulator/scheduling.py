@@ -9,10 +9,9 @@ whole blocks when it is admitted; its last token is always computed.
 
 from __future__ import annotations
 
-from numba import njit
-
 from simulator.blocks import NOTHING, find, remember, share, take
 from simulator.calls import RUNNING, WAITING, Calls
+from simulator.compiling import compiled
 from simulator.replica import (
     PREEMPTIONS,
     RUNNING_COUNT,
@@ -25,7 +24,7 @@ from simulator.replica import (
 )
 
 
-@njit(cache=True)
+@compiled
 def schedule_running(replica: Replica, calls: Calls) -> tuple[int, bool]:
     """Gives running calls their tokens; returns what is left of the budget."""
     budget, preempted, place = replica.max_tokens, False, 0
@@ -49,7 +48,7 @@ def schedule_running(replica: Replica, calls: Calls) -> tuple[int, bool]:
     return budget, preempted
 
 
-@njit(cache=True)
+@compiled
 def _victim(replica: Replica, calls: Calls) -> int:
     """The youngest running call, or the least urgent one."""
     worst = replica.running[replica.now[RUNNING_COUNT] - 1]
@@ -60,7 +59,7 @@ def _victim(replica: Replica, calls: Calls) -> int:
     return worst
 
 
-@njit(cache=True)
+@compiled
 def _preempt(replica: Replica, calls: Calls, call: int) -> int:
     """Back to the queue without KV; returns the seat that it had."""
     seat = leave(replica, calls, call)
@@ -72,19 +71,19 @@ def _preempt(replica: Replica, calls: Calls, call: int) -> int:
     return seat
 
 
-@njit(cache=True)
+@compiled
 def _has_room(replica: Replica, calls: Calls, call: int, tokens: int) -> bool:
     if not replica.uses_blocks:
         return True
     return blocks_for(replica, tokens) - calls.held[call] <= replica.blocks.free[0]
 
 
-@njit(cache=True)
+@compiled
 def blocks_for(replica: Replica, tokens: int) -> int:
     return (tokens + replica.block_tokens - 1) // replica.block_tokens
 
 
-@njit(cache=True)
+@compiled
 def hold(replica: Replica, calls: Calls, call: int, tokens: int) -> None:
     """Takes the blocks for ``tokens`` tokens of text and caches those that are full."""
     if not replica.uses_blocks:
@@ -102,7 +101,7 @@ def hold(replica: Replica, calls: Calls, call: int, tokens: int) -> None:
             remember(replica.blocks, block, calls.hashes[calls.hash_start[call] + place])
 
 
-@njit(cache=True)
+@compiled
 def admit(replica: Replica, calls: Calls, budget: int, now_ps: int) -> int:
     """Admits waiting calls in order; the first that does not fit keeps the others out."""
     while (
@@ -127,7 +126,7 @@ def admit(replica: Replica, calls: Calls, budget: int, now_ps: int) -> int:
     return budget
 
 
-@njit(cache=True)
+@compiled
 def _start(replica: Replica, calls: Calls, call: int, hits: int, now_ps: int) -> None:
     calls.state[call] = RUNNING
     first = calls.table_start[call]
@@ -142,7 +141,7 @@ def _start(replica: Replica, calls: Calls, call: int, hits: int, now_ps: int) ->
         calls.cached[call] = min(calls.computed[call], calls.prompt[call])
 
 
-@njit(cache=True)
+@compiled
 def _cached_blocks(replica: Replica, calls: Calls, call: int) -> int:
     """Leading full blocks of its text that are cached; never its last token."""
     if not replica.caches_prefixes:
@@ -155,7 +154,7 @@ def _cached_blocks(replica: Replica, calls: Calls, call: int) -> int:
     return most
 
 
-@njit(cache=True)
+@compiled
 def _can_admit(replica: Replica, calls: Calls, call: int, hits: int, tokens: int) -> bool:
     """Cached blocks that nobody uses are free too, but not once they are shared."""
     if not replica.uses_blocks:

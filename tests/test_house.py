@@ -56,3 +56,14 @@ def test_importing_everything_does_not_load_torch() -> None:
     )
     print(f"{time.perf_counter() - started:.2f} s")
     assert done.stdout.strip() == "[]"
+
+
+def test_the_compiled_cache_knows_every_compiled_source() -> None:
+    from simulator.compiling import COMPILED
+
+    users = {
+        path.stem
+        for path in (ROOT / "simulator").glob("*.py")
+        if "import compiled" in path.read_text()
+    }
+    assert users <= set(COMPILED)

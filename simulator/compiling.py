@@ -1,0 +1,44 @@
+"""``compiled``: numba, with a cache that knows of every compiled source.
+
+numba itself looks only at the file of the function that it loads from its cache, not at those of
+the functions that were compiled into it; so the cache's folder is named after a hash of them all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from numba import config, njit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+HERE = Path(__file__).parent
+COMPILED = ("blocks", "calls", "content", "cost", "iterations", "replica", "scheduling")
+# Its checkers do not know all of its attributes.
+numba_config: Any = config
+
+
+@cache
+def cache_folder() -> str:
+    sources = b"".join((HERE / f"{name}.py").read_bytes() for name in COMPILED)
+    digest = hashlib.sha256(sources).hexdigest()
+    writable = os.access(HERE, os.W_OK)
+    base = HERE / "__pycache__" if writable else Path(tempfile.gettempdir()) / "staircase"
+    return str(base / f"numba-{digest[:12]}")
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Compiles ``function`` when it is first called, or loads it from the cache."""
+    before, numba_config.CACHE_DIR = numba_config.CACHE_DIR, cache_folder()
+    try:
+        dispatcher: Callable[P, R] = njit(cache=True)(function)
+    finally:
+        numba_config.CACHE_DIR = before
+    return dispatcher
