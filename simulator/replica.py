@@ -2,7 +2,7 @@
 
 The compiled core of the simulator is this file, ``simulator.scheduling`` (who gets what in an
 iteration) and ``simulator.iterations`` (how long it takes and what it yields). It is driven by an
-event loop: ``submit`` and ``cancel`` here, ``begin``, ``cut`` and ``end`` there.
+event loop: ``submit`` here, ``begin``, ``cut``, ``cancel`` and ``end`` there.
 
 Times are integer picoseconds. ``docs/invariants.md`` numbers what ``check_integrity`` recounts.
 """
