@@ -1,4 +1,4 @@
-"""Forecast and measured loss of interleaved schedules: ``python -m benchmarks.interleaved_quality``.
+"""Forecast and measured loss when interleaved: ``python -m benchmarks.interleaved_quality``.
 
 Needs the profiles that ``make demo`` writes; plays 12 questions that they were not made of.
 """
