@@ -1,10 +1,11 @@
 """A forecast against a recorded vLLM run, from kernel times and one constant per iteration.
 
-    python -m benchmarks.recorded_vllm DATA
+    python -m benchmarks.recorded_vllm DATA [--save FILE]
 
 DATA is a checkout of LLMServingSim's ``profiler/perf`` and ``bench/examples`` folders. The constant
 is fitted to the mean time per output token of the first 100 requests and judged on the others, then
-fitted to and judged on all.
+fitted to and judged on all. FILE gets the forecast with the constant of the first 100 requests, for
+``staircase compare``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from simulator.simulate import simulate
 from staircase import RequestShape, Schedule, Workload, single
 from staircase.metrics import measure
 from staircase.prompt import query
-from staircase.timeline import to_ps
+from staircase.records import write_records
+from staircase.timeline import Timeline, to_ps
 
 LIMITS = Limits(max_num_batched_tokens=2048, max_num_seqs=128)
 LAYERS = 32
@@ -62,18 +64,21 @@ def read_recorded(path: Path) -> Recorded:
     return Recorded(Workload(shapes, arrivals_ps=arrivals), np.array(metrics))
 
 
-def forecast(tables: KernelTables, workload: Workload, overhead_s: float) -> np.ndarray:
+def play(tables: KernelTables, workload: Workload, overhead_s: float) -> Sequence[Timeline]:
     cost = cost_of_kernels(tables, overhead_s, LIMITS.max_num_batched_tokens, LIMITS.max_num_seqs)
     pipeline = single()
     longest = max(shape.output_tokens["model"] for shape in workload.requests)
     agents = tuple(type(a)(a.name, max_tokens=longest) for a in pipeline)
-    lines = simulate(
+    return simulate(
         type(pipeline)(agents, pipeline.answer),
         Schedule(),
         {"model": BatchingSetup(cost, LIMITS)},
         workload,
     )
-    rows = [measure(line) for line in lines]
+
+
+def forecast(tables: KernelTables, workload: Workload, overhead_s: float) -> np.ndarray:
+    rows = [measure(line) for line in play(tables, workload, overhead_s)]
     return np.array([(row.ttft_s, row.tpot_s, row.e2e_s) for row in rows])
 
 
@@ -96,7 +101,9 @@ def errors(simulated: np.ndarray, real: np.ndarray) -> Sequence[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    data: Path = parser.parse_args().data
+    parser.add_argument("--save", type=Path, metavar="FILE")
+    words = parser.parse_args()
+    data: Path = words.data
     run = "RTXPRO6000/Llama-3.1-8B/vllm/requests.jsonl"
     bundle = "RTXPRO6000/meta-llama/Llama-3.1-8B/bf16/tp1"
     tables = read_kernel_tables(data / "profiler" / "perf" / bundle, LAYERS)
@@ -113,6 +120,9 @@ def main() -> None:
         off = errors(simulated[judged], recorded.metrics[judged])
         table.add_row(*names, f"{overhead * 1e3:.2f}", *(f"{error:+.1%}" for error in off))
     Console().print(table)
+    if words.save:
+        # With the last row's constant.
+        write_records(words.save, play(tables, recorded.workload, overhead))
 
 
 if __name__ == "__main__":

@@ -111,15 +111,25 @@ def simulate(
     requests: Requests = None,
     out: OutFolder = None,
     trace: Trace = None,
+    slo: Annotated[
+        list[str] | None,
+        typer.Option(help="Limit for goodput: ttft:MS, tpot:MS or e2e:MS; once for each."),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write a record of the requests here, for 'compare'.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Forecast one schedule."""
     from planner.plan import Candidate
-    from planner.tables import metrics_table
+    from planner.tables import metrics_table, run_lines
     from simulator.forecast import forecast_simulated
+    from staircase.records import write_records
+    from staircase.run_metrics import measure_run, parse_slo
     from staircase.schedule import Schedule, parse_staircase
     from staircase.trace import write_trace
 
+    limits = parse_slo(slo or [])
     work = _open(scenario, out)
     pipeline = work.scenario.pipeline.build()
     steps = parse_staircase(staircase)
@@ -130,13 +140,52 @@ def simulate(
         forecast = work.forecaster(requests)(schedule)
     if trace:
         write_trace(trace, {"simulated": forecast.timelines})
+    if save:
+        write_records(save, forecast.timelines, work.scenario.plan.reading_rate)
     candidate = Candidate.of(schedule, forecast)
+    run = measure_run(forecast.timelines, limits)
     if as_json:
-        _print_json(asdict(candidate))
+        _print_json({**asdict(candidate), "run": asdict(run)})
         return
     screen.print(metrics_table(candidate.forecast, f"Forecast of {staircase}, {layout}"))
+    for words in run_lines(run, slo or []):
+        screen.print(words)
     for words in candidate.extrapolated:
         screen.print(f"extrapolated: {words}")
+
+
+@app.command()
+def compare(
+    forecast: Annotated[
+        Path, typer.Argument(help="Record that 'simulate --save' wrote.", show_default=False)
+    ],
+    measured: Annotated[
+        Path,
+        typer.Argument(
+            help="Record of the same requests: the same format, that of 'vllm bench serve "
+            "--save-result --save-detailed' or LLMServingSim's requests.jsonl.",
+            show_default=False,
+        ),
+    ],
+    reading_rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Tokens a second of the reader who stalls [default: 10]."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set a forecast beside a measurement of the same requests, metric by metric."""
+    from planner.compare import compare as set_side_by_side
+    from planner.compare_table import comparison_table, describe_pairs
+    from staircase.metrics import READING_RATE
+    from staircase.records import read_records
+
+    records = read_records(forecast), read_records(measured)
+    comparison = set_side_by_side(*records, reading_rate or READING_RATE)
+    if as_json:
+        _print_json(asdict(comparison))
+        return
+    screen.print(comparison_table(comparison))
+    screen.print(describe_pairs(comparison), highlight=False)
 
 
 @app.command()
@@ -264,7 +313,9 @@ def _named(found: Plan) -> dict[str, Any]:
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=1))
+    from staircase.files import without_nan
+
+    print(json.dumps(without_nan(content), indent=1))
 
 
 def _show_profiles(work: Workspace) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -10,6 +11,7 @@ from rich.table import Table
 from planner.plan import Candidate
 from planner.validate import Row, Validation
 from staircase.metrics import Summary
+from staircase.run_metrics import RunMetrics
 
 COLUMNS: dict[str, tuple[str, float]] = {
     "ttft_s": ("TTFT ms", 1000),
@@ -72,13 +74,16 @@ def _cells(metrics: Mapping[str, Summary]) -> tuple[str, ...]:
 
 
 def _cell(summary: Summary, factor: float, has_interval: bool) -> str:
-    mean = _number(summary.mean * factor)
+    mean = number(summary.mean * factor)
     if not has_interval:
         return mean
-    return f"{mean} ±{_number((summary.high - summary.low) / 2 * factor)}"
+    return f"{mean} ±{number((summary.high - summary.low) / 2 * factor)}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits or so; an undefined figure is a dash."""
+    if math.isnan(value):
+        return "–"
     decimals = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
     return f"{value:.{decimals}f}"
 
@@ -86,6 +91,7 @@ def _number(value: float) -> str:
 METRIC_ROWS: dict[str, tuple[str, float]] = {
     "ttft_s": ("TTFT ms", 1000),
     "tpot_s": ("TPOT ms", 1000),
+    "itl_s": ("ITL ms", 1000),
     "e2e_s": ("E2E ms", 1000),
     "stall_s": ("stall ms", 1000),
     "queued_s": ("queued ms", 1000),
@@ -111,8 +117,21 @@ def metrics_table(metrics: Mapping[str, Summary], title: str) -> Table:
 
 def _metric_cells(summary: Summary, factor: float) -> list[str]:
     numbers = (summary.mean, summary.low, summary.high, summary.p50, summary.p90, summary.p99)
-    mean, low, high, *percentiles = (_number(value * factor) for value in numbers)
+    mean, low, high, *percentiles = (number(value * factor) for value in numbers)
     return [mean, f"{low} – {high}", *percentiles]
+
+
+def run_lines(run: RunMetrics, limits: Sequence[str]) -> list[str]:
+    """Throughput, and goodput if there are ``limits``, in words."""
+    throughput = (
+        f"{run.completed} of {run.requests} requests in {number(run.duration_s)} s: "
+        f"{number(run.requests_per_s)} requests/s, "
+        f"{number(run.answer_tokens_per_s)} answer tokens/s"
+    )
+    if not limits:
+        return [throughput]
+    goodput = f"goodput within {', '.join(limits)} ms: {number(run.goodput_per_s)} requests/s"
+    return [throughput, f"{goodput}, {run.good_share * 100:.1f} % of the requests"]
 
 
 def as_rich(cells: Cells, title: str) -> Table:

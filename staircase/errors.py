@@ -8,6 +8,8 @@ StaircaseError
 │   ├── WorkloadError     requests, lengths, arrivals
 │   ├── ProfileError      a profile that is missing, of another schema, or edited
 │   ├── PlanError         a plan file
+│   ├── SloError          limits of latency
+│   ├── RecordError       a record of requests
 │   └── ModelError        a model folder that is not one
 └── EngineError           an engine could not finish a call
 """
@@ -42,6 +44,14 @@ class ProfileError(InputError):
 
 
 class PlanError(InputError):
+    pass
+
+
+class SloError(InputError):
+    pass
+
+
+class RecordError(InputError):
     pass
 
 

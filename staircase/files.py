@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,20 @@ from staircase.errors import InputError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes ``text`` beside ``path`` and renames it, so a reader sees all of it or nothing."""
+    """Writes ``text`` beside ``path`` and renames it, so a reader sees all of it or nothing.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        _write_text(path, text)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); name a file in a folder that can be"
+        ) from None
+
+
+def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -35,6 +50,15 @@ def read_text(path: Path, kind: type[InputError], what: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise kind(f"{path}: cannot be read ({reason}); it should be {what}") from None
+
+
+def without_nan(content: Any) -> Any:
+    """``content`` with None for NaN, which JSON does not have."""
+    if isinstance(content, Mapping):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def first_error(error: ValidationError) -> str:

@@ -5,6 +5,7 @@ As vLLM's ``bench serve`` defines them:
     TTFT   first token of the answer − arrival
     E2E    last token of the answer − arrival
     TPOT   (E2E − TTFT) / (answer tokens − 1)
+    ITL    gaps between consecutive tokens of an answer, those of all requests in one pool
 
 Added here:
 
@@ -22,9 +23,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from staircase.timeline import Timeline, to_s
+from staircase.timeline import PS_PER_S, Timeline, to_s
 
 READING_RATE = 10.0
+RESAMPLES = 500
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class Summary:
     p50: float
     p90: float
     p99: float
+
+
+UNDEFINED = Summary(*[float("nan")] * 6)
 
 
 def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMetrics:
@@ -87,13 +92,34 @@ def stall(times_s: Sequence[float], reading_rate: float) -> float:
     return float(arrivals.max() - arrivals[0])
 
 
-def summarize(values: Sequence[float], seed: int = 0, resamples: int = 500) -> Summary:
+def summarize(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Summary:
     """Mean with a bootstrap interval, and percentiles; NaNs are left out."""
     data = np.asarray([value for value in values if not np.isnan(value)])
     if not len(data):
-        return Summary(*[float("nan")] * 6)
+        return UNDEFINED
     rng = np.random.default_rng(seed)
     means = data[rng.integers(0, len(data), (resamples, len(data)))].mean(axis=1)
+    return _summary(data, means)
+
+
+def summarize_pooled(
+    groups: Sequence[np.ndarray], seed: int = 0, resamples: int = RESAMPLES
+) -> Summary:
+    """The same of the values of all ``groups`` together.
+
+    Values of one group (gaps of one request) are alike, so the bootstrap draws whole groups.
+    """
+    filled = [group for group in groups if len(group)]
+    if not filled:
+        return UNDEFINED
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, len(filled), (resamples, len(filled)))
+    sums = np.array([group.sum() for group in filled])
+    counts = np.array([len(group) for group in filled])
+    return _summary(np.concatenate(filled), sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+
+
+def _summary(data: np.ndarray, means: np.ndarray) -> Summary:
     low, high = np.percentile(means, [5, 95])
     p50, p90, p99 = np.percentile(data, [50, 90, 99])
     return Summary(*(float(x) for x in (data.mean(), low, high, p50, p90, p99)))
@@ -102,6 +128,11 @@ def summarize(values: Sequence[float], seed: int = 0, resamples: int = 500) -> S
 def summarize_all(
     timelines: Sequence[Timeline], reading_rate: float = READING_RATE
 ) -> Mapping[str, Summary]:
-    """Every metric over ``timelines``; requests without a complete answer are left out."""
-    rows = [measure(timeline, reading_rate) for timeline in timelines if not timeline.error]
-    return {name: summarize([getattr(row, name) for row in rows]) for name in METRICS}
+    """Every metric, and ``itl_s``; requests without a complete answer are left out."""
+    complete = [timeline for timeline in timelines if not timeline.error]
+    rows = [measure(timeline, reading_rate) for timeline in complete]
+    gaps_s = [np.diff(timeline.answer_ps) / PS_PER_S for timeline in complete]
+    return {
+        **{name: summarize([getattr(row, name) for row in rows]) for name in METRICS},
+        "itl_s": summarize_pooled(gaps_s),
+    }

@@ -27,7 +27,9 @@ def staircase(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize("command", ["", "profile", "plan", "simulate", "validate", "demo"])
+@pytest.mark.parametrize(
+    "command", ["", "profile", "plan", "simulate", "compare", "validate", "demo"]
+)
 def test_help(command: str) -> None:
     done = staircase(*command.split(), "--help")
     assert done.returncode == 0
@@ -131,6 +133,67 @@ def test_a_workload_that_forgets_an_agent_is_told(tmp_path: Path) -> None:
     done = staircase("simulate", str(path))
     assert done.returncode == 2
     assert "does not say how much 'third' writes" in done.stderr
+
+
+def test_throughput_goodput_and_a_record_to_compare(tmp_path: Path) -> None:
+    path = tmp_path / "record.jsonl"
+    words = ["simulate", "examples/paper_moa.yaml", "--requests", "2", "--save", str(path)]
+    limits = ["--slo", "ttft:10", "--slo", "e2e:1e6"]
+    done = staircase(*words, *limits)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 requests in " in done.stdout
+    assert "goodput within ttft:10, e2e:1e6 ms: 0.000 requests/s, 0.0 %" in done.stdout
+    run = json.loads(staircase(*words, "--slo", "e2e:1e6", "--json").stdout)["run"]
+    assert run["good_share"] == 1
+    compared = staircase("compare", str(path), str(path), "--json")
+    assert compared.returncode == 0, compared.stderr
+    found = json.loads(compared.stdout)
+    assert found["pairs"] == 2
+    assert found["metrics"]["ttft_s"]["bias"] == 0
+    assert found["metrics"]["ttft_s"]["pearson"] is None, "both requests are alike"
+    assert "2 requests, 2 answered in both" in staircase("compare", str(path), str(path)).stdout
+
+
+OWN = '{"request": 0, "arrival_s": 0, "token_s": [1], "ttft_s": 1}'
+WRONG_RECORDS = {
+    "another file": ("name: x", r", line 1: not JSON"),
+    "no record": ('{"name": 1}', "no record of requests"),
+    "list": ("[1]", r"must be an object"),
+    "empty": ("", "holds no request"),
+    "own key": (OWN, "tpot_s: Field required"),
+    "vllm without details": ('{"request_throughput": 1}', "no key 'ttfts'.*--save-detailed"),
+    "vllm's lists": (
+        '{"ttfts": [1, 1], "itls": [[]], "output_lens": [1, 1], "errors": ["", ""]}',
+        "'itls' has 1 entries, 'ttfts' 2",
+    ),
+    "serving sim": (
+        '{"queued_ts": 1, "first_token_ts": 2, "last_token_ts": 2, "output_toks": 1}\n'
+        '{"queued_ts": 1, "last_token_ts": "x", "output_toks": 1}',
+        ", line 2: first_token_ts: Field required",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_RECORDS)
+def test_wrong_records_get_one_line_and_exit_code_2(case: str, tmp_path: Path) -> None:
+    text, words = WRONG_RECORDS[case]
+    path = tmp_path / "record"
+    path.write_text(text)
+    done = staircase("compare", str(path), str(path))
+    assert done.returncode == 2
+    assert re.match(f"error: {path}.*{words}", done.stderr), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_wrong_limits_and_places_are_told_and_leave_nothing(tmp_path: Path) -> None:
+    words = ["simulate", "examples/paper_moa.yaml", "--requests", "1", "--save", str(tmp_path)]
+    limit = staircase(*words, "--slo", "speed:3")
+    assert (limit.returncode, limit.stderr.count("\n")) == (2, 1)
+    assert "error: SLO 'speed:3': must be ttft:MS, tpot:MS or e2e:MS" in limit.stderr
+    place = staircase(*words)
+    assert (place.returncode, place.stderr.count("\n")) == (2, 1)
+    assert f"error: {tmp_path}: cannot be written" in place.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

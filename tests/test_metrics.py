@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from staircase.metrics import measure, stall, summarize, summarize_all
+from staircase.errors import SloError
+from staircase.metrics import measure, stall, summarize, summarize_all, summarize_pooled
+from staircase.run_metrics import Slo, measure_run, parse_slo
 from staircase.timeline import Span, Timeline
 from staircase.trace import write_trace
 
@@ -52,6 +56,63 @@ def test_stall_is_what_a_reader_waits(times: list[float], rate: float) -> None:
 def test_summary_of_equal_values_has_no_width() -> None:
     summary = summarize([2.0, 2.0, float("nan")])
     assert (summary.mean, summary.low, summary.high, summary.p99) == (2.0, 2.0, 2.0, 2.0)
+
+
+def test_itl_pools_the_gaps_of_all_requests() -> None:
+    itl = summarize_all([timeline(3, 5, 9), timeline(3, 4), timeline(3), timeline()])["itl_s"]
+    assert itl.mean == pytest.approx((0.002 + 0.004 + 0.001) / 3)
+    assert itl.p50 == pytest.approx(0.002)
+    assert math.isnan(summarize_all([timeline(3)])["itl_s"].mean)
+
+
+def test_the_interval_of_a_pool_draws_whole_groups() -> None:
+    fast, slow = np.full(1000, 1.0), np.full(1000, 3.0)
+    pooled = summarize_pooled([fast, slow] * 4)
+    assert pooled.mean == pytest.approx(2)
+    assert pooled.high - pooled.low > 0.5, "eight requests say little, however many gaps they have"
+    assert summarize(np.concatenate([fast, slow] * 4).tolist()).high - pooled.mean < 0.05
+
+
+def test_run_metrics_by_hand() -> None:
+    failed = replace(timeline(), error="no engine", arrival_ps=2 * MS)
+    late = replace(timeline(8, 13), arrival_ps=3 * MS, completed_ps=13 * MS)
+    run = measure_run([timeline(3, 5, 9), timeline(4), late, failed], parse_slo(["tpot:4"]))
+    assert (run.requests, run.completed) == (4, 3)
+    assert run.duration_s == pytest.approx(0.013)
+    assert run.requests_per_s == pytest.approx(3 / 0.013)
+    assert run.answer_tokens_per_s == pytest.approx(6 / 0.013)
+    assert run.goodput_per_s == pytest.approx(2 / 0.013), "one token has no TPOT to miss"
+    assert run.good_share == pytest.approx(2 / 4)
+
+
+@pytest.mark.parametrize(
+    ("slo", "is_met"),
+    [
+        (Slo(), True),
+        (Slo(ttft_s=0.003, tpot_s=0.003, e2e_s=0.009), True),
+        (Slo(ttft_s=0.002), False),
+        (Slo(e2e_s=0.008), False),
+    ],
+)
+def test_a_limit_is_met_up_to_its_value(slo: Slo, is_met: bool) -> None:
+    assert slo.is_met(measure(timeline(3, 5, 9))) == is_met
+
+
+def test_an_empty_answer_keeps_no_limit_of_its_first_token() -> None:
+    assert not Slo(ttft_s=1).is_met(measure(timeline()))
+
+
+def test_slo_is_parsed_as_vllm_does() -> None:
+    assert parse_slo(["ttft:500", "tpot:50", "e2el:5000"]) == Slo(0.5, 0.05, 5)
+    assert parse_slo(["e2e:5e3"]) == Slo(e2e_s=5)
+
+
+@pytest.mark.parametrize(
+    "words", [["itl:3"], ["ttft"], ["ttft:"], ["ttft:-1"], ["tpot:nan"], ["e2e:1", "e2el:2"]]
+)
+def test_wrong_slo_is_told(words: list[str]) -> None:
+    with pytest.raises(SloError, match=f"SLO '{words[-1]}'"):
+        parse_slo(words)
 
 
 def test_traces_are_what_perfetto_reads(tmp_path: Path) -> None:
