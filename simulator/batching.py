@@ -27,7 +27,6 @@ from simulator.replica import (
     with_room,
 )
 from staircase.errors import WorkloadError
-from staircase.messages import EndReason
 from staircase.play import CallResult
 
 Ints = NDArray[np.int64]
@@ -187,7 +186,7 @@ class BatchingEngine:
         first = int(calls.times_start[index])
         started, ended = int(calls.started_ps[index]), int(calls.ended_ps[index])
         result = CallResult(
-            self._reason(index),
+            served.call.reason_after(int(calls.done[index])),
             ended if started < 0 else started,
             ended,
             int(calls.busy_ps[index]),
@@ -195,13 +194,6 @@ class BatchingEngine:
             token_ps=[int(ps) for ps in calls.times_ps[first : first + written]],
         )
         served.listener.on_end(served.call.key, result)
-
-    def _reason(self, index: int) -> EndReason:
-        calls = self._calls.columns
-        if calls.done[index] < calls.outputs[index]:
-            return "cancelled"
-        served = calls.goal[index] < calls.limit[index]
-        return "stop" if served else "length"
 
 
 class ReplicaLoop:
@@ -319,9 +311,7 @@ class _CallTable:
         )
         columns, row = self.columns, self._count
         columns.prompt[row], columns.goal[row] = prompt, goal
-        columns.limit[row] = simulated.call.max_tokens
-        extra = simulated.ends_early and (simulated.ends_with_stop or goal == 0)
-        columns.outputs[row] = goal + int(extra)
+        columns.outputs[row] = simulated.outputs
         columns.priority[row] = priority
         columns.hash_start[row], columns.table_start[row] = self._hashes, self._blocks
         columns.times_start[row] = self._times

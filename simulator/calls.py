@@ -19,7 +19,6 @@ class Calls(NamedTuple):
     Attributes:
         prompt: tokens of the prompt.
         goal: tokens that it will write.
-        limit: tokens that it may write.
         outputs: iterations that yield something: ``goal``, and one more if the end costs one.
         watch: written tokens at which a run of iterations has to stop.
         computed: tokens of its text whose KV is there.
@@ -33,7 +32,6 @@ class Calls(NamedTuple):
 
     prompt: Ints
     goal: Ints
-    limit: Ints
     outputs: Ints
     priority: Ints
     watch: Ints

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from simulator.alarm import Clock
-from staircase.messages import Call
+from staircase.messages import Call, EndReason
 from staircase.play import CallResult
 
 # A call's name: (request, call number).
@@ -41,6 +41,18 @@ class SimulatedCall:
     def ends_early(self) -> bool:
         """Whether it ends before ``max_tokens``."""
         return self.left_tokens < self.call.max_tokens
+
+    @property
+    def outputs(self) -> int:
+        """What it takes: its tokens, and the end if that costs an iteration of its own."""
+        ends_apart = self.ends_early and (self.ends_with_stop or self.goal_tokens == 0)
+        return self.goal_tokens + int(ends_apart)
+
+    def reason_after(self, outputs: int) -> EndReason:
+        """Why it ended, if it did so after so many outputs."""
+        if outputs < self.outputs:
+            return "cancelled"
+        return "stop" if self.ends_early else "length"
 
 
 class Listener(Protocol):

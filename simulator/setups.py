@@ -6,14 +6,26 @@ import numpy as np
 
 from simulator.batching import BatchingSetup, Limits
 from simulator.cost import Cost, linear_cost
+from simulator.endpoint import EndpointSetup
 from staircase.pipeline import Pipeline
 from staircase.prompt import query
-from staircase.scenario import Length, LogNormalSpec, SimulatedSpec, WorkloadSpec
+from staircase.scenario import (
+    AnySimulatedSpec,
+    EndpointSpec,
+    Length,
+    LogNormalSpec,
+    SimulatedSpec,
+    WorkloadSpec,
+)
 from staircase.timeline import to_ps
 from staircase.workload import RequestShape, Workload
 
 
-def setup_of(spec: SimulatedSpec) -> BatchingSetup:
+def setup_of(spec: AnySimulatedSpec) -> BatchingSetup | EndpointSetup:
+    return _endpoint_of(spec) if isinstance(spec, EndpointSpec) else _replicas_of(spec)
+
+
+def _replicas_of(spec: SimulatedSpec) -> BatchingSetup:
     limits = Limits(
         spec.max_num_batched_tokens,
         spec.max_num_seqs,
@@ -24,6 +36,24 @@ def setup_of(spec: SimulatedSpec) -> BatchingSetup:
     )
     return BatchingSetup(
         _cost_of(spec), limits, spec.replicas, spec.routing, call_ps=to_ps(spec.call_s)
+    )
+
+
+def _endpoint_of(spec: EndpointSpec) -> EndpointSetup:
+    return EndpointSetup(
+        ttft_ps=to_ps(spec.ttft_s),
+        itl_ps=to_ps(spec.itl_s),
+        ttft_per_token_ps=to_ps(spec.ttft_per_token_s),
+        ttft_per_cached_token_ps=to_ps(spec.ttft_per_cached_token_s),
+        spread=spec.spread,
+        itl_spread=spec.itl_spread,
+        seed=spec.seed,
+        concurrency=spec.concurrency,
+        requests_per_min=spec.requests_per_min,
+        tokens_per_min=spec.tokens_per_min,
+        prefix_caching=spec.prefix_caching,
+        block_tokens=spec.block_tokens,
+        min_cached_tokens=spec.min_cached_tokens,
     )
 
 

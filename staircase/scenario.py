@@ -25,6 +25,10 @@ from staircase.pipeline import Agent, Pipeline, chain, debate, moa, single
 from staircase.schedule import LAYOUTS, LEAST_RATIO, Layout
 
 Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Of a lognormal: the standard deviation of the logarithm.
+Spread = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
@@ -157,6 +161,34 @@ class SimulatedSpec(Strict):
     scheduling: Literal["fcfs", "priority"] = "fcfs"
 
 
+class EndpointSpec(Strict):
+    """An engine that only the simulator plays: an API of which only latency is known.
+
+    A call's first token comes after ``ttft_s``, ``ttft_per_token_s`` for each prompt token that is
+    not cached and ``ttft_per_cached_token_s`` for each that is; the others ``itl_s`` apart.
+    ``spread`` and ``itl_spread`` (the same, if not given) make TTFT and ITL lognormal around these
+    means, call by call: standard deviations of the logarithm. A call waits for its turn under
+    ``concurrency``, ``requests_per_min`` and ``tokens_per_min`` (prompt and max_tokens).
+    ``prefix_caching`` finds what an agent's earlier calls sent and wrote, in whole ``block_tokens``
+    and at least ``min_cached_tokens``; the defaults are OpenAI's.
+    """
+
+    kind: Literal["endpoint"]
+    ttft_s: PositiveSeconds
+    itl_s: PositiveSeconds
+    ttft_per_token_s: Seconds = 0.0
+    ttft_per_cached_token_s: Seconds = 0.0
+    spread: Spread = 0.0
+    itl_spread: Spread | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    concurrency: Count | None = None
+    requests_per_min: Count | None = None
+    tokens_per_min: Count | None = None
+    prefix_caching: bool = False
+    block_tokens: Count = 128
+    min_cached_tokens: Count = 1024
+
+
 class LogNormalSpec(Strict):
     """Lengths with this mean; ``sigma`` is the standard deviation of their logarithm."""
 
@@ -230,12 +262,18 @@ class PlanSpec(Strict):
 
 
 def _kind(engine: Any) -> str:
-    kind = engine.get("kind") if isinstance(engine, Mapping) else getattr(engine, "kind", None)
-    return "simulated" if kind == "simulated" else "transformers"
+    default = "transformers"
+    if isinstance(engine, Mapping):
+        return str(engine.get("kind", default))
+    return str(getattr(engine, "kind", default))
 
+
+AnySimulatedSpec = SimulatedSpec | EndpointSpec
 
 AnyEngine = Annotated[
-    Annotated[EngineSpec, Tag("transformers")] | Annotated[SimulatedSpec, Tag("simulated")],
+    Annotated[EngineSpec, Tag("transformers")]
+    | Annotated[SimulatedSpec, Tag("simulated")]
+    | Annotated[EndpointSpec, Tag("endpoint")],
     Discriminator(_kind),
 ]
 
@@ -276,9 +314,9 @@ class Scenario(Strict):
         return self
 
     @property
-    def simulated(self) -> dict[str, SimulatedSpec]:
-        """The engines that exist only in the simulator."""
-        return {n: e for n, e in self.engines.items() if isinstance(e, SimulatedSpec)}
+    def simulated(self) -> dict[str, AnySimulatedSpec]:
+        """The engines that only the simulator plays, endpoints among them."""
+        return {n: e for n, e in self.engines.items() if isinstance(e, AnySimulatedSpec)}
 
     @property
     def real(self) -> dict[str, EngineSpec]:

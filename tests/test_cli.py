@@ -80,6 +80,18 @@ WRONG: dict[str, tuple[Callable[[], str], str]] = {
         lambda: change("  north: {model: embedded}\n", ""),
         "runs on 'north', which is not defined",
     ),
+    "engine of an unknown kind": (
+        lambda: change("north: {model: embedded}", "north: {kind: endpont, model: embedded}"),
+        r"engines.north: .*'endpont'.*'transformers', 'simulated', 'endpoint'",
+    ),
+    "endpoint without its latency": (
+        lambda: change("north: {model: embedded}", "north: {kind: endpoint, ttft_s: 0.4}"),
+        r"engines.north.endpoint.itl_s: Field required",
+    ),
+    "endpoint with a latency of nothing": (
+        lambda: change("north: {model: embedded}", "north: {kind: endpoint, ttft_s: 0, itl_s: 1}"),
+        r"engines.north.endpoint.ttft_s: .*greater than 0",
+    ),
     "not yaml": (lambda: "a: [", "not YAML"),
     "no mapping": (lambda: "- a", "must be a mapping"),
 }
@@ -125,6 +137,21 @@ def test_simulated_engines_need_no_profile(tmp_path: Path) -> None:
     wrong = staircase("profile", "examples/paper_moa.yaml", "--out", str(tmp_path))
     assert wrong.returncode == 2
     assert "is simulated: there is nothing to run" in wrong.stderr
+
+
+def test_endpoints_are_simulated_beside_replicas(tmp_path: Path) -> None:
+    words = ["simulate", "examples/endpoints.yaml", "--staircase", "constant:16,64,32", "--json"]
+    done = staircase(*words, "--requests", "4")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["forecast"]["ttft_s"]["mean"] > 0.4
+    assert staircase(*words, "--requests", "4").stdout == done.stdout
+    path = tmp_path / "tight.yaml"
+    text = (ROOT / "examples" / "endpoints.yaml").read_text()
+    path.write_text(text.replace("tokens_per_min: 200000", "tokens_per_min: 600"))
+    tight = staircase("simulate", str(path))
+    assert tight.returncode == 2
+    assert "never fit its tokens_per_min of 600" in tight.stderr
+    assert tight.stderr.count("\n") == 1
 
 
 def test_a_workload_that_forgets_an_agent_is_told(tmp_path: Path) -> None:

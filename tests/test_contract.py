@@ -24,7 +24,14 @@ from staircase import (
     uniform,
 )
 from staircase.schedule import LAYOUTS
-from tests.support.worlds import Played, ScriptedWorld, SimulatedWorld, TransformersWorld, World
+from tests.support.worlds import (
+    EndpointWorld,
+    Played,
+    ScriptedWorld,
+    SimulatedWorld,
+    TransformersWorld,
+    World,
+)
 
 MOA = moa([["a", "b", "c"]], "z")
 LENGTHS = {"a": 30, "b": 21, "c": 39, "z": 37}
@@ -71,6 +78,7 @@ CASES = {
 
 WORLDS: dict[str, World] = {
     "simulator": SimulatedWorld(),
+    "endpoint": EndpointWorld(),
     "scripted": ScriptedWorld(),
     "transformers": TransformersWorld(),
 }
@@ -143,6 +151,7 @@ def test_the_papers_order(world: str) -> None:
 
 TIMED: dict[str, World] = {
     "simulator": SimulatedWorld(frozenset("c")),
+    "endpoint": EndpointWorld(frozenset("c")),
     "scripted": ScriptedWorld(frozenset("c")),
 }
 
@@ -177,7 +186,7 @@ class TestWithASourceThatHangs:
         assert {span.reason for span in line.spans if span.agent == "c"} == {"cancelled"}
 
 
-@pytest.mark.parametrize("world", ["simulator", "scripted"])
+@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted"])
 def test_starving_reader_keeps_on_writing(world: str) -> None:
     case = _moa(constant(8, 16, 2), starve="write")
     played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
@@ -186,7 +195,7 @@ def test_starving_reader_keeps_on_writing(world: str) -> None:
     assert played.timeline.written["z"] == LENGTHS["z"]
 
 
-@pytest.mark.parametrize("world", ["simulator", "scripted"])
+@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted"])
 def test_latest_reads_at_least_as_much_as_exact(world: str) -> None:
     lengths = {"a": 60, "b": 60, "c": 60, "z": 60}
     case = Case(MOA, replace(uniform(MOA, constant(4, 4, 8)), reading="latest"), lengths)

@@ -16,12 +16,14 @@ from executor.rendering import PromptFormat
 from executor.runtime import Job, Runtime, ServedModel
 from executor.transformers_engine import TransformersEngine
 from profiles.latency import EngineProfile, Fit
+from simulator.endpoint import EndpointSetup
+from simulator.engine import EngineSetup
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
-from staircase.timeline import Timeline
+from staircase.timeline import Timeline, to_ps
 from staircase.workload import Question, RequestShape, Workload
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -56,15 +58,45 @@ class SimulatedWorld:
     slow: frozenset[str] = frozenset()
 
     def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
-        calls: list[Call] = []
-        fixed = _fixed_tokens(pipeline)
         engines = {
             name: SerialSetup(fixed_profile(10.0 if name in self.slow else 0.004), name)
             for name in pipeline.engines
         }
-        request = RequestShape(fixed, lengths)
-        lines = simulate(pipeline, schedule, engines, Workload([request]), on_call=calls.append)
-        return Played(lines[0], calls)
+        return _simulate(engines, pipeline, schedule, lengths)
+
+
+@dataclass(frozen=True)
+class EndpointWorld:
+    """Every engine an endpoint with a cache and noise, at the same pace as the other worlds'."""
+
+    slow: frozenset[str] = frozenset()
+
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+        usual = EndpointSetup(
+            to_ps(0.004),
+            to_ps(0.001),
+            spread=0.2,
+            prefix_caching=True,
+            block_tokens=4,
+            min_cached_tokens=8,
+        )
+        engines = {
+            name: replace(usual, ttft_ps=to_ps(10.0)) if name in self.slow else usual
+            for name in pipeline.engines
+        }
+        return _simulate(engines, pipeline, schedule, lengths)
+
+
+def _simulate(
+    engines: Mapping[str, EngineSetup],
+    pipeline: Pipeline,
+    schedule: Schedule,
+    lengths: Mapping[str, int],
+) -> Played:
+    calls: list[Call] = []
+    request = RequestShape(_fixed_tokens(pipeline), lengths)
+    lines = simulate(pipeline, schedule, engines, Workload([request]), on_call=calls.append)
+    return Played(lines[0], calls)
 
 
 @dataclass(frozen=True)
