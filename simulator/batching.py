@@ -74,6 +74,19 @@ class BatchingSetup:
         shared["replicas"] = first + self.replicas
         return BatchingEngine(env, self, first)
 
+    def make_replica(self) -> Replica:
+        """One of its replicas, idle."""
+        limits = self.limits
+        return make_replica(
+            self.cost,
+            max_tokens=limits.max_num_batched_tokens,
+            max_sequences=limits.max_num_seqs,
+            blocks=limits.blocks,
+            block_tokens=limits.block_tokens,
+            caches_prefixes=limits.prefix_caching,
+            by_priority=limits.scheduling == "priority",
+        )
+
 
 @dataclass(frozen=True)
 class _Served:
@@ -97,25 +110,13 @@ class BatchingEngine:
             ReplicaLoop(
                 env,
                 first_number + n,
-                self._make_replica(),
+                setup.make_replica(),
                 self._calls,
                 self._notify,
                 setup.is_checked,
             )
             for n in range(setup.replicas)
         ]
-
-    def _make_replica(self) -> Replica:
-        limits = self._setup.limits
-        return make_replica(
-            self._setup.cost,
-            max_tokens=limits.max_num_batched_tokens,
-            max_sequences=limits.max_num_seqs,
-            blocks=limits.blocks,
-            block_tokens=limits.block_tokens,
-            caches_prefixes=limits.prefix_caching,
-            by_priority=limits.scheduling == "priority",
-        )
 
     def submit(self, call: SimulatedCall, listener: Listener) -> None:
         self._check(call)

@@ -20,7 +20,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 HERE = Path(__file__).parent
-COMPILED = ("blocks", "calls", "content", "cost", "iterations", "replica", "scheduling")
+COMPILED = (
+    "blocks",
+    "call_tables",
+    "calls",
+    "content",
+    "cost",
+    "fleet",
+    "iterations",
+    "replica",
+    "scheduling",
+    "table_loop",
+)
 # Its checkers do not know all of its attributes.
 numba_config: Any = config
 

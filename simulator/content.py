@@ -31,17 +31,25 @@ class Contents:
         return self._numbers.setdefault((scope, source), len(self._numbers) + 1)
 
 
-@compiled
 def chain_hashes(rows: Ints, block_tokens: int) -> Ints:
-    """Rows are (text number, first token, end); the mixing is that of splitmix64."""
-    total = 0
-    for row in range(len(rows)):
-        total += rows[row, 2] - rows[row, 1]
-    hashes = np.zeros(total // block_tokens, dtype=np.int64)
+    """Rows are (text number, first token, end)."""
+    hashes = np.zeros(int(np.sum(rows[:, 2] - rows[:, 1])) // block_tokens, dtype=np.int64)
+    fill_hashes(rows, 0, block_tokens, hashes)
+    return hashes
+
+
+@compiled
+def fill_hashes(rows: Ints, base: int, block_tokens: int, hashes: Ints) -> None:
+    """Chain hashes of rows of (text, first token, end) go into ``hashes``.
+
+    ``base`` is added to texts with positive numbers; the others are the same everywhere. The mixing
+    is that of splitmix64.
+    """
     chain, count = np.uint64(0), 0
     for row in range(len(rows)):
+        text = rows[row, 0] + base if rows[row, 0] > 0 else -rows[row, 0]
         for token in range(rows[row, 1], rows[row, 2]):
-            chain = chain * np.uint64(0x9E3779B97F4A7C15) + np.uint64(rows[row, 0] << 32 | token)
+            chain = chain * np.uint64(0x9E3779B97F4A7C15) + np.uint64(text << 32 | token)
             chain = (chain ^ (chain >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             chain = (chain ^ (chain >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             chain = chain ^ (chain >> np.uint64(31))
@@ -51,4 +59,3 @@ def chain_hashes(rows: Ints, block_tokens: int) -> Ints:
                 hashes[count // block_tokens - 1] = max(
                     np.int64(1), np.int64(chain >> np.uint64(1))
                 )
-    return hashes

@@ -24,6 +24,7 @@ Ints = Any
 # Cells of Replica.now.
 START, UNTIL, ITERATIONS, CONTEXT = 0, 1, 2, 3
 RUNNING_COUNT, WAITING_COUNT, BUSY, PREEMPTIONS, ARRIVALS = 4, 5, 6, 7, 8
+NOW_CELLS = 9
 IDLE = -1
 
 
@@ -61,7 +62,7 @@ def make_replica(
     by_priority: bool = False,
 ) -> Replica:
     """An idle replica; ``blocks`` of None leaves KV without limit and without prefix cache."""
-    now = np.zeros(9, dtype=np.int64)
+    now = np.zeros(NOW_CELLS, dtype=np.int64)
     now[UNTIL] = IDLE
     return Replica(
         max_tokens,
@@ -80,10 +81,15 @@ def make_replica(
 
 def with_room(replica: Replica) -> Replica:
     """The same replica with room for one more waiting call."""
-    if replica.now[WAITING_COUNT] + replica.now[RUNNING_COUNT] + 1 < len(replica.waiting):
-        return replica
-    waiting = np.zeros(2 * len(replica.waiting) + 2, dtype=np.int64)
-    waiting[: len(replica.waiting)] = replica.waiting
+    calls = int(replica.now[WAITING_COUNT] + replica.now[RUNNING_COUNT]) + 1
+    return replica if calls < len(replica.waiting) else with_places(replica, 2 * calls)
+
+
+def with_places(replica: Replica, calls: int) -> Replica:
+    """The same replica with room for so many waiting calls."""
+    waiting = np.zeros(calls + 1, dtype=np.int64)
+    count = replica.now[WAITING_COUNT]
+    waiting[:count] = replica.waiting[:count]
     return replica._replace(waiting=waiting)
 
 
