@@ -135,7 +135,7 @@ def simulate(
     steps = parse_staircase(staircase)
     schedule = Schedule({agent.name: steps for agent in pipeline.readers}, layout)  # type: ignore[arg-type]
     if work.scenario.simulated:
-        forecast = forecast_simulated(work.with_requests(requests).scenario, schedule)
+        forecast = forecast_simulated(work.with_requests(requests).scenario, schedule, work.source)
     else:
         forecast = work.forecaster(requests)(schedule)
     if trace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from profiles.latency import LatencyProfile
 from profiles.quality import QualityForecast, QualityProfile, forecast_quality
@@ -35,18 +36,23 @@ class Forecast:
     timelines: Sequence[Timeline]
 
 
-def forecast_simulated(scenario: Scenario, schedule: Schedule) -> Forecast:
+def forecast_simulated(scenario: Scenario, schedule: Schedule, folder: Path = Path()) -> Forecast:
     """A schedule on a scenario's simulated engines, under its workload.
+
+    Args:
+        folder: from which the paths in the scenario are counted.
 
     Raises:
         ScenarioError: an engine is not simulated.
+        WorkloadError: a file that the workload names is wrong.
     """
     pipeline = scenario.pipeline.build()
     for name in scenario.real:
         raise ScenarioError(f"engine {name!r} is real, others are simulated: make it one or other")
     assert scenario.workload is not None
     setups = {name: setup_of(spec) for name, spec in scenario.simulated.items()}
-    timelines = simulate(pipeline, schedule, setups, workload_of(scenario.workload, pipeline))
+    workload = workload_of(scenario.workload, pipeline, folder)
+    timelines = simulate(pipeline, schedule, setups, workload)
     return Forecast(summarize_all(timelines, scenario.plan.reading_rate), None, (), timelines)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 
 from simulator.batching import BatchingSetup, Limits
 from simulator.cost import Cost, linear_cost
 from simulator.endpoint import EndpointSetup
+from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
 from staircase.pipeline import Pipeline
 from staircase.prompt import query
+from staircase.request_trace import TracedRequest, read_request_trace
 from staircase.scenario import (
     AnySimulatedSpec,
     EndpointSpec,
-    Length,
-    LogNormalSpec,
+    RequestTraceSpec,
     SimulatedSpec,
     WorkloadSpec,
 )
@@ -68,30 +72,80 @@ def _cost_of(spec: SimulatedSpec) -> Cost:
     )
 
 
-def workload_of(spec: WorkloadSpec, pipeline: Pipeline) -> Workload:
-    """Seeded lengths and arrivals."""
-    rng = np.random.default_rng(spec.seed)
-    queries = _draw(rng, spec.query_tokens, spec.requests)
-    written = {
-        name: _draw(rng, length, spec.requests) for name, length in spec.output_tokens.items()
-    }
-    shapes = [
-        RequestShape(
-            {query(agent.name): queries[number] for agent in pipeline},
-            {name: lengths[number] for name, lengths in written.items()},
-            spec.ends_with,
-        )
-        for number in range(spec.requests)
-    ]
-    if spec.rate_per_s is None:
-        return Workload(shapes, spec.concurrency)
-    shape = 1 / spec.burstiness**2
-    gaps = rng.gamma(shape, 1 / (spec.rate_per_s * shape), spec.requests)
-    return Workload(shapes, arrivals_ps=[to_ps(second) for second in np.cumsum(gaps)])
+def workload_of(
+    spec: WorkloadSpec, pipeline: Pipeline, folder: Path, replicate: int = 0
+) -> Workload:
+    """Seeded lengths and arrivals; each ``replicate`` of a seed has its own.
+
+    Of a trace, replicate 0 has the rows themselves; others have rows drawn from it with
+    replacement, at the trace's arrival times.
+
+    Args:
+        folder: from which the paths in ``spec`` are counted.
+
+    Raises:
+        WorkloadError: a file of lengths or of a trace is wrong; names it and the line.
+    """
+    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(3)
+    draws = _Draws(spec, pipeline, folder, *(np.random.default_rng(seed) for seed in seeds))
+    if spec.trace is None:
+        return draws.workload()
+    return draws.traced(spec.trace, is_resampled=replicate > 0)
 
 
-def _draw(rng: np.random.Generator, length: Length, count: int) -> list[int]:
-    if not isinstance(length, LogNormalSpec):
-        return [length] * count
-    middle = np.log(length.mean) - length.sigma**2 / 2
-    return [max(1, round(x)) for x in rng.lognormal(middle, length.sigma, count)]
+@dataclass(frozen=True)
+class _Draws:
+    """What is drawn of a workload, in streams apart: a change of one leaves the others."""
+
+    spec: WorkloadSpec
+    pipeline: Pipeline
+    folder: Path
+    for_queries: np.random.Generator
+    for_outputs: np.random.Generator
+    for_arrivals: np.random.Generator
+
+    def workload(self) -> Workload:
+        spec = self.spec
+        normals = self.for_queries.standard_normal(spec.requests)
+        queries = lengths_at(normals, spec.query_tokens, self.folder).tolist()
+        shapes = list(map(self._shape, queries, self._written(spec.requests)))
+        if spec.rate_per_s is None:
+            return Workload(shapes, spec.concurrency)
+        shape = 1 / spec.burstiness**2
+        gaps = self.for_arrivals.gamma(shape, 1 / (spec.rate_per_s * shape), spec.requests)
+        return Workload(shapes, arrivals_ps=[to_ps(second) for second in np.cumsum(gaps)])
+
+    def traced(self, trace: RequestTraceSpec, is_resampled: bool) -> Workload:
+        rows = self._rows(trace)
+        arrivals_ps = [round(row.arrival_ps / trace.speed) for row in rows]
+        if is_resampled:
+            rows = [rows[place] for place in self.for_arrivals.integers(len(rows), size=len(rows))]
+        answers = np.array([row.output_tokens[self.pipeline.answer] for row in rows])
+        written = self._written(len(rows), normal_scores(self.for_outputs, answers))
+        shapes = [
+            self._shape(row.query_tokens, {**row.output_tokens, **others})
+            for row, others in zip(rows, written, strict=True)
+        ]
+        return Workload(shapes, arrivals_ps=arrivals_ps)
+
+    def _rows(self, trace: RequestTraceSpec) -> list[TracedRequest]:
+        agents = {agent.name for agent in self.pipeline} - self.spec.output_tokens.keys()
+        path = self.folder / trace.file
+        rows = read_request_trace(path, trace.format, self.pipeline.answer, agents)
+        return rows[: self.spec.traced_requests]
+
+    def _written(self, requests: int, known: Floats | None = None) -> list[dict[str, int]]:
+        """What the agents in ``output_tokens`` write; ``known`` as in ``tied_normals``."""
+        given = self.spec.output_tokens
+        names = [agent.name for agent in self.pipeline if agent.name in given]
+        normals = tied_normals(self.for_outputs, self.spec.correlation, requests, len(names), known)
+        columns = {
+            name: lengths_at(own, given[name], self.folder).tolist()
+            for name, own in zip(names, normals.T, strict=True)
+        }
+        return [{name: column[n] for name, column in columns.items()} for n in range(requests)]
+
+    def _shape(self, query_tokens: int, written: dict[str, int]) -> RequestShape:
+        # A prompt is never empty.
+        fixed = {query(agent.name): max(1, query_tokens) for agent in self.pipeline}
+        return RequestShape(fixed, written, self.spec.ends_with)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,36 @@ def without_nan(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [without_nan(value) for value in content]
     return None if isinstance(content, float) and math.isnan(content) else content
+
+
+def read_json_lines(path: Path, kind: type[InputError], what: str) -> Iterator[tuple[int, Any]]:
+    """Number and content of each line that is not empty; a line that is no JSON is told."""
+    for number, line in enumerate(read_text(path, kind, what).split("\n"), start=1):
+        if line.strip():
+            try:
+                content = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                reason = getattr(error, "msg", error)
+                raise kind(f"{path}, line {number}: not JSON ({reason})") from None
+            yield number, content
+
+
+def read_csv(
+    path: Path, columns: Sequence[str], kind: type[InputError], what: str
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells of each row below the header, of these columns; absent cells are ''."""
+    # Spreadsheets begin a file with a mark that is no part of the first column's name.
+    lines = read_text(path, kind, what).removeprefix("\ufeff").split("\n")
+    reader = csv.DictReader(lines, skipinitialspace=True)
+    try:
+        header = reader.fieldnames or ()
+        for column in columns:
+            if column not in header:
+                raise kind(f"{path}, line 1: no column {column!r}; it should be {what}")
+        for row in reader:
+            yield reader.line_num, {column: row[column] or "" for column in columns}
+    except csv.Error as error:
+        raise kind(f"{path}, line {reader.line_num}: not CSV ({error})") from None
 
 
 def first_error(error: ValidationError) -> str:

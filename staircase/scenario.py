@@ -22,6 +22,7 @@ from pydantic import (
 from staircase.errors import PipelineError, ScenarioError
 from staircase.files import first_error, read_text
 from staircase.pipeline import Agent, Pipeline, chain, debate, moa, single
+from staircase.request_trace import MOST_TOKENS, TraceFormat
 from staircase.schedule import LAYOUTS, LEAST_RATIO, Layout
 
 Count = Annotated[int, Field(ge=1)]
@@ -192,11 +193,55 @@ class EndpointSpec(Strict):
 class LogNormalSpec(Strict):
     """Lengths with this mean; ``sigma`` is the standard deviation of their logarithm."""
 
-    mean: Annotated[float, Field(ge=1)]
-    sigma: Annotated[float, Field(gt=0)]
+    mean: Annotated[float, Field(ge=1, le=MOST_TOKENS)]
+    sigma: Annotated[float, Field(gt=0, le=10)]
 
 
-Length = Count | LogNormalSpec
+class ValuesSpec(Strict):
+    """Lengths drawn from these, each as likely as the others."""
+
+    values: Annotated[list[Annotated[int, Field(ge=0, le=MOST_TOKENS)]], Field(min_length=1)]
+
+
+class LengthFileSpec(Strict):
+    """Lengths drawn from a file beside the scenario: one number a line, or a CSV's ``column``."""
+
+    file: str
+    column: str | None = None
+
+
+def _length_kind(length: Any) -> str:
+    keys = vars(length) if isinstance(length, Strict) else length
+    if not isinstance(keys, Mapping):
+        return "number"
+    return next((kind for kind in ("values", "file") if kind in keys), "lognormal")
+
+
+Length = Annotated[
+    Annotated[Count, Tag("number")]
+    | Annotated[LogNormalSpec, Tag("lognormal")]
+    | Annotated[ValuesSpec, Tag("values")]
+    | Annotated[LengthFileSpec, Tag("file")],
+    Discriminator(_length_kind),
+]
+
+
+class RequestTraceSpec(Strict):
+    """Requests as they once arrived: the first ``limit`` of ``file``, ``speed`` times as fast."""
+
+    file: str
+    format: TraceFormat
+    limit: Count | None = None
+    speed: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
+
+
+# What a trace says, by the keys that would say it too.
+TRACED = {
+    "rate_per_s": "when requests arrive",
+    "burstiness": "when requests arrive",
+    "concurrency": "when requests arrive",
+    "query_tokens": "how long queries are",
+}
 
 
 class WorkloadSpec(Strict):
@@ -204,17 +249,35 @@ class WorkloadSpec(Strict):
 
     ``query_tokens`` is the user's query, ``output_tokens`` what each agent writes. Requests arrive
     at ``rate_per_s`` (Poisson; ``burstiness`` above 1 makes the gaps gamma with that coefficient of
-    variation), or, without a rate, one when another completes, ``concurrency`` at a time.
+    variation), or, without a rate, one when another completes, ``concurrency`` at a time. A
+    ``trace`` says all that instead, and the answer's length. ``correlation`` ties what the agents
+    write for one request: it is that of the normals behind any two of their lengths.
     """
 
     requests: Count = 100
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     query_tokens: Length = 256
-    output_tokens: dict[str, Length]
+    output_tokens: dict[str, Length] = {}
+    correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ends_with: Literal["stop", "length"] = "length"
     concurrency: Count = 1
     rate_per_s: Annotated[float, Field(gt=0)] | None = None
     burstiness: Annotated[float, Field(gt=0)] = 1.0
+    trace: RequestTraceSpec | None = None
+
+    @model_validator(mode="after")
+    def _check_trace(self) -> Self:
+        for key, what in TRACED.items():
+            if self.trace and key in self.model_fields_set:
+                raise ValueError(f"{key} must not be given beside a trace, which says {what}")
+        return self
+
+    @property
+    def traced_requests(self) -> int | None:
+        """At most so many requests of the trace; None where nothing limits them."""
+        given = [self.requests] if "requests" in self.model_fields_set else []
+        limits = [self.trace.limit] if self.trace and self.trace.limit else []
+        return min(given + limits, default=None)
 
 
 class RequestsSpec(Strict):
@@ -304,14 +367,26 @@ class Scenario(Strict):
                     "workload: simulated engines need one, with output_tokens by agent"
                 )
             return self
-        names = [agent.name for agent in self.pipeline.build()]
-        for name in names:
-            if name not in self.workload.output_tokens:
-                raise ValueError(f"workload.output_tokens: does not say how much {name!r} writes")
-        for name in self.workload.output_tokens:
+        self._check_lengths(self.workload, self.pipeline.build())
+        return self
+
+    @staticmethod
+    def _check_lengths(workload: WorkloadSpec, pipeline: Pipeline) -> None:
+        names = [agent.name for agent in pipeline]
+        for name in workload.output_tokens:
             if name not in names:
                 raise ValueError(f"workload.output_tokens: {name!r} is no agent")
-        return self
+        if workload.trace and pipeline.answer in workload.output_tokens:
+            raise ValueError(
+                f"workload.output_tokens: {pipeline.answer!r} must not be given beside a trace, "
+                "which says how long the answer is"
+            )
+        if workload.trace and workload.trace.format == "own":
+            return  # It may say what every agent writes, which is known when it is read.
+        said = [*workload.output_tokens, *([pipeline.answer] if workload.trace else [])]
+        for name in names:
+            if name not in said:
+                raise ValueError(f"workload.output_tokens: does not say how much {name!r} writes")
 
     @property
     def simulated(self) -> dict[str, AnySimulatedSpec]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from staircase.errors import WorkloadError
-from staircase.files import read_text
+from staircase.files import read_json_lines
+from staircase.timeline import to_s
+
+# Compiled code counts picoseconds in 64 bits; half of them are left for the requests to end.
+LAST_ARRIVAL_PS = 2**62
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ class Workload:
             )
         if list(arrivals_ps) != sorted(arrivals_ps) or (len(arrivals_ps) and arrivals_ps[0] < 0):
             raise WorkloadError("arrival times must be 0 or more, and rising")
+        if len(arrivals_ps) and arrivals_ps[-1] > LAST_ARRIVAL_PS:
+            raise WorkloadError(
+                f"the last request arrives after {to_s(arrivals_ps[-1]):.3g} s, must be within "
+                f"{to_s(LAST_ARRIVAL_PS):.3g} s: fewer requests, a higher rate_per_s or trace.speed"
+            )
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -81,22 +89,15 @@ def read_questions(path: Path) -> list[Question]:
     Raises:
         WorkloadError: names the file and the line.
     """
-    text = read_text(path, WorkloadError, "a JSON-lines file of questions")
-    questions = list(_questions(path, text))
+    questions = list(_questions(path))
     if not questions:
         raise WorkloadError(f"{path}: holds no question")
     return questions
 
 
-def _questions(path: Path, text: str) -> Iterator[Question]:
+def _questions(path: Path) -> Iterator[Question]:
     known = {"query", "inputs", "reference"}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise WorkloadError(f"{path}, line {number}: not JSON ({error.msg})") from None
+    for number, entry in read_json_lines(path, WorkloadError, "a JSON-lines file of questions"):
         if not isinstance(entry, dict) or not isinstance(entry.get("query"), str):
             raise WorkloadError(f'{path}, line {number}: needs {{"query": "..."}}')
         for key in entry.keys() - known:

@@ -164,7 +164,7 @@ def test_workloads_are_seeded() -> None:
         rate_per_s=2.0,
         burstiness=2.0,
     )
-    one, two = workload_of(spec, single()), workload_of(spec, single())
+    one, two = workload_of(spec, single(), Path()), workload_of(spec, single(), Path())
     assert one == two
     tokens = [shape.fixed_tokens[query("model")] for shape in one.requests]
     assert np.mean(tokens) == pytest.approx(200, rel=0.1)

@@ -223,6 +223,50 @@ def test_wrong_limits_and_places_are_told_and_leave_nothing(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+def paper_with(workload: str, output: str) -> str:
+    """The paper's scenario with other lines in its workload, and other lengths."""
+    paper = (ROOT / "examples" / "paper_moa.yaml").read_text()
+    before, _, _ = paper.partition("  query_tokens:")
+    return f"{before}{workload}\n  output_tokens: {output}\n"
+
+
+TRACE = "  trace: {file: trace.jsonl, format: own}"
+OTHERS = "{first: 9, second: 9, third: 9}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "file", "words"),
+    [
+        ("", "trace.jsonl", ": no such file; it should be a trace"),
+        ("  rate_per_s: 2", "scenario.yaml", ": workload: rate_per_s must not be given beside"),
+    ],
+)
+def test_wrong_traces_get_one_line_and_exit_code_2(
+    keys: str, file: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(paper_with(f"{TRACE}\n{keys}", OTHERS))
+    done = staircase("simulate", str(path))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path / file}{words}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_trace_lies_beside_its_scenario(tmp_path: Path) -> None:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(paper_with(TRACE, OTHERS))
+    row = {"arrival_s": 1.0, "query_tokens": 100, "output_tokens": 20}
+    (tmp_path / "trace.jsonl").write_text(json.dumps(row) + "\n")
+    done = staircase("simulate", str(path), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["forecast"]["ttft_s"]["mean"] > 0
+    with (tmp_path / "trace.jsonl").open("a") as file:
+        file.write("{}\n")
+    wrong = staircase("simulate", str(path))
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(f"error: {tmp_path}/trace.jsonl, line 2: no 'arrival_s'")
+
+
 @pytest.mark.slow
 def test_the_main_job(tmp_path: Path) -> None:
     """Profile, plan, validate, one after the other, on the embedded models."""

@@ -1,0 +1,181 @@
+"""Request traces: when requests once arrived, and how long their texts were.
+
+Formats:
+    azure: the CSV of Azure's LLM inference traces, ``TIMESTAMP,ContextTokens,GeneratedTokens``
+        (github.com/Azure/AzurePublicDataset).
+    mooncake: the JSON lines of Mooncake's traces, ``timestamp`` in ms, ``input_length``,
+        ``output_length`` (github.com/kvcache-ai/Mooncake). ``hash_ids``, which name the prompt's
+        blocks of 512 tokens, are not used: no two queries share a prefix.
+    own: JSON lines of ``arrival_s``, ``query_tokens`` and ``output_tokens``, the answer's or a
+        mapping by agent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from staircase.errors import WorkloadError
+from staircase.files import read_csv, read_json_lines
+from staircase.timeline import PS_PER_S, to_ps
+
+TraceFormat = Literal["azure", "mooncake", "own"]
+# More is a mistake, and would not fit into the simulator's 64 bits together with others.
+MOST_TOKENS = 10**9
+# Enough for milliseconds since 1970, and few enough for picoseconds to be finite.
+LATEST = 1e15
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Seven digits of a second in Azure's files; ``datetime`` itself would cut them to six.
+MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?(Z|[+-]\d\d:\d\d)?")
+
+
+@dataclass(frozen=True)
+class TracedRequest:
+    """One row of a trace.
+
+    Attributes:
+        query_tokens: at least 1, for a prompt is never empty.
+        output_tokens: by agent, 0 or more.
+    """
+
+    arrival_ps: int
+    query_tokens: int
+    output_tokens: Mapping[str, int]
+
+
+# A request and where it stands, for errors.
+Row = tuple[str, TracedRequest]
+
+
+def read_request_trace(
+    path: Path, form: TraceFormat, answer: str, agents: Collection[str]
+) -> list[TracedRequest]:
+    """The requests of a trace, by arrival, the first at 0.
+
+    Args:
+        answer: the agent whose length a row's only number is.
+        agents: those whose lengths each row has to say, ``answer`` among them.
+
+    Raises:
+        WorkloadError: names the file and the line.
+    """
+    requests = []
+    for where, request in READERS[form](path, answer):
+        if request.output_tokens.keys() != set(agents):
+            raise WorkloadError(
+                f"{where}: says how much {_listed(request.output_tokens)} write, must say it of "
+                f"{_listed(agents)}, the agents that are not in workload.output_tokens"
+            )
+        requests.append(request)
+    if not requests:
+        raise WorkloadError(f"{path}: holds no request")
+    requests.sort(key=lambda request: request.arrival_ps)
+    first_ps = requests[0].arrival_ps
+    return [replace(request, arrival_ps=request.arrival_ps - first_ps) for request in requests]
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names)) or "nobody"
+
+
+def _azure(path: Path, answer: str) -> Iterator[Row]:
+    columns = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+    what = f"an Azure trace (CSV with {', '.join(columns)})"
+    for line, cells in read_csv(path, columns, WorkloadError, what):
+        where = f"{path}, line {line}"
+        query = parse_tokens(where, "ContextTokens", cells["ContextTokens"])
+        written = parse_tokens(where, "GeneratedTokens", cells["GeneratedTokens"])
+        arrival_ps = _moment_ps(where, cells["TIMESTAMP"])
+        yield where, TracedRequest(arrival_ps, max(query, 1), {answer: written})
+
+
+def _moment_ps(where: str, text: str) -> int:
+    """Picoseconds since 1970; a time without a zone is UTC."""
+    found = MOMENT.fullmatch(text.strip())
+    try:
+        if found is None:
+            raise ValueError
+        second, fraction, zone = found.groups(default="")
+        moment = datetime.fromisoformat(second + (zone or "Z"))
+    except ValueError:
+        raise WorkloadError(
+            f"{where}: TIMESTAMP is {text!r}, must be like 2023-11-16 18:15:46.6805900"
+        ) from None
+    return (moment - EPOCH) // timedelta(seconds=1) * PS_PER_S + int(fraction.ljust(12, "0"))
+
+
+def _mooncake(path: Path, answer: str) -> Iterator[Row]:
+    keys = ("timestamp", "input_length", "output_length")
+    for where, entry in _objects(path, keys, "a Mooncake trace"):
+        arrival_ps = to_ps(_number(where, entry, "timestamp") / 1000)
+        query = _tokens(where, "input_length", entry["input_length"])
+        written = _tokens(where, "output_length", entry["output_length"])
+        yield where, TracedRequest(arrival_ps, max(query, 1), {answer: written})
+
+
+def _own(path: Path, answer: str) -> Iterator[Row]:
+    keys = ("arrival_s", "query_tokens", "output_tokens")
+    for where, entry in _objects(path, keys, "a trace"):
+        for key in entry.keys() - set(keys):
+            raise WorkloadError(f"{where}: unknown key {key!r}; known: {', '.join(keys)}")
+        arrival_ps = to_ps(_number(where, entry, "arrival_s"))
+        query = _tokens(where, "query_tokens", entry["query_tokens"])
+        given = entry["output_tokens"]
+        by_agent = given if isinstance(given, Mapping) else {answer: given}
+        written = {
+            name: _tokens(where, f"output_tokens of {name!r}", tokens)
+            for name, tokens in by_agent.items()
+        }
+        yield where, TracedRequest(arrival_ps, max(query, 1), written)
+
+
+READERS: Mapping[TraceFormat, Callable[[Path, str], Iterator[Row]]] = {
+    "azure": _azure,
+    "mooncake": _mooncake,
+    "own": _own,
+}
+
+
+def _objects(path: Path, keys: Sequence[str], what: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a JSON-lines file, each with all of ``keys``, and where they stand."""
+    for line, entry in read_json_lines(path, WorkloadError, f"{what} ({', '.join(keys)} a line)"):
+        where = f"{path}, line {line}"
+        if not isinstance(entry, dict):
+            raise WorkloadError(f"{where}: must be an object with {', '.join(keys)}")
+        for key in keys:
+            if key not in entry:
+                raise WorkloadError(f"{where}: no {key!r}; needs {', '.join(keys)}")
+        yield where, entry
+
+
+def _number(where: str, entry: Mapping[str, Any], key: str) -> float:
+    value = entry[key]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # So written, the comparison fails for NaN as well.
+    if is_number and abs(value) <= LATEST:
+        return float(value)
+    raise WorkloadError(f"{where}: {key} is {value!r}, must be a number of at most {LATEST:.0e}")
+
+
+def _tokens(where: str, key: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS:
+        return value
+    raise WorkloadError(
+        f"{where}: {key} is {value!r}, must be a whole number from 0 to {MOST_TOKENS}"
+    )
+
+
+def parse_tokens(where: str, key: str, text: str) -> int:
+    """The number of tokens that ``text`` is.
+
+    Raises:
+        WorkloadError: it is none; begins with ``where``.
+    """
+    try:
+        return _tokens(where, key, int(text))
+    except ValueError:
+        return _tokens(where, key, text)
