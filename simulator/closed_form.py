@@ -28,9 +28,10 @@ from simulator.alone import AloneEngine
 from simulator.batching import BatchingSetup
 from simulator.candidates import Candidates
 from simulator.engine import EngineSetup
+from simulator.source_levels import SourceLevels, fixed_tokens, source_levels
 from staircase.errors import ScheduleError, WorkloadError
 from staircase.pipeline import Agent, Pipeline
-from staircase.prompt import fixed_names, header, label, own, query
+from staircase.prompt import header, own, query
 from staircase.schedule import Layout, Schedule
 from staircase.workload import RequestShape
 
@@ -61,30 +62,6 @@ class AloneTimes:
     prefilled_tokens: Ints
     start_ps: Ints | None = None
     end_ps: Ints | None = None
-
-
-class _Sources(NamedTuple):
-    """The sources together, by level: the tokens of each of them that the answer reads.
-
-    Levels run from 0 to one more than the longest source has tokens, where everything is read.
-
-    Attributes:
-        prompt_tokens: of all their prompts.
-        ready_ps: every source has so many tokens, or has ended.
-        read_tokens: what the answer is shown.
-        new_labels: tokens of the labels of a round that adds to this level.
-        kept_tokens: of the sources' texts rebuilt beyond this level: what stays where it was.
-    """
-
-    prompt_tokens: int
-    ready_ps: Ints
-    read_tokens: Ints
-    new_labels: Ints
-    kept_tokens: Ints
-
-    @property
-    def all_read(self) -> int:
-        return len(self.ready_ps) - 1
 
 
 class _Answer(NamedTuple):
@@ -160,7 +137,7 @@ class ClosedForm:
     """One request on its engines; made by ``closed_form``."""
 
     _answer: _Answer
-    _sources: _Sources
+    _sources: SourceLevels
     _engine: AloneEngine
 
     def play(self, candidates: Candidates, keeps_steps: bool = False) -> AloneTimes:
@@ -308,7 +285,7 @@ def closed_form(
     setups = {name: _checked_engine(pipeline, name, engines[name]) for name in pipeline.engines}
     _check_lengths(pipeline, request)
     reader = pipeline[pipeline.answer]
-    sources = _make_sources(pipeline, schedule.layout, setups, request)
+    sources = source_levels(pipeline, schedule.layout, setups, request)
     answer = _make_answer(reader, schedule.layout, request)
     engine = AloneEngine.open(setups[reader.engine], _longest_text(reader, sources, request))
     return ClosedForm(answer, sources, engine)
@@ -348,15 +325,10 @@ def _check_lengths(pipeline: Pipeline, request: RequestShape) -> None:
     for agent in pipeline:
         if agent.name not in request.output_tokens:
             raise WorkloadError(f"a request does not say how many tokens {agent.name!r} writes")
-        if _fixed(request, agent) < 1:
+        if fixed_tokens(request, agent) < 1:
             raise WorkloadError(f"no closed form: the prompt of {agent.name!r} may be empty")
     if request.output_tokens[pipeline.answer] < 1:
         raise WorkloadError(f"no closed form: {pipeline.answer!r} writes nothing")
-
-
-def _fixed(request: RequestShape, agent: Agent) -> int:
-    """Tokens that are in every prompt of an agent."""
-    return sum(request.fixed_tokens.get(name, 0) for name in fixed_names(agent.name, ()))
 
 
 def _make_answer(agent: Agent, layout: Layout, request: RequestShape) -> _Answer:
@@ -372,57 +344,11 @@ def _make_answer(agent: Agent, layout: Layout, request: RequestShape) -> _Answer
     )
 
 
-def _make_sources(
-    pipeline: Pipeline,
-    layout: Layout,
-    setups: Mapping[str, BatchingSetup],
-    request: RequestShape,
-) -> _Sources:
-    reader = pipeline[pipeline.answer]
-    agents = [pipeline[name] for name in reader.reads]
-    counts = [min(request.output_tokens[agent.name], agent.max_tokens) for agent in agents]
-    goals = np.asarray(counts, dtype=np.int64)[:, None]
-    names = [label(reader.name, agent.name) for agent in agents]
-    labels = np.asarray([[request.fixed_tokens.get(name, 0)] for name in names], dtype=np.int64)
-    levels = np.arange(max(counts) + 2)
-    ready = [_ready_ps(agent, setups[agent.engine], request, levels) for agent in agents]
-    shown = np.minimum(goals, levels)
-    grows = goals > levels
-    is_rebuilt = layout in ("rebuild", "rebuild_query_first")
-    texts = np.cumsum(np.where(shown > 0, labels + shown, 0), axis=0)
-    return _Sources(
-        sum(_fixed(request, agent) for agent in agents),
-        np.max(ready, axis=0),
-        np.sum(shown, axis=0),
-        # Texts that are rebuilt have their labels once, from the first round that shows any.
-        np.sum(labels * (grows & (levels == 0) if is_rebuilt else grows), axis=0),
-        # Up to the first source that grows, and what was shown of it.
-        texts[np.argmax(grows, axis=0), levels],
-    )
-
-
-def _ready_ps(agent: Agent, setup: BatchingSetup, request: RequestShape, levels: Ints) -> Ints:
-    """When a source has so many tokens, or has ended."""
-    prompt, left = _fixed(request, agent), request.output_tokens[agent.name]
-    goal = min(left, agent.max_tokens)
-    ends_apart = left < agent.max_tokens and (request.ends_with == "stop" or goal == 0)
-    outputs = goal + int(ends_apart)
-    engine = AloneEngine.open(setup, prompt + outputs)
-    if engine.kv_tokens is not None and prompt + goal > engine.kv_tokens:
-        raise WorkloadError(
-            f"a call of {agent.name!r} needs KV for {prompt + goal} tokens, "
-            f"a replica has room for {engine.kv_tokens}"
-        )
-    place = np.where(levels > goal, outputs, np.maximum(levels, 1)) - 1
-    begun_ps = setup.call_ps + engine.prefill_ps[prompt] - engine.decode_ps[prompt]
-    return np.where(levels == 0, 0, begun_ps + engine.decode_ps[prompt + place])
-
-
-def _longest_text(reader: Agent, sources: _Sources, request: RequestShape) -> int:
+def _longest_text(reader: Agent, sources: SourceLevels, request: RequestShape) -> int:
     """Tokens that no prompt of the answer and what follows it exceeds, whatever the staircase."""
     written = min(request.output_tokens[reader.name], reader.max_tokens)
     # Every round that has labels shows something new, and every call but the last writes.
     rounds = min(sources.all_read, written + 1)
     labels = int(sources.new_labels[0]) + request.fixed_tokens.get(own(reader.name), 0)
     read = int(sources.read_tokens[-1])
-    return _fixed(request, reader) + read + rounds * labels + written + 1
+    return fixed_tokens(request, reader) + read + rounds * labels + written + 1
