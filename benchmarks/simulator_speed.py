@@ -128,41 +128,29 @@ def best_of(times: int, run: Callable[[], object]) -> float:
 
 
 def three_ways(requests: int) -> Table:
-    table = Table(
-        "schedule",
-        "rate 1/s",
-        "token by token, s",
-        "SimPy, s",
-        "ratio",
-        "tables, s",
-        "ratio",
-        "same",
-    )
-    made = pipeline()
-    slow: dict[str, EngineSetup] = {
-        name: OracleSetup(setup)
-        for name, setup in engines().items()
-        if isinstance(setup, BatchingSetup)
-    }
+    columns = ("rate 1/s", "token by token, s", "SimPy, s", "ratio", "tables, s", "ratio", "same")
+    table = Table("schedule", *columns)
     for name, steps in (("normal", normal()), ("constant:8,64,64", constant(8, 64, 64))):
-        schedule = uniform(made, steps)
+        schedule = uniform(pipeline(), steps)
         rate = LOAD * capacity(schedule)
-        asked = workload(requests, rate)
-        plain_s, expected = timed(lambda s=schedule, w=asked: simulate(made, s, slow, w))
-        simpy_s, lines = timed(lambda s=schedule, w=asked: simulate(made, s, engines(), w))
-        fast_s = best_of(5, lambda s=schedule, w=asked: lean(s, w))
-        same = lines == expected == played(schedule, asked).timelines()
-        table.add_row(
-            name,
-            f"{rate:.2f}",
-            f"{plain_s:.2f}",
-            f"{simpy_s:.3f}",
-            f"{plain_s / simpy_s:.1f}",
-            f"{fast_s:.4f}",
-            f"{plain_s / fast_s:.0f}",
-            "yes" if same else "NO",
-        )
+        table.add_row(name, f"{rate:.2f}", *_three_ways(schedule, workload(requests, rate)))
     return table
+
+
+def _three_ways(schedule: Schedule, asked: Workload) -> tuple[str, ...]:
+    slow: dict[str, EngineSetup] = {name: OracleSetup(setup()) for name in engines()}
+    plain_s, expected = timed(lambda: simulate(pipeline(), schedule, slow, asked))
+    simpy_s, lines = timed(lambda: simulate(pipeline(), schedule, engines(), asked))
+    fast_s = best_of(5, lambda: lean(schedule, asked))
+    same = lines == expected == played(schedule, asked).timelines()
+    return (
+        f"{plain_s:.2f}",
+        f"{simpy_s:.3f}",
+        f"{plain_s / simpy_s:.1f}",
+        f"{fast_s:.4f}",
+        f"{plain_s / fast_s:.0f}",
+        "yes" if same else "NO",
+    )
 
 
 def plain_requests() -> float:

@@ -21,6 +21,7 @@ R = TypeVar("R")
 
 HERE = Path(__file__).parent
 COMPILED = (
+    "alone",
     "arena",
     "blocks",
     "call_tables",
