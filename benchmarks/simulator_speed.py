@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from simulator.batching import BatchingSetup, Limits
-from simulator.compiled import Played, play_compiled
+from simulator.compiled import play_compiled
 from simulator.cost import Cost
 from simulator.engine import EngineSetup
+from simulator.played import Played
 from simulator.simulate import simulate
 from staircase import (
     Pipeline,

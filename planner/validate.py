@@ -14,7 +14,8 @@ from executor.runtime import Job, Outcome
 from planner.plan import Candidate, Plan, spread_out
 from profiles.store import Provenance, provenance_of_now, save
 from staircase.errors import PlanError
-from staircase.metrics import Summary, summarize, summarize_all
+from staircase.measured import measure_all
+from staircase.metrics import Summary, summarize
 from staircase.scenario import Scenario
 from staircase.timeline import Timeline
 from staircase.workload import Question
@@ -122,7 +123,7 @@ def _measure(
     timelines = [outcome.timeline for outcome in outcomes]
     scores = [quality.score for quality in qualities if quality.score is not None]
     return {
-        **summarize_all(timelines, scenario.plan.reading_rate),
+        **measure_all(timelines, scenario.plan.reading_rate).summaries(),
         "loss": summarize([quality.loss for quality in qualities]),
         "agreement": summarize([quality.agreement for quality in qualities]),
         **({"score": summarize(scores)} if scores else {}),

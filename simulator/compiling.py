@@ -31,6 +31,7 @@ COMPILED = (
     "cost",
     "fleet",
     "iterations",
+    "played",
     "replica",
     "scheduling",
     "table_loop",
