@@ -68,7 +68,7 @@ def _unpacked(arena: Arena, row: int) -> Replica:
     tokens, sequences, block_tokens, *switches = arena.numbers[row].tolist()
     views = _views(arena, row)
     cost, blocks = Cost(*views[:COST]), Blocks(*views[COST:NOW])
-    uses_blocks, caches_prefixes, by_priority = map(bool, switches)
+    uses_blocks, caches_prefixes, by_priority, is_ahead = map(bool, switches)
     return Replica(
         tokens,
         sequences,
@@ -76,6 +76,7 @@ def _unpacked(arena: Arena, row: int) -> Replica:
         uses_blocks,
         caches_prefixes,
         by_priority,
+        is_ahead,
         cost,
         blocks,
         *views[NOW:],
@@ -97,7 +98,7 @@ def _views(arena: Arena, row: int) -> list[Ints]:
 
 
 def _numbers(replica: Replica) -> list[int]:
-    return [int(number) for number in replica[:6]]
+    return [int(number) for number in replica[:7]]
 
 
 def _arrays(replica: Replica) -> list[Ints]:
@@ -115,6 +116,7 @@ def replica_at(arena: Arena, replica: int) -> Replica:
         numbers[3] == 1,
         numbers[4] == 1,
         numbers[5] == 1,
+        numbers[6] == 1,
         _cost_at(arena, replica),
         Blocks(
             _row(arena, replica, 11),

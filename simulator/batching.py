@@ -39,6 +39,8 @@ class Limits:
 
     Attributes:
         blocks: KV blocks; None for no limit and no prefix cache.
+        async_scheduling: an iteration is made up when the one before it begins, so a call that
+            comes while an iteration runs is in the next but one.
     """
 
     max_num_batched_tokens: int = 2048
@@ -47,6 +49,7 @@ class Limits:
     block_tokens: int = 16
     prefix_caching: bool = True
     scheduling: Literal["fcfs", "priority"] = "fcfs"
+    async_scheduling: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class BatchingSetup:
             block_tokens=limits.block_tokens,
             caches_prefixes=limits.prefix_caching,
             by_priority=limits.scheduling == "priority",
+            is_ahead=limits.async_scheduling,
         )
 
 

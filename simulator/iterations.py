@@ -18,11 +18,13 @@ from simulator.cost import (
     mixed_attention_ps,
 )
 from simulator.replica import (
+    BEGAN,
     BUSY,
     CONTEXT,
     IDLE,
     ITERATIONS,
     RUNNING_COUNT,
+    SEATS,
     START,
     UNTIL,
     WAITING_COUNT,
@@ -43,17 +45,22 @@ def begin(replica: Replica, calls: Calls, now_ps: int) -> bool:
     """Plans the next iteration or run of iterations; says whether there is any work."""
     if replica.now[RUNNING_COUNT] + replica.now[WAITING_COUNT] == 0:
         return False
-    while not _schedule(replica, calls, now_ps):
+    seats, came_by_ps = replica.max_sequences, now_ps
+    if replica.is_ahead and replica.now[RUNNING_COUNT] > 0:
+        seats, came_by_ps = replica.now[SEATS], replica.now[BEGAN]
+    while not _schedule(replica, calls, now_ps, seats, came_by_ps):
         pass
+    replica.now[BEGAN] = now_ps
+    replica.now[SEATS] = replica.max_sequences - replica.now[RUNNING_COUNT]
     return True
 
 
 @compiled
-def _schedule(replica: Replica, calls: Calls, now_ps: int) -> bool:
+def _schedule(replica: Replica, calls: Calls, now_ps: int, seats: int, came_by_ps: int) -> bool:
     """Fills one iteration; False if all that it did was to preempt."""
     budget, preempted = schedule_running(replica, calls)
     if not preempted:
-        budget = admit(replica, calls, budget, now_ps)
+        budget = admit(replica, calls, budget, now_ps, seats, came_by_ps)
     if budget == replica.max_tokens:
         return False
     _plan(replica, calls, now_ps, not preempted)
@@ -80,6 +87,7 @@ def _plan(replica: Replica, calls: Calls, now_ps: int, may_run: bool) -> None:
     replica.now[CONTEXT] = context
     if decoding == sequences:
         may_run = may_run and sequences == replica.now[RUNNING_COUNT]
+        may_run = may_run and not _admits_next(replica)
         count = _run_length(replica, calls) if may_run else 1
         replica.now[ITERATIONS] = count
         took = decode_sum_ps(replica.cost, sequences, context, count)
@@ -88,6 +96,13 @@ def _plan(replica: Replica, calls: Calls, now_ps: int, may_run: bool) -> None:
         took = at(replica.cost.tokens_ps, tokens) + at(replica.cost.sequences_ps, sequences)
         took += mixed_attention_ps(replica.cost, tokens - decoding, work, decoding, context)
     replica.now[UNTIL] = now_ps + took
+
+
+@compiled
+def _admits_next(replica: Replica) -> bool:
+    """Whether calls that came too late for this iteration may be in the next."""
+    waits = replica.is_ahead and replica.now[WAITING_COUNT] > 0
+    return waits and replica.now[RUNNING_COUNT] < replica.max_sequences
 
 
 @compiled
@@ -172,6 +187,8 @@ def end(replica: Replica, calls: Calls, events: Ints) -> int:
     Named are, in the order of their seats, calls that ended or reached their watched count.
     """
     now_ps, count = replica.now[UNTIL], replica.now[ITERATIONS]
+    if count > 1:
+        replica.now[BEGAN] = _boundary(replica, count - 1)
     replica.now[BUSY] += now_ps - replica.now[START]
     named = 0
     for place in range(replica.now[RUNNING_COUNT]):

@@ -24,7 +24,9 @@ Ints = Any
 # Cells of Replica.now.
 START, UNTIL, ITERATIONS, CONTEXT = 0, 1, 2, 3
 RUNNING_COUNT, WAITING_COUNT, BUSY, PREEMPTIONS, ARRIVALS = 4, 5, 6, 7, 8
-NOW_CELLS = 9
+# When the last iteration that ended began, and the seats that it left free.
+BEGAN, SEATS = 9, 10
+NOW_CELLS = 11
 IDLE = -1
 
 
@@ -32,9 +34,10 @@ class Replica(NamedTuple):
     """One replica's limits and state.
 
     Attributes:
-        now: cells START … ARRIVALS: the run of iterations under way, and counts.
+        now: cells START … SEATS: the run of iterations under way, and counts.
         running, waiting: numbers of calls in the order of their admission or arrival.
         uses_blocks: whether KV is limited.
+        is_ahead: an iteration is scheduled while the one before it runs (``scheduling.admit``).
     """
 
     max_tokens: int
@@ -43,6 +46,7 @@ class Replica(NamedTuple):
     uses_blocks: bool
     caches_prefixes: bool
     by_priority: bool
+    is_ahead: bool
     cost: Cost
     blocks: Blocks
     now: Ints
@@ -60,6 +64,7 @@ def make_replica(
     block_tokens: int = 16,
     caches_prefixes: bool = True,
     by_priority: bool = False,
+    is_ahead: bool = False,
 ) -> Replica:
     """An idle replica; ``blocks`` of None leaves KV without limit and without prefix cache."""
     now = np.zeros(NOW_CELLS, dtype=np.int64)
@@ -71,6 +76,7 @@ def make_replica(
         blocks is not None,
         caches_prefixes and blocks is not None,
         by_priority,
+        is_ahead,
         cost,
         make_blocks(blocks or 1),
         now,

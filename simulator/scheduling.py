@@ -102,14 +102,23 @@ def hold(replica: Replica, calls: Calls, call: int, tokens: int) -> None:
 
 
 @compiled
-def admit(replica: Replica, calls: Calls, budget: int, now_ps: int) -> int:
-    """Admits waiting calls in order; the first that does not fit keeps the others out."""
+def admit(
+    replica: Replica, calls: Calls, budget: int, now_ps: int, seats: int, came_by_ps: int
+) -> int:
+    """Admits waiting calls in order; the first that does not fit keeps the others out.
+
+    They are at most ``seats`` calls that came by ``came_by_ps``: with asynchronous scheduling,
+    vLLM's default by now, an iteration is made up when the one before it begins.
+    """
     while (
         replica.now[WAITING_COUNT] > 0
         and budget > 0
+        and seats > 0
         and replica.now[RUNNING_COUNT] < replica.max_sequences
     ):
         call = replica.waiting[0]
+        if calls.submitted_ps[call] > came_by_ps:
+            return budget
         hits = _cached_blocks(replica, calls, call)
         tokens = min(missing(calls, call) - hits * replica.block_tokens, budget)
         if not _can_admit(replica, calls, call, hits, tokens):
@@ -123,6 +132,7 @@ def admit(replica: Replica, calls: Calls, budget: int, now_ps: int) -> int:
         hold(replica, calls, call, calls.computed[call] + tokens)
         calls.planned[call] = tokens
         budget -= tokens
+        seats -= 1
     return budget
 
 

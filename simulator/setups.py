@@ -50,6 +50,7 @@ def _replicas_of(spec: SimulatedSpec, factor: float) -> BatchingSetup:
         spec.block_tokens,
         spec.prefix_caching,
         spec.scheduling,
+        spec.async_scheduling,
     )
     return BatchingSetup(
         _cost_of(spec, factor),

@@ -162,6 +162,7 @@ class SimulatedSpec(Strict):
     block_tokens: Count = 16
     prefix_caching: bool = True
     scheduling: Literal["fcfs", "priority"] = "fcfs"
+    async_scheduling: bool = False
     priorities: dict[str, int] = {}
     spread: Spread = 0.0
 

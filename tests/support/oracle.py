@@ -62,6 +62,7 @@ class Sequence:
     arrival: int
     outputs: int
     contents: list[object]
+    submitted_ps: int = 0
     computed: int = 0
     done: int = 0
     planned: int = 0
@@ -92,12 +93,14 @@ class OracleReplica:
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.busy_since: int | None = None
+        self.began_ps = self.seats = 0
 
     def urgency(self, sequence: Sequence) -> tuple[int, int]:
         urgent = sequence.priority if self.limits.scheduling == "priority" else 0
         return urgent, sequence.arrival
 
     def submit(self, sequence: Sequence) -> None:
+        sequence.submitted_ps = int(self.env.now)
         self.waiting.append(sequence)
         self.begin_soon()
 
@@ -108,10 +111,14 @@ class OracleReplica:
     def begin(self) -> None:
         if self.busy_since is not None:
             return
+        self.came_by_ps, self.may_admit = int(self.env.now), self.limits.max_num_seqs
+        if self.limits.async_scheduling and self.running:
+            self.came_by_ps, self.may_admit = self.began_ps, self.seats
         while self.running or self.waiting:
             self.schedule()
             if any(s.planned for s in self.running):
-                self.busy_since = int(self.env.now)
+                self.busy_since = self.began_ps = int(self.env.now)
+                self.seats = self.limits.max_num_seqs - len(self.running)
                 Alarm(self.env, self.duration(), ITERATION_END + self.number, self.end)
                 return
 
@@ -170,6 +177,8 @@ class OracleReplica:
     def admit(self, sequence: Sequence) -> bool:
         if self.budget == 0 or len(self.running) == self.limits.max_num_seqs:
             return False
+        if self.may_admit == 0 or sequence.submitted_ps > self.came_by_ps:
+            return False
         hits = self.hits(sequence)
         reused = len(hits) * self.limits.block_tokens
         tokens = min(sequence.missing - reused, self.budget)
@@ -179,6 +188,7 @@ class OracleReplica:
                 return False
         self.waiting.remove(sequence)
         self.running.append(sequence)
+        self.may_admit -= 1
         for block in hits:
             self.pool.share(block)
         sequence.blocks, sequence.computed = hits, reused

@@ -148,6 +148,7 @@ def _setup(rng: random.Random, pipeline: Pipeline) -> BatchingSetup:
         rng.choice([1, 2, 4, 7]),
         rng.random() < 0.8,
         rng.choice(["fcfs", "priority"]),
+        rng.random() < 0.4,
     )
     priorities = tuple((agent.name, rng.randrange(3)) for agent in pipeline)
     routing = rng.choice(["least", "affine"])
