@@ -26,6 +26,7 @@ from staircase import (
 from staircase.schedule import LAYOUTS
 from tests.support.worlds import (
     EndpointWorld,
+    OpenAIWorld,
     Played,
     ScriptedWorld,
     SimulatedWorld,
@@ -81,6 +82,8 @@ WORLDS: dict[str, World] = {
     "endpoint": EndpointWorld(),
     "scripted": ScriptedWorld(),
     "transformers": TransformersWorld(),
+    "openai text": OpenAIWorld(has_ids=False),
+    "openai ids": OpenAIWorld(has_ids=True),
 }
 
 
