@@ -170,10 +170,7 @@ class OpenAIEngine:
     def _body(self, call: EngineCall) -> Any:
         ask = self._ask(call)
         if ask.own and not self._profile.continues:
-            raise ServerError(
-                f"{self._server.address.base_url}: cannot continue an answer by chat; "
-                "use api: completions, or a schedule whose agents write in one call"
-            )
+            raise ServerError(f"{self._server.address.base_url}: {_why_not(self._profile)}")
         return request_body(self._profile, self._settings.model, self._settings.fields, ask)
 
     def _ask(self, call: EngineCall) -> Ask:
@@ -183,3 +180,16 @@ class OpenAIEngine:
         border = len(ids) - call.own_tokens
         texts = self.decode(ids[:border]), self.decode(ids[border:])
         return Ask(texts[0], call.max_tokens, texts[1], call.ignore_end)
+
+
+def _why_not(profile: ServerProfile) -> str:
+    """Why an answer cannot be continued, and what can be done."""
+    if profile.drops_space:
+        return (
+            "loses the space where an answer is continued; use a model whose tokenizer keeps it "
+            "(byte-level BPE), or a schedule whose agents write in one call"
+        )
+    return (
+        "cannot continue an answer by chat; use api: completions, or a schedule whose agents "
+        "write in one call"
+    )

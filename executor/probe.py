@@ -16,9 +16,12 @@ from executor.stream_chunks import Chunk
 # How servers say that they do not know a path, a field, or a prompt of this kind.
 REFUSALS = frozenset({400, 404, 405, 415, 422, 501})
 # Long enough to fill several blocks of a prefix cache: some servers report only what was cached.
-TEXT = " ".join(map(str, range(160)))
+# It ends in a line end so that it does not matter whether an answer begins with a space.
+TEXT = " ".join(map(str, range(160))) + "\n"
 IDS = [1, 2, 3]
 TOKENS = 2
+# Tokens among which one is hoped to begin with a space.
+SPACED = 12
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Probe:
         """
         profile = await self._first(apis)
         profile = replace(profile, fields=await self._fields(profile))
-        chunks = await self._ask(profile, Ask(TEXT, TOKENS))
+        profile = replace(profile, drops_space=await self._drops_space(profile))
+        chunks = await self._ask(profile, Ask(TEXT, TOKENS, ignore_end=True))
         usages = [chunk.usage for chunk in chunks if chunk.usage]
         return replace(
             profile,
@@ -72,6 +76,20 @@ class Probe:
         extra = {name: FIELDS[name] for name in names}
         own = TEXT[:8] if "continue_final_message" in extra else ""
         return await self._is_taken(profile, Ask(TEXT, TOKENS, own), extra)
+
+    async def _drops_space(self, profile: ServerProfile) -> bool:
+        """Has an answer continued just before a space that it once wrote."""
+        if not profile.continues:
+            return False
+        greedy = {"temperature": 0.0}
+        chunks = await self._ask(profile, Ask(TEXT, SPACED), greedy)
+        texts = [chunk.text for chunk in chunks if chunk.text]
+        place = next((n for n, text in enumerate(texts) if n and text[0] == " "), None)
+        if place is None:
+            return False
+        own = "".join(texts[:place])
+        again = await self._ask(profile, Ask(TEXT, 1, own), greedy)
+        return "".join(chunk.text for chunk in again) == texts[place][1:]
 
     async def _takes_ids(self, profile: ServerProfile) -> bool:
         return await self._is_taken(profile, Ask(IDS, TOKENS), {})

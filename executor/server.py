@@ -16,8 +16,10 @@ from executor.sse import EventParser
 from executor.stream_chunks import Chunk, read_chunk
 
 T = TypeVar("T")
-# After an answer's end the server may still say how much it used; a little is waited for that.
+# After an answer's end the server may still say how much it used, and after [DONE] it ends its
+# response, whose connection can then be used again; a little is waited for either.
 LINGER_S = 1.0
+DONE_LINGER_S = 0.1
 MOST_ERROR_BYTES = 2**16
 
 
@@ -106,7 +108,7 @@ class Server:
             ):
                 async for chunk in chunks:
                     yield chunk
-                    has_ended = has_ended or chunk.end is not None
+                    has_ended = has_ended or chunk.is_last or chunk.end is not None
         except ServerError as fault:
             if not has_ended:
                 raise self._told(fault) from None
@@ -134,20 +136,23 @@ class Server:
             await response.aclose()
 
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
-        """Chunks up to the answer's end; afterwards whatever comes within ``LINGER_S``."""
-        parser, pieces = EventParser(), response.aiter_bytes()
-        clock = asyncio.get_running_loop()
+        """Chunks up to the answer's end; afterwards whatever comes in a little while."""
+        parser, clock = EventParser(), asyncio.get_running_loop()
         has_ended, deadline = False, clock.time() + self.address.timeout_s
+        pieces = response.aiter_bytes()
         while piece := await self._awaited(anext(pieces, b""), deadline - clock.time()):
             for data in parser.feed(piece):
                 chunk = read_chunk(data)
                 yield chunk
-                if chunk.is_last:
-                    return
-                has_ended = has_ended or chunk.end is not None
-                deadline = clock.time() + (LINGER_S if has_ended else self.address.timeout_s)
+                has_ended = has_ended or chunk.is_last or chunk.end is not None
+                deadline = clock.time() + self._patience_s(has_ended, chunk)
         if not has_ended:
             raise ServerError("the stream ended before the answer did", may_pass=True)
+
+    def _patience_s(self, has_ended: bool, chunk: Chunk) -> float:
+        if chunk.is_last:
+            return DONE_LINGER_S
+        return LINGER_S if has_ended else self.address.timeout_s
 
     async def _awaited(self, work: Any, seconds: float) -> Any:
         try:

@@ -8,7 +8,7 @@ stands here, measured with the versions named:
 |---|---|---|---|---|---|
 | vLLM 0.32 | yes | yes | with --enable-prompt-tokens-details | none | priority needs its policy |
 | llama-server b11434 | yes | no | yes | none, but min_tokens does nothing | |
-| transformers serve 5.23 | no | no | no | all but stream_options | no [DONE] |
+| transformers serve 5.23 | no | no | no | all but stream_options | no [DONE]; drops_space |
 | SGLang 0.5.23 (source) | yes | yes | with --enable-cache-report | none | |
 """
 
@@ -44,6 +44,8 @@ class ServerProfile:
         returns_ids: chunks carry the ids of their tokens.
         reports_cached: usage says how much of a prompt was cached.
         sends_done: streams end with ``[DONE]``.
+        drops_space: an answer that begins with a space comes without it, as where a tokenizer
+            marks words by their space and the server decodes each answer by itself.
     """
 
     api: Api
@@ -53,6 +55,7 @@ class ServerProfile:
     reports_usage: bool = False
     reports_cached: bool = False
     sends_done: bool = False
+    drops_space: bool = False
 
     @property
     def path(self) -> str:
@@ -60,8 +63,9 @@ class ServerProfile:
 
     @property
     def continues(self) -> bool:
-        """Whether an answer can be continued where another call left it."""
-        return self.api == "completions" or "continue_final_message" in self.fields
+        """Whether the text of an answer can be continued where another call left it."""
+        knows_how = self.api == "completions" or "continue_final_message" in self.fields
+        return knows_how and not self.drops_space
 
 
 @dataclass(frozen=True)

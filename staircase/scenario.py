@@ -407,6 +407,16 @@ class Scenario(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_kinds(self) -> Self:
+        for name in self.remote:
+            for other in self.simulated:
+                raise ValueError(
+                    f"engines: {name!r} is behind a server and {other!r} simulated: "
+                    "make all of them one or the other"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_workload(self) -> Self:
         if self.workload is None:
             if self.simulated:

@@ -52,6 +52,7 @@ class Manners:
         usage: on the last chunk with choices, in a chunk of its own, or not at all.
         group: tokens in a chunk.
         over: tokens that it writes beyond max_tokens.
+        drops_space: answers begin without the space that they should begin with.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -64,6 +65,7 @@ class Manners:
     token_s: float = 0.0005
     group: int = 1
     over: int = 0
+    drops_space: bool = False
 
 
 class FakeServer:
@@ -213,7 +215,9 @@ class _Talk:
         usage |= {"prompt_tokens_details": {"cached_tokens": last}}
         has_usage = body.get("stream_options", {}).get("include_usage") and manners.usage
         for numbers in _groups(range(last + 1, stop + 1), manners.group):
-            choice: dict[str, Any] = _said(kind, "".join(f" {number}" for number in numbers))
+            text = "".join(f" {number}" for number in numbers)
+            is_bare = manners.drops_space and numbers[0] == last + 1
+            choice: dict[str, Any] = _said(kind, text[1:] if is_bare else text)
             if is_ids and manners.sends_ids:
                 choice["token_ids"] = [FIRST_ID + number for number in numbers]
             yield json.dumps({"choices": [choice | {"finish_reason": None}]})
@@ -273,7 +277,7 @@ def _counted(body: dict[str, Any]) -> tuple[int, str, bool]:
 
 
 def _last_number(text: str) -> int:
-    found = re.search(r"[^ \d]((?: \d+)+)$", text)
+    found = re.search(r"(?:^|[^ \d])( ?\d+(?: \d+)*)\Z", text)
     return int(found[1].split()[-1]) if found else 0
 
 
