@@ -10,18 +10,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from executor.engine import CallReport, EngineCall, Key
+from executor.models import load_tokenizer
 from executor.openai_engine import OpenAIEngine, ServerSettings
 from executor.probe import Probe
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.server import Address, Network
-from executor.server_faults import Patience, ServerError, retry_after_s
+from executor.server_faults import (
+    Patience,
+    ServerError,
+    retry_after_s,
+    status_fault,
+    transport_fault,
+)
 from executor.server_profile import FIELDS, Api, ServerProfile
-from executor.vocabularies import ModelTokens, TextPieces, Vocabulary
+from executor.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
 from staircase import constant, moa, uniform
-from tests.support.fake_server import FIRST_ID, FakeServer, Fault, Manners
+from tests.support.fake_server import FIRST_ID, FakeServer, Fault, Kind, Manners
 from tests.support.worlds import FORM, QUESTION, CharacterTokenizer, server_settings
 
 KEY = "sk-very-secret"
@@ -33,6 +43,7 @@ IDS = ServerProfile(
     returns_ids=True,
 )
 CHAT = ServerProfile("chat", frozenset({"stream_options", "continue_final_message"}))
+EMBEDDED = token_borders(load_tokenizer("embedded"))
 LIVELY = ("network", "fake server")
 
 
@@ -184,6 +195,20 @@ class TestOneCall:
             assert report.error is None
             assert report.cached_tokens == (0 if usage == "never" else 2)
 
+    @pytest.mark.parametrize(("length", "reason"), [(3, "stop"), (10**6, "length")])
+    def test_done_without_a_reason(self, length: int, reason: str) -> None:
+        with setting(Manners(length=length, has_reason=False)) as it:
+            report = it.call("q:").report()
+            assert (report.reason, report.error) == (reason, None)
+
+    @pytest.mark.parametrize("kind", ["garbage", "error object", "breaks"])
+    def test_what_comes_after_the_end_does_no_harm(self, kind: Kind) -> None:
+        with setting() as it:
+            it.fake.begin({("m", 0): Fault(kind, after=6)})
+            recorder = it.call("q:")
+            assert recorder.report().error is None
+            assert it.written(recorder) == numbers(1, 5)
+
     def test_a_stream_left_open_after_the_end_is_not_waited_for(self) -> None:
         with setting(Manners(has_done=False, usage="never")) as it:
             it.fake.begin({("m", 0): Fault("hang", after=6)})
@@ -274,6 +299,43 @@ class TestManyCalls:
             it.network.__enter__()
 
 
+def test_a_silent_server_is_not_kept_alive_by_comments() -> None:
+    with setting(Manners(token_s=0.02, comments=10**6), timeout_s=0.3) as it:
+        error = it.call("q:").report().error
+        assert error is not None
+        assert "nothing came for 0.3 s" in error
+
+
+class TestTextPieces:
+    def test_words_without_a_tokenizer(self) -> None:
+        pieces = TextPieces("t")
+        text = " two words\n\nand  more \n"
+        ids = pieces.encode(text)
+        assert pieces.decode(ids) == text
+        assert [pieces.decode([token]) for token in ids] == [
+            " two",
+            " words",
+            "\n\nand",
+            "  more",
+            " \n",
+        ]
+
+    @given(st.text(max_size=40))
+    def test_any_text_stays_as_it_is(self, text: str) -> None:
+        for pieces in (TextPieces("t"), TextPieces("t", EMBEDDED)):
+            assert pieces.decode(pieces.encode(text)) == text
+
+    def test_a_tokenizer_says_where_tokens_end(self) -> None:
+        pieces = TextPieces("t", EMBEDDED)
+        ids = pieces.encode("<report> fair in  belmar ")
+        assert [pieces.decode([token]) for token in ids] == [
+            "<report>",
+            " fair",
+            " in",
+            "  belmar ",
+        ]
+
+
 class TestKey:
     def test_goes_to_the_server_only(self) -> None:
         with setting() as it:
@@ -292,6 +354,7 @@ class TestKey:
 PIPELINE = moa([["a", "b"]], "z")
 SCHEDULE = uniform(PIPELINE, constant(6, 6, 6))
 LENGTH = 20
+HANG_S = 0.6
 FAULTS: dict[str, Fault] = {
     "429": Fault("status", status=429),
     "429 with Retry-After": Fault("status", status=429, headers={"Retry-After": "0.05"}),
@@ -312,7 +375,7 @@ WORDS = {
     "500": "HTTP 500: as scripted",
     "503": "HTTP 503: <html>busy</html>",
     "400": "HTTP 400: as scripted",
-    "read timeout": "nothing came for 0.4 s",
+    "read timeout": f"nothing came for {HANG_S:g} s",
     "ends without an end": "the stream ended before the answer did",
     "connection breaks": "the connection broke",
     "malformed": "not a chunk of an answer",
@@ -344,7 +407,8 @@ def run(faults: Mapping[str, list[tuple[int, Fault]]], retries: int, tries: int 
         PIPELINE, agents=tuple(replace(agent, max_tokens=LENGTH) for agent in PIPELINE)
     )
     schedule = replace(SCHEDULE, retries=retries)
-    with setting(timeout_s=0.4) as it:
+    hangs = any(fault.kind == "hang" for some in faults.values() for _, fault in some)
+    with setting(timeout_s=HANG_S if hangs else 20.0) as it:
         it.fake.begin({(name, n): fault for name, some in faults.items() for n, fault in some})
         served = {
             name: ServedModel(
@@ -437,6 +501,22 @@ class TestTries:
             error = recorder.report().error
             assert error is not None
             assert error.startswith("http://127.0.0.1:9: cannot connect")
+
+    def test_a_connection_that_takes_too_long_may_come_later(self) -> None:
+        fault = transport_fault(httpx.ConnectTimeout(""), 5.0)
+        assert (str(fault), fault.may_pass) == ("no connection within 5 s", True)
+
+    @pytest.mark.parametrize(
+        ("status", "may_pass"),
+        [
+            *((status, False) for status in (400, 401, 404, 422, 501, 505)),
+            *((status, True) for status in (408, 409, 425, 429, 500, 503)),
+        ],
+    )
+    def test_which_statuses_may_pass(self, status: int, may_pass: bool) -> None:
+        fault = status_fault(status, {}, b'{"detail": "x"}')
+        assert (fault.status, fault.may_pass) == (status, may_pass)
+        assert str(fault).startswith(f"HTTP {status}: x")
 
     def test_waits_grow(self) -> None:
         patience, fault = Patience(4, 1.0, 0.25), ServerError("x", may_pass=True)

@@ -52,6 +52,8 @@ class Manners:
         usage: on the last chunk with choices, in a chunk of its own, or not at all.
         group: tokens in a chunk.
         over: tokens that it writes beyond max_tokens.
+        has_reason: whether it says why an answer ends.
+        comments: that it sends before the first token.
         drops_space: answers begin without the space that they should begin with.
     """
 
@@ -65,6 +67,8 @@ class Manners:
     token_s: float = 0.0005
     group: int = 1
     over: int = 0
+    has_reason: bool = True
+    comments: int = 0
     drops_space: bool = False
 
 
@@ -186,6 +190,9 @@ class _Talk:
         if refusal := self._refusal(path, body):
             return self._status(*refusal)
         self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+        for _ in range(self._server.manners.comments):
+            await self._pause(self._server.manners.token_s)
+            self._chunk(b": wait\n\n")
         for number, event in enumerate(self._events(body)):
             if fault and number == fault.after:
                 return await self._fail(fault, event)
@@ -221,7 +228,8 @@ class _Talk:
             if is_ids and manners.sends_ids:
                 choice["token_ids"] = [FIRST_ID + number for number in numbers]
             yield json.dumps({"choices": [choice | {"finish_reason": None}]})
-        end: dict[str, Any] = {"choices": [_said(kind, "") | {"finish_reason": why}]}
+        reason = {"finish_reason": why if manners.has_reason else None}
+        end: dict[str, Any] = {"choices": [_said(kind, "") | reason]}
         yield json.dumps(end | ({"usage": usage} if has_usage == "last" else {}))
         if has_usage == "apart":
             yield json.dumps({"choices": [], "usage": usage})
@@ -253,7 +261,9 @@ class _Talk:
 
     def _send(self, event: str, part: float = 1.0) -> None:
         data = f"data: {event}\n\n".encode()
-        data = data[: int(len(data) * part)]
+        self._chunk(data[: int(len(data) * part)])
+
+    def _chunk(self, data: bytes) -> None:
         self._writer.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     async def _pause(self, seconds: float) -> None:
