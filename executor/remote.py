@@ -26,20 +26,14 @@ def open_remote(stack: ExitStack, specs: Mapping[str, OpenAISpec]) -> dict[str, 
         return {}
     network = stack.enter_context(Network())
     connector = Connector(network)
-    engines: dict[str, OpenAIEngine] = {}
-    for name, spec in specs.items():
-        connection = connector.connect(name, spec)
-        settings = ServerSettings(
-            spec.model, fields_of(spec), patience_of(spec), spec.max_concurrency
-        )
-        engines[name] = OpenAIEngine(
-            network,
-            connection.server,
-            connection.profile,
-            settings,
-            vocabulary_for(name, spec.tokenizer, connection.profile),
-        )
-    return engines
+    return {name: _open(name, spec, network, connector) for name, spec in specs.items()}
+
+
+def _open(name: str, spec: OpenAISpec, network: Network, connector: Connector) -> OpenAIEngine:
+    connection = connector.connect(name, spec)
+    settings = ServerSettings(spec.model, fields_of(spec), patience_of(spec), spec.max_concurrency)
+    vocabulary = vocabulary_for(name, spec.tokenizer, connection.profile)
+    return OpenAIEngine(network, connection.server, connection.profile, settings, vocabulary)
 
 
 def vocabulary_for(name: str, tokenizer: str | None, profile: ServerProfile) -> Vocabulary:

@@ -156,12 +156,13 @@ TIMED: dict[str, World] = {
     "simulator": SimulatedWorld(frozenset("c")),
     "endpoint": EndpointWorld(frozenset("c")),
     "scripted": ScriptedWorld(frozenset("c")),
+    "openai text": OpenAIWorld(has_ids=False, slow=frozenset("c")),
 }
 
 
 @pytest.mark.parametrize("world", TIMED)
 class TestWithASourceThatHangs:
-    """``c`` takes ten seconds to its first token."""
+    """``c`` takes ten seconds or more to its first token."""
 
     def play(self, world: str, **options: object) -> Played:
         case = _moa(constant(8, 16, 8), **options)
@@ -189,7 +190,7 @@ class TestWithASourceThatHangs:
         assert {span.reason for span in line.spans if span.agent == "c"} == {"cancelled"}
 
 
-@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted"])
+@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted", "openai ids"])
 def test_starving_reader_keeps_on_writing(world: str) -> None:
     case = _moa(constant(8, 16, 2), starve="write")
     played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
@@ -198,7 +199,7 @@ def test_starving_reader_keeps_on_writing(world: str) -> None:
     assert played.timeline.written["z"] == LENGTHS["z"]
 
 
-@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted"])
+@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted", "openai ids"])
 def test_latest_reads_at_least_as_much_as_exact(world: str) -> None:
     lengths = {"a": 60, "b": 60, "c": 60, "z": 60}
     case = Case(MOA, replace(uniform(MOA, constant(4, 4, 8)), reading="latest"), lengths)

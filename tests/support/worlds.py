@@ -30,7 +30,7 @@ from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_ps
 from staircase.workload import Question, RequestShape, Workload
-from tests.support.fake_server import FakeServer, Manners
+from tests.support.fake_server import FakeServer, Fault, Manners
 from tests.support.scripted_engine import ScriptedEngine
 
 VOCABULARY = 97
@@ -135,14 +135,19 @@ class TransformersWorld:
 
 @dataclass(frozen=True)
 class OpenAIWorld:
-    """Every engine a model of one fake server; prompts are text, or ids that come back too."""
+    """Every engine a model of one fake server; prompts are text, or ids that come back too.
+
+    ``slow`` ones do not begin at all.
+    """
 
     has_ids: bool
+    slow: frozenset[str] = frozenset()
 
     def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
         fields = frozenset({"stream_options", "return_token_ids"})
         profile = ServerProfile("completions", fields, self.has_ids, returns_ids=True)
         with FakeServer(Manners(takes_ids=self.has_ids)) as fake, Network() as network:
+            fake.begin({(name, 0): Fault("hang") for name in self.slow})
             server = network.server(Address(fake.url, None, 10.0, 10.0))
             served = {
                 name: ServedModel(
