@@ -1,32 +1,54 @@
 """How fast the simulator is: ratios measured in one run.
 
-    python -m benchmarks.simulator_speed [--requests 200]
+    python -m benchmarks.simulator_speed [--requests 1000]
 
-The same Mixture-of-Agents requests (3 proposers on one engine, the aggregator on another, 512
-prompt and 512 written tokens, Poisson arrivals) on the compiled core and token by token.
+Mixture-of-Agents requests (3 proposers on one engine, the aggregator on another, 512 prompt and 512
+written tokens, Poisson arrivals at 70 % of what the engines can do), played three ways: token by
+token, by the compiled core on SimPy, and as compiled tables. Then plain requests of 512/128 tokens
+at 8 a second on one replica, and how time and memory grow with the number of requests.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from simulator.batching import BatchingSetup, Limits
+from simulator.compiled import play_compiled
 from simulator.cost import Cost
 from simulator.engine import EngineSetup
+from simulator.played import Played
 from simulator.simulate import simulate
-from staircase import Pipeline, RequestShape, Schedule, Workload, constant, moa, normal, uniform
+from staircase import (
+    Pipeline,
+    RequestShape,
+    Schedule,
+    Workload,
+    constant,
+    moa,
+    normal,
+    single,
+    uniform,
+)
 from staircase.prompt import query
-from staircase.timeline import Timeline, to_ps
+from staircase.timeline import PS_PER_S, to_ps
 from tests.support.oracle import OracleSetup
 
+T = TypeVar("T")
 TOKENS = 512
+LOAD = 0.7
+SIZES = (100, 1_000, 10_000, 100_000)
+LIMITS = Limits(2048, 256)
 
 
 def example_cost() -> Cost:
@@ -48,46 +70,148 @@ def example_cost() -> Cost:
     )
 
 
-def example(requests: int, rate: float) -> tuple[Pipeline, Workload]:
+def setup() -> BatchingSetup:
+    return BatchingSetup(example_cost(), LIMITS)
+
+
+def engines() -> dict[str, EngineSetup]:
+    return {"first": setup(), "last": setup()}
+
+
+def pipeline() -> Pipeline:
     drawn = moa([["a", "b", "c"]], "z")
     agents = [
         replace(a, engine="first" if not a.reads else "last", max_tokens=TOKENS) for a in drawn
     ]
+    return Pipeline(tuple(agents), "z")
+
+
+def workload(requests: int, rate: float) -> Workload:
+    names = [agent.name for agent in pipeline()]
     shape = RequestShape(
-        {query(a.name): TOKENS for a in agents}, {a.name: TOKENS for a in agents}, "length"
+        {query(name): TOKENS for name in names}, dict.fromkeys(names, TOKENS), "length"
     )
+    return Workload([shape] * requests, arrivals_ps=arrivals(requests, rate))
+
+
+def arrivals(requests: int, rate: float) -> list[int]:
     gaps = np.random.default_rng(0).exponential(1 / rate, requests)
-    arrivals = [to_ps(second) for second in np.cumsum(gaps)]
-    return Pipeline(tuple(agents), "z"), Workload([shape] * requests, arrivals_ps=arrivals)
+    return [to_ps(second) for second in np.cumsum(gaps)]
 
 
-def timed(run: Callable[[], list[Timeline]]) -> tuple[float, list[Timeline]]:
+def played(schedule: Schedule, requests: Workload) -> Played:
+    found = play_compiled(pipeline(), schedule, engines(), requests, keeps_all_times=True)
+    assert found is not None
+    return found
+
+
+def lean(schedule: Schedule, requests: Workload) -> Played:
+    """As the planner plays: without the times of proposals' tokens."""
+    found = play_compiled(pipeline(), schedule, engines(), requests)
+    assert found is not None
+    return found
+
+
+def capacity(schedule: Schedule) -> float:
+    """Requests a second when all of them are there from the beginning."""
+    found = lean(schedule, replace(workload(1000, 1.0), arrivals_ps=[0] * 1000))
+    return 1000 / (int(found.requests["completed_ps"].max()) / PS_PER_S)
+
+
+def timed(run: Callable[[], T]) -> tuple[float, T]:
     started = time.perf_counter()
-    lines = run()
-    return time.perf_counter() - started, lines
+    result = run()
+    return time.perf_counter() - started, result
+
+
+def best_of(times: int, run: Callable[[], object]) -> float:
+    return min(timed(run)[0] for _ in range(times))
+
+
+def three_ways(requests: int) -> Table:
+    columns = ("rate 1/s", "token by token, s", "SimPy, s", "ratio", "tables, s", "ratio", "same")
+    table = Table("schedule", *columns)
+    for name, steps in (("normal", normal()), ("constant:8,64,64", constant(8, 64, 64))):
+        schedule = uniform(pipeline(), steps)
+        rate = LOAD * capacity(schedule)
+        table.add_row(name, f"{rate:.2f}", *_three_ways(schedule, workload(requests, rate)))
+    return table
+
+
+def _three_ways(schedule: Schedule, asked: Workload) -> tuple[str, ...]:
+    slow: dict[str, EngineSetup] = {name: OracleSetup(setup()) for name in engines()}
+    plain_s, expected = timed(lambda: simulate(pipeline(), schedule, slow, asked))
+    simpy_s, lines = timed(lambda: simulate(pipeline(), schedule, engines(), asked))
+    fast_s = best_of(5, lambda: lean(schedule, asked))
+    same = lines == expected == played(schedule, asked).timelines()
+    return (
+        f"{plain_s:.2f}",
+        f"{simpy_s:.3f}",
+        f"{plain_s / simpy_s:.1f}",
+        f"{fast_s:.4f}",
+        f"{plain_s / fast_s:.0f}",
+        "yes" if same else "NO",
+    )
+
+
+def plain_requests() -> float:
+    """Seconds for 2,000 requests of 512/128 tokens at 8/s on one replica."""
+    shape = RequestShape({query("model"): TOKENS}, {"model": 128}, "length")
+    asked = Workload([shape] * 2000, arrivals_ps=arrivals(2000, 8.0))
+    one = BatchingSetup(example_cost(), replace(LIMITS, blocks=20_000))
+    return best_of(5, lambda: play_compiled(single(), Schedule(), {"model": one}, asked))
+
+
+def grow(requests: int) -> None:
+    """Prints seconds and peak megabytes of a run of this size."""
+    schedule = uniform(pipeline(), normal())
+    rate = LOAD * capacity(schedule)
+    asked = workload(requests, rate)
+    before = peak_mb()
+    seconds = best_of(3, lambda: lean(schedule, asked))
+    print(seconds, before, peak_mb())
+
+
+def peak_mb() -> float:
+    """Of this process; what ``getrusage`` says is inherited from the parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def growth() -> tuple[Table, float]:
+    """Sizes, each in a process of its own; and the exponent of time over all of them."""
+    table = Table("requests", "seconds", "µs a request", "peak MB", "of it before the run")
+    seconds = []
+    for size in SIZES:
+        words = [sys.executable, "-m", "benchmarks.simulator_speed", "--grow", str(size)]
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
+        taken, before, after = map(float, done.stdout.split())
+        seconds.append(taken)
+        table.add_row(
+            f"{size:,}",
+            f"{taken:.4f}",
+            f"{taken / size * 1e6:.1f}",
+            f"{after:.0f}",
+            f"{before:.0f}",
+        )
+    slope = np.polyfit(np.log(SIZES), np.log(seconds), 1)[0]
+    return table, float(slope)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=200)
-    parser.add_argument("--rate", type=float, default=4.0, help="requests a second")
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--grow", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    pipeline, workload = example(arguments.requests, arguments.rate)
-    setup = BatchingSetup(example_cost(), Limits(2048, 256))
-    fast: dict[str, EngineSetup] = {"first": setup, "last": setup}
-    slow: dict[str, EngineSetup] = {"first": OracleSetup(setup), "last": OracleSetup(setup)}
-    table = Table("schedule", "token by token, s", "compiled core, s", "ratio", "same times")
-    schedules: dict[str, Schedule] = {
-        "normal": uniform(pipeline, normal()),
-        "constant:8,64,64": uniform(pipeline, constant(8, 64, 64)),
-    }
-    simulate(pipeline, Schedule(), fast, Workload(workload.requests[:2]))
-    for name, schedule in schedules.items():
-        quick, lines = timed(lambda s=schedule: simulate(pipeline, s, fast, workload))  # type: ignore[misc]
-        plain, expected = timed(lambda s=schedule: simulate(pipeline, s, slow, workload))  # type: ignore[misc]
-        same = "yes" if lines == expected else "NO"
-        table.add_row(name, f"{plain:.2f}", f"{quick:.2f}", f"{plain / quick:.1f}", same)
-    Console().print(table)
+    if arguments.grow:
+        grow(arguments.grow)
+        return
+    screen = Console(width=110)
+    screen.print(three_ways(arguments.requests))
+    screen.print(f"2,000 plain requests of 512/128 tokens at 8/s: {plain_requests():.4f} s")
+    table, slope = growth()
+    screen.print(table)
+    screen.print(f"time grows with exponent {slope:.3f}")
 
 
 if __name__ == "__main__":

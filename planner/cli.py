@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from planner.plan import Plan
     from planner.validate import Validation
     from planner.workspace import Workspace
+    from simulator.forecast import Forecast
+    from staircase.schedule import Schedule
     from staircase.timeline import Timeline
 
 app = typer.Typer(
@@ -43,6 +45,26 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 Requests = Annotated[
     int | None,
     typer.Option("--requests", min=1, help="How many requests [default: as the scenario says]."),
+]
+Replicates = Annotated[
+    int, typer.Option(min=1, help="Simulate so often, with other lengths, arrivals and noise.")
+]
+StaircaseWord = Annotated[
+    str,
+    typer.Option(
+        help="normal, constant:FIRST,CHUNK,WRITE, geometric:FIRST,RATIO,CAP,WRITE "
+        "or steps:READ/WRITE,READ/WRITE."
+    ),
+]
+LayoutName = Annotated[
+    str, typer.Option(help="rebuild, rebuild_query_first, append_rounds or interleave.")
+]
+BarrierWord = Annotated[
+    str, typer.Option(help="Whom a step waits for: all, quorum:COUNT or grace:COUNT,SECONDS.")
+]
+Slos = Annotated[
+    list[str] | None,
+    typer.Option(help="Limit for goodput: ttft:MS, tpot:MS or e2e:MS; once for each."),
 ]
 Trace = Annotated[Path | None, typer.Option(help="Write timelines here, for ui.perfetto.dev.")]
 
@@ -98,23 +120,18 @@ def plan(
 @app.command()
 def simulate(
     scenario: ScenarioPath,
-    staircase: Annotated[
-        str,
-        typer.Option(
-            help="normal, constant:FIRST,CHUNK,WRITE, geometric:FIRST,RATIO,CAP,WRITE "
-            "or steps:READ/WRITE,READ/WRITE."
-        ),
-    ] = "normal",
-    layout: Annotated[
-        str, typer.Option(help="rebuild, rebuild_query_first, append_rounds or interleave.")
-    ] = "append_rounds",
+    staircase: StaircaseWord = "normal",
+    layout: LayoutName = "append_rounds",
+    barrier: BarrierWord = "all",
+    reading: Annotated[str, typer.Option(help="exact, or latest: all that is there.")] = "exact",
+    starve: Annotated[
+        str, typer.Option(help="When the next read is not there yet: wait, or write on.")
+    ] = "wait",
     requests: Requests = None,
+    replicates: Replicates = 1,
     out: OutFolder = None,
     trace: Trace = None,
-    slo: Annotated[
-        list[str] | None,
-        typer.Option(help="Limit for goodput: ttft:MS, tpot:MS or e2e:MS; once for each."),
-    ] = None,
+    slo: Slos = None,
     save: Annotated[
         Path | None, typer.Option(help="Write a record of the requests here, for 'compare'.")
     ] = None,
@@ -122,36 +139,110 @@ def simulate(
 ) -> None:
     """Forecast one schedule."""
     from planner.plan import Candidate
-    from planner.tables import metrics_table, run_lines
-    from simulator.forecast import forecast_simulated
+    from planner.tables import metrics_table, run_lines, use_lines
     from staircase.records import write_records
-    from staircase.run_metrics import measure_run, parse_slo
-    from staircase.schedule import Schedule, parse_staircase
+    from staircase.run_metrics import measure_runs, parse_slo
     from staircase.trace import write_trace
 
     limits = parse_slo(slo or [])
-    work = _open(scenario, out)
-    pipeline = work.scenario.pipeline.build()
-    steps = parse_staircase(staircase)
-    schedule = Schedule({agent.name: steps for agent in pipeline.readers}, layout)  # type: ignore[arg-type]
-    if work.scenario.simulated:
-        forecast = forecast_simulated(work.with_requests(requests).scenario, schedule, work.source)
-    else:
-        forecast = work.forecaster(requests)(schedule)
+    work = _open(scenario, out).with_requests(requests)
+    schedule = _schedule(work, staircase, layout, barrier, reading, starve)
+    forecast = _forecast(work, schedule, requests, replicates, bool(trace or save))
     if trace:
         write_trace(trace, {"simulated": forecast.timelines})
     if save:
         write_records(save, forecast.timelines, work.scenario.plan.reading_rate)
     candidate = Candidate.of(schedule, forecast)
-    run = measure_run(forecast.timelines, limits)
+    run = measure_runs(forecast.runs, limits)
     if as_json:
-        _print_json({**asdict(candidate), "run": asdict(run)})
+        engines = {name: asdict(use) for name, use in forecast.use.items()}
+        _print_json({**asdict(candidate), "run": asdict(run), "engines": engines})
         return
     screen.print(metrics_table(candidate.forecast, f"Forecast of {staircase}, {layout}"))
-    for words in run_lines(run, slo or []):
-        screen.print(words)
+    for words in [*run_lines(run, slo or []), *use_lines(forecast.use, forecast.metrics)]:
+        screen.print(words, highlight=False)
     for words in candidate.extrapolated:
         screen.print(f"extrapolated: {words}")
+
+
+def _schedule(
+    work: Workspace, staircase: str, layout: str, barrier: str, reading: str, starve: str
+) -> Schedule:
+    """The same staircase for every reading agent."""
+    from staircase.schedule import Schedule, parse_barrier, parse_staircase
+
+    steps = parse_staircase(staircase)
+    readers = work.scenario.pipeline.build().readers
+    staircases = {agent.name: steps for agent in readers}
+    return Schedule(staircases, layout, parse_barrier(barrier), reading, starve)  # type: ignore[arg-type]
+
+
+def _forecast(
+    work: Workspace,
+    schedule: Schedule,
+    requests: int | None,
+    replicates: int,
+    needs_timelines: bool,
+) -> Forecast:
+    if not work.scenario.simulated:
+        return work.forecaster(requests)(schedule)
+    from simulator.forecast import forecast_simulated
+
+    with _progress(transient=True) as track:
+        return forecast_simulated(
+            work.scenario,
+            schedule,
+            work.source,
+            replicates=replicates,
+            needs_timelines=needs_timelines,
+            on_replicate=track("simulate", replicates),
+        )
+
+
+@app.command()
+def capacity(
+    scenario: ScenarioPath,
+    slo: Slos = None,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of requests that must keep all limits.")
+    ] = 0.9,
+    staircase: StaircaseWord = "normal",
+    layout: LayoutName = "append_rounds",
+    barrier: BarrierWord = "all",
+    requests: Requests = None,
+    replicates: Replicates = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Find the highest request rate of simulated engines that keeps limits of latency."""
+    from planner.capacity import find_capacity
+    from planner.tables import capacity_table, number
+    from staircase.errors import SloError
+    from staircase.run_metrics import parse_slo
+
+    if not slo:
+        raise SloError("capacity needs a limit, as in --slo ttft:500")
+    limits = parse_slo(slo)
+    work = _open(scenario, None).with_requests(requests)
+    schedule = _schedule(work, staircase, layout, barrier, "exact", "wait")
+    with _progress(transient=True) as track:
+        found = find_capacity(
+            work.scenario,
+            schedule,
+            limits,
+            share,
+            work.source,
+            replicates=replicates,
+            on_trial=track("rates", None),
+        )
+    if as_json:
+        _print_json(asdict(found))
+        return
+    screen.print(capacity_table(found, share))
+    if found.rate_per_s is None:
+        screen.print("no rate keeps these limits")
+    else:
+        least = "" if found.is_bound else "at least "
+        screen.print(f"capacity: {least}{number(found.rate_per_s)} requests/s", highlight=False)
 
 
 @app.command()
@@ -306,8 +397,10 @@ def _write_pictures(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
-    """Progress bars on stderr."""
+def _progress(
+    transient: bool = False,
+) -> Iterator[Callable[[str, int | None], Callable[[], None]]]:
+    """Progress bars on stderr, which vanish at the end if they are ``transient``."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -316,9 +409,11 @@ def _progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=notes) as progress:
+    # What vanishes leaves an empty line behind where it could not be shown.
+    hidden = transient and not notes.is_terminal
+    with Progress(*columns, console=notes, transient=transient, disable=hidden) as progress:
 
-        def track(what: str, total: int) -> Callable[[], None]:
+        def track(what: str, total: int | None) -> Callable[[], None]:
             task = progress.add_task(what, total=total)
             return lambda: progress.advance(task)
 

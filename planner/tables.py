@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from planner.plan import Candidate
-from planner.validate import Row, Validation
 from staircase.metrics import Summary
 from staircase.run_metrics import RunMetrics
+
+# Some of these need torch, which commands that only simulate should not wait for.
+if TYPE_CHECKING:
+    from planner.capacity import Capacity
+    from planner.plan import Candidate
+    from planner.validate import Row, Validation
+    from simulator.run import EngineUse
 
 COLUMNS: dict[str, tuple[str, float]] = {
     "ttft_s": ("TTFT ms", 1000),
@@ -124,7 +130,7 @@ def _metric_cells(summary: Summary, factor: float) -> list[str]:
 def run_lines(run: RunMetrics, limits: Sequence[str]) -> list[str]:
     """Throughput, and goodput if there are ``limits``, in words."""
     throughput = (
-        f"{run.completed} of {run.requests} requests in {number(run.duration_s)} s: "
+        f"{run.completed:g} of {run.requests:g} requests in {number(run.duration_s)} s: "
         f"{number(run.requests_per_s)} requests/s, "
         f"{number(run.answer_tokens_per_s)} answer tokens/s"
     )
@@ -132,6 +138,32 @@ def run_lines(run: RunMetrics, limits: Sequence[str]) -> list[str]:
         return [throughput]
     goodput = f"goodput within {', '.join(limits)} ms: {number(run.goodput_per_s)} requests/s"
     return [throughput, f"{goodput}, {run.good_share * 100:.1f} % of the requests"]
+
+
+def use_lines(use: Mapping[str, EngineUse], metrics: Mapping[str, Summary]) -> list[str]:
+    """How busy the engines were, and how much of the prompts they found cached, in words."""
+    lines = [
+        f"{name}: {one.utilisation:.1%} busy, {number(one.busy_s)} device seconds"
+        + (f" on {one.replicas} replicas" if one.replicas > 1 else "")
+        for name, one in use.items()
+    ]
+    cached, new = metrics["cached_tokens"].mean, metrics["prefilled_tokens"].mean
+    share = cached / (cached + new) if cached + new else 0.0
+    return [*lines, f"cached: {share:.1%} of the prompt tokens"]
+
+
+def capacity_table(found: Capacity, share: float) -> Table:
+    """Every rate that was tried, and how many requests kept the limits at it."""
+    title = f"Requests that keep the limits; wanted: {share:.1%}"
+    table = Table(title=title, title_justify="left")
+    for column in ("rate 1/s", "kept", "goodput 1/s", "answer tokens/s"):
+        table.add_column(column, justify="right")
+    for trial in found.trials:
+        kept = f"{trial.run.good_share:.1%}"
+        rates = (trial.rate_per_s, trial.run.goodput_per_s, trial.run.answer_tokens_per_s)
+        rate, goodput, tokens = map(number, rates)
+        table.add_row(rate, kept, goodput, tokens)
+    return table
 
 
 def as_rich(cells: Cells, title: str) -> Table:

@@ -14,7 +14,8 @@ from executor.runtime import Job, Outcome
 from planner.plan import Candidate, Plan, spread_out
 from profiles.store import Provenance, provenance_of_now, save
 from staircase.errors import PlanError
-from staircase.metrics import Summary, summarize, summarize_all
+from staircase.measured import measure_all
+from staircase.metrics import Summary, summarize
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.timeline import Timeline
@@ -119,9 +120,10 @@ def _measure(
     pipeline = scenario.pipeline.build()
     pairs = list(zip(questions, outcomes, strict=True))
     scores = [score_answer(scenario, q, outcome.texts[pipeline.answer]) for q, outcome in pairs]
+    timelines = [outcome.timeline for outcome in outcomes]
     known = [score for score in scores if score is not None]
     return {
-        **summarize_all([outcome.timeline for outcome in outcomes], scenario.plan.reading_rate),
+        **measure_all(timelines, scenario.plan.reading_rate).summaries(),
         **_quality(pipeline, bench, candidate, outcomes),
         **({"score": summarize(known)} if known else {}),
     }

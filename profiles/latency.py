@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from profiles.store import Provenance, load, save
 from staircase.errors import ProfileError
@@ -177,6 +176,9 @@ def _fit(
 
 
 def _solve(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Only fits need it, and it takes longer to import than a simulation to run.
+    from scipy.optimize import nnls
+
     relative = features / seconds[:, None]
     scale = np.maximum(relative.max(axis=0), 1e-300)
     solution, _ = nnls(relative / scale, np.ones_like(seconds))

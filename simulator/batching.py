@@ -17,6 +17,7 @@ from simulator.cost import Cost
 from simulator.engine import Key, Listener, SimulatedCall
 from simulator.integrity import check_integrity
 from simulator.replica import (
+    BUSY,
     IDLE,
     RUNNING_COUNT,
     UNTIL,
@@ -172,6 +173,9 @@ class BatchingEngine:
         index = self._index[key]
         return self._loops[self._served[index].replica].tokens_of(index)
 
+    def busy_ps(self) -> list[int]:
+        return [loop.busy_ps for loop in self._loops]
+
     def _notify(self, index: int) -> None:
         """A call reached its watched count, or ended."""
         served, calls = self._served[index], self._calls.columns
@@ -222,6 +226,10 @@ class ReplicaLoop:
     @property
     def load(self) -> int:
         return int(self._replica.now[RUNNING_COUNT] + self._replica.now[WAITING_COUNT])
+
+    @property
+    def busy_ps(self) -> int:
+        return int(self._replica.now[BUSY])
 
     def submit(self, index: int) -> None:
         self._replica = with_room(self._replica)

@@ -7,7 +7,7 @@ The times are those of ``simulator.simulate``, to the picosecond.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from simulator.call_tables import CallTables, TableBuilder, readers_of, sources_
 from simulator.calls import Calls, grown, make_calls
 from simulator.engine import EngineSetup
 from simulator.fleet import Fleet, make_fleet, with_space
+from simulator.played import Played
 from simulator.replica import BUSY
 from simulator.table_loop import (
     FINISHED,
@@ -33,94 +34,17 @@ from simulator.table_loop import (
     Game,
     play,
 )
-from staircase.messages import Call, EndReason
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
-from staircase.timeline import Span, Timeline
 from staircase.workload import Workload
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
 Ints = Any
 
-REASONS: tuple[EndReason, ...] = ("stop", "length", "cancelled")
 # Calls that may be open at first; doubled when there are more.
 CALLS = 1024
 # Events between two looks at the keyboard and the progress bar.
 SLICE = 1 << 18
-
-
-@dataclass(frozen=True)
-class Played:
-    """A workload that was played.
-
-    Attributes:
-        calls: of each table, in the order of its rows.
-        row_times: of each row of the tables: the first of its cells in a request's token times.
-        token_ps: when tokens were there; see ``Requests.times``.
-        busy_ps: by replica.
-    """
-
-    pipeline: Pipeline
-    calls: Sequence[Sequence[Call]]
-    tables: CallTables
-    row_times: Ints
-    requests: Any
-    roles: Any
-    records: Any
-    token_ps: Ints
-    busy_ps: Ints
-
-    def timelines(self) -> list[Timeline]:
-        """As ``simulate`` gives them, if times of all agents were kept."""
-        return [self._timeline(request) for request in range(len(self.requests))]
-
-    def _timeline(self, request: int) -> Timeline:
-        spans = sorted(self._spans(request), key=lambda pair: pair[0].call)
-        agents = [agent.name for agent in self.pipeline.order]
-        written = self.roles["written"][request * len(agents) : (request + 1) * len(agents)]
-        answer_ps = [
-            ps for span, times in spans if span.agent == self.pipeline.answer for ps in times
-        ]
-        return Timeline(
-            request,
-            int(self.requests["arrival_ps"][request]),
-            int(self.requests["completed_ps"][request]),
-            tuple(span for span, _ in spans),
-            tuple(answer_ps),
-            dict(zip(agents, written.tolist(), strict=True)),
-        )
-
-    def _spans(self, request: int) -> Iterator[tuple[Span, list[int]]]:
-        """Of every call that was started, with the times of its tokens."""
-        row = self.requests[request]
-        table, first = int(row["table"]), int(row["first_record"])
-        first_row = int(self.tables.agent_rows[table * len(self.pipeline.order)])
-        for place, call in enumerate(self.calls[table]):
-            if self.records["number"][first + place] >= 0:
-                start = int(row["first_time"] + self.row_times[first_row + place])
-                written = int(self.records["written"][first + place])
-                times = self.token_ps[start : start + written].tolist()
-                yield self._span(call, first + place, times), times
-
-    def _span(self, call: Call, record: int, times: Sequence[int]) -> Span:
-        records = self.records
-        return Span(
-            int(records["number"][record]),
-            call.agent,
-            call.engine,
-            call.step,
-            call.read,
-            call.written,
-            int(records["submitted_ps"][record]),
-            int(records["started_ps"][record]),
-            times[0] if times else None,
-            int(records["ended_ps"][record]),
-            int(records["busy_ps"][record]),
-            call.prompt.tokens,
-            int(records["cached"][record]),
-            len(times),
-            REASONS[records["reason"][record]],
-        )
 
 
 def play_compiled(
@@ -137,7 +61,11 @@ def play_compiled(
     Args:
         keeps_all_times: keep when each token of every agent was there, not only of the answer.
         on_slice: hears from time to time how many requests have begun.
+
+    Raises:
+        WorkloadError: a request does not say how much some agent writes.
     """
+    workload.check(pipeline)
     setups = [engines[name] for name in pipeline.engines]
     batching = [setup for setup in setups if isinstance(setup, BatchingSetup)]
     builder = TableBuilder(pipeline, schedule)
@@ -232,8 +160,14 @@ class _Match:
             self.game.roles,
             self.game.records,
             self.calls.times_ps,
-            self.fleet.now[:, BUSY].copy(),
+            self._busy_ps(),
         )
+
+    def _busy_ps(self) -> dict[str, list[int]]:
+        firsts = self.fleet.first_replica.tolist()
+        busy = self.fleet.now[:, BUSY].tolist()
+        names = self.builder.pipeline.engines
+        return {name: busy[firsts[n] : firsts[n + 1]] for n, name in enumerate(names)}
 
 
 def _blocks(setup: BatchingSetup, tokens: int) -> int:

@@ -166,6 +166,9 @@ class EndpointEngine:
         served = self._served[key]
         return min(self._outputs_of(served), served.call.goal_tokens)
 
+    def busy_ps(self) -> list[int]:
+        return []
+
     @property
     def _now(self) -> int:
         return int(self._env.now)

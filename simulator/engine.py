@@ -79,6 +79,10 @@ class SimulatedEngine(Protocol):
         """Tokens that a call has written by now; None if each is reported by ``on_token``."""
         ...
 
+    def busy_ps(self) -> list[int]:
+        """Device time used so far, of each replica; empty if nobody knows."""
+        ...
+
 
 class EngineSetup(Protocol):
     """An engine that can be simulated."""

@@ -11,17 +11,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.typed import List
 
 from simulator import iterations
 from simulator.alarm import ITERATION_BEGIN, ITERATION_END
+from simulator.arena import Arena, make_arena, now_of, replica_at, unpacked
 from simulator.calls import NEW, Calls
 from simulator.compiling import compiled
 from simulator.iterations import NEVER
 from simulator.replica import (
     IDLE,
     ITERATIONS,
-    NOW_CELLS,
     RUNNING_COUNT,
     UNTIL,
     WAITING_COUNT,
@@ -43,7 +42,7 @@ class Fleet(NamedTuple):
     """Replicas are numbered through all engines.
 
     Attributes:
-        replicas: a typed list; their ``now`` are rows of ``now``.
+        now: of each replica.
         begins: 1 where a replica is to begin as soon as everything else of this time has happened.
         first_replica: of each engine; one more cell at the end.
         is_affine, call_ps: by engine.
@@ -52,7 +51,7 @@ class Fleet(NamedTuple):
             (first, count) in the ring.
     """
 
-    replicas: Any
+    arena: Arena
     now: Ints
     begins: Ints
     first_replica: Ints
@@ -74,13 +73,12 @@ def make_fleet(
     calls: int,
 ) -> Fleet:
     """A fleet of idle replicas, with room for so many calls at a time."""
-    flat = [replica for replicas in engines for replica in replicas]
-    now = np.zeros((len(flat), NOW_CELLS), dtype=np.int64)
-    now[:, UNTIL] = IDLE
+    flat = [with_places(replica, calls) for replicas in engines for replica in replicas]
     ring = np.zeros((len(engines), calls), dtype=np.int64)
+    arena = make_arena(flat)
     return Fleet(
-        list_of([with_places(one._replace(now=now[n]), calls) for n, one in enumerate(flat)]),
-        now,
+        arena,
+        now_of(arena),
         np.zeros(len(flat), dtype=np.int64),
         np.cumsum([0, *(len(replicas) for replicas in engines)]).astype(np.int64),
         np.asarray(is_affine, dtype=np.int64),
@@ -109,28 +107,8 @@ def with_space(fleet: Fleet, calls: int) -> Fleet:
         for name, ring in rings.items():
             ring[engine, :count] = getattr(fleet, name)[engine, places]
     fleet.due_span[:, 0] = 0
-    replicas = list_of([with_places(replica, calls) for replica in fleet.replicas])
-    return fleet._replace(replicas=replicas, **rings)
-
-
-def list_of(replicas: Sequence[Replica]) -> Any:
-    """A typed list; made by compiled code, as numba's own would be compiled in every process."""
-    found = _begun(replicas[0])
-    for replica in replicas[1:]:
-        _add(found, replica)
-    return found
-
-
-@compiled
-def _begun(replica: Replica) -> Any:
-    replicas = List()  # pyright: ignore[reportCallIssue]
-    replicas.append(replica)
-    return replicas
-
-
-@compiled
-def _add(replicas: Any, replica: Replica) -> None:
-    replicas.append(replica)
+    arena = make_arena([with_places(replica, calls) for replica in unpacked(fleet.arena)])
+    return fleet._replace(arena=arena, now=now_of(arena), **rings)
 
 
 @compiled
@@ -174,7 +152,7 @@ def written(fleet: Fleet, calls: Calls, call: int, replica: int) -> int:
     clock = fleet.clock
     had_turn = clock[TURN_PS] == clock[NOW] and ITERATION_END + replica <= clock[TURN_PRIORITY]
     until = clock[NOW] if had_turn else clock[NOW] - 1
-    return iterations.written_by(fleet.replicas[replica], calls, call, until)
+    return iterations.written_by(replica_at(fleet.arena, replica), calls, call, until)
 
 
 @compiled
@@ -182,7 +160,7 @@ def watch(fleet: Fleet, calls: Calls, call: int, replica: int, tokens: int) -> N
     """Stops the call's run of iterations at so many tokens."""
     calls.watch[call] = tokens
     if fleet.now[replica, UNTIL] != IDLE and fleet.now[replica, ITERATIONS] > 1:
-        iterations.cut_at_count(fleet.replicas[replica], calls, call, tokens)
+        iterations.cut_at_count(replica_at(fleet.arena, replica), calls, call, tokens)
 
 
 @compiled
@@ -222,7 +200,7 @@ def delivered(fleet: Fleet, engine: int) -> int:
 @compiled
 def arrive(fleet: Fleet, calls: Calls, call: int, replica: int) -> None:
     """A call reaches its replica."""
-    core = fleet.replicas[replica]
+    core = replica_at(fleet.arena, replica)
     submit(core, calls, call, fleet.clock[NOW])
     iterations.cut(core, calls, fleet.clock[NOW])
     begin_soon(fleet, replica)
@@ -238,13 +216,13 @@ def begin_soon(fleet: Fleet, replica: int) -> None:
 @compiled
 def begin(fleet: Fleet, calls: Calls, replica: int) -> None:
     fleet.begins[replica] = 0
-    iterations.begin(fleet.replicas[replica], calls, fleet.clock[NOW])
+    iterations.begin(replica_at(fleet.arena, replica), calls, fleet.clock[NOW])
 
 
 @compiled
 def end(fleet: Fleet, calls: Calls, replica: int) -> int:
     """Ends the replica's iterations; how many calls ``fleet.named`` names for it."""
-    return iterations.end(fleet.replicas[replica], calls, fleet.named)
+    return iterations.end(replica_at(fleet.arena, replica), calls, fleet.named)
 
 
 @compiled
@@ -253,4 +231,4 @@ def cancel(fleet: Fleet, calls: Calls, call: int, replica: int) -> bool:
     if calls.state[call] == NEW:
         calls.ended_ps[call] = fleet.clock[NOW]
         return True
-    return iterations.cancel(fleet.replicas[replica], calls, call, fleet.clock[NOW])
+    return iterations.cancel(replica_at(fleet.arena, replica), calls, call, fleet.clock[NOW])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiles.latency import LatencyProfile
 from profiles.quality import QualityForecast, QualityProfile, forecast_quality
+from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.serial import SerialSetup
 from simulator.setups import setup_of, workload_of
 from simulator.simulate import simulate
 from staircase.errors import ScenarioError
-from staircase.metrics import READING_RATE, Summary, summarize_all
+from staircase.measured import Measured, measure_all, summarize_replicates
+from staircase.metrics import READING_RATE, Summary
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
@@ -28,16 +30,32 @@ class Forecast:
         metrics: by the names of ``staircase.metrics``.
         quality: None where there is no quality profile, as for simulated engines.
         extrapolated: what lies outside the measured range of the latency profile, in words.
+        timelines: of the first replicate; empty if nobody asked for them.
+        runs: one for each replicate.
+        use: by engine, the mean over replicates.
     """
 
     metrics: Mapping[str, Summary]
     quality: QualityForecast | None
     extrapolated: tuple[str, ...]
     timelines: Sequence[Timeline]
+    runs: Sequence[Measured]
+    use: Mapping[str, EngineUse] = field(default_factory=dict)
 
 
-def forecast_simulated(scenario: Scenario, schedule: Schedule, folder: Path = Path()) -> Forecast:
+def forecast_simulated(
+    scenario: Scenario,
+    schedule: Schedule,
+    folder: Path = Path(),
+    *,
+    replicates: int = 1,
+    needs_timelines: bool = False,
+    on_replicate: Callable[[], None] = lambda: None,
+) -> Forecast:
     """A schedule on a scenario's simulated engines, under its workload.
+
+    One replicate is the scenario as it stands; more are 1, 2, … with lengths, arrivals and noise
+    of their own, and an interval is then where the means of 90 % of the replicates lie.
 
     Args:
         folder: from which the paths in the scenario are counted.
@@ -50,10 +68,21 @@ def forecast_simulated(scenario: Scenario, schedule: Schedule, folder: Path = Pa
     for name in scenario.real:
         raise ScenarioError(f"engine {name!r} is real, others are simulated: make it one or other")
     assert scenario.workload is not None
-    setups = {name: setup_of(spec) for name, spec in scenario.simulated.items()}
-    workload = workload_of(scenario.workload, pipeline, folder)
-    timelines = simulate(pipeline, schedule, setups, workload)
-    return Forecast(summarize_all(timelines, scenario.plan.reading_rate), None, (), timelines)
+    runs: list[Run] = []
+    for replicate in range(1, replicates + 1) if replicates > 1 else [0]:
+        run = run_workload(
+            pipeline,
+            schedule,
+            {name: setup_of(spec, name, replicate) for name, spec in scenario.simulated.items()},
+            workload_of(scenario.workload, pipeline, folder, replicate),
+            reading_rate=scenario.plan.reading_rate,
+            needs_timelines=needs_timelines and not runs,
+        )
+        runs.append(run)
+        on_replicate()
+    measured = [run.measured for run in runs]
+    metrics, use = summarize_replicates(measured), mean_use([run.use for run in runs])
+    return Forecast(metrics, None, (), runs[0].timelines, measured, use)
 
 
 @dataclass(frozen=True)
@@ -74,11 +103,13 @@ class Forecaster:
 
     def __call__(self, schedule: Schedule) -> Forecast:
         timelines = simulate(self.pipeline, schedule, self._engines(), self._workload())
+        measured = measure_all(timelines, self.reading_rate)
         return Forecast(
-            summarize_all(timelines, self.reading_rate),
+            measured.summaries(),
             forecast_quality(self.quality, timelines, schedule.layout),
             tuple(self._extrapolated(timelines)),
             timelines,
+            [measured],
         )
 
     def _engines(self) -> dict[str, SerialSetup]:

@@ -8,7 +8,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
 
 from staircase.errors import WorkloadError
 from staircase.files import read_csv, read_text
@@ -34,6 +33,9 @@ def lengths_at(normals: Floats, length: Length, folder: Path) -> Tokens:
         middle = np.log(length.mean) - length.sigma**2 / 2
         drawn: Floats = np.rint(np.exp(middle + length.sigma * normals))
         return drawn.clip(1, MOST_TOKENS).astype(np.int64)
+    # Only some workloads need it, and it takes longer to import than many a simulation to run.
+    from scipy.special import ndtr
+
     values = _read(length, folder) if isinstance(length, LengthFileSpec) else length.values
     return np.quantile(values, ndtr(normals), method="inverted_cdf").astype(np.int64)
 
@@ -73,7 +75,10 @@ def tied_normals(
 
 def normal_scores(rng: np.random.Generator, lengths: Tokens) -> Floats:
     """The standard normals behind lengths, by their ranks; equal lengths in random order."""
+    from scipy.special import ndtri
+
     order = np.lexsort((rng.random(len(lengths)), lengths))
     ranks = np.empty(len(lengths))
     ranks[order] = np.arange(len(lengths)) + 0.5
-    return ndtri(ranks / len(lengths))
+    scores: Floats = ndtri(ranks / len(lengths))
+    return scores

@@ -64,6 +64,7 @@ class SerialEngine:
         self._queue: deque[tuple[SimulatedCall, Listener]] = deque()
         self._active: _Active | None = None
         self._memory: tuple[int, Prompt] | None = None
+        self._busy_ps = 0
         device.attach(self)
 
     def submit(self, call: SimulatedCall, listener: Listener) -> None:
@@ -89,6 +90,9 @@ class SerialEngine:
     def tokens_of(self, key: Key) -> int | None:
         return None
 
+    def busy_ps(self) -> list[int]:
+        return [self._busy_ps]
+
     @property
     def has_work(self) -> bool:
         return self._active is not None or bool(self._queue)
@@ -109,6 +113,7 @@ class SerialEngine:
         active.is_running = False
         active.forwards += 1
         active.busy_ps += took_ps
+        self._busy_ps += took_ps
         ended = self._write(active)
         if ended or active.is_cancelled:
             self._end(active, ended or "cancelled")

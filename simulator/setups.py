@@ -25,11 +25,24 @@ from staircase.timeline import to_ps
 from staircase.workload import RequestShape, Workload
 
 
-def setup_of(spec: AnySimulatedSpec) -> BatchingSetup | EndpointSetup:
-    return _endpoint_of(spec) if isinstance(spec, EndpointSpec) else _replicas_of(spec)
+def setup_of(
+    spec: AnySimulatedSpec, name: str = "", replicate: int = 0
+) -> BatchingSetup | EndpointSetup:
+    """The engine ``name``; replicate 0 is as ``spec`` says, others have noise of their own."""
+    if isinstance(spec, EndpointSpec):
+        return _endpoint_of(spec, replicate)
+    return _replicas_of(spec, _factor(spec.spread, name, replicate))
 
 
-def _replicas_of(spec: SimulatedSpec) -> BatchingSetup:
+def _factor(spread: float, name: str, replicate: int) -> float:
+    """Lognormal with mean 1; 1 for replicate 0."""
+    if not replicate or not spread:
+        return 1.0
+    rng = np.random.default_rng([replicate, *name.encode()])
+    return float(np.exp(spread * rng.standard_normal() - spread**2 / 2))
+
+
+def _replicas_of(spec: SimulatedSpec, factor: float) -> BatchingSetup:
     limits = Limits(
         spec.max_num_batched_tokens,
         spec.max_num_seqs,
@@ -39,11 +52,17 @@ def _replicas_of(spec: SimulatedSpec) -> BatchingSetup:
         spec.scheduling,
     )
     return BatchingSetup(
-        _cost_of(spec), limits, spec.replicas, spec.routing, call_ps=to_ps(spec.call_s)
+        _cost_of(spec, factor),
+        limits,
+        spec.replicas,
+        spec.routing,
+        tuple(spec.priorities.items()),
+        to_ps(spec.call_s),
     )
 
 
-def _endpoint_of(spec: EndpointSpec) -> EndpointSetup:
+def _endpoint_of(spec: EndpointSpec, replicate: int) -> EndpointSetup:
+    seeds = np.random.SeedSequence([spec.seed, replicate])
     return EndpointSetup(
         ttft_ps=to_ps(spec.ttft_s),
         itl_ps=to_ps(spec.itl_s),
@@ -51,7 +70,7 @@ def _endpoint_of(spec: EndpointSpec) -> EndpointSetup:
         ttft_per_cached_token_ps=to_ps(spec.ttft_per_cached_token_s),
         spread=spec.spread,
         itl_spread=spec.itl_spread,
-        seed=spec.seed,
+        seed=int(seeds.generate_state(1)[0]) if replicate else spec.seed,
         concurrency=spec.concurrency,
         requests_per_min=spec.requests_per_min,
         tokens_per_min=spec.tokens_per_min,
@@ -61,12 +80,12 @@ def _endpoint_of(spec: EndpointSpec) -> EndpointSetup:
     )
 
 
-def _cost_of(spec: SimulatedSpec) -> Cost:
+def _cost_of(spec: SimulatedSpec, factor: float) -> Cost:
     return linear_cost(
-        iteration_s=1 / spec.decode_tokens_per_s - spec.sequence_s,
-        token_s=1 / spec.prefill_tokens_per_s,
-        sequence_s=spec.sequence_s,
-        context_s=spec.context_s,
+        iteration_s=factor * (1 / spec.decode_tokens_per_s - spec.sequence_s),
+        token_s=factor / spec.prefill_tokens_per_s,
+        sequence_s=factor * spec.sequence_s,
+        context_s=factor * spec.context_s,
         max_tokens=spec.max_num_batched_tokens,
         max_sequences=spec.max_num_seqs,
     )

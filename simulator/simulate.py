@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import simpy
 
 from simulator.alarm import ARRIVAL, Alarm, Clock
 from simulator.engine import EngineSetup, Key, SimulatedCall, SimulatedEngine
-from staircase.errors import WorkloadError
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.play import CallResult, Play
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_ps
 from staircase.workload import RequestShape, Workload
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What came of a workload.
+
+    Attributes:
+        busy_ps: by engine, of each replica; empty where nobody knows.
+    """
+
+    timelines: Sequence[Timeline]
+    busy_ps: Mapping[str, Sequence[int]]
 
 
 def simulate(
@@ -30,8 +42,18 @@ def simulate(
     Raises:
         WorkloadError: a request does not say how much some agent writes.
     """
-    for request in workload.requests:
-        _check(pipeline, request)
+    return list(simulate_all(pipeline, schedule, engines, workload, on_call).timelines)
+
+
+def simulate_all(
+    pipeline: Pipeline,
+    schedule: Schedule,
+    engines: Mapping[str, EngineSetup],
+    workload: Workload,
+    on_call: Callable[[Call], None] = lambda call: None,
+) -> Simulation:
+    """The same, and how busy the engines were."""
+    workload.check(pipeline)
     env = Clock()
     shared: dict[str, object] = {}
     served = {name: setup.open(env, shared) for name, setup in engines.items()}
@@ -56,13 +78,8 @@ def simulate(
             arrive = partial(begin, number, workload.requests[number])
             Alarm(env, arrival_ps, ARRIVAL, arrive)
     env.run()
-    return [run.play.timeline() for run in sorted(runs, key=lambda run: run.play.number)]
-
-
-def _check(pipeline: Pipeline, request: RequestShape) -> None:
-    for agent in pipeline:
-        if agent.name not in request.output_tokens:
-            raise WorkloadError(f"a request does not say how many tokens {agent.name!r} writes")
+    lines = [run.play.timeline() for run in sorted(runs, key=lambda run: run.play.number)]
+    return Simulation(lines, {name: engine.busy_ps() for name, engine in served.items()})
 
 
 class _Run:

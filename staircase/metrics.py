@@ -18,15 +18,21 @@ Requests without a complete answer are left out of summaries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
-from staircase.timeline import PS_PER_S, Timeline, to_s
+from staircase.timeline import Timeline, to_s
 
 READING_RATE = 10.0
 RESAMPLES = 500
+# Up to so many values an interval is a bootstrap's.
+FEW = 200
+# Standard deviations from the mean to the ends of a normal 90 % interval.
+Z90 = 1.6449
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -92,47 +98,41 @@ def stall(times_s: Sequence[float], reading_rate: float) -> float:
     return float(arrivals.max() - arrivals[0])
 
 
-def summarize(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Summary:
-    """Mean with a bootstrap interval, and percentiles; NaNs are left out."""
-    data = np.asarray([value for value in values if not np.isnan(value)])
+def summarize(values: Sequence[float] | Floats, seed: int = 0) -> Summary:
+    """Mean with its interval, and percentiles; NaNs are left out."""
+    data = np.asarray(values, dtype=np.float64)
+    data = data[~np.isnan(data)]
     if not len(data):
         return UNDEFINED
-    rng = np.random.default_rng(seed)
-    means = data[rng.integers(0, len(data), (resamples, len(data)))].mean(axis=1)
-    return _summary(data, means)
+    return _summary(data, _interval(data, np.ones(len(data)), seed))
 
 
-def summarize_pooled(
-    groups: Sequence[np.ndarray], seed: int = 0, resamples: int = RESAMPLES
-) -> Summary:
+def summarize_pooled(groups: Sequence[Floats], seed: int = 0) -> Summary:
     """The same of the values of all ``groups`` together.
 
-    Values of one group (gaps of one request) are alike, so the bootstrap draws whole groups.
+    Values of one group (gaps of one request) are alike, so the interval is that of whole groups.
     """
     filled = [group for group in groups if len(group)]
     if not filled:
         return UNDEFINED
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(filled), (resamples, len(filled)))
     sums = np.array([group.sum() for group in filled])
-    counts = np.array([len(group) for group in filled])
-    return _summary(np.concatenate(filled), sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    counts = np.array([float(len(group)) for group in filled])
+    return _summary(np.concatenate(filled), _interval(sums, counts, seed))
 
 
-def _summary(data: np.ndarray, means: np.ndarray) -> Summary:
-    low, high = np.percentile(means, [5, 95])
-    p50, p90, p99 = np.percentile(data, [50, 90, 99])
-    return Summary(*(float(x) for x in (data.mean(), low, high, p50, p90, p99)))
+def _interval(sums: Floats, counts: Floats, seed: int) -> tuple[float, float]:
+    """90 % interval of Σ sums / Σ counts: a bootstrap, or the normal one if there are many."""
+    size = len(sums)
+    if size <= FEW:
+        drawn = np.random.default_rng(seed).integers(0, size, (RESAMPLES, size))
+        means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+        low, high = np.percentile(means, [5, 95])
+        return float(low), float(high)
+    mean = sums.sum() / counts.sum()
+    error = np.std(sums - mean * counts) * np.sqrt(size) / counts.sum()
+    return float(mean - Z90 * error), float(mean + Z90 * error)
 
 
-def summarize_all(
-    timelines: Sequence[Timeline], reading_rate: float = READING_RATE
-) -> Mapping[str, Summary]:
-    """Every metric, and ``itl_s``; requests without a complete answer are left out."""
-    complete = [timeline for timeline in timelines if not timeline.error]
-    rows = [measure(timeline, reading_rate) for timeline in complete]
-    gaps_s = [np.diff(timeline.answer_ps) / PS_PER_S for timeline in complete]
-    return {
-        **{name: summarize([getattr(row, name) for row in rows]) for name in METRICS},
-        "itl_s": summarize_pooled(gaps_s),
-    }
+def _summary(data: Floats, interval: tuple[float, float]) -> Summary:
+    p50, p90, p99 = (float(percentile) for percentile in np.percentile(data, [50, 90, 99]))
+    return Summary(float(data.mean()), *interval, p50, p90, p99)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from staircase.errors import SloError
-from staircase.metrics import RequestMetrics, measure
-from staircase.timeline import Timeline, to_s
+from staircase.measured import Measured
 
 MS_PER_S = 1000
 LIMITS = {"ttft": "ttft_s", "tpot": "tpot_s", "e2e": "e2e_s", "e2el": "e2e_s"}
@@ -26,11 +28,15 @@ class Slo:
     tpot_s: float | None = None
     e2e_s: float | None = None
 
-    def is_met(self, row: RequestMetrics) -> bool:
-        """An answer of one token has no TPOT and keeps every limit of it, as in vLLM."""
-        tpot_s = 0.0 if math.isnan(row.tpot_s) else row.tpot_s
-        taken = ((row.ttft_s, self.ttft_s), (tpot_s, self.tpot_s), (row.e2e_s, self.e2e_s))
-        return all(limit is None or value <= limit for value, limit in taken)
+    def met_by(self, run: Measured) -> NDArray[np.bool_]:
+        """By answered request. One token has no TPOT and keeps every limit of it, as in vLLM."""
+        tpot_s = np.nan_to_num(run.columns["tpot_s"], nan=0.0)
+        taken = {"ttft_s": run.columns["ttft_s"], "tpot_s": tpot_s, "e2e_s": run.columns["e2e_s"]}
+        good = np.ones(run.answered, dtype=np.bool_)
+        for name, values in taken.items():
+            limit = getattr(self, name)
+            good &= values <= (math.inf if limit is None else limit)
+        return good
 
 
 def parse_slo(words: Sequence[str]) -> Slo:
@@ -62,7 +68,7 @@ def _milliseconds(word: str, number: str) -> float:
 
 @dataclass(frozen=True)
 class RunMetrics:
-    """One run, from the first arrival to the last end.
+    """One run, from the first arrival to the last end, or the mean of several.
 
     Attributes:
         requests: all; throughput and goodput are of those with a complete answer.
@@ -70,29 +76,31 @@ class RunMetrics:
     """
 
     duration_s: float
-    requests: int
-    completed: int
+    requests: float
+    completed: float
     requests_per_s: float
     answer_tokens_per_s: float
     goodput_per_s: float
     good_share: float
 
 
-def measure_run(timelines: Sequence[Timeline], slo: Slo) -> RunMetrics:
-    """``timelines`` holds one or more."""
-    began_ps = min(timeline.arrival_ps for timeline in timelines)
-    duration_s = to_s(max(timeline.completed_ps for timeline in timelines) - began_ps)
-    rows = [measure(timeline) for timeline in timelines if not timeline.error]
-    good = sum(slo.is_met(row) for row in rows)
+def measure_run(run: Measured, slo: Slo) -> RunMetrics:
+    good = int(slo.met_by(run).sum())
     return RunMetrics(
-        duration_s=duration_s,
-        requests=len(timelines),
-        completed=len(rows),
-        requests_per_s=_per(len(rows), duration_s),
-        answer_tokens_per_s=_per(sum(row.answer_tokens for row in rows), duration_s),
-        goodput_per_s=_per(good, duration_s),
-        good_share=good / len(timelines),
+        duration_s=run.duration_s,
+        requests=run.requests,
+        completed=run.answered,
+        requests_per_s=_per(run.answered, run.duration_s),
+        answer_tokens_per_s=_per(float(run.columns["answer_tokens"].sum()), run.duration_s),
+        goodput_per_s=_per(good, run.duration_s),
+        good_share=good / run.requests,
     )
+
+
+def measure_runs(runs: Sequence[Measured], slo: Slo) -> RunMetrics:
+    """The mean of each figure over ``runs``."""
+    rows = [asdict(measure_run(run, slo)) for run in runs]
+    return RunMetrics(**{name: float(np.mean([row[name] for row in rows])) for name in rows[0]})
 
 
 def _per(count: float, duration_s: float) -> float:

@@ -147,6 +147,8 @@ class SimulatedSpec(Strict):
     An iteration costs ``1 / decode_tokens_per_s`` with one sequence, ``sequence_s`` for each
     further one, ``context_s`` for each token of context, and ``1 / prefill_tokens_per_s`` for each
     prompt token; ``call_s`` passes before a call reaches its replica. Limits have vLLM's names.
+    ``spread`` says how far all that may be off: replicates scale it by a lognormal factor with this
+    standard deviation of the logarithm. ``priorities`` are by agent, lower goes first.
     """
 
     kind: Literal["simulated"]
@@ -163,6 +165,8 @@ class SimulatedSpec(Strict):
     block_tokens: Count = 16
     prefix_caching: bool = True
     scheduling: Literal["fcfs", "priority"] = "fcfs"
+    priorities: dict[str, int] = {}
+    spread: Spread = 0.0
 
 
 class EndpointSpec(Strict):
@@ -444,6 +448,15 @@ class Scenario(Strict):
         for name in names:
             if name not in said:
                 raise ValueError(f"workload.output_tokens: does not say how much {name!r} writes")
+
+    @model_validator(mode="after")
+    def _check_priorities(self) -> Self:
+        names = [agent.name for agent in self.pipeline.build()]
+        for engine, spec in self.engines.items():
+            for agent in spec.priorities if isinstance(spec, SimulatedSpec) else ():
+                if agent not in names:
+                    raise ValueError(f"engines.{engine}.priorities: {agent!r} is no agent")
+        return self
 
     @property
     def simulated(self) -> dict[str, AnySimulatedSpec]:

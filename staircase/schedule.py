@@ -179,6 +179,26 @@ class Barrier:
         return sources if self.kind == "all" else min(self.count or sources, sources)
 
 
+def parse_barrier(text: str) -> Barrier:
+    """A barrier in a word: ``all``, ``quorum:COUNT`` or ``grace:COUNT,SECONDS``.
+
+    Raises:
+        ScheduleError: it is none of these.
+    """
+    kind, _, rest = text.partition(":")
+    numbers = rest.split(",") if rest else []
+    try:
+        if kind == "all" and not numbers:
+            return Barrier()
+        if kind == "quorum" and len(numbers) == 1:
+            return Barrier("quorum", int(numbers[0]))
+        if kind == "grace" and len(numbers) == 2:
+            return Barrier("grace", int(numbers[0]), float(numbers[1]))
+    except ValueError:
+        pass
+    raise ScheduleError(f"barrier {text!r}: give all, quorum:COUNT or grace:COUNT,SECONDS")
+
+
 @dataclass(frozen=True)
 class Schedule:
     """One staircase per reading agent, plus what holds for all of them.
@@ -205,6 +225,13 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise ScheduleError(f"layout {self.layout!r}: must be one of {', '.join(LAYOUTS)}")
+        for name, (choices, chosen) in {
+            "reading": (("exact", "latest"), self.reading),
+            "starve": (("wait", "write"), self.starve),
+            "early_end": (("accept", "continue"), self.early_end),
+        }.items():
+            if chosen not in choices:
+                raise ScheduleError(f"{name} {chosen!r}: must be {' or '.join(choices)}")
         if self.retries < 0:
             raise ScheduleError(f"retries is {self.retries}, must be 0 or more")
 

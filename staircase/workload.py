@@ -9,6 +9,7 @@ from typing import Literal
 
 from staircase.errors import WorkloadError
 from staircase.files import read_json_lines
+from staircase.pipeline import Pipeline
 from staircase.timeline import to_s
 
 # Compiled code counts picoseconds in 64 bits; half of them are left for the requests to end.
@@ -60,6 +61,15 @@ class Workload:
     requests: Sequence[RequestShape]
     concurrency: int = 1
     arrivals_ps: Sequence[int] | None = None
+
+    def check(self, pipeline: Pipeline) -> None:
+        """Raise WorkloadError unless every request says how much each agent writes."""
+        for request in self.requests:
+            for agent in pipeline:
+                if agent.name not in request.output_tokens:
+                    raise WorkloadError(
+                        f"a request does not say how many tokens {agent.name!r} writes"
+                    )
 
     def __post_init__(self) -> None:
         if self.arrivals_ps is not None:

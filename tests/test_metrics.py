@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from staircase.errors import SloError
-from staircase.metrics import measure, stall, summarize, summarize_all, summarize_pooled
+from staircase.measured import measure_all
+from staircase.metrics import measure, stall, summarize, summarize_pooled
 from staircase.run_metrics import Slo, measure_run, parse_slo
 from staircase.timeline import Span, Timeline
 from staircase.trace import write_trace
@@ -35,7 +36,7 @@ def test_definitions() -> None:
 
 def test_an_answer_of_one_token_has_no_tpot() -> None:
     assert math.isnan(measure(timeline(3)).tpot_s)
-    assert math.isnan(summarize_all([timeline()])["ttft_s"].mean)
+    assert math.isnan(measure_all([timeline()]).summaries()["ttft_s"].mean)
 
 
 def slow_stall(times: list[float], rate: float) -> float:
@@ -59,10 +60,12 @@ def test_summary_of_equal_values_has_no_width() -> None:
 
 
 def test_itl_pools_the_gaps_of_all_requests() -> None:
-    itl = summarize_all([timeline(3, 5, 9), timeline(3, 4), timeline(3), timeline()])["itl_s"]
+    itl = measure_all([timeline(3, 5, 9), timeline(3, 4), timeline(3), timeline()]).summaries()[
+        "itl_s"
+    ]
     assert itl.mean == pytest.approx((0.002 + 0.004 + 0.001) / 3)
     assert itl.p50 == pytest.approx(0.002)
-    assert math.isnan(summarize_all([timeline(3)])["itl_s"].mean)
+    assert math.isnan(measure_all([timeline(3)]).summaries()["itl_s"].mean)
 
 
 def test_the_interval_of_a_pool_draws_whole_groups() -> None:
@@ -76,7 +79,8 @@ def test_the_interval_of_a_pool_draws_whole_groups() -> None:
 def test_run_metrics_by_hand() -> None:
     failed = replace(timeline(), error="no engine", arrival_ps=2 * MS)
     late = replace(timeline(8, 13), arrival_ps=3 * MS, completed_ps=13 * MS)
-    run = measure_run([timeline(3, 5, 9), timeline(4), late, failed], parse_slo(["tpot:4"]))
+    lines = [timeline(3, 5, 9), timeline(4), late, failed]
+    run = measure_run(measure_all(lines), parse_slo(["tpot:4"]))
     assert (run.requests, run.completed) == (4, 3)
     assert run.duration_s == pytest.approx(0.013)
     assert run.requests_per_s == pytest.approx(3 / 0.013)
@@ -95,11 +99,11 @@ def test_run_metrics_by_hand() -> None:
     ],
 )
 def test_a_limit_is_met_up_to_its_value(slo: Slo, is_met: bool) -> None:
-    assert slo.is_met(measure(timeline(3, 5, 9))) == is_met
+    assert slo.met_by(measure_all([timeline(3, 5, 9)])).tolist() == [is_met]
 
 
 def test_an_empty_answer_keeps_no_limit_of_its_first_token() -> None:
-    assert not Slo(ttft_s=1).is_met(measure(timeline()))
+    assert not Slo(ttft_s=1).met_by(measure_all([timeline()])).any()
 
 
 def test_slo_is_parsed_as_vllm_does() -> None:

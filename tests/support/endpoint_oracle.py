@@ -181,6 +181,9 @@ class OracleEndpoint:
     def watch(self, key: Key, tokens: int) -> None:
         self.talks[key].watch = tokens
 
+    def busy_ps(self) -> list[int]:
+        return []
+
     def tokens_of(self, key: Key) -> int | None:
         return len(self.talks[key].times_ps)
 

@@ -318,6 +318,9 @@ class OracleEngine:
     def watch(self, key: Key, tokens: int) -> None:
         self.sequences[key][0].watch = tokens
 
+    def busy_ps(self) -> list[int]:
+        return []
+
     def tokens_of(self, key: Key) -> int | None:
         sequence = self.sequences[key][0]
         return min(sequence.done, sequence.call.goal_tokens)

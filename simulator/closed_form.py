@@ -1,0 +1,354 @@
+"""A request that is alone on its engines, under many staircases at once: exact, without events.
+
+    form = closed_form(pipeline, schedule, engines, request)
+    times = form.play(constant_candidates(first, chunk, write))
+
+For pipelines of two levels: sources that read nobody, and the answer, which reads them all. Where
+nobody else is there, a source's times do not depend on its reader, and a max-plus recurrence over
+the reader's steps says all, in integers, to the picosecond as ``simulator.simulate`` does:
+
+    start_k = max(end_{k−1}, max_i T_i(read_k))
+    end_k   = start_k + call + prefill(cached_k, prompt_k) + decode(prompt_k, outputs_k)
+
+T_i(n): source i has n tokens, or has ended. What a step writes, and whether it is the last, is as
+in ``staircase.conductor``; its prompt is as in ``staircase.prompt``. The prefix cache holds what
+the request left there itself. No earlier text has more in common with a prompt than the text of
+the step before, whose blocks are the last to be evicted, so that text alone says what is cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from simulator.alone import AloneEngine
+from simulator.batching import BatchingSetup
+from simulator.candidates import Candidates
+from simulator.engine import EngineSetup
+from simulator.source_levels import SourceLevels, fixed_tokens, source_levels
+from staircase.errors import ScheduleError, WorkloadError
+from staircase.pipeline import Agent, Pipeline
+from staircase.prompt import header, own, query
+from staircase.schedule import Layout, Schedule
+from staircase.workload import RequestShape
+
+# An int64 array.
+Ints = Any
+
+# Candidates that are played together: enough to make Python's share small, and few enough for
+# their arrays to stay in a CPU's cache.
+SLICE = 1 << 15
+
+
+@dataclass(frozen=True)
+class AloneTimes:
+    """What became of each candidate; times count from the request's arrival.
+
+    Attributes:
+        ttft_ps, e2e_ps: the answer's first and last token.
+        completed_ps: the answer is known to be complete.
+        calls: steps that the answer played.
+        prefilled_tokens: of the whole request, its sources too.
+        start_ps, end_ps: [candidates, steps] of each step that was played, else -1; if asked for.
+    """
+
+    ttft_ps: Ints
+    e2e_ps: Ints
+    completed_ps: Ints
+    calls: Ints
+    prefilled_tokens: Ints
+    start_ps: Ints | None = None
+    end_ps: Ints | None = None
+
+
+class _Answer(NamedTuple):
+    """The answer's texts in tokens: ``head``, ``query`` and ``own`` do not grow; ``left`` is what
+    it would write."""
+
+    layout: Layout
+    head: int
+    query: int
+    own: int
+    left: int
+    max_tokens: int
+    ends_with_stop: bool
+
+
+@dataclass
+class _Desks:
+    """Where answers stand that are not complete: a row of every array is one candidate's.
+
+    Attributes:
+        rows: numbers of the candidates.
+        level: read so far.
+        labels: tokens of all labels in the prompt.
+        written: tokens of the answer.
+        computed: tokens of the text that have KV.
+        end_ps: of the last call.
+        prefilled: tokens.
+    """
+
+    rows: Ints
+    level: Ints
+    labels: Ints
+    written: Ints
+    computed: Ints
+    end_ps: Ints
+    prefilled: Ints
+
+    @staticmethod
+    def of(rows: Ints) -> _Desks:
+        return _Desks(rows, *(np.zeros(len(rows), dtype=np.int64) for _ in fields(_Desks)[1:]))
+
+    def only(self, which: Ints) -> _Desks:
+        return _Desks(*(getattr(self, field.name)[which] for field in fields(self)))
+
+
+class _Calls(NamedTuple):
+    """The next call of each desk.
+
+    Attributes:
+        goal, outputs: tokens that it writes, and iterations that give them and its end.
+        is_over: whether the answer is complete with it.
+    """
+
+    level: Ints
+    prompt: Ints
+    cached: Ints
+    goal: Ints
+    outputs: Ints
+    is_over: Any
+
+
+class _Steps(NamedTuple):
+    """When step ``number`` of the candidates in ``rows`` was played."""
+
+    number: int
+    rows: Ints
+    start_ps: Ints
+    end_ps: Ints
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """One request on its engines; made by ``closed_form``."""
+
+    _answer: _Answer
+    _sources: SourceLevels
+    _engine: AloneEngine
+
+    def play(self, candidates: Candidates, keeps_steps: bool = False) -> AloneTimes:
+        """Plays every candidate.
+
+        Args:
+            keeps_steps: keep when each step started and ended.
+
+        Raises:
+            ScheduleError: a candidate's call does not fit into the engine's KV.
+        """
+        names = fields(AloneTimes)[:5]
+        found = AloneTimes(*(np.zeros(len(candidates), dtype=np.int64) for _ in names))
+        steps: list[_Steps] | None = [] if keeps_steps else None
+        for first in range(0, len(candidates), SLICE):
+            rows = np.arange(first, min(first + SLICE, len(candidates)))
+            self._play_slice(candidates, rows, found, steps)
+        return found if steps is None else _with_steps(found, steps)
+
+    def _play_slice(
+        self,
+        candidates: Candidates,
+        rows: Ints,
+        found: AloneTimes,
+        steps: list[_Steps] | None,
+    ) -> None:
+        desks, number = _Desks.of(rows), 0
+        while len(desks.rows):
+            calls = self._next_calls(number, *candidates.step(number, desks.rows), desks)
+            start_ps = np.maximum(desks.end_ps, self._sources.ready_ps[calls.level])
+            first_ps = start_ps + self._engine.first_ps(calls.cached, calls.prompt)
+            if number == 0:
+                found.ttft_ps[desks.rows] = first_ps
+            self._end(calls, first_ps, desks, found, number)
+            if steps is not None:
+                steps.append(_Steps(number, desks.rows, start_ps, desks.end_ps))
+            if np.any(calls.is_over):
+                desks = desks.only(np.flatnonzero(~calls.is_over))
+            number += 1
+
+    def _next_calls(self, number: int, reads: Ints, writes: Ints, desks: _Desks) -> _Calls:
+        level = np.minimum(reads, self._sources.all_read)
+        # A source that ended at the level before does not grow when its end is read.
+        grows = (level > desks.level) & (desks.level < self._sources.all_read - 1)
+        shared = self._shared(grows, desks)
+        desks.labels += np.where(grows, self._new_labels(number, desks), 0)
+        fixed = self._answer.head + self._answer.query + self._answer.own
+        prompt = self._sources.read_tokens[level] + desks.labels + desks.written + fixed
+        writing = self._writing(level, writes, desks.written)
+        calls = _Calls(level, prompt, self._engine.cached(shared), *writing)
+        self._check_kv(calls, desks.rows)
+        return calls
+
+    def _new_labels(self, number: int, desks: _Desks) -> Ints:
+        """Tokens of the labels of a round that shows something new."""
+        labels = self._sources.new_labels[desks.level]
+        # The first of the own labels stands in every prompt.
+        is_split = self._answer.layout == "interleave" and number > 0
+        return labels + self._answer.own if is_split else labels
+
+    def _shared(self, grows: Any, desks: _Desks) -> Ints:
+        """Computed tokens that the prompt has in common with the text of the step before.
+
+        The last token of a text has no KV, so no prompt is cached to its end.
+        """
+        answer, sources = self._answer, self._sources
+        if not self._engine.block_tokens or answer.layout == "interleave":
+            return desks.computed
+        if answer.layout == "append_rounds":
+            kept = answer.head + answer.query + sources.read_tokens[desks.level] + desks.labels
+        elif answer.layout == "rebuild_query_first":
+            kept = answer.head + answer.query + sources.kept_tokens[desks.level]
+        else:
+            kept = answer.head + sources.kept_tokens[desks.level]
+        return np.where(grows, np.minimum(kept, desks.computed), desks.computed)
+
+    def _writing(self, level: Ints, writes: Ints, written: Ints) -> tuple[Ints, Ints, Any]:
+        """``goal``, ``outputs`` and ``is_over`` of calls."""
+        is_last = level == self._sources.all_read
+        room = self._answer.max_tokens - written
+        limit = np.where(is_last, room, np.minimum(writes, room))
+        left = self._answer.left - written
+        goal = np.minimum(left, limit)
+        ends_early = left < limit
+        ends_apart = ends_early & (self._answer.ends_with_stop | (goal == 0))
+        return goal, goal + ends_apart, is_last | ends_early | (goal == room)
+
+    def _check_kv(self, calls: _Calls, rows: Ints) -> None:
+        limit = self._engine.kv_tokens
+        if limit is None:
+            return
+        tokens = calls.prompt + calls.goal
+        if np.any(tokens > limit):
+            place = int(np.argmax(tokens))
+            raise ScheduleError(
+                f"candidate {rows[place]}: a call of the answer needs KV for {tokens[place]} "
+                f"tokens, a replica has room for {limit}"
+            )
+
+    def _end(
+        self, calls: _Calls, first_ps: Ints, desks: _Desks, found: AloneTimes, number: int
+    ) -> None:
+        """Ends the calls of step ``number``, and the answers that are complete."""
+        decode_ps = self._engine.decode_ps
+        base_ps = first_ps - decode_ps[calls.prompt]
+        computed = calls.prompt + calls.outputs - 1
+        end_ps = base_ps + decode_ps[computed]
+        desks.prefilled += calls.prompt - calls.cached
+        over = np.flatnonzero(calls.is_over)
+        if len(over):
+            rows, goal = desks.rows[over], calls.goal[over]
+            token_ps = base_ps[over] + decode_ps[calls.prompt[over] + np.maximum(goal, 1) - 1]
+            # A call that only ends the answer writes nothing: the last token is that before it.
+            found.e2e_ps[rows] = np.where(goal > 0, token_ps, desks.end_ps[over])
+            found.completed_ps[rows] = end_ps[over]
+            found.calls[rows] = number + 1
+            found.prefilled_tokens[rows] = desks.prefilled[over] + self._sources.prompt_tokens
+        desks.level, desks.computed, desks.end_ps = calls.level, computed, end_ps
+        desks.written += calls.goal
+
+
+def _with_steps(found: AloneTimes, steps: Sequence[_Steps]) -> AloneTimes:
+    shape = (len(found.calls), int(np.max(found.calls, initial=0)))
+    start_ps, end_ps = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+    for step in steps:
+        start_ps[step.rows, step.number] = step.start_ps
+        end_ps[step.rows, step.number] = step.end_ps
+    return replace(found, start_ps=start_ps, end_ps=end_ps)
+
+
+def closed_form(
+    pipeline: Pipeline,
+    schedule: Schedule,
+    engines: Mapping[str, EngineSetup],
+    request: RequestShape,
+) -> ClosedForm:
+    """The closed form of a request; of ``schedule`` all but its staircases counts.
+
+    Raises:
+        ScheduleError: the pipeline, the options or the engines are not such as have one.
+        WorkloadError: the request's lengths are not.
+    """
+    _check_options(schedule)
+    _check_levels(pipeline)
+    setups = {name: _checked_engine(pipeline, name, engines[name]) for name in pipeline.engines}
+    _check_lengths(pipeline, request)
+    reader = pipeline[pipeline.answer]
+    sources = source_levels(pipeline, schedule.layout, setups, request)
+    answer = _make_answer(reader, schedule.layout, request)
+    engine = AloneEngine.open(setups[reader.engine], _longest_text(reader, sources, request))
+    return ClosedForm(answer, sources, engine)
+
+
+def _check_options(schedule: Schedule) -> None:
+    if schedule.is_timed or schedule.early_end != "accept":
+        raise ScheduleError(
+            "no closed form: needs barrier all, reading exact, starve wait, early_end accept"
+        )
+
+
+def _check_levels(pipeline: Pipeline) -> None:
+    sources = {agent.name for agent in pipeline if not agent.reads}
+    if sources != set(pipeline[pipeline.answer].reads):
+        raise ScheduleError(
+            f"no closed form: {pipeline.answer!r} must be the only agent that reads others"
+        )
+
+
+def _checked_engine(pipeline: Pipeline, name: str, setup: EngineSetup) -> BatchingSetup:
+    """The engine, if every one of its agents always finds an idle replica."""
+    if not isinstance(setup, BatchingSetup):
+        raise ScheduleError(f"no closed form: engine {name!r} is not of simulated replicas")
+    agents = sum(agent.engine == name for agent in pipeline)
+    caches = setup.limits.blocks is not None and setup.limits.prefix_caching
+    # Calls on their way are not counted by routing, and another replica has another cache.
+    if agents > 1 and (agents > setup.replicas or setup.call_ps or caches):
+        raise ScheduleError(
+            f"no closed form: {agents} agents on engine {name!r}; each needs an engine, or a "
+            "replica with call_ps 0 and without prefix cache, of its own"
+        )
+    return setup
+
+
+def _check_lengths(pipeline: Pipeline, request: RequestShape) -> None:
+    for agent in pipeline:
+        if agent.name not in request.output_tokens:
+            raise WorkloadError(f"a request does not say how many tokens {agent.name!r} writes")
+        if fixed_tokens(request, agent) < 1:
+            raise WorkloadError(f"no closed form: the prompt of {agent.name!r} may be empty")
+    if request.output_tokens[pipeline.answer] < 1:
+        raise WorkloadError(f"no closed form: {pipeline.answer!r} writes nothing")
+
+
+def _make_answer(agent: Agent, layout: Layout, request: RequestShape) -> _Answer:
+    name, tokens = agent.name, request.fixed_tokens
+    return _Answer(
+        layout,
+        tokens.get(header(name), 0),
+        tokens.get(query(name), 0),
+        tokens.get(own(name), 0),
+        request.output_tokens[name],
+        agent.max_tokens,
+        request.ends_with == "stop",
+    )
+
+
+def _longest_text(reader: Agent, sources: SourceLevels, request: RequestShape) -> int:
+    """Tokens that no prompt of the answer and what follows it exceeds, whatever the staircase."""
+    written = min(request.output_tokens[reader.name], reader.max_tokens)
+    # Every round that has labels shows something new, and every call but the last writes.
+    rounds = min(sources.all_read, written + 1)
+    labels = int(sources.new_labels[0]) + request.fixed_tokens.get(own(reader.name), 0)
+    read = int(sources.read_tokens[-1])
+    return fixed_tokens(request, reader) + read + rounds * labels + written + 1
