@@ -12,13 +12,15 @@ import torch
 
 from executor.device import Device
 from executor.embedded import samples, task
+from executor.engine import Engine
 from executor.models import LoadedModel, load_model
+from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
 from executor.transformers_engine import TransformersEngine
 from staircase.errors import ScenarioError
 from staircase.pipeline import Pipeline
-from staircase.scenario import EngineSpec, Scenario
+from staircase.scenario import EngineSpec, OpenAISpec, Scenario
 from staircase.workload import Question, read_questions
 
 
@@ -27,13 +29,17 @@ class Bench:
     """What a scenario needs to run for real.
 
     Attributes:
-        models: by engine name; engines that name the same model share it.
-        engines: by engine name.
+        models: by engine name, of the in-process ones; engines that name the same model share it.
+        engines: by engine name, the in-process ones.
     """
 
     models: Mapping[str, LoadedModel]
     engines: Mapping[str, TransformersEngine]
     runtime: Runtime
+
+    def can_score(self, pipeline: Pipeline) -> bool:
+        """Whether every agent's text is there as token ids of a model that can be asked."""
+        return all(agent.engine in self.models for agent in pipeline)
 
     def model_of(self, pipeline: Pipeline) -> dict[str, LoadedModel]:
         """Models by agent name."""
@@ -42,38 +48,45 @@ class Bench:
 
 @contextmanager
 def open_bench(scenario: Scenario) -> Iterator[Bench]:
-    """Loads the scenario's models and starts its devices; closes them at the end.
+    """Loads the scenario's models, starts its devices, asks its servers; closes them at the end.
 
     Raises:
         ModelError: a model cannot be loaded.
+        EngineError: a server cannot be used.
     """
     for name in scenario.simulated:
         raise ScenarioError(f"engine {name!r} is simulated: there is nothing to run")
-    # One thread serves several tiny models on a CPU faster than many do.
-    torch.set_num_threads(1)
-    loaded: dict[tuple[str, str, str], LoadedModel] = {}
-    for spec in scenario.real.values():
-        key = (spec.model, spec.device, spec.dtype)
-        if key not in loaded:
-            loaded[key] = load_model(*key)
     with ExitStack() as stack:
-        names = dict.fromkeys(spec.device for spec in scenario.real.values())
-        devices = {name: stack.enter_context(Device()) for name in names}
-        models = {
-            name: loaded[spec.model, spec.device, spec.dtype]
-            for name, spec in scenario.real.items()
-        }
-        engines = {
-            name: TransformersEngine(models[name], devices[spec.device])
-            for name, spec in scenario.real.items()
-        }
-        served = {
-            name: ServedModel(engines[name], _format(spec)) for name, spec in scenario.real.items()
-        }
+        remote = open_remote(stack, scenario.remote)
+        local = _open_local(stack, scenario.real)
+        models = {name: model for name, (model, _) in local.items()}
+        engines = {name: engine for name, (_, engine) in local.items()}
+        every: dict[str, Engine] = {**remote, **engines}
+        specs: dict[str, EngineSpec | OpenAISpec] = {**scenario.remote, **scenario.real}
+        served = {name: ServedModel(every[name], _format(spec)) for name, spec in specs.items()}
         yield Bench(models, engines, Runtime(served))
 
 
-def _format(spec: EngineSpec) -> PromptFormat:
+def _open_local(
+    stack: ExitStack, specs: Mapping[str, EngineSpec]
+) -> dict[str, tuple[LoadedModel, TransformersEngine]]:
+    # One thread serves several tiny models on a CPU faster than many do.
+    torch.set_num_threads(1)
+    loaded: dict[tuple[str, str, str], LoadedModel] = {}
+    for spec in specs.values():
+        key = (spec.model, spec.device, spec.dtype)
+        if key not in loaded:
+            loaded[key] = load_model(*key)
+    names = dict.fromkeys(spec.device for spec in specs.values())
+    devices = {name: stack.enter_context(Device()) for name in names}
+    models = {name: loaded[spec.model, spec.device, spec.dtype] for name, spec in specs.items()}
+    return {
+        name: (models[name], TransformersEngine(models[name], devices[spec.device]))
+        for name, spec in specs.items()
+    }
+
+
+def _format(spec: EngineSpec | OpenAISpec) -> PromptFormat:
     if spec.format:
         return PromptFormat(**spec.format.model_dump())
     return samples.FORMAT if spec.model == "embedded" else PromptFormat()

@@ -19,12 +19,14 @@ class EngineCall:
     Attributes:
         key: chosen by the caller, unique among its calls.
         ignore_end: go on to ``max_tokens`` even if the model ends its text.
+        own_tokens: how many tokens at the prompt's end the model itself wrote before.
     """
 
     key: Key
     prompt_ids: Sequence[int]
     max_tokens: int
     ignore_end: bool = False
+    own_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def load_model(name: str, device: str, dtype: str) -> LoadedModel:
         ModelError: there is no such model, or no such device.
     """
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    source = str(MODEL_FOLDER) if name == "embedded" else name
+    source = source_of(name)
     _check_folder(source)
     network: Any
     try:
@@ -56,6 +56,29 @@ def load_model(name: str, device: str, dtype: str) -> LoadedModel:
     return LoadedModel(
         network.to(_device(device)).eval(), tokenizer, _device(device), source, _ends(network)
     )
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of ``embedded``, a folder, or a hub id.
+
+    Raises:
+        ModelError: there is none, or it cannot say where in a text its tokens stand.
+    """
+    source = source_of(name)
+    _check_folder(source)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"tokenizer {name!r} cannot be loaded: {reason}") from None
+    if not tokenizer.is_fast:
+        raise ModelError(f"tokenizer {name!r}: needs a tokenizer.json; this one has none")
+    return tokenizer
+
+
+def source_of(name: str) -> str:
+    """Where a model of this name lies; also the name of its vocabulary."""
+    return str(MODEL_FOLDER) if name == "embedded" else name
 
 
 def _check_folder(source: str) -> None:

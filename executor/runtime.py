@@ -160,7 +160,9 @@ class _Run:
         if self._is_abandoned:
             return
         prompt_ids = list(self._render(call))
-        request = EngineCall(self._key(call.number), prompt_ids, call.max_tokens)
+        request = EngineCall(
+            self._key(call.number), prompt_ids, call.max_tokens, own_tokens=_own_tokens(call)
+        )
         self._served[call.engine].engine.submit(request, self)
 
     def cancel(self, call: Call) -> None:
@@ -226,3 +228,9 @@ class _Run:
 
     def _ps(self, time_ns: int) -> int:
         return (time_ns - self._epoch_ns) * PS_PER_NS
+
+
+def _own_tokens(call: Call) -> int:
+    """Tokens at the prompt's end that the agent itself wrote."""
+    last = call.prompt.segments[-1:]
+    return sum(segment.tokens for segment in last if segment.source == call.agent)

@@ -299,6 +299,22 @@ def validate(
 
 
 @app.command()
+def engines(scenario: ScenarioPath, as_json: AsJson = False) -> None:
+    """Ask the scenario's servers what they can do; says what its other engines are."""
+    from planner.engine_table import describe_engines, engine_table
+    from staircase.scenario import load_scenario
+
+    found = describe_engines(load_scenario(scenario))
+    if as_json:
+        _print_json([asdict(one) for one in found])
+    else:
+        screen.print(engine_table(found))
+    for one in found:
+        if one.error:
+            raise EngineError(one.error)
+
+
+@app.command()
 def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = False) -> None:
     """The main job on embedded models: profile, plan, validate, report. Needs no download."""
     work = _open(Path(__file__).parent / "demo.yaml", out)
@@ -324,10 +340,11 @@ def _open(
 
 def _profile(work: Workspace) -> dict[str, str]:
     from executor.bench import open_bench
-    from planner.profiling import make_latency, make_quality
+    from planner.profiling import check_profilable, make_latency, make_quality
     from profiles.latency import save_latency
     from profiles.quality import save_quality
 
+    check_profilable(work.scenario)
     with open_bench(work.scenario) as bench, _progress() as track:
         latency = make_latency(work.scenario, bench, track)
         quality = make_quality(work.scenario, work.source, bench, track)

@@ -12,6 +12,7 @@ from executor.runtime import Job
 from profiles.latency import EngineProfile, LatencyProfile
 from profiles.quality import QualityProfile
 from profiles.store import provenance_of_now
+from staircase.errors import ScenarioError
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 
@@ -22,6 +23,19 @@ Track = Callable[[str, int], Callable[[], None]]
 def no_track(what: str, total: int) -> Callable[[], None]:
     """A progress bar that shows nothing."""
     return lambda: None
+
+
+def check_profilable(scenario: Scenario) -> None:
+    """Measuring needs the models in this process: their KV cache and their probabilities.
+
+    Raises:
+        ScenarioError: an engine is behind a server.
+    """
+    for name in scenario.remote:
+        raise ScenarioError(
+            f"engine {name!r} is behind a server, which 'profile' cannot measure; profile the "
+            "pipeline with in-process engines and name the files under profile: latency, quality"
+        )
 
 
 def make_latency(scenario: Scenario, bench: Bench, track: Track = no_track) -> LatencyProfile:

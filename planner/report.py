@@ -45,10 +45,11 @@ def write_report(path: Path, plan: Plan, validation: Validation, runs: Runs, ans
 
 def _cards(plan: Plan, validation: Validation) -> list[dict[str, str]]:
     chosen = next(row for row in validation.rows if row.name == "chosen")
-    quality = chosen.measured["agreement"].mean
+    agreement = chosen.measured.get("agreement")
+    quality = f"{agreement.mean:.3f}" if agreement else "–"
     return [
         {"value": f"{validation.ttft_reduction:.1%}", "words": "less measured TTFT than normal"},
-        {"value": f"{quality:.3f}", "words": "measured quality (agreement; normal is 1)"},
+        {"value": quality, "words": "measured quality (agreement; normal is 1)"},
         {"value": f"{validation.error('ttft_s'):.1%}", "words": "median TTFT forecast error"},
         {"value": str(validation.requests), "words": "real requests for each schedule"},
     ]

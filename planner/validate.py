@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from executor.bench import Bench, read_dataset, score_answer
-from executor.measure_quality import MeasuredQuality, measure_quality
+from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
 from planner.plan import Candidate, Plan, spread_out
 from profiles.store import Provenance, provenance_of_now, save
 from staircase.errors import PlanError
 from staircase.measured import measure_all
 from staircase.metrics import Summary, summarize
+from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.timeline import Timeline
 from staircase.workload import Question
@@ -116,27 +117,31 @@ def _measure(
     for outcome in outcomes:
         if outcome.timeline.error:
             raise PlanError(f"a request failed while it was validated: {outcome.timeline.error}")
-    qualities = [
-        _quality(scenario, bench, candidate, question, outcome)
-        for question, outcome in zip(questions, outcomes, strict=True)
-    ]
+    pipeline = scenario.pipeline.build()
+    pairs = list(zip(questions, outcomes, strict=True))
+    scores = [score_answer(scenario, q, outcome.texts[pipeline.answer]) for q, outcome in pairs]
     timelines = [outcome.timeline for outcome in outcomes]
-    scores = [quality.score for quality in qualities if quality.score is not None]
+    known = [score for score in scores if score is not None]
     return {
         **measure_all(timelines, scenario.plan.reading_rate).summaries(),
-        "loss": summarize([quality.loss for quality in qualities]),
-        "agreement": summarize([quality.agreement for quality in qualities]),
-        **({"score": summarize(scores)} if scores else {}),
+        **_quality(pipeline, bench, candidate, outcomes),
+        **({"score": summarize(known)} if known else {}),
     }
 
 
 def _quality(
-    scenario: Scenario, bench: Bench, candidate: Candidate, question: Question, outcome: Outcome
-) -> MeasuredQuality:
-    pipeline = scenario.pipeline.build()
+    pipeline: Pipeline, bench: Bench, candidate: Candidate, outcomes: Sequence[Outcome]
+) -> dict[str, Summary]:
+    """Loss and agreement; nothing where a text came from a server, which cannot be asked."""
+    if not bench.can_score(pipeline):
+        return {}
     model = bench.models[pipeline[pipeline.answer].engine]
-    score = score_answer(scenario, question, outcome.texts[pipeline.answer])
-    return measure_quality(pipeline, model, outcome, candidate.schedule.layout, score)
+    layout = candidate.schedule.layout
+    measured = [measure_quality(pipeline, model, outcome, layout, None) for outcome in outcomes]
+    return {
+        "loss": summarize([quality.loss for quality in measured]),
+        "agreement": summarize([quality.agreement for quality in measured]),
+    }
 
 
 def save_validation(path: Path, validation: Validation) -> str:

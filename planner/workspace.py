@@ -85,10 +85,15 @@ class Workspace:
             pipeline=spec.pipeline.build(),
             latency=self.latency(),
             quality=self.quality(),
-            devices={name: engine.device for name, engine in spec.real.items()},
+            devices=self._devices(),
             requests=requests or spec.plan.requests,
             reading_rate=spec.plan.reading_rate,
         )
+
+    def _devices(self) -> dict[str, str]:
+        """Engines of one device take turns; every engine behind a server has one of its own."""
+        local = {name: engine.device for name, engine in self.scenario.real.items()}
+        return local | {name: f"server of {name}" for name in self.scenario.remote}
 
     def profile_hashes(self) -> dict[str, str]:
         return {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -16,6 +18,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -195,6 +198,49 @@ class EndpointSpec(Strict):
     min_cached_tokens: Count = 1024
 
 
+class OpenAISpec(Strict):
+    """An engine behind an OpenAI-compatible server, whose ``base_url`` mostly ends in ``/v1``.
+
+    ``tokenizer`` is the model's folder, hub id or ``embedded``; with it tokens are counted as the
+    model counts them, and go over the wire as ids where the server takes and returns them. The key
+    is read from the environment variable ``api_key_env`` and is nowhere else. ``timeout_s`` passes
+    at most without news of a call; before its first token a call is sent up to ``tries`` times.
+    ``priority`` is sent where the server takes it.
+    """
+
+    kind: Literal["openai"]
+    base_url: str
+    model: str
+    api: Literal["auto", "completions", "chat"] = "auto"
+    tokenizer: str | None = None
+    api_key_env: str | None = None
+    timeout_s: PositiveSeconds = 60.0
+    connect_timeout_s: PositiveSeconds = 5.0
+    tries: Count = 3
+    max_concurrency: Count = 64
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    priority: int | None = None
+    format: FormatSpec | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be a URL such as http://127.0.0.1:8000/v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("must hold no name, password or query; a key goes by api_key_env")
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _check_variable(cls, value: str | None) -> str | None:
+        # Not repeated: who errs here may have written the key itself.
+        if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+            raise ValueError("must be the name of an environment variable, not a key")
+        return value
+
+
 class LogNormalSpec(Strict):
     """Lengths with this mean; ``sigma`` is the standard deviation of their logarithm."""
 
@@ -341,7 +387,8 @@ AnySimulatedSpec = SimulatedSpec | EndpointSpec
 AnyEngine = Annotated[
     Annotated[EngineSpec, Tag("transformers")]
     | Annotated[SimulatedSpec, Tag("simulated")]
-    | Annotated[EndpointSpec, Tag("endpoint")],
+    | Annotated[EndpointSpec, Tag("endpoint")]
+    | Annotated[OpenAISpec, Tag("openai")],
     Discriminator(_kind),
 ]
 
@@ -361,6 +408,16 @@ class Scenario(Strict):
             if agent.engine not in self.engines:
                 raise ValueError(
                     f"engines: agent {agent.name!r} runs on {agent.engine!r}, which is not defined"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_kinds(self) -> Self:
+        for name in self.remote:
+            for other in self.simulated:
+                raise ValueError(
+                    f"engines: {name!r} is behind a server and {other!r} simulated: "
+                    "make all of them one or the other"
                 )
         return self
 
@@ -409,8 +466,13 @@ class Scenario(Strict):
 
     @property
     def real(self) -> dict[str, EngineSpec]:
-        """The engines that can be run."""
+        """The engines that run in this process."""
         return {n: e for n, e in self.engines.items() if isinstance(e, EngineSpec)}
+
+    @property
+    def remote(self) -> dict[str, OpenAISpec]:
+        """The engines behind servers."""
+        return {n: e for n, e in self.engines.items() if isinstance(e, OpenAISpec)}
 
 
 def load_scenario(path: Path) -> Scenario:

@@ -28,7 +28,7 @@ def staircase(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize(
-    "command", ["", "profile", "plan", "simulate", "compare", "validate", "demo"]
+    "command", ["", "profile", "plan", "simulate", "compare", "validate", "engines", "demo"]
 )
 def test_help(command: str) -> None:
     done = staircase(*command.split(), "--help")
@@ -40,6 +40,10 @@ def change(text: str, new: str) -> str:
     demo = DEMO.read_text()
     assert text in demo
     return demo.replace(text, new)
+
+
+def server(url: str, key: str = "KEY") -> str:
+    return f"north: {{kind: openai, base_url: '{url}', model: m, api_key_env: {key}}}"
 
 
 WRONG: dict[str, tuple[Callable[[], str], str]] = {
@@ -92,6 +96,29 @@ WRONG: dict[str, tuple[Callable[[], str], str]] = {
         lambda: change("north: {model: embedded}", "north: {kind: endpoint, ttft_s: 0, itl_s: 1}"),
         r"engines.north.endpoint.ttft_s: .*greater than 0",
     ),
+    "server at no URL": (
+        lambda: change("north: {model: embedded}", server("127.0.0.1:8000/v1")),
+        r"engines.north.openai.base_url: must be a URL such as http://127.0.0.1:8000/v1",
+    ),
+    "server with a password in its URL": (
+        lambda: change("north: {model: embedded}", server("http://me:word@host/v1")),
+        r"engines.north.openai.base_url: must hold no name, password",
+    ),
+    "key in the file": (
+        lambda: change("north: {model: embedded}", server("http://h/v1", "sk-abc")),
+        r"engines.north.openai.api_key_env: must be the name of an environment variable",
+    ),
+    "server without a model": (
+        lambda: change("north: {model: embedded}", "north: {kind: openai, base_url: 'http://h'}"),
+        r"engines.north.openai.model: Field required",
+    ),
+    "server beside an endpoint": (
+        lambda: change(
+            "north: {model: embedded}\n  south: {model: embedded}",
+            f"{server('http://h/v1')}\n  south: {{kind: endpoint, ttft_s: 1, itl_s: 1}}",
+        ),
+        r"engines: 'north' is behind a server and 'south' simulated",
+    ),
     "not yaml": (lambda: "a: [", "not YAML"),
     "no mapping": (lambda: "- a", "must be a mapping"),
 }
@@ -105,6 +132,8 @@ def test_wrong_scenarios_get_one_line_and_exit_code_2(case: str, tmp_path: Path)
     done = staircase("plan", str(path), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {path}")
+    assert "word@" not in done.stderr
+    assert "sk-abc" not in done.stderr
     assert re.search(words, done.stderr)
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == [path]

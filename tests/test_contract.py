@@ -26,6 +26,7 @@ from staircase import (
 from staircase.schedule import LAYOUTS
 from tests.support.worlds import (
     EndpointWorld,
+    OpenAIWorld,
     Played,
     ScriptedWorld,
     SimulatedWorld,
@@ -81,6 +82,8 @@ WORLDS: dict[str, World] = {
     "endpoint": EndpointWorld(),
     "scripted": ScriptedWorld(),
     "transformers": TransformersWorld(),
+    "openai text": OpenAIWorld(has_ids=False),
+    "openai ids": OpenAIWorld(has_ids=True),
 }
 
 
@@ -153,12 +156,13 @@ TIMED: dict[str, World] = {
     "simulator": SimulatedWorld(frozenset("c")),
     "endpoint": EndpointWorld(frozenset("c")),
     "scripted": ScriptedWorld(frozenset("c")),
+    "openai text": OpenAIWorld(has_ids=False, slow=frozenset("c")),
 }
 
 
 @pytest.mark.parametrize("world", TIMED)
 class TestWithASourceThatHangs:
-    """``c`` takes ten seconds to its first token."""
+    """``c`` takes ten seconds or more to its first token."""
 
     def play(self, world: str, **options: object) -> Played:
         case = _moa(constant(8, 16, 8), **options)
@@ -186,7 +190,7 @@ class TestWithASourceThatHangs:
         assert {span.reason for span in line.spans if span.agent == "c"} == {"cancelled"}
 
 
-@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted"])
+@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted", "openai ids"])
 def test_starving_reader_keeps_on_writing(world: str) -> None:
     case = _moa(constant(8, 16, 2), starve="write")
     played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
@@ -195,7 +199,7 @@ def test_starving_reader_keeps_on_writing(world: str) -> None:
     assert played.timeline.written["z"] == LENGTHS["z"]
 
 
-@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted"])
+@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted", "openai ids"])
 def test_latest_reads_at_least_as_much_as_exact(world: str) -> None:
     lengths = {"a": 60, "b": 60, "c": 60, "z": 60}
     case = Case(MOA, replace(uniform(MOA, constant(4, 4, 8)), reading="latest"), lengths)

@@ -12,9 +12,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCau
 
 from executor.device import Device
 from executor.models import LoadedModel
+from executor.openai_engine import OpenAIEngine, ServerSettings
 from executor.rendering import PromptFormat
 from executor.runtime import Job, Runtime, ServedModel
+from executor.server import Address, Network
+from executor.server_faults import Patience
+from executor.server_profile import ServerProfile
 from executor.transformers_engine import TransformersEngine
+from executor.vocabularies import ModelTokens, TextPieces, Vocabulary
 from profiles.latency import EngineProfile, Fit
 from simulator.endpoint import EndpointSetup
 from simulator.engine import EngineSetup
@@ -25,6 +30,7 @@ from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_ps
 from staircase.workload import Question, RequestShape, Workload
+from tests.support.fake_server import FakeServer, Fault, Manners
 from tests.support.scripted_engine import ScriptedEngine
 
 VOCABULARY = 97
@@ -127,6 +133,43 @@ class TransformersWorld:
             return _run(served, pipeline, schedule)
 
 
+@dataclass(frozen=True)
+class OpenAIWorld:
+    """Every engine a model of one fake server; prompts are text, or ids that come back too.
+
+    ``slow`` ones do not begin at all.
+    """
+
+    has_ids: bool
+    slow: frozenset[str] = frozenset()
+
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+        fields = frozenset({"stream_options", "return_token_ids"})
+        profile = ServerProfile("completions", fields, self.has_ids, returns_ids=True)
+        with FakeServer(Manners(takes_ids=self.has_ids)) as fake, Network() as network:
+            fake.begin({(name, 0): Fault("hang") for name in self.slow})
+            server = network.server(Address(fake.url, None, 10.0, 10.0))
+            served = {
+                name: ServedModel(
+                    OpenAIEngine(
+                        network, server, profile, server_settings(name), self._vocabulary(name)
+                    ),
+                    FORM,
+                )
+                for name in pipeline.engines
+            }
+            return _run(served, pipeline, schedule)
+
+    def _vocabulary(self, name: str) -> Vocabulary:
+        tokenizer: Any = CharacterTokenizer()
+        return ModelTokens("fake", tokenizer) if self.has_ids else TextPieces(name, list)
+
+
+def server_settings(model: str, max_concurrency: int = 64, tries: int = 3) -> ServerSettings:
+    """Waits between tries are short."""
+    return ServerSettings(model, {"temperature": 0.0}, Patience(tries, 1.0, 0.01), max_concurrency)
+
+
 def _run(served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule) -> Played:
     outcome = Runtime(served).run([Job(pipeline, schedule, QUESTION)])[0]
     return Played(outcome.timeline, outcome.calls)
@@ -144,6 +187,8 @@ def _fixed_tokens(pipeline: Pipeline) -> dict[str, int]:
 
 class CharacterTokenizer:
     """One token a character."""
+
+    all_special_ids: Sequence[int] = ()
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         return [ord(character) % VOCABULARY for character in text]

@@ -1,0 +1,82 @@
+"""From scenario files to servers that were asked what they can do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from executor.probe import Probe
+from executor.server import Address, Network, Server
+from executor.server_faults import Patience, ServerError
+from executor.server_profile import Api, ServerProfile
+from staircase.errors import EngineError, ScenarioError
+from staircase.scenario import OpenAISpec
+
+# A server that asks for more than this will not be waited for.
+MOST_WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A server, as one engine uses it."""
+
+    server: Server
+    profile: ServerProfile
+
+
+class Connector:
+    """Opens one set of connections for each server, and asks each model of it once."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._servers: dict[Address, Server] = {}
+        self._profiles: dict[tuple[Address, str, str], ServerProfile] = {}
+
+    def connect(self, name: str, spec: OpenAISpec) -> Connection:
+        """The server of engine ``name``.
+
+        Raises:
+            ScenarioError: the key is not in the environment.
+            EngineError: the server cannot be used.
+        """
+        address = _address(name, spec)
+        if address not in self._servers:
+            self._servers[address] = self._network.server(address)
+        server = self._servers[address]
+        key = (address, spec.model, spec.api)
+        if key not in self._profiles:
+            self._profiles[key] = self._ask(name, server, spec)
+        return Connection(server, self._profiles[key])
+
+    def _ask(self, name: str, server: Server, spec: OpenAISpec) -> ServerProfile:
+        apis: list[Api] = ["completions", "chat"] if spec.api == "auto" else [spec.api]
+        probe = Probe(server, spec.model, fields_of(spec), patience_of(spec))
+        try:
+            return self._network.run(probe.find(apis))
+        except ServerError as fault:
+            raise EngineError(f"engine {name!r}: {fault}") from None
+
+
+def fields_of(spec: OpenAISpec) -> Mapping[str, float]:
+    """What every request of this engine says beside its prompt."""
+    priority = {} if spec.priority is None else {"priority": spec.priority}
+    return {"temperature": spec.temperature, **priority}
+
+
+def patience_of(spec: OpenAISpec) -> Patience:
+    return Patience(spec.tries, MOST_WAIT_S)
+
+
+def _address(name: str, spec: OpenAISpec) -> Address:
+    key = _key(name, spec.api_key_env) if spec.api_key_env else None
+    return Address(spec.base_url.rstrip("/"), key, spec.timeout_s, spec.connect_timeout_s)
+
+
+def _key(name: str, variable: str) -> str:
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ScenarioError(f"engine {name!r}: api_key_env names {variable}, which is not set")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ScenarioError(f"engine {name!r}: what {variable} holds is no key: not plain ASCII")
+    return key

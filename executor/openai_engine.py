@@ -1,0 +1,195 @@
+"""An engine behind any OpenAI-compatible server.
+
+Every call is one streamed request with the whole prompt; that little of it is computed again is the
+work of the server's prefix cache. Closing the stream cancels the call and frees its slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.server import Network, Server
+from executor.server_faults import Patience, ServerError
+from executor.server_profile import Ask, ServerProfile, request_body
+from executor.stream_chunks import Chunk, Usage
+from executor.vocabularies import ModelTokens, Vocabulary
+from staircase.messages import EndReason
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How calls are sent.
+
+    Attributes:
+        fields: sent with every request, as temperature is.
+        max_concurrency: calls beyond it wait here, in order.
+    """
+
+    model: str
+    fields: Mapping[str, Any]
+    patience: Patience
+    max_concurrency: int
+
+
+@dataclass(eq=False)
+class _Active:
+    """A call that has not ended."""
+
+    call: EngineCall
+    listener: Listener
+    started_ns: int = field(default_factory=time.perf_counter_ns)
+    written: int = 0
+    usage: Usage | None = None
+    end: EndReason | None = None
+
+    @property
+    def room(self) -> int:
+        return self.call.max_tokens - self.written
+
+    def show(self, tokens: Sequence[int]) -> None:
+        now = time.perf_counter_ns()
+        for token in tokens:
+            self.written += 1
+            self.listener.on_token(self.call.key, token, now)
+
+    def report(self, reason: EndReason, error: str | None) -> CallReport:
+        """Of a server nobody knows how busy its device was: the call's whole time is counted."""
+        now = time.perf_counter_ns()
+        cached = self.usage.cached_tokens if self.usage else None
+        return CallReport(reason, self.started_ns, now, now - self.started_ns, cached or 0, error)
+
+
+class OpenAIEngine:
+    """Serves calls by ``server``, of which a probe found ``profile``."""
+
+    def __init__(
+        self,
+        network: Network,
+        server: Server,
+        profile: ServerProfile,
+        settings: ServerSettings,
+        vocabulary: Vocabulary,
+    ) -> None:
+        self._network = network
+        self._server = server
+        self._profile = profile
+        self._settings = settings
+        self._vocabulary = vocabulary
+        self._seats = asyncio.Semaphore(settings.max_concurrency)
+        self._tasks: dict[Key, asyncio.Task[EndReason]] = {}
+
+    @property
+    def vocabulary(self) -> str:
+        return self._vocabulary.name
+
+    def encode(self, text: str) -> list[int]:
+        return self._vocabulary.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._vocabulary.decode(ids)
+
+    def submit(self, call: EngineCall, listener: Listener) -> None:
+        self._network.post(lambda: self._begin(_Active(call, listener)))
+
+    def cancel(self, key: Key) -> None:
+        self._network.post(lambda: self._cancel(key))
+
+    # in the network's thread
+
+    def _begin(self, active: _Active) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(active))
+        self._tasks[active.call.key] = task
+        task.add_done_callback(lambda task: self._end(active, task))
+
+    def _cancel(self, key: Key) -> None:
+        if key in self._tasks:
+            self._tasks[key].cancel()
+
+    def _end(self, active: _Active, task: asyncio.Task[EndReason]) -> None:
+        del self._tasks[active.call.key]
+        reason: EndReason = "cancelled"
+        error = None
+        if not task.cancelled():
+            problem = task.exception()
+            if problem is None:
+                reason = task.result()
+            elif isinstance(problem, ServerError):
+                error = str(problem)
+            else:
+                error = f"{type(problem).__name__}: {problem}"
+        active.listener.on_end(active.call.key, active.report(reason, error))
+
+    async def _serve(self, active: _Active) -> EndReason:
+        async with self._seats:
+            active.started_ns = time.perf_counter_ns()
+            tried = 0
+            while True:
+                tried += 1
+                try:
+                    return await self._read(active)
+                except ServerError as fault:
+                    wait_s = self._settings.patience.wait_s(fault, tried)
+                    # Once a token was shown, only who knows the text so far can ask again.
+                    if wait_s is None or active.written:
+                        raise
+                await asyncio.sleep(wait_s)
+
+    async def _read(self, active: _Active) -> EndReason:
+        """Shows what comes, but never more than was asked for: the rest was never written."""
+        body = self._body(active.call)
+        async with aclosing(self._server.stream(self._profile.path, body)) as chunks:
+            async for chunk in chunks:
+                tokens = self._vocabulary.read(chunk)
+                active.usage = chunk.usage or active.usage
+                active.end = chunk.end or active.end
+                surplus = len(tokens) > active.room
+                active.show(tokens[: active.room])
+                if surplus:
+                    return "length"
+        return self._reason(active)
+
+    def _reason(self, active: _Active) -> EndReason:
+        if active.end == "length" and active.usage:
+            self._show_uncounted(active, active.usage)
+        # Some servers end with [DONE] and no reason.
+        return active.end or ("stop" if active.room else "length")
+
+    def _show_uncounted(self, active: _Active, usage: Usage) -> None:
+        """Tokens that the server wrote and whose text came with that of others."""
+        if not isinstance(self._vocabulary, ModelTokens):
+            missing = min(usage.completion_tokens - active.written, active.room)
+            nothing = Chunk(token_ids=(0,) * max(0, missing))
+            active.show(self._vocabulary.read(nothing))
+
+    def _body(self, call: EngineCall) -> Any:
+        ask = self._ask(call)
+        if ask.own and not self._profile.continues:
+            raise ServerError(f"{self._server.address.base_url}: {_why_not(self._profile)}")
+        return request_body(self._profile, self._settings.model, self._settings.fields, ask)
+
+    def _ask(self, call: EngineCall) -> Ask:
+        ids = list(call.prompt_ids)
+        if isinstance(self._vocabulary, ModelTokens):
+            return Ask(ids, call.max_tokens, ignore_end=call.ignore_end)
+        border = len(ids) - call.own_tokens
+        texts = self.decode(ids[:border]), self.decode(ids[border:])
+        return Ask(texts[0], call.max_tokens, texts[1], call.ignore_end)
+
+
+def _why_not(profile: ServerProfile) -> str:
+    """Why an answer cannot be continued, and what can be done."""
+    if profile.drops_space:
+        return (
+            "loses the space where an answer is continued; use a model whose tokenizer keeps it "
+            "(byte-level BPE), or a schedule whose agents write in one call"
+        )
+    return (
+        "cannot continue an answer by chat; use api: completions, or a schedule whose agents "
+        "write in one call"
+    )

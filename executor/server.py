@@ -1,0 +1,175 @@
+"""Connections to OpenAI-compatible servers, and the thread in which they live."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import httpx
+
+from executor.server_faults import ServerError, status_fault, transport_fault
+from executor.sse import EventParser
+from executor.stream_chunks import Chunk, read_chunk
+
+T = TypeVar("T")
+# After an answer's end the server may still say how much it used, and after [DONE] it ends its
+# response, whose connection can then be used again; a little is waited for either.
+LINGER_S = 1.0
+DONE_LINGER_S = 0.1
+MOST_ERROR_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is and how long to wait for it.
+
+    Attributes:
+        timeout_s: most seconds without an event.
+    """
+
+    base_url: str
+    api_key: str | None = field(repr=False)
+    timeout_s: float
+    connect_timeout_s: float
+
+
+class Network:
+    """The thread whose event loop serves all connections; a context manager."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
+        self._servers: list[Server] = []
+
+    def server(self, address: Address) -> Server:
+        """Connections to ``address``, closed with the network."""
+        self._servers.append(Server(address))
+        return self._servers[-1]
+
+    def post(self, errand: Callable[[], None]) -> None:
+        """Runs ``errand`` in the network's thread."""
+        self._loop.call_soon_threadsafe(errand)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does ``work`` in the network's thread and waits for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def __enter__(self) -> Network:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run(self._close())
+        self.post(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _close(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for server in self._servers:
+            await server.close()
+        await self._loop.shutdown_asyncgens()
+
+
+class Server:
+    """Connections to one server, kept open between requests. Used in the network's thread only."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        key = address.api_key
+        # Waiting is bounded here, by events: a server that sends only comments is silent too.
+        self._client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(None, connect=address.connect_timeout_s),
+            limits=httpx.Limits(max_connections=None),
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def stream(self, path: str, body: Any) -> AsyncGenerator[Chunk, None]:
+        """Sends a request and yields its answer's chunks; closing it ends the request.
+
+        Raises:
+            ServerError: anything went wrong before the answer had ended.
+        """
+        has_ended = False
+        try:
+            async with (
+                self._response(path, body) as response,
+                aclosing(self._chunks(response)) as chunks,
+            ):
+                async for chunk in chunks:
+                    yield chunk
+                    has_ended = has_ended or chunk.is_last or chunk.end is not None
+        except ServerError as fault:
+            if not has_ended:
+                raise self._told(fault) from None
+
+    def _told(self, fault: ServerError) -> ServerError:
+        """The fault with the server's name, and without the key if the server repeated it."""
+        words = f"{self.address.base_url}: {fault}"
+        if self.address.api_key:
+            words = words.replace(self.address.api_key, "***")
+        return ServerError(words, fault.status, fault.may_pass, fault.retry_after_s)
+
+    @asynccontextmanager
+    async def _response(self, path: str, body: Any) -> AsyncIterator[httpx.Response]:
+        url = f"{self.address.base_url.rstrip('/')}/{path}"
+        request = self._client.build_request("POST", url, json=body)
+        response = await self._awaited(
+            self._client.send(request, stream=True), self.address.timeout_s
+        )
+        try:
+            if response.status_code != 200:
+                body = await self._awaited(_beginning(response), self.address.timeout_s)
+                raise status_fault(response.status_code, response.headers, body)
+            yield response
+        finally:
+            await response.aclose()
+
+    async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
+        """Chunks up to the answer's end; afterwards whatever comes in a little while."""
+        parser, clock = EventParser(), asyncio.get_running_loop()
+        has_ended, deadline = False, clock.time() + self.address.timeout_s
+        pieces = response.aiter_bytes()
+        while piece := await self._awaited(anext(pieces, b""), deadline - clock.time()):
+            for data in parser.feed(piece):
+                chunk = read_chunk(data)
+                yield chunk
+                has_ended = has_ended or chunk.is_last or chunk.end is not None
+                deadline = clock.time() + self._patience_s(has_ended, chunk)
+        if not has_ended:
+            raise ServerError("the stream ended before the answer did", may_pass=True)
+
+    def _patience_s(self, has_ended: bool, chunk: Chunk) -> float:
+        if chunk.is_last:
+            return DONE_LINGER_S
+        return LINGER_S if has_ended else self.address.timeout_s
+
+    async def _awaited(self, work: Any, seconds: float) -> Any:
+        try:
+            async with asyncio.timeout(seconds):
+                return await work
+        except TimeoutError:
+            waited = f"nothing came for {self.address.timeout_s:g} s"
+            raise ServerError(waited) from None
+        except httpx.HTTPError as error:
+            raise transport_fault(error, self.address.connect_timeout_s) from None
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """As much of an error's text as anybody will read."""
+    body = b""
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > MOST_ERROR_BYTES:
+            break
+    return body

@@ -1,0 +1,127 @@
+"""What goes wrong between us and a server, each in one line, and when to try again."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from staircase.errors import EngineError
+
+# Statuses after which the same request may go through a little later.
+PASSING_STATUSES = frozenset({408, 409, 425, 429, *range(500, 600)} - {501, 505})
+HINTS = {
+    401: "; api_key_env names the variable that holds the key",
+    403: "; api_key_env names the variable that holds the key",
+    404: "; look at base_url (it ends in /v1 with most servers) and model",
+}
+MOST_WORDS = 200
+
+
+class ServerError(EngineError):
+    """A request to a server failed.
+
+    Attributes:
+        status: of the HTTP response, where there was one that told the failure.
+        may_pass: the same request may succeed a little later.
+        retry_after_s: how long the server asked to wait.
+    """
+
+    def __init__(
+        self,
+        words: str,
+        status: int | None = None,
+        may_pass: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(words)
+        self.status = status
+        self.may_pass = may_pass
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When a request is sent again: at most ``tries`` times in all, waiting longer each time.
+
+    A server that asks for more than ``most_wait_s`` is not waited for.
+    """
+
+    tries: int
+    most_wait_s: float
+    first_wait_s: float = 0.25
+
+    def wait_s(self, fault: ServerError, tried: int) -> float | None:
+        """Seconds to wait after ``tried`` tries; None to give up."""
+        if not fault.may_pass or tried >= self.tries:
+            return None
+        wait_s = self.first_wait_s * 2 ** (tried - 1)
+        wait_s = max(wait_s, fault.retry_after_s or 0.0)
+        return wait_s if wait_s <= self.most_wait_s else None
+
+
+def status_fault(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:
+    """The fault that a response other than 200 tells."""
+    said = error_words(_json(body)) or ""
+    words = f"HTTP {status}{': ' if said else ''}{said}{HINTS.get(status, '')}"
+    after_s = retry_after_s(headers.get("retry-after"))
+    if after_s is not None:
+        words += f" (Retry-After: {after_s:g} s)"
+    return ServerError(words, status, status in PASSING_STATUSES, after_s)
+
+
+def transport_fault(error: httpx.HTTPError, connect_timeout_s: float) -> ServerError:
+    """The fault behind an error of the connection."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return ServerError(f"no connection within {connect_timeout_s:g} s", may_pass=True)
+    if isinstance(error, httpx.ConnectError):
+        return ServerError(f"cannot connect ({_short(str(error))})", may_pass=True)
+    what = _short(str(error)) or type(error).__name__
+    return ServerError(f"the connection broke ({what})", may_pass=True)
+
+
+def error_words(content: Any) -> str | None:
+    """What an error object says; None if ``content`` is none.
+
+    OpenAI says ``{"error": {"message"}}``, FastAPI ``{"detail"}``, older vLLM
+    ``{"object": "error", "message"}``.
+    """
+    if not isinstance(content, Mapping):
+        return None
+    said = content.get("error") or content.get("detail")
+    if said is None and content.get("object") == "error":
+        said = content.get("message") or "an error"
+    if isinstance(said, Mapping):
+        said = said.get("message") or said
+    return _short(said if isinstance(said, str) else json.dumps(said)) if said else None
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds of a Retry-After header: a number, or a date."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return {"detail": body.decode("utf-8", "replace")}
+
+
+def _short(words: str) -> str:
+    line = " ".join(words.split())
+    return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 1]}…"

@@ -1,0 +1,114 @@
+"""What one server can do, and the requests that it therefore gets.
+
+Strict servers answer unknown fields with 422, lenient ones read over them, so nothing is sent that
+the probe (``executor/probe.py``) did not see accepted. What is known of servers without asking
+stands here, measured with the versions named:
+
+| | takes ids | returns ids | cached tokens | fields refused | odd |
+|---|---|---|---|---|---|
+| vLLM 0.32 | yes | yes | with --enable-prompt-tokens-details | none | priority needs its policy |
+| llama-server b11434 | yes | no | yes | none, but min_tokens does nothing | |
+| transformers serve 5.23 | no | no | no | all but stream_options | no [DONE]; drops_space |
+| SGLang 0.5.23 (source) | yes | yes | with --enable-cache-report | none | |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Api = Literal["completions", "chat"]
+PATHS: Mapping[Api, str] = {"completions": "completions", "chat": "chat/completions"}
+
+# Fields beyond the oldest ones, with the value that the probe tries.
+FIELDS: Mapping[str, Any] = {
+    "stream_options": {"include_usage": True},
+    "return_token_ids": True,
+    "ignore_eos": True,
+    "min_tokens": 1,
+    "priority": 1,
+    "continue_final_message": True,
+}
+# Fields that are sent with every request of a server that takes them.
+ALWAYS = ("stream_options", "return_token_ids")
+
+
+@dataclass(frozen=True)
+class ServerProfile:
+    """What a probe found.
+
+    Attributes:
+        fields: optional fields that it takes, of ``FIELDS``.
+        takes_ids: prompts may be token ids.
+        returns_ids: chunks carry the ids of their tokens.
+        reports_cached: usage says how much of a prompt was cached.
+        sends_done: streams end with ``[DONE]``.
+        drops_space: an answer that begins with a space comes without it, as where a tokenizer
+            marks words by their space and the server decodes each answer by itself.
+    """
+
+    api: Api
+    fields: frozenset[str] = frozenset()
+    takes_ids: bool = False
+    returns_ids: bool = False
+    reports_usage: bool = False
+    reports_cached: bool = False
+    sends_done: bool = False
+    drops_space: bool = False
+
+    @property
+    def path(self) -> str:
+        return PATHS[self.api]
+
+    @property
+    def continues(self) -> bool:
+        """Whether the text of an answer can be continued where another call left it."""
+        knows_how = self.api == "completions" or "continue_final_message" in self.fields
+        return knows_how and not self.drops_space
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request, whatever the API.
+
+    Attributes:
+        prompt: text or token ids, without ``own``.
+        own: the end of the prompt that the model itself wrote; always text.
+        ignore_end: go on to ``max_tokens`` even if the model ends its text.
+    """
+
+    prompt: str | list[int]
+    max_tokens: int
+    own: str = ""
+    ignore_end: bool = False
+
+
+def request_body(profile: ServerProfile, model: str, settings: Mapping[str, Any], ask: Ask) -> Any:
+    """The request's JSON; ``settings`` are sent as they are where the server takes them."""
+    body: dict[str, Any] = {"model": model, "stream": True, "max_tokens": ask.max_tokens}
+    body |= {name: FIELDS[name] for name in ALWAYS if name in profile.fields}
+    body |= {
+        name: value
+        for name, value in settings.items()
+        if name not in FIELDS or name in profile.fields
+    }
+    if ask.ignore_end and "ignore_eos" in profile.fields:
+        body["ignore_eos"] = True
+    elif ask.ignore_end and "min_tokens" in profile.fields:
+        body["min_tokens"] = ask.max_tokens
+    if profile.api == "chat":
+        return body | _messages(ask)
+    own = ask.own
+    return body | {"prompt": ask.prompt + own if isinstance(ask.prompt, str) else ask.prompt}
+
+
+def _messages(ask: Ask) -> dict[str, Any]:
+    messages = [{"role": "user", "content": ask.prompt}]
+    if not ask.own:
+        return {"messages": messages}
+    return {
+        "messages": [*messages, {"role": "assistant", "content": ask.own}],
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    }

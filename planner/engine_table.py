@@ -1,0 +1,114 @@
+"""What a scenario's engines are, and what its servers said they can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from executor.connecting import Connector
+from executor.server import Network
+from executor.server_profile import ServerProfile
+from staircase.errors import EngineError
+from staircase.scenario import AnyEngine, EngineSpec, OpenAISpec, Scenario
+
+
+@dataclass(frozen=True)
+class Description:
+    """One engine.
+
+    Attributes:
+        where: device or URL.
+        tokens: ids where they go over the wire both ways, else text.
+        fields: optional fields that a server takes.
+        error: why a server cannot be used.
+    """
+
+    name: str
+    kind: str
+    model: str = ""
+    where: str = ""
+    api: str = ""
+    tokens: str = ""
+    takes_ids: bool | None = None
+    returns_ids: bool | None = None
+    reports_cached: bool | None = None
+    continues: bool | None = None
+    fields: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def describe_engines(scenario: Scenario) -> list[Description]:
+    """Asks every server; one that cannot be used is described by its error.
+
+    Raises:
+        ScenarioError: a key is not in the environment.
+    """
+    with Network() as network:
+        connector = Connector(network)
+        return [_describe(name, spec, connector) for name, spec in scenario.engines.items()]
+
+
+def _describe(name: str, spec: AnyEngine, connector: Connector) -> Description:
+    if isinstance(spec, EngineSpec):
+        return Description(name, spec.kind, spec.model, spec.device, tokens="ids")
+    if not isinstance(spec, OpenAISpec):
+        return Description(name, spec.kind)
+    try:
+        profile = connector.connect(name, spec).profile
+    except EngineError as error:
+        return Description(name, spec.kind, spec.model, spec.base_url, error=str(error))
+    return _described(name, spec, profile)
+
+
+def _described(name: str, spec: OpenAISpec, profile: ServerProfile) -> Description:
+    has_ids = bool(spec.tokenizer) and profile.takes_ids and profile.returns_ids
+    return Description(
+        name,
+        spec.kind,
+        spec.model,
+        spec.base_url,
+        profile.api,
+        "ids" if has_ids else "text",
+        profile.takes_ids,
+        profile.returns_ids,
+        profile.reports_cached,
+        profile.continues,
+        tuple(sorted(profile.fields)),
+    )
+
+
+LINES: Mapping[str, str] = {
+    "kind": "kind",
+    "model": "model",
+    "where": "where",
+    "api": "API",
+    "tokens": "tokens",
+    "takes_ids": "ids in",
+    "returns_ids": "ids out",
+    "reports_cached": "tells cached",
+    "continues": "continues",
+    "fields": "fields",
+    "error": "error",
+}
+
+
+def engine_table(found: list[Description]) -> Table:
+    """One column an engine; lines that say nothing of any are left out."""
+    table = Table(title="Engines", title_justify="left")
+    for column in ("", *(one.name for one in found)):
+        table.add_column(column, overflow="fold")
+    for name, words in LINES.items():
+        cells = [_cell(getattr(one, name)) for one in found]
+        if any(cells):
+            table.add_row(words, *cells)
+    return table
+
+
+def _cell(value: str | bool | tuple[str, ...] | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else ", ".join(value)

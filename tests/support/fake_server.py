@@ -1,0 +1,299 @@
+"""A scripted OpenAI server on loopback, which can fail wherever a test says.
+
+It counts: a prompt that ends in `` 1 2 3`` is answered with `` 4``, `` 5`` … (token ids: 1000, 1001
+…), so a token lost, doubled or out of order shows in the text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FIRST_ID = 1000
+EXTRAS = frozenset(
+    {"stream_options", "return_token_ids", "ignore_eos", "min_tokens", "priority"}
+    | {"continue_final_message", "add_generation_prompt"}
+)
+BASIC = frozenset({"model", "stream", "max_tokens", "temperature", "prompt", "messages"})
+Kind = Literal["status", "hang", "ends", "breaks", "garbage", "error object"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``after`` tokens of a call something goes wrong.
+
+    Attributes:
+        is_cut: half of the next event is sent before.
+        headers: of a ``status``.
+        body: of a ``status`` or an ``error object``.
+    """
+
+    kind: Kind
+    after: int = 0
+    is_cut: bool = False
+    status: int = 500
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = '{"error": {"message": "as scripted"}}'
+
+
+@dataclass(frozen=True)
+class Manners:
+    """What kind of server it is.
+
+    Attributes:
+        fields: that it takes beside the basic ones; others get 422.
+        length: numbers that it writes before it ends its text.
+        usage: on the last chunk with choices, in a chunk of its own, or not at all.
+        group: tokens in a chunk.
+        over: tokens that it writes beyond max_tokens.
+        has_reason: whether it says why an answer ends.
+        comments: that it sends before the first token.
+        drops_space: answers begin without the space that they should begin with.
+    """
+
+    paths: frozenset[str] = frozenset({"completions", "chat/completions"})
+    fields: frozenset[str] = EXTRAS
+    takes_ids: bool = True
+    sends_ids: bool = True
+    has_done: bool = True
+    usage: Literal["last", "apart", "never"] = "apart"
+    length: int = 10**6
+    token_s: float = 0.0005
+    group: int = 1
+    over: int = 0
+    has_reason: bool = True
+    comments: int = 0
+    drops_space: bool = False
+
+
+class FakeServer:
+    """A context manager; everything it saw stays readable.
+
+    Attributes:
+        faults: by (model, number of its request), counted from when ``begin`` was last called.
+        bodies: of the requests, in order.
+        connections: how many were ever opened; ``open`` now.
+        hung_up: requests that the client left before their end.
+        most: most requests at one time.
+    """
+
+    def __init__(self, manners: Manners | None = None) -> None:
+        self.manners = manners or Manners()
+        self.faults: dict[tuple[str, int], Fault] = {}
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.connections = self.open = self.hung_up = self.active = self.most = 0
+        self._counts: Counter[str] = Counter()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fake server")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    def begin(self, faults: Mapping[tuple[str, int], Fault] | None = None) -> None:
+        """Forgets what a probe did."""
+        self.faults = dict(faults or {})
+        self.bodies.clear()
+        self.headers.clear()
+        self._counts.clear()
+        self.hung_up = self.most = 0
+
+    def __enter__(self) -> FakeServer:
+        self._thread.start()
+        self._listener = self._run(asyncio.start_server(self._connection, "127.0.0.1", 0))
+        self._port = self._listener.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Awaitable[Any]) -> Any:
+        async def awaited() -> Any:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result()
+
+    async def _close(self) -> None:
+        self._listener.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        try:
+            await _Talk(self, reader, writer).listen()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.hung_up += 1
+        finally:
+            self.open -= 1
+            writer.close()
+
+    def fault(self, model: str) -> Fault | None:
+        number = self._counts[model]
+        self._counts[model] += 1
+        return self.faults.get((model, number))
+
+
+class _Talk:
+    """One connection: requests one after the other."""
+
+    def __init__(
+        self, server: FakeServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._server = server
+        self._reader = reader
+        self._writer = writer
+
+    async def listen(self) -> None:
+        first = await self._reader.read(1)
+        while first:
+            path, headers, body = await self._request(first)
+            self._server.bodies.append(body)
+            self._server.headers.append(headers)
+            # The client says no more until it was answered, unless it leaves.
+            self._next = asyncio.ensure_future(self._reader.read(1))
+            self._server.active += 1
+            self._server.most = max(self._server.most, self._server.active)
+            try:
+                if not await self._answer(path, body):
+                    return
+            finally:
+                self._server.active -= 1
+            first = await self._next
+
+    async def _request(self, first: bytes) -> tuple[str, dict[str, str], dict[str, Any]]:
+        head = first + await self._reader.readuntil(b"\r\n\r\n")
+        request, *lines = head.decode("latin-1").split("\r\n")
+        pairs = [line.split(": ", 1) for line in lines if line]
+        headers = {name.lower(): value for name, value in pairs}
+        body = await self._reader.readexactly(int(headers["content-length"]))
+        return request.split()[1].removeprefix("/v1/"), headers, json.loads(body)
+
+    async def _answer(self, path: str, body: dict[str, Any]) -> bool:
+        """Whether the connection may be used again."""
+        fault = self._server.fault(body["model"])
+        if fault and fault.kind == "status":
+            return self._status(fault.status, fault.body, fault.headers)
+        if refusal := self._refusal(path, body):
+            return self._status(*refusal)
+        self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+        for _ in range(self._server.manners.comments):
+            await self._pause(self._server.manners.token_s)
+            self._chunk(b": wait\n\n")
+        for number, event in enumerate(self._events(body)):
+            if fault and number == fault.after:
+                return await self._fail(fault, event)
+            await self._pause(self._server.manners.token_s)
+            self._send(event)
+        if fault and fault.kind == "hang":
+            await self._pause(3600)
+        self._writer.write(b"0\r\n\r\n")
+        return True
+
+    def _refusal(self, path: str, body: dict[str, Any]) -> tuple[int, str] | None:
+        manners = self._server.manners
+        if path not in manners.paths:
+            return 404, '{"detail": "Not Found"}'
+        if isinstance(body.get("prompt"), list) and not manners.takes_ids:
+            return 400, '{"error": {"message": "prompt must be a string"}}'
+        unknown = sorted(body.keys() - BASIC - manners.fields)
+        return (422, json.dumps({"detail": f"unexpected: {unknown}"})) if unknown else None
+
+    def _events(self, body: dict[str, Any]) -> Iterator[str]:
+        manners = self._server.manners
+        last, kind, is_ids = _counted(body)
+        limit = last + body["max_tokens"] + manners.over
+        stop = min(limit, manners.length)
+        why = "length" if stop == limit else "stop"
+        usage = {"completion_tokens": stop - last, "prompt_tokens": 9}
+        usage |= {"prompt_tokens_details": {"cached_tokens": last}}
+        has_usage = body.get("stream_options", {}).get("include_usage") and manners.usage
+        for numbers in _groups(range(last + 1, stop + 1), manners.group):
+            text = "".join(f" {number}" for number in numbers)
+            is_bare = manners.drops_space and numbers[0] == last + 1
+            choice: dict[str, Any] = _said(kind, text[1:] if is_bare else text)
+            if is_ids and manners.sends_ids:
+                choice["token_ids"] = [FIRST_ID + number for number in numbers]
+            yield json.dumps({"choices": [choice | {"finish_reason": None}]})
+        reason = {"finish_reason": why if manners.has_reason else None}
+        end: dict[str, Any] = {"choices": [_said(kind, "") | reason]}
+        yield json.dumps(end | ({"usage": usage} if has_usage == "last" else {}))
+        if has_usage == "apart":
+            yield json.dumps({"choices": [], "usage": usage})
+        if manners.has_done:
+            yield "[DONE]"
+
+    async def _fail(self, fault: Fault, event: str) -> bool:
+        if fault.is_cut:
+            self._send(event, part=0.5)
+        if fault.kind == "hang":
+            await self._pause(3600)
+        elif fault.kind == "garbage":
+            self._send('{"choices": [{"te')
+        elif fault.kind == "error object":
+            self._send(fault.body)
+        if fault.kind != "breaks":
+            self._writer.write(b"0\r\n\r\n")
+        await self._writer.drain()
+        return False
+
+    def _status(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> bool:
+        self._head(status, {"Content-Length": str(len(text)), **(headers or {})})
+        self._writer.write(text.encode())
+        return True
+
+    def _head(self, status: int, headers: Mapping[str, str]) -> None:
+        lines = [f"HTTP/1.1 {status} scripted", *(f"{k}: {v}" for k, v in headers.items())]
+        self._writer.write("\r\n".join([*lines, "", ""]).encode())
+
+    def _send(self, event: str, part: float = 1.0) -> None:
+        data = f"data: {event}\n\n".encode()
+        self._chunk(data[: int(len(data) * part)])
+
+    def _chunk(self, data: bytes) -> None:
+        self._writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    async def _pause(self, seconds: float) -> None:
+        """Raises ConnectionError when the client leaves meanwhile."""
+        await self._writer.drain()
+        if await asyncio.wait({self._next}, timeout=seconds) != (set(), {self._next}):
+            raise ConnectionResetError
+
+
+def _counted(body: dict[str, Any]) -> tuple[int, str, bool]:
+    """The number that the prompt ends in, the kind of API, and whether ids are wanted."""
+    is_ids = bool(body.get("return_token_ids"))
+    if "messages" in body:
+        message = body["messages"][-1]
+        text = message["content"] if message["role"] == "assistant" else ""
+        return _last_number(f"a:{text}"), "chat", is_ids
+    prompt = body["prompt"]
+    if isinstance(prompt, list):
+        return max(0, prompt[-1] - FIRST_ID), "text", is_ids
+    return _last_number(prompt), "text", is_ids
+
+
+def _last_number(text: str) -> int:
+    found = re.search(r"(?:^|[^ \d])( ?\d+(?: \d+)*)\Z", text)
+    return int(found[1].split()[-1]) if found else 0
+
+
+def _said(kind: str, text: str) -> dict[str, Any]:
+    return {"delta": {"content": text}} if kind == "chat" else {"text": text}
+
+
+def _groups(numbers: range, size: int) -> Iterable[range]:
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))

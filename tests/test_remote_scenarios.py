@@ -1,0 +1,149 @@
+"""Scenario files with engines behind servers: opened, asked, run and validated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from executor.bench import open_bench, read_dataset
+from executor.runtime import Job
+from planner.plan import Candidate, Plan
+from planner.profiling import check_profilable
+from planner.report import Runs, write_report
+from planner.tables import validation_cells
+from planner.validate import validate
+from profiles.store import provenance_of_now
+from staircase import Schedule, constant, uniform
+from staircase.errors import EngineError, ModelError, ScenarioError
+from staircase.metrics import summarize
+from staircase.scenario import Scenario, load_scenario
+from tests.support.fake_server import FakeServer, Manners
+from tests.test_cli import DEMO, staircase
+
+KEY = "sk-very-secret"
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    with FakeServer(Manners(takes_ids=False, length=30)) as fake:
+        yield fake
+
+
+def write_demo(folder: Path, url: str, **options: Any) -> Path:
+    """The demo with every engine behind one server."""
+    content = yaml.safe_load(DEMO.read_text())
+    for name in content["engines"]:
+        content["engines"][name] = {"kind": "openai", "base_url": url, "model": name, **options}
+    path = folder / "scenario.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def demo(folder: Path, url: str, **options: Any) -> Scenario:
+    return load_scenario(write_demo(folder, url, **options))
+
+
+def counted(last: int) -> str:
+    return "".join(f" {number}" for number in range(1, last + 1))
+
+
+def test_one_client_and_one_probe_for_what_is_the_same(fake: FakeServer, tmp_path: Path) -> None:
+    scenario = demo(tmp_path, fake.url, max_concurrency=2)
+    schedule = uniform(scenario.pipeline.build(), constant(8, 8, 6))
+    with open_bench(scenario) as bench:
+        assert len(fake.bodies) == 4 * 6, "one probe a model"
+        assert fake.connections == 1
+        question = read_dataset(scenario, tmp_path, 1, 0)[0]
+        outcome = bench.runtime.run([Job(scenario.pipeline.build(), schedule, question)])[0]
+    assert outcome.timeline.error is None
+    assert set(outcome.texts.values()) == {counted(30)}
+
+
+def test_the_key_comes_from_the_environment(
+    fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = demo(tmp_path, fake.url, api_key_env="SOME_KEY")
+    with pytest.raises(ScenarioError, match="api_key_env names SOME_KEY, which is not set"):
+        open_bench(scenario).__enter__()
+    monkeypatch.setenv("SOME_KEY", f"{KEY}\nand more")
+    with pytest.raises(ScenarioError, match="what SOME_KEY holds is no key") as told:
+        open_bench(scenario).__enter__()
+    assert KEY not in str(told.value)
+    monkeypatch.setenv("SOME_KEY", f"{KEY}\n")
+    with open_bench(scenario) as bench:
+        assert KEY not in repr(bench)
+    assert {headers["authorization"] for headers in fake.headers} == {f"Bearer {KEY}"}
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    scenario = demo(tmp_path, "http://127.0.0.1:9/v1", tries=1)
+    with pytest.raises(EngineError, match=r"engine 'north': http://127.0.0.1:9/v1: cannot connect"):
+        open_bench(scenario).__enter__()
+
+
+def test_a_tokenizer_that_is_not_there(fake: FakeServer, tmp_path: Path) -> None:
+    scenario = demo(tmp_path, fake.url, tokenizer="./nowhere")
+    with pytest.raises(ModelError, match=r"model './nowhere': no such folder"):
+        open_bench(scenario).__enter__()
+
+
+def test_profiling_a_server_is_refused(fake: FakeServer, tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="engine 'north' is behind a server"):
+        check_profilable(demo(tmp_path, fake.url))
+
+
+def test_validation_measures_what_can_be_measured(fake: FakeServer, tmp_path: Path) -> None:
+    """Latency and the task's score; a server cannot be asked for probabilities."""
+    scenario = demo(tmp_path, fake.url)
+    pipeline = scenario.pipeline.build()
+    names = ("ttft_s", "loss", "agreement", "stall_s")
+    forecast = {name: summarize([1.0]) for name in names}
+    candidates = tuple(
+        Candidate(schedule, forecast)
+        for schedule in (uniform(pipeline, constant(8, 8, 6)), Schedule())
+    )
+    plan = Plan("x", candidates, (0, 1), 0, 1, 1, 0.5, {}, provenance_of_now())
+    with open_bench(scenario) as bench:
+        checked, timelines = validate(scenario, tmp_path, plan, bench, requests=2, front=0)
+    for row in checked.rows:
+        assert {"ttft_s", "score"} <= row.measured.keys()
+        assert "loss" not in row.measured
+    assert len(validation_cells(checked).rows) == 2 * len(checked.rows)
+    write_report(tmp_path / "r.html", plan, checked, Runs(timelines, timelines), pipeline.answer)
+    assert "–" in (tmp_path / "r.html").read_text()
+
+
+class TestEnginesCommand:
+    def test_json(self, fake: FakeServer, tmp_path: Path) -> None:
+        done = staircase("engines", str(write_demo(tmp_path, fake.url)), "--json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert [one["name"] for one in found] == ["north", "south", "east", "editor"]
+        assert found[0]["api"] == "completions"
+        assert found[0]["tokens"] == "text"
+        assert "ignore_eos" in found[0]["fields"]
+        assert found[0]["reports_cached"] is True
+        assert found[0]["error"] is None
+
+    def test_table(self, fake: FakeServer, tmp_path: Path) -> None:
+        done = staircase("engines", str(write_demo(tmp_path, fake.url)))
+        assert done.returncode == 0, done.stderr
+        for words in ("editor", "completions", "ids in", "tells cached"):
+            assert words in done.stdout
+
+    def test_in_process_engines_need_no_asking(self) -> None:
+        done = staircase("engines", str(DEMO), "--json")
+        assert done.returncode == 0, done.stderr
+        assert {one["kind"] for one in json.loads(done.stdout)} == {"transformers"}
+
+    def test_a_server_that_is_not_there(self, tmp_path: Path) -> None:
+        path = write_demo(tmp_path, "http://127.0.0.1:9/v1", tries=1)
+        done = staircase("engines", str(path))
+        assert done.returncode == 1
+        assert "engine: engine 'north': http://127.0.0.1:9/v1: cannot connect" in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,99 @@
+"""Event streams: however the bytes are cut, the events are the same."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executor.server_faults import ServerError
+from executor.sse import MOST_LINE_BYTES, EventParser
+from executor.stream_chunks import Chunk, Usage, read_chunk
+
+LINES = st.sampled_from(
+    ["data: a", "data:b", "data:  c ", "data: ü→𝄞", "data", ": comment", "event: x", "id: 1", ""]
+)
+ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+STREAMS = st.lists(st.tuples(LINES, ENDS), max_size=30).map(
+    lambda lines: "".join(line + end for line, end in lines).encode()
+)
+
+
+@given(STREAMS, st.lists(st.integers(0, 400), max_size=40))
+def test_any_split_gives_the_same_events(stream: bytes, cuts: list[int]) -> None:
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    parser = EventParser()
+    pieces = [stream[a:b] for a, b in pairwise(places)]
+    events = [event for piece in pieces for event in parser.feed(piece)]
+    assert events == EventParser().feed(stream)
+
+
+@given(STREAMS)
+def test_byte_by_byte(stream: bytes) -> None:
+    parser = EventParser()
+    events = [event for byte in stream for event in parser.feed(bytes([byte]))]
+    assert events == EventParser().feed(stream)
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        (b"data: a\n\ndata: b\n\n", ["a", "b"]),
+        (b"data: a\r\n\r\ndata: b\r\r", ["a", "b"]),
+        (b"data: a\ndata: b\n\n", ["a\nb"]),
+        (b"\xef\xbb\xbfdata: a\n\n", ["a"]),
+        (b": ping\n\nevent: error\ndata:x\n\n", ["x"]),
+        (b"data: unfinished\n", []),
+        (b"data\n\n", []),
+    ],
+)
+def test_the_standards_examples(stream: bytes, events: list[str]) -> None:
+    assert EventParser().feed(stream) == events
+
+
+def test_a_stream_without_line_ends_does_not_fill_the_memory() -> None:
+    with pytest.raises(ServerError, match="a line of over"):
+        EventParser().feed(b"x" * (MOST_LINE_BYTES + 1))
+
+
+@pytest.mark.parametrize(
+    ("data", "chunk"),
+    [
+        ("[DONE]", Chunk(is_last=True)),
+        ('{"choices": [{"text": "a", "finish_reason": null}]}', Chunk("a")),
+        ('{"choices": [{"delta": {"content": "a"}}]}', Chunk("a")),
+        ('{"choices": [{"delta": {"role": "assistant"}}]}', Chunk()),
+        ('{"choices": [{"text": "", "finish_reason": "length"}]}', Chunk(end="length")),
+        ('{"choices": [{"text": "", "finish_reason": "eos"}]}', Chunk(end="stop")),
+        ('{"choices": [{"text": "a", "token_ids": [7, 8]}]}', Chunk("a", (7, 8))),
+        (
+            '{"choices": [], "usage": {"completion_tokens": 3, '
+            '"prompt_tokens_details": {"cached_tokens": 2}}}',
+            Chunk(usage=Usage(3, 2)),
+        ),
+        ('{"choices": [], "usage": {"completion_tokens": 3}}', Chunk(usage=Usage(3, None))),
+    ],
+)
+def test_chunks(data: str, chunk: Chunk) -> None:
+    assert read_chunk(data) == chunk
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ('{"choices": [{"te', "not a chunk"),
+        ("[]", "not a chunk"),
+        ('{"other": 1}', "not a chunk"),
+        ('{"choices": [{"text": 3}]}', "not a chunk"),
+        ('{"error": {"message": "too\\nlong", "code": 400}}', "broke off: too long"),
+        ('{"error": "no more memory"}', "broke off: no more memory"),
+        ('{"object": "error", "message": "m"}', "broke off: m"),
+        ('{"choices": [{"text": "", "finish_reason": "abort"}]}', "finish_reason abort"),
+    ],
+)
+def test_what_is_no_chunk_is_told_in_one_line(data: str, words: str) -> None:
+    with pytest.raises(ServerError, match=words) as told:
+        read_chunk(data)
+    assert "\n" not in str(told.value)
