@@ -18,10 +18,13 @@ from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.play import CallResult, Play
 from staircase.schedule import Schedule
-from staircase.timeline import PS_PER_NS, Timeline
+from staircase.timeline import PS_PER_NS, Timeline, to_ps
 from staircase.workload import Question
 
 ABANDON_S = 30.0
+
+# Hears the number of the job, the agent, and all token ids that it has written so far.
+OnToken = Callable[[int, str, Sequence[int]], None]
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,14 @@ class Outcome:
 
 
 class Runtime:
-    """Runs jobs on engines, ``concurrency`` at a time."""
+    """Runs jobs on engines, ``concurrency`` at a time.
+
+    Attributes:
+        served: by engine name.
+    """
 
     def __init__(self, served: Mapping[str, ServedModel]) -> None:
-        self._served = served
+        self.served = served
         self._changed = threading.Condition(threading.RLock())
 
     def run(
@@ -68,21 +75,34 @@ class Runtime:
         jobs: Sequence[Job],
         concurrency: int = 1,
         on_done: Callable[[Outcome], None] = lambda outcome: None,
+        *,
+        arrivals_s: Sequence[float] | None = None,
+        on_token: OnToken = lambda job, agent, ids: None,
     ) -> list[Outcome]:
-        """Plays all jobs and returns their outcomes in the order of ``jobs``."""
+        """Plays all jobs and returns their outcomes in the order of ``jobs``.
+
+        Args:
+            arrivals_s: when each job arrives, rising; what it waits for one of the ``concurrency``
+                places counts as its time. None: a job arrives when there is a place.
+            on_token: called in the thread of the engine that wrote, so it should be quick.
+        """
         epoch_ns = time.perf_counter_ns()
         waiting = deque(
-            _Run(number, job, self._served, self._changed, epoch_ns)
+            _Run(number, job, self.served, self._changed, epoch_ns, on_token)
             for number, job in enumerate(jobs)
         )
+        arrivals = deque(arrivals_s or [])
         live: list[_Run] = []
         done: dict[int, Outcome] = {}
         try:
             while waiting or live:
-                while waiting and len(live) < concurrency:
+                while waiting and len(live) < concurrency and _until(arrivals, epoch_ns) <= 0:
                     live.append(waiting.popleft())
-                    live[-1].begin()
-                for run in self._wait_for_any(live):
+                    live[-1].begin(arrivals.popleft() if arrivals else None)
+                is_full = not waiting or len(live) == concurrency
+                for run in self._wait_for_any(
+                    live, None if is_full else _until(arrivals, epoch_ns)
+                ):
                     live.remove(run)
                     done[run.play.number] = run.outcome()
                     on_done(done[run.play.number])
@@ -90,9 +110,10 @@ class Runtime:
             self._abandon(live)
         return [done[number] for number in sorted(done)]
 
-    def _wait_for_any(self, live: list[_Run]) -> list[_Run]:
+    def _wait_for_any(self, live: list[_Run], timeout_s: float | None) -> list[_Run]:
+        """Those that are over; none if ``timeout_s`` passes before."""
         with self._changed:
-            self._changed.wait_for(lambda: any(run.play.is_over for run in live))
+            self._changed.wait_for(lambda: any(run.play.is_over for run in live), timeout_s)
             return [run for run in live if run.play.is_over]
 
     def _abandon(self, live: list[_Run]) -> None:
@@ -105,6 +126,11 @@ class Runtime:
             )
 
 
+def _until(arrivals: deque[float], epoch_ns: int) -> float:
+    """Seconds until the next arrival; 0 without arrivals."""
+    return arrivals[0] - (time.perf_counter_ns() - epoch_ns) / 1e9 if arrivals else 0.0
+
+
 class _Run:
     """One job on real engines: the port of its play, and the listener of its calls."""
 
@@ -115,8 +141,10 @@ class _Run:
         served: Mapping[str, ServedModel],
         changed: threading.Condition,
         epoch_ns: int,
+        on_token: OnToken,
     ) -> None:
         self._job = job
+        self._on_token = on_token
         self._served = served
         self._changed = changed
         self._epoch_ns = epoch_ns
@@ -134,9 +162,10 @@ class _Run:
             for name, text in fixed_texts(agent, query, served.form).items():
                 self._ids[name] = served.engine.encode(text)
 
-    def begin(self) -> None:
+    def begin(self, arrival_s: float | None) -> None:
+        """``arrival_s`` is counted from the runtime's start; None for now."""
         with self._changed:
-            self.play.begin(self._now_ps())
+            self.play.begin(self._now_ps() if arrival_s is None else to_ps(arrival_s))
 
     def cancel_all(self) -> None:
         self._is_abandoned = True
@@ -203,8 +232,10 @@ class _Run:
 
     def on_token(self, key: tuple[int, int], token: int, time_ns: int) -> None:
         with self._changed:
-            self._ids[self.play.agent_of(key[1])].append(token)
+            agent = self.play.agent_of(key[1])
+            self._ids[agent].append(token)
             self.play.on_token(key[1], self._ps(time_ns))
+        self._on_token(self.play.number, agent, self._ids[agent])
 
     def on_end(self, key: tuple[int, int], report: CallReport) -> None:
         result = CallResult(

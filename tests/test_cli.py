@@ -297,6 +297,31 @@ def test_a_trace_lies_beside_its_scenario(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_run_writes_the_answer_and_nothing_else_to_stdout(tmp_path: Path) -> None:
+    words = ["run", "planner/demo.yaml", "--staircase", "constant:8,16,8"]
+    record = tmp_path / "record.jsonl"
+    done = staircase(*words, "--save", str(record))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("the event")
+    assert done.stdout.count("\n") == 1
+    assert "Measured" in done.stderr
+    row = json.loads(record.read_text())
+    assert row["answer_tokens"] == len(row["token_s"]) > 10
+    many = staircase(*words, "--requests", "3", "--concurrency", "2", "--rate", "20")
+    assert many.returncode == 0, many.stderr
+    assert "3 of 3 requests" in many.stderr
+
+
+def test_run_without_a_plan_says_what_to_do(tmp_path: Path) -> None:
+    done = staircase("run", "planner/demo.yaml", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {tmp_path}/plan.json: no plan; make one with 'staircase plan', "
+        "or give --staircase\n"
+    )
+
+
+@pytest.mark.slow
 def test_the_main_job(tmp_path: Path) -> None:
     """Profile, plan, validate, one after the other, on the embedded models."""
     path = tmp_path / "small.yaml"

@@ -11,7 +11,7 @@ from staircase.messages import EndReason
 
 
 class ScriptedEngine:
-    """Writes the token ids 1, 2, 3 … up to ``length`` over however many calls."""
+    """Writes the token ids 1, 2, 3 … up to ``length`` over however many calls of a request."""
 
     vocabulary = "characters"
 
@@ -19,7 +19,7 @@ class ScriptedEngine:
         self._length = length
         self._prefill_s = prefill_s
         self._token_s = token_s
-        self._written = 0
+        self._written: dict[int, int] = {}
         self._cancelled: dict[Key, threading.Event] = {}
 
     def encode(self, text: str) -> list[int]:
@@ -46,8 +46,9 @@ class ScriptedEngine:
         for count in range(call.max_tokens):
             if cancelled.wait(self._prefill_s if count == 0 else self._token_s):
                 return "cancelled"
-            if self._written == self._length:
+            written = self._written.get(call.key[0], 0)
+            if written == self._length:
                 return "stop"
-            self._written += 1
-            listener.on_token(call.key, self._written, time.perf_counter_ns())
+            self._written[call.key[0]] = written + 1
+            listener.on_token(call.key, written + 1, time.perf_counter_ns())
         return "length"

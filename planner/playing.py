@@ -1,0 +1,72 @@
+"""``staircase run``: a schedule on a scenario's real engines, for one's own questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+
+from executor.bench import Bench, read_dataset
+from executor.runtime import Job, Outcome
+from planner.live_view import LiveView
+from planner.plan import load_plan
+from planner.validate import FRESH
+from planner.workspace import Workspace
+from staircase.errors import PlanError
+from staircase.schedule import Schedule
+from staircase.workload import Question
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How requests arrive: ``concurrency`` at a time, and, with a rate, at random times."""
+
+    concurrency: int = 1
+    rate_per_s: float | None = None
+    seed: int = 0
+
+    def arrivals_s(self, count: int) -> list[float] | None:
+        if self.rate_per_s is None:
+            return None
+        gaps = np.random.default_rng(self.seed).exponential(1 / self.rate_per_s, count)
+        return [float(second) for second in np.cumsum(gaps)]
+
+
+def planned_schedule(work: Workspace) -> Schedule:
+    """The one that the scenario's plan chose.
+
+    Raises:
+        PlanError: there is no plan.
+    """
+    if not work.plan_path.is_file():
+        raise PlanError(
+            f"{work.plan_path}: no plan; make one with 'staircase plan', or give --staircase"
+        )
+    return load_plan(work.plan_path).named()["chosen"].schedule
+
+
+def questions_of(work: Workspace, text: str | None, count: int) -> list[Question]:
+    """The one asked, or those of the scenario's dataset."""
+    if text is not None:
+        return [Question(text)]
+    return read_dataset(work.scenario, work.source, count, offset=FRESH)
+
+
+def play_one(bench: Bench, job: Job, screen: Console) -> Outcome:
+    """Plays one request and shows it meanwhile."""
+    view = LiveView(job.pipeline, bench.runtime.served, screen)
+    with view.shown():
+        return bench.runtime.run([job], on_token=view.on_token)[0]
+
+
+def play_many(
+    bench: Bench, jobs: Sequence[Job], pace: Pace, on_done: Callable[[], None]
+) -> list[Outcome]:
+    return bench.runtime.run(
+        jobs,
+        pace.concurrency,
+        on_done=lambda outcome: on_done(),
+        arrivals_s=pace.arrivals_s(len(jobs)),
+    )
