@@ -30,6 +30,11 @@ class LoadedModel:
     vocabulary: str
     end_ids: frozenset[int]
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens below this have an embedding."""
+        return int(self.network.get_input_embeddings().weight.shape[0])
+
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 

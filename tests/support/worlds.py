@@ -154,6 +154,8 @@ class CharacterTokenizer:
 
 def random_model(kind: str, seed: int) -> LoadedModel:
     """A tiny model with weights so large that no two logits are close."""
+    # Several threads that wait for each other beside other work are many times slower.
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     shape: dict[str, Any] = {
         "vocab_size": VOCABULARY,
