@@ -10,9 +10,11 @@ from pathlib import Path
 
 import torch
 
+from executor.batching_engine import BatchingEngine
 from executor.device import Device
 from executor.embedded import samples, task
-from executor.models import LoadedModel, load_model
+from executor.engine import Engine
+from executor.models import LoadedModel, Weights, load_model
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
 from executor.transformers_engine import TransformersEngine
@@ -32,7 +34,7 @@ class Bench:
     """
 
     models: Mapping[str, LoadedModel]
-    engines: Mapping[str, TransformersEngine]
+    engines: Mapping[str, Engine]
     runtime: Runtime
 
     def model_of(self, pipeline: Pipeline) -> dict[str, LoadedModel]:
@@ -51,26 +53,32 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
         raise ScenarioError(f"engine {name!r} is simulated: there is nothing to run")
     # One thread serves several tiny models on a CPU faster than many do.
     torch.set_num_threads(1)
-    loaded: dict[tuple[str, str, str], LoadedModel] = {}
+    loaded: dict[tuple[str, str, str, Weights], LoadedModel] = {}
     for spec in scenario.real.values():
-        key = (spec.model, spec.device, spec.dtype)
+        key = (spec.model, spec.device, spec.dtype, spec.weights)
         if key not in loaded:
             loaded[key] = load_model(*key)
     with ExitStack() as stack:
         names = dict.fromkeys(spec.device for spec in scenario.real.values())
         devices = {name: stack.enter_context(Device()) for name in names}
         models = {
-            name: loaded[spec.model, spec.device, spec.dtype]
+            name: loaded[spec.model, spec.device, spec.dtype, spec.weights]
             for name, spec in scenario.real.items()
         }
         engines = {
-            name: TransformersEngine(models[name], devices[spec.device])
+            name: _engine(spec, models[name], devices[spec.device])
             for name, spec in scenario.real.items()
         }
         served = {
             name: ServedModel(engines[name], _format(spec)) for name, spec in scenario.real.items()
         }
         yield Bench(models, engines, Runtime(served))
+
+
+def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:
+    if spec.slots == 1:
+        return TransformersEngine(model, device)
+    return BatchingEngine(model, device, spec.slots, spec.max_num_batched_tokens)
 
 
 def _format(spec: EngineSpec) -> PromptFormat:

@@ -25,6 +25,7 @@ from staircase import (
 )
 from staircase.schedule import LAYOUTS
 from tests.support.worlds import (
+    BatchingWorld,
     EndpointWorld,
     Played,
     ScriptedWorld,
@@ -81,6 +82,7 @@ WORLDS: dict[str, World] = {
     "endpoint": EndpointWorld(),
     "scripted": ScriptedWorld(),
     "transformers": TransformersWorld(),
+    "batching": BatchingWorld(),
 }
 
 

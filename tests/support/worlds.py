@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from executor.batching_engine import BatchingEngine
 from executor.device import Device
 from executor.models import LoadedModel
 from executor.rendering import PromptFormat
@@ -125,6 +126,18 @@ class TransformersWorld:
                 for name in pipeline.engines
             }
             return _run(served, pipeline, schedule)
+
+
+class BatchingWorld:
+    """One engine with four slots for all agents; small pieces, so that prompts take several."""
+
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+        with Device() as device:
+            engine = BatchingEngine(random_model("qwen3", seed=1), device, 4, 16)
+            served = dict.fromkeys(pipeline.engines, ServedModel(engine, FORM))
+            played = _run(served, pipeline, schedule)
+        assert engine.is_idle
+        return played
 
 
 def _run(served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule) -> Played:
