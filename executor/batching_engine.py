@@ -57,6 +57,9 @@ class BatchingEngine:
 
     Args:
         max_num_batched_tokens: computed in an iteration at most; never fewer than ``slots``.
+
+    Raises:
+        ModelError: the model keeps something else than keys and values of all tokens.
     """
 
     def __init__(

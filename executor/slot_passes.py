@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from executor.masks import Sight
 from executor.models import LoadedModel
 from executor.slots import Column, Piece, SlotCache
 
@@ -17,6 +18,7 @@ class SlotPasses:
     def __init__(self, model: LoadedModel, slots: int) -> None:
         self._network = model.network
         self._device = model.device
+        self._sight = Sight.of(model.network.config.get_text_config())
         self._cache = SlotCache(slots)
 
     def reserve(self, tokens: int) -> None:
@@ -40,15 +42,17 @@ class SlotPasses:
         rows, places, ids = torch.tensor([slots, positions, tokens], device=self._device)
         window = max(positions) + 1
         self._cache.place = Column(rows, places, window, _span(slots))
-        seen = torch.arange(window, device=self._device) <= places[:, None]
-        return self._run(ids[:, None], places[:, None], seen[:, None, None])
+        masks = self._sight.masks(places, window, self._network.dtype)
+        return self._run(ids[:, None], places[:, None], masks)
 
-    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """Next tokens [B] of ``ids`` [B, T]; ``mask`` [B, 1, T, W] is true where it may look."""
+    def _run(
+        self, ids: Tensor, positions: Tensor, masks: Tensor | dict[str, Tensor] | None
+    ) -> Tensor:
+        """Next tokens [B] of ``ids`` [B, T] at ``positions`` [B, T]."""
         output = self._network(
             input_ids=ids,
             position_ids=positions,
-            attention_mask=mask,
+            attention_mask=masks,
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,

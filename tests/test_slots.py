@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from executor.batching_engine import BatchingEngine
 from executor.device import Device
@@ -17,6 +19,7 @@ from executor.engine import CallReport, EngineCall, Key
 from executor.models import LoadedModel
 from executor.prefix import common_prefix
 from executor.slots import STEP_TOKENS, SlotBook
+from staircase.errors import ModelError
 from tests.support.worlds import VOCABULARY, random_model
 from tests.test_kv_reuse import KINDS, greedy
 
@@ -244,6 +247,51 @@ class TestFaults:
         engine.cancel((3, 3))
         device.step(engine)
         assert engine.is_idle
+
+
+class TestSlidingWindows:
+    SHAPE: ClassVar[dict[str, Any]] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "initializer_range": 0.3,
+        "sliding_window": 6,
+    }
+
+    @pytest.mark.parametrize(
+        ("kind", "options"),
+        [
+            ("mistral", {}),
+            ("gemma2", {"query_pre_attn_scalar": 8}),
+            ("qwen2", {"use_sliding_window": True, "max_window_layers": 1}),
+        ],
+    )
+    def test_change_no_token(
+        self, device: HandDevice, kind: str, options: dict[str, object]
+    ) -> None:
+        torch.manual_seed(5)
+        config = AutoConfig.for_model(kind, **self.SHAPE, **options)
+        network: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model = replace(MODELS["llama"], network=network.eval())
+        engine, recorder = BatchingEngine(model, device, 3, max_num_batched_tokens=7), Recorder()
+        prompts = [[1, 2, 3], list(range(20)), list(range(30, 44)), [*range(20), 4]]
+        for number, prompt in enumerate(prompts):
+            engine.submit(EngineCall((0, number), prompt, 15), recorder)
+        while device.step(engine):
+            pass
+        for number, prompt in enumerate(prompts):
+            assert len(recorder.tokens[0, number]) == 15
+            assert is_greedy(model, prompt, recorder.tokens[0, number])
+
+    def test_other_kinds_of_layers_are_told(self, device: HandDevice) -> None:
+        model = random_model("qwen3", seed=7)
+        model.network.config.layer_types = ["full_attention", "linear_attention"]
+        with pytest.raises(ModelError, match="qwen3 has layers with linear_attention"):
+            BatchingEngine(model, device, 2)
 
 
 def _fails(*_: object, **__: object) -> None:
