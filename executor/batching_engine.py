@@ -57,19 +57,26 @@ class BatchingEngine:
 
     Args:
         max_num_batched_tokens: computed in an iteration at most; never fewer than ``slots``.
+        is_static: decode in fixed shapes, as CUDA graphs; by default where there is a GPU.
 
     Raises:
         ModelError: the model keeps something else than keys and values of all tokens.
     """
 
     def __init__(
-        self, model: LoadedModel, device: Device, slots: int, max_num_batched_tokens: int = 2048
+        self,
+        model: LoadedModel,
+        device: Device,
+        slots: int,
+        max_num_batched_tokens: int = 2048,
+        is_static: bool | None = None,
     ) -> None:
         self._model = model
         self._device = device
         self._slots = slots
         self._budget_tokens = max(max_num_batched_tokens, slots)
-        self._passes = SlotPasses(model, slots)
+        on_gpu = model.device.type == "cuda"
+        self._passes = SlotPasses(model, slots, on_gpu if is_static is None else is_static)
         self._book = SlotBook(slots)
         self._queue: deque[tuple[EngineCall, Listener]] = deque()
         self._running: list[_Running] = []

@@ -98,15 +98,20 @@ class SlotCache(Cache):
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
 
-    def reserve(self, tokens: int) -> None:
-        """Makes room for ``tokens`` in every slot; what is there stays."""
+    @property
+    def length_tokens(self) -> int:
+        return self._length
+
+    def reserve(self, tokens: int) -> bool:
+        """Makes room for ``tokens`` in every slot; what is there stays. True if it has moved."""
         if tokens <= self._length:
-            return
+            return False
         length = max(2 * self._length, -(-tokens // STEP_TOKENS) * STEP_TOKENS)
         for stores in (self._keys, self._values):
             for layer, store in stores.items():
                 stores[layer] = _lengthened(store, length)
         self._length = length
+        return True
 
     # what transformers asks
 

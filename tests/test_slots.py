@@ -19,6 +19,7 @@ from executor.engine import CallReport, EngineCall, Key
 from executor.models import LoadedModel
 from executor.prefix import common_prefix
 from executor.slots import STEP_TOKENS, SlotBook
+from executor.static_steps import rounded_up
 from staircase.errors import ModelError
 from tests.support.worlds import VOCABULARY, random_model
 from tests.test_kv_reuse import KINDS, greedy
@@ -111,12 +112,12 @@ def play(engine: BatchingEngine, device: HandDevice, calls: Sequence[Plan]) -> R
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=150)
-@given(plans(), st.integers(1, 4), st.sampled_from([1, 5, 16, 2048]))
+@given(plans(), st.integers(1, 4), st.sampled_from([1, 5, 16, 2048]), st.booleans())
 def test_joining_and_leaving_changes_no_token(
-    kind: str, calls: list[Plan], slots: int, budget: int
+    kind: str, calls: list[Plan], slots: int, budget: int, is_static: bool
 ) -> None:
     device = HandDevice()
-    engine = BatchingEngine(MODELS[kind], device, slots, budget)
+    engine = BatchingEngine(MODELS[kind], device, slots, budget, is_static)
     recorder = play(engine, device, calls)
     assert recorder.reports.keys() == {(0, number) for number in range(len(calls))}
     assert engine.is_idle
@@ -191,8 +192,9 @@ class TestIterations:
             # Four tokens of the prompt each time; the last of its ten pieces gives the token.
             assert ((0, 1) in recorder.tokens) == (written == 11)
 
-    def test_slots_grow(self, model: LoadedModel, device: HandDevice) -> None:
-        engine = BatchingEngine(model, device, 2)
+    @pytest.mark.parametrize("is_static", [False, True])
+    def test_slots_grow(self, model: LoadedModel, device: HandDevice, is_static: bool) -> None:
+        engine = BatchingEngine(model, device, 2, is_static=is_static)
         first = run_alone(engine, device, EngineCall((0, 0), [1, 2, 3], 20)).tokens[0, 0]
         prompt = [1, 2, 3, *first] * (STEP_TOKENS // 20)
         recorder = run_alone(engine, device, EngineCall((0, 1), prompt, 5))
@@ -292,6 +294,29 @@ class TestSlidingWindows:
         model.network.config.layer_types = ["full_attention", "linear_attention"]
         with pytest.raises(ModelError, match="qwen3 has layers with linear_attention"):
             BatchingEngine(model, device, 2)
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 4), (4, 4), (5, 8), (16, 16), (17, 24), (24, 24)])
+def test_shapes_are_rounded_up(count: int, size: int) -> None:
+    assert rounded_up(count, 4, 24) == size
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_graphs_change_no_token(device: HandDevice) -> None:
+    on_cpu = random_model("llama", seed=7)
+    gpu = torch.device("cuda")
+    model = replace(on_cpu, network=on_cpu.network.to(gpu), device=gpu)
+    prompts = [[1, 2, 3], list(range(40)), list(range(30, 44)), [*range(40), 4]]
+    written = []
+    for is_static in (False, True):
+        engine, recorder = BatchingEngine(model, device, 3, 16, is_static), Recorder()
+        for number, prompt in enumerate(prompts):
+            engine.submit(EngineCall((0, number), prompt, 30), recorder)
+        while device.step(engine):
+            pass
+        written.append(recorder.tokens)
+    assert written[0] == written[1]
 
 
 def _fails(*_: object, **__: object) -> None:
