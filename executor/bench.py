@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
+from executor.batching_engine import BatchingEngine
 from executor.device import Device
 from executor.embedded import samples, task
 from executor.engine import Engine
-from executor.models import LoadedModel, load_model
+from executor.models import LoadedModel, Weights, load_model
 from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
@@ -34,7 +35,7 @@ class Bench:
     """
 
     models: Mapping[str, LoadedModel]
-    engines: Mapping[str, TransformersEngine]
+    engines: Mapping[str, Engine]
     runtime: Runtime
 
     def can_score(self, pipeline: Pipeline) -> bool:
@@ -69,21 +70,31 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
 
 def _open_local(
     stack: ExitStack, specs: Mapping[str, EngineSpec]
-) -> dict[str, tuple[LoadedModel, TransformersEngine]]:
+) -> dict[str, tuple[LoadedModel, Engine]]:
     # One thread serves several tiny models on a CPU faster than many do.
     torch.set_num_threads(1)
-    loaded: dict[tuple[str, str, str], LoadedModel] = {}
+    loaded: dict[tuple[str, str, str, Weights], LoadedModel] = {}
     for spec in specs.values():
-        key = (spec.model, spec.device, spec.dtype)
-        if key not in loaded:
-            loaded[key] = load_model(*key)
+        if _key(spec) not in loaded:
+            loaded[_key(spec)] = load_model(*_key(spec))
     names = dict.fromkeys(spec.device for spec in specs.values())
     devices = {name: stack.enter_context(Device()) for name in names}
-    models = {name: loaded[spec.model, spec.device, spec.dtype] for name, spec in specs.items()}
+    models = {name: loaded[_key(spec)] for name, spec in specs.items()}
     return {
-        name: (models[name], TransformersEngine(models[name], devices[spec.device]))
+        name: (models[name], _engine(spec, models[name], devices[spec.device]))
         for name, spec in specs.items()
     }
+
+
+def _key(spec: EngineSpec) -> tuple[str, str, str, Weights]:
+    """Engines that agree in this share a model."""
+    return spec.model, spec.device, spec.dtype, spec.weights
+
+
+def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:
+    if spec.slots == 1:
+        return TransformersEngine(model, device)
+    return BatchingEngine(model, device, spec.slots, spec.max_num_batched_tokens)
 
 
 def _format(spec: EngineSpec | OpenAISpec) -> PromptFormat:

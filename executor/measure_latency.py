@@ -12,8 +12,7 @@ from itertools import count
 
 import numpy as np
 
-from executor.engine import CallReport, EngineCall, Key
-from executor.transformers_engine import TransformersEngine
+from executor.engine import CallReport, Engine, EngineCall, Key
 from profiles.latency import DecodePoint, EngineProfile, PrefillPoint, fit_engine
 
 NEW_TOKENS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
@@ -65,7 +64,7 @@ class Grid:
 class _Bench:
     """Runs calls on one engine and keeps the samples."""
 
-    engine: TransformersEngine
+    engine: Engine
     vocabulary_size: int
     rng: random.Random
     keys: Iterator[int] = field(default_factory=count)
@@ -111,7 +110,7 @@ class _Bench:
 
 
 def measure_latency(
-    engine: TransformersEngine,
+    engine: Engine,
     vocabulary_size: int,
     grid: Grid,
     seed: int = 0,

@@ -1,18 +1,32 @@
-"""Models from a folder or a hub id."""
+"""Models from a folder or a hub id, with their weights or with random ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
+from executor.byte_tokenizer import ByteTokenizer
 from executor.embedded import MODEL_FOLDER
 from staircase.errors import ModelError
+
+Weights = Literal["file", "dummy"]
+
+
+class Tokenizer(Protocol):
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -25,10 +39,15 @@ class LoadedModel:
     """
 
     network: Any
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Tokenizer
     device: torch.device
     vocabulary: str
     end_ids: frozenset[int]
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens below this have an embedding."""
+        return int(self.network.get_input_embeddings().weight.shape[0])
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
@@ -37,8 +56,11 @@ class LoadedModel:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
-def load_model(name: str, device: str, dtype: str) -> LoadedModel:
-    """Loads ``embedded``, a folder, or a hub id.
+def load_model(name: str, device: str, dtype: str, weights: Weights = "file") -> LoadedModel:
+    """Loads ``embedded``, a folder, or a hub id; of ``dummy`` weights only the config is read.
+
+    A model with dummy weights costs the same time as the real one and writes nonsense: it never
+    ends its text, and has a byte tokenizer if there is no other.
 
     Raises:
         ModelError: there is no such model, or no such device.
@@ -46,16 +68,37 @@ def load_model(name: str, device: str, dtype: str) -> LoadedModel:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     source = source_of(name)
     _check_folder(source)
-    network: Any
+    load = _dummy if weights == "dummy" else _stored
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        network = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
+        return load(source, _device(device), getattr(torch, dtype))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"model {name!r} cannot be loaded: {reason}") from None
-    return LoadedModel(
-        network.to(_device(device)).eval(), tokenizer, _device(device), source, _ends(network)
-    )
+
+
+def _stored(source: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    tokenizer: Any = AutoTokenizer.from_pretrained(source)
+    network: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+    return LoadedModel(network.to(device).eval(), tokenizer, device, source, _ends(network))
+
+
+def _dummy(source: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    """The same random weights every time, made where and as they stay."""
+    config = AutoConfig.from_pretrained(source)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
+        torch.manual_seed(0)
+        network: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+    tokenizer, vocabulary = _tokenizer_or_bytes(source, config.vocab_size)
+    return LoadedModel(network.eval(), tokenizer, device, vocabulary, frozenset())
+
+
+def _tokenizer_or_bytes(source: str, size: int) -> tuple[Tokenizer, str]:
+    """Also the name of its vocabulary."""
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, ImportError):
+        return ByteTokenizer(size), f"bytes below {size}"
+    return tokenizer, source
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

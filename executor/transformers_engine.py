@@ -16,6 +16,7 @@ from transformers import DynamicCache
 from executor.device import Device
 from executor.engine import CallReport, EngineCall, Key, Listener
 from executor.models import LoadedModel
+from executor.prefix import common_prefix
 from staircase.messages import EndReason
 
 
@@ -98,7 +99,7 @@ class TransformersEngine:
         started = time.perf_counter_ns()
         prompt = list(call.prompt_ids)
         # The last token is always run again: its logits give the first new token.
-        kept = min(_common_prefix(self._memory.ids, prompt), len(prompt) - 1)
+        kept = min(common_prefix(self._memory.ids, prompt), len(prompt) - 1)
         self._memory.keep(kept)
         return _Active(call, listener, prompt[kept:], kept, started)
 
@@ -143,10 +144,3 @@ class TransformersEngine:
             error,
         )
         active.listener.on_end(active.call.key, report)
-
-
-def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    for number, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return number
-    return min(len(one), len(other))

@@ -13,7 +13,7 @@ from profiles.latency import EngineProfile, LatencyProfile
 from profiles.quality import QualityProfile
 from profiles.store import provenance_of_now
 from staircase.errors import ScenarioError
-from staircase.scenario import Scenario
+from staircase.scenario import EngineSpec, Scenario
 from staircase.schedule import Schedule
 
 LATENCY_REPEATS = 15
@@ -39,12 +39,12 @@ def check_profilable(scenario: Scenario) -> None:
 
 
 def make_latency(scenario: Scenario, bench: Bench, track: Track = no_track) -> LatencyProfile:
-    """Engines that serve the same model on the same device are measured once."""
+    """Engines that serve the same model on the same device in the same way are measured once."""
     grid = Grid.up_to(scenario.profile.max_prompt_tokens, LATENCY_REPEATS)
-    measured: dict[tuple[str, str, str], EngineProfile] = {}
+    measured: dict[EngineSpec, EngineProfile] = {}
     engines: dict[str, EngineProfile] = {}
     for name, spec in scenario.real.items():
-        key = (spec.model, spec.device, spec.dtype)
+        key = spec.model_copy(update={"format": None})
         if key not in measured:
             step = track(f"latency of {spec.model} on {spec.device}", len(grid.visits(0)))
             size = bench.models[name].network.config.vocab_size

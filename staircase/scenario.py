@@ -132,13 +132,29 @@ class FormatSpec(Strict):
 
 
 class EngineSpec(Strict):
-    """An in-process transformers engine: one call at a time, in turn with others on its device."""
+    """An in-process transformers engine, in turn with others on its device.
+
+    It serves one call at a time, or with more ``slots`` as many at once, computing at most
+    ``max_num_batched_tokens`` in an iteration. ``weights: dummy`` are random ones for the model's
+    config.json, which need no other file: right for latency, nonsense as text.
+    """
 
     kind: Literal["transformers"] = "transformers"
     model: str
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    weights: Literal["file", "dummy"] = "file"
+    slots: Count = 1
+    max_num_batched_tokens: Count = 2048
     format: FormatSpec | None = None
+
+    @model_validator(mode="after")
+    def _check_slots(self) -> Self:
+        if self.slots == 1 and "max_num_batched_tokens" in self.model_fields_set:
+            raise ValueError("max_num_batched_tokens needs more than one of slots")
+        if self.max_num_batched_tokens < self.slots:
+            raise ValueError(f"max_num_batched_tokens must not be below slots, {self.slots}")
+        return self
 
 
 class SimulatedSpec(Strict):

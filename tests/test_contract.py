@@ -25,6 +25,7 @@ from staircase import (
 )
 from staircase.schedule import LAYOUTS
 from tests.support.worlds import (
+    BatchingWorld,
     EndpointWorld,
     OpenAIWorld,
     Played,
@@ -84,6 +85,7 @@ WORLDS: dict[str, World] = {
     "transformers": TransformersWorld(),
     "openai text": OpenAIWorld(has_ids=False),
     "openai ids": OpenAIWorld(has_ids=True),
+    "batching": BatchingWorld(),
 }
 
 

@@ -35,7 +35,7 @@ def play(
 def test_every_token_is_heard_of_in_order() -> None:
     outcomes, heard = play(3, 2)
     assert [len(outcome.timeline.answer_ps) for outcome in outcomes] == [TOKENS] * 3
-    assert heard == dict.fromkeys(range(3), [1, 2, 3, 4, 5])
+    assert heard == {job: [1, 2, 3, 4, 5] for job in range(3)}
 
 
 def test_jobs_begin_when_they_arrive() -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from executor.batching_engine import BatchingEngine
 from executor.device import Device
 from executor.models import LoadedModel
 from executor.openai_engine import OpenAIEngine, ServerSettings
@@ -170,6 +171,18 @@ def server_settings(model: str, max_concurrency: int = 64, tries: int = 3) -> Se
     return ServerSettings(model, {"temperature": 0.0}, Patience(tries, 1.0, 0.01), max_concurrency)
 
 
+class BatchingWorld:
+    """One engine with four slots for all agents; small pieces, so that prompts take several."""
+
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+        with Device() as device:
+            engine = BatchingEngine(random_model("qwen3", seed=1), device, 4, 16)
+            served = dict.fromkeys(pipeline.engines, ServedModel(engine, FORM))
+            played = _run(served, pipeline, schedule)
+        assert engine.is_idle
+        return played
+
+
 def _run(served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule) -> Played:
     outcome = Runtime(served).run([Job(pipeline, schedule, QUESTION)])[0]
     return Played(outcome.timeline, outcome.calls)
@@ -199,6 +212,8 @@ class CharacterTokenizer:
 
 def random_model(kind: str, seed: int) -> LoadedModel:
     """A tiny model with weights so large that no two logits are close."""
+    # Several threads that wait for each other beside other work are many times slower.
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     shape: dict[str, Any] = {
         "vocab_size": VOCABULARY,

@@ -1,0 +1,230 @@
+"""In-process engine: a transformers model that serves several calls at once, as vLLM does.
+
+Calls join and leave at any iteration. An iteration gives every call that decodes one token, and
+spends what is left of its token budget on prompts, in order of arrival. The decodes are one forward
+pass and every piece of a prompt is another; the device is waited for once, at the iteration's end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from executor.device import Device
+from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.models import LoadedModel
+from executor.slot_passes import SlotPasses
+from executor.slots import SlotBook
+from staircase.messages import EndReason
+
+
+@dataclass
+class _Running:
+    """A call in a slot; the keys and values of ``ids[:computed]`` are there."""
+
+    call: EngineCall
+    listener: Listener
+    slot: int
+    ids: list[int]
+    computed: int
+    started_ns: int
+    cached_tokens: int
+    busy_ns: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Tokens to compute before the next one is known; 1 while it decodes."""
+        return len(self.ids) - self.computed
+
+    @property
+    def written(self) -> int:
+        return len(self.ids) - len(self.call.prompt_ids)
+
+
+# Calls and how many tokens of each an iteration computes.
+Shares = list[tuple[_Running, int]]
+
+
+class BatchingEngine:
+    """Serves up to ``slots`` calls of ``model`` at once on ``device``, whose thread does the work.
+
+    A call's busy time is that of all iterations it took part in, each counted in full, as in the
+    simulator.
+
+    Args:
+        max_num_batched_tokens: computed in an iteration at most; never fewer than ``slots``.
+        is_static: decode in fixed shapes, as CUDA graphs; by default where there is a GPU.
+
+    Raises:
+        ModelError: the model keeps something else than keys and values of all tokens.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        device: Device,
+        slots: int,
+        max_num_batched_tokens: int = 2048,
+        is_static: bool | None = None,
+    ) -> None:
+        self._model = model
+        self._device = device
+        self._slots = slots
+        self._budget_tokens = max(max_num_batched_tokens, slots)
+        on_gpu = model.device.type == "cuda"
+        self._passes = SlotPasses(model, slots, on_gpu if is_static is None else is_static)
+        self._book = SlotBook(slots)
+        self._queue: deque[tuple[EngineCall, Listener]] = deque()
+        self._running: list[_Running] = []
+        device.attach(self)
+
+    @property
+    def vocabulary(self) -> str:
+        return self._model.vocabulary
+
+    @property
+    def is_idle(self) -> bool:
+        """No call waits or runs, and every slot is free."""
+        return not self.has_work and self._book.free == self._slots
+
+    def encode(self, text: str) -> list[int]:
+        return self._model.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._model.decode(ids)
+
+    def submit(self, call: EngineCall, listener: Listener) -> None:
+        self._device.post(lambda: self._queue.append((call, listener)))
+
+    def cancel(self, key: Key) -> None:
+        self._device.post(lambda: self._cancel(key))
+
+    # in the device's thread
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._running or self._queue)
+
+    def turn(self) -> None:
+        """One iteration."""
+        started = time.perf_counter_ns()
+        self._admit()
+        decoding, pieces = self._share()
+        shares = decoding + pieces
+        if not shares:
+            return
+        try:
+            tokens = self._compute(decoding, pieces)
+        except Exception as error:
+            self._fail(shares, error)
+            return
+        now = time.perf_counter_ns()
+        for (running, count), token in zip(shares, tokens, strict=True):
+            running.busy_ns += now - started
+            running.computed += count
+            if not running.missing:
+                self._take(running, token, now)
+
+    def _admit(self) -> None:
+        while self._queue and self._book.free:
+            call, listener = self._queue.popleft()
+            try:
+                self._seat(call, listener)
+            except Exception as error:
+                _turn_away(call, listener, _in_words(error))
+
+    def _seat(self, call: EngineCall, listener: Listener) -> None:
+        prompt = list(call.prompt_ids)
+        self._check(prompt)
+        self._passes.reserve(len(prompt) + call.max_tokens)
+        slot, kept = self._book.take(prompt)
+        started = time.perf_counter_ns()
+        self._running.append(_Running(call, listener, slot, prompt, kept, started, kept))
+
+    def _check(self, prompt: list[int]) -> None:
+        """On a GPU a token that is none stops every call, so it must not get there."""
+        size = self._model.vocabulary_size
+        if not prompt:
+            raise ValueError("the prompt is empty")
+        if not 0 <= min(prompt) <= max(prompt) < size:
+            raise ValueError(f"the prompt has tokens outside 0 … {size - 1}")
+
+    def _share(self) -> tuple[Shares, Shares]:
+        """What decodes, by slot, and the pieces of prompts that the budget allows beside it."""
+        decoding = sorted((r for r in self._running if r.missing == 1), key=lambda r: r.slot)
+        left = self._budget_tokens - len(decoding)
+        pieces: Shares = []
+        for running in self._running:
+            if running.missing > 1 and left:
+                pieces.append((running, min(running.missing, left)))
+                left -= pieces[-1][1]
+        return [(running, 1) for running in decoding], pieces
+
+    @torch.inference_mode()
+    def _compute(self, decoding: Shares, pieces: Shares) -> list[int]:
+        """The token after each share; that after an unfinished prompt means nothing."""
+        outputs = [
+            self._passes.prefill(
+                running.slot, running.computed, running.ids[running.computed :][:count]
+            )
+            for running, count in pieces
+        ]
+        if decoding:
+            slots, positions, tokens = zip(
+                *((running.slot, running.computed, running.ids[-1]) for running, _ in decoding),
+                strict=True,
+            )
+            outputs.insert(0, self._passes.decode(slots, positions, tokens))
+        return [int(token) for token in torch.cat(outputs).tolist()]
+
+    def _take(self, running: _Running, token: int, now_ns: int) -> None:
+        if token in self._model.end_ids and not running.call.ignore_end:
+            self._end(running, "stop")
+            return
+        running.ids.append(token)
+        running.listener.on_token(running.call.key, token, now_ns)
+        if running.written == running.call.max_tokens:
+            self._end(running, "length")
+
+    def _fail(self, shares: Shares, error: Exception) -> None:
+        """What was computed before stays; only who took part in the iteration ends."""
+        for running, _ in shares:
+            self._end(running, "cancelled", _in_words(error))
+
+    def _cancel(self, key: Key) -> None:
+        for running in self._running:
+            if running.call.key == key:
+                self._end(running, "cancelled")
+                return
+        for call, listener in self._queue:
+            if call.key == key:
+                self._queue.remove((call, listener))
+                _turn_away(call, listener)
+                return
+
+    def _end(self, running: _Running, reason: EndReason, error: str | None = None) -> None:
+        self._running.remove(running)
+        self._book.release(running.slot, running.ids[: running.computed])
+        report = CallReport(
+            reason,
+            running.started_ns,
+            time.perf_counter_ns(),
+            running.busy_ns,
+            running.cached_tokens,
+            error,
+        )
+        running.listener.on_end(running.call.key, report)
+
+
+def _turn_away(call: EngineCall, listener: Listener, error: str | None = None) -> None:
+    """Ends a call that never ran."""
+    now = time.perf_counter_ns()
+    listener.on_end(call.key, CallReport("cancelled", now, now, 0, 0, error))
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,84 @@
+"""Forward passes of a model over slots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from executor.masks import Sight
+from executor.models import LoadedModel
+from executor.slots import Column, Piece, SlotCache
+from executor.static_steps import StaticSteps
+
+
+class SlotPasses:
+    """Runs a model on slots; the next tokens stay on its device until they are asked for.
+
+    Args:
+        is_static: decode in steps of fixed shapes, as CUDA graphs need them.
+    """
+
+    def __init__(self, model: LoadedModel, slots: int, is_static: bool) -> None:
+        self._network = model.network
+        self._device = model.device
+        self._sight = Sight.of(model.network.config.get_text_config())
+        self._cache = SlotCache(slots)
+        self._steps = StaticSteps(self._step, slots, model.device) if is_static else None
+
+    def reserve(self, tokens: int) -> None:
+        """Makes room for ``tokens`` in every slot."""
+        if self._cache.reserve(tokens) and self._steps:
+            self._steps.forget()
+
+    def prefill(self, slot: int, start: int, tokens: Sequence[int]) -> Tensor:
+        """Runs ``tokens`` from position ``start`` on: the token after the last one, [1]."""
+        stop = start + len(tokens)
+        if self._steps:
+            self._steps.note(slot, stop)
+        self._cache.place = Piece(slot, start, stop)
+        positions = torch.arange(start, stop, device=self._device)
+        ids = torch.tensor([tokens], device=self._device)
+        return self._run(ids, positions[None], None)
+
+    def decode(
+        self, slots: Sequence[int], positions: Sequence[int], tokens: Sequence[int]
+    ) -> Tensor:
+        """One token in each of ``slots``, which are sorted: the tokens after them, [B]."""
+        if self._steps:
+            return self._steps.decode(slots, positions, tokens, self._cache.length_tokens)
+        if len(slots) == 1:
+            return self.prefill(slots[0], positions[0], tokens)
+        rows, places, ids = torch.tensor([slots, positions, tokens], device=self._device)
+        return self._run_column(Column(rows, places, max(positions) + 1, _span(slots)), ids)
+
+    def _step(self, ids: Tensor, positions: Tensor, window: int) -> Tensor:
+        """A decode of the first B slots, without anything that depends on values."""
+        rows = torch.arange(len(ids), device=self._device)
+        return self._run_column(Column(rows, positions, window, slice(0, len(ids))), ids)
+
+    def _run_column(self, column: Column, ids: Tensor) -> Tensor:
+        self._cache.place = column
+        masks = self._sight.masks(column.positions, column.window_tokens, self._network.dtype)
+        return self._run(ids[:, None], column.positions[:, None], masks)
+
+    def _run(
+        self, ids: Tensor, positions: Tensor, masks: Tensor | dict[str, Tensor] | None
+    ) -> Tensor:
+        """Next tokens [B] of ``ids`` [B, T] at ``positions`` [B, T]."""
+        output = self._network(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=masks,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: Tensor = output.logits
+        return logits[:, -1].argmax(-1)
+
+
+def _span(slots: Sequence[int]) -> slice | None:
+    first, last = slots[0], slots[-1]
+    return slice(first, last + 1) if last - first + 1 == len(slots) else None
