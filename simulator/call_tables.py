@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simulator.calls import columns
 from simulator.engine import SimulatedCall
 from staircase.conductor import Conductor
 from staircase.messages import Call, CallEnded, Command, StartCall
@@ -37,20 +38,7 @@ THE_END = 1 << 62
 #   ends_early             it ends before it has written all that it may
 #   is_last                the agent will not read any more
 #   first_segment          first of its segments
-ROW = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "level",
-            "prompt",
-            "goal",
-            "outputs",
-            "ends_early",
-            "is_last",
-            "first_segment",
-        )
-    ]
-)
+ROW = columns("level", "prompt", "goal", "outputs", "ends_early", "is_last", "first_segment")
 
 
 class CallTables(NamedTuple):

@@ -9,6 +9,13 @@ import numpy as np
 # An int64 array; checkers cannot follow what numba makes of its elements.
 Ints = Any
 
+
+def columns(*names: str) -> np.dtype[np.void]:
+    """The type of a structured array: one array, so that little is passed to compiled functions,
+    with an int64 column for each name."""
+    return np.dtype([(name, np.int64) for name in names])
+
+
 # States of a call.
 NEW, WAITING, RUNNING, ENDED = 0, 1, 2, 3
 

@@ -30,6 +30,7 @@ COMPILED = (
     "content",
     "cost",
     "fleet",
+    "game",
     "iterations",
     "played",
     "replica",

@@ -31,7 +31,7 @@ class Played:
     Attributes:
         calls: of each table, in the order of its rows.
         row_times: of each row of the tables: the first of its cells in a request's token times.
-        requests, roles, records: rows of type REQUEST, ROLE and RECORD (``simulator.table_loop``).
+        requests, roles, records: rows of type REQUEST, ROLE and RECORD (``simulator.game``).
         token_ps: when tokens were there; a request's begin at its ``first_time``.
         busy_ps: by engine, of each replica.
     """

@@ -7,17 +7,29 @@ clock: what nobody reads any more is cancelled. ``tests/test_tables.py`` holds i
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from simulator import fleet as fleets
 from simulator.alarm import ARRIVAL, TIMER
-from simulator.call_tables import THE_END, CallTables
+from simulator.call_tables import THE_END
 from simulator.calls import ENDED, NEW, Calls
 from simulator.compiling import compiled
 from simulator.content import fill_hashes
 from simulator.fleet import BEGIN, DELIVERY, NOW, Fleet
+from simulator.game import (
+    CANCELLED,
+    FREE,
+    LENGTH,
+    NEXT_ARRIVAL,
+    NEXT_REQUEST,
+    OVER,
+    SOON_COUNT,
+    SOON_FIRST,
+    STOP,
+    WAITS,
+    WRITES,
+    Game,
+)
 from simulator.iterations import NEVER
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
@@ -25,108 +37,8 @@ Ints = Any
 
 # A kind of event, beside those of ``simulator.fleet``.
 REQUEST_ARRIVES = 9
-# What an agent is doing.
-WAITS, WRITES, OVER = 0, 1, 2
-# How a call ended.
-STOP, LENGTH, CANCELLED = 0, 1, 2
-# Cells of Game.cells.
-NEXT_ARRIVAL, SOON_FIRST, SOON_COUNT, FREE = 0, 1, 2, 3
 # What ``play`` returns.
 FINISHED, PAUSED, NEEDS_SPACE = 0, 1, 2
-# In Game.soon: the next request begins; other values are calls to be cancelled.
-NEXT_REQUEST = -1
-
-
-# Structured arrays keep what is passed to compiled functions short: each field is an int64 column.
-def columns(*names: str) -> np.dtype[np.void]:
-    return np.dtype([(name, np.int64) for name in names])
-
-
-# One row for each request.
-#   table         which table it plays
-#   arrival_ps    when it arrives; negative until it is known
-#   first_record  first of its records: one for each row of its table
-#   first_time    first of its cells in ``Calls.times_ps``
-REQUEST = columns(
-    "table",
-    "arrival_ps",
-    "completed_ps",
-    "first_record",
-    "first_time",
-    "open_calls",
-    "call_count",
-    "is_done",
-)
-# One row for each (request, agent).
-#   row      the row of the tables that it plays or waits for
-#   record   the record of that row
-#   written  tokens of its calls that have ended
-#   home     the replica of its last call, or -1
-ROLE = columns("state", "row", "record", "written", "home")
-# What became of a row of a request's table.
-#   number   in the order in which the request's calls started; -1 if it never did
-#   slot     its row in ``Calls`` while it is open, else -1
-RECORD = columns(
-    "number",
-    "request",
-    "agent",
-    "slot",
-    "replica",
-    "submitted_ps",
-    "started_ps",
-    "ended_ps",
-    "busy_ps",
-    "cached",
-    "written",
-    "reason",
-    "is_cancelled",
-)
-
-
-class Crew(NamedTuple):
-    """The pipeline's agents, sources before their readers.
-
-    Attributes:
-        engine, priority: by agent.
-        sources, readers: flat; those of agent i are ``sources[source_rows[i]:source_rows[i + 1]]``.
-    """
-
-    engine: Ints
-    priority: Ints
-    sources: Ints
-    source_rows: Ints
-    readers: Ints
-    reader_rows: Ints
-
-
-class Game(NamedTuple):
-    """Everything that the loop needs.
-
-    Attributes:
-        times: by row of the tables: the first of its cells in a request's token times, or -1.
-        slots: free rows of ``Calls``, a stack.
-        occupants: by row of ``Calls``: the record of its call.
-        soon: a ring of what is to happen at once, but after the event under way.
-        there, wanted: scratch, by agent.
-        texts: how many texts the tables name.
-        is_closed: a request begins when another is over, not at times of its own.
-    """
-
-    crew: Crew
-    tables: CallTables
-    times: Ints
-    requests: Any
-    roles: Any
-    records: Any
-    slots: Ints
-    occupants: Ints
-    soon: Ints
-    cells: Ints
-    there: Ints
-    wanted: Ints
-    texts: int
-    is_closed: bool
-    answer: int
 
 
 @compiled
