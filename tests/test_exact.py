@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from simulator.simulate import simulate
 from staircase.errors import WorkloadError
 from staircase.timeline import Timeline
 from tests.support.oracle import OracleSetup
-from tests.support.random_cases import RandomCase, random_case
+from tests.support.random_cases import RandomCase, drawn_case, random_case
 
 CASES_A_TEST = 60
 TESTS = 20
@@ -42,6 +45,13 @@ def test_random_cases(group: int) -> None:
             raise AssertionError(f"seed {seed}: {error}") from error
         seen["ties"] += ties(lines)
     assert min(seen[what] for what in ("preemptions", "evictions", "cached tokens", "ties")) > 0
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_cases_that_hypothesis_draws(rng: random.Random) -> None:
+    check(drawn_case(rng), Counter())
 
 
 def ties(lines: list[Timeline]) -> int:

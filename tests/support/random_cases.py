@@ -58,7 +58,10 @@ class RandomCase:
 
 
 def random_case(seed: int, is_timed: bool = True) -> RandomCase:
-    rng = random.Random(seed)
+    return drawn_case(random.Random(seed), is_timed)
+
+
+def drawn_case(rng: random.Random, is_timed: bool = True) -> RandomCase:
     pipeline = _pipeline(rng)
     workload = _workload(rng, pipeline)
     schedule = _schedule(rng, pipeline, is_timed)
