@@ -67,7 +67,7 @@ def play_compiled(
     """
     workload.check(pipeline)
     setups = [engines[name] for name in pipeline.engines]
-    batching = [setup for setup in setups if isinstance(setup, BatchingSetup)]
+    batching = [s for s in setups if isinstance(s, BatchingSetup) and s.device is None]
     builder = TableBuilder(pipeline, schedule)
     numbers = [builder.add(request) for request in workload.requests]
     known = [number for number in numbers if number is not None]
