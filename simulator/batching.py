@@ -15,7 +15,7 @@ from simulator.calls import ENDED, NEW, grown, make_calls
 from simulator.content import Contents
 from simulator.cost import Cost
 from simulator.device import Device, shared_device
-from simulator.engine import Key, Listener, SimulatedCall
+from simulator.engine import Key, Listener, SimulatedCall, first_number
 from simulator.integrity import check_integrity
 from simulator.replica import (
     BUSY,
@@ -74,9 +74,7 @@ class BatchingSetup:
     is_checked: bool = False
 
     def open(self, env: Clock, shared: dict[str, object]) -> BatchingEngine:
-        first = shared.setdefault("replicas", 0)
-        assert isinstance(first, int)
-        shared["replicas"] = first + self.replicas
+        first = first_number(shared, self.replicas)
         if self.device is None:
             devices = [Device(env, first + place) for place in range(self.replicas)]
         else:

@@ -1,4 +1,4 @@
-"""Simulated replicas that take turns on a device: single known cases, and who may play them."""
+"""Simulated engines that take turns on a device: single known cases, and who may play them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import pytest
 from simulator.batching import BatchingSetup, Limits
 from simulator.closed_form import closed_form
 from simulator.compiled import play_compiled
+from simulator.engine import EngineSetup
 from simulator.run import run_workload
+from simulator.serial import SerialSetup
 from simulator.setups import setup_of
 from simulator.simulate import simulate, simulate_all
-from staircase import RequestShape, Schedule, Workload, moa, single
+from staircase import RequestShape, Schedule, Workload, constant, moa, single
 from staircase.errors import ScheduleError
 from staircase.prompt import query
 from staircase.scenario import SimulatedSpec
 from tests.support.random_cases import sharing_case
+from tests.support.worlds import fixed_profile
 from tests.test_batching import MS, plain_cost
 
 PIPELINE = moa([["a", "b"]], "z")
@@ -55,6 +58,23 @@ def test_engines_on_other_devices_do_not_wait() -> None:
     assert simulate(PIPELINE, Schedule(), apart, WORKLOAD) == simulate(
         PIPELINE, Schedule(), dict.fromkeys("abz", replace(SHARING, device=None)), WORKLOAD
     )
+
+
+@pytest.mark.parametrize("setup", [SHARING, SerialSetup(fixed_profile(), "gpu")])
+def test_who_is_cancelled_before_its_turn_does_not_get_it(setup: EngineSetup) -> None:
+    pipeline = moa([["a"]], "z")
+    shape = RequestShape({query(name): 8 for name in "az"}, {"a": 40, "z": 3}, "length")
+    schedule = Schedule({"z": constant(2, 8, 4)})
+    line = simulate(pipeline, schedule, dict.fromkeys("az", setup), Workload([shape]))[0]
+    source, answer = line.spans
+    assert (source.agent, source.reason) == ("a", "cancelled")
+    assert source.ended_ps == answer.ended_ps
+
+
+def test_serial_engines_and_replicas_share_a_device() -> None:
+    engines = ENGINES | {"a": SerialSetup(fixed_profile(0.009, 0.001), "gpu")}
+    mixed = simulate(PIPELINE, Schedule(), engines, WORKLOAD)
+    assert mixed[0].answer_ps == simulate(PIPELINE, Schedule(), ENGINES, WORKLOAD)[0].answer_ps
 
 
 def test_engines_of_a_device_add_up_to_its_use() -> None:
