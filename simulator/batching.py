@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator import iterations
-from simulator.alarm import ARRIVAL, ITERATION_BEGIN, ITERATION_END, Alarm, Clock
+from simulator.alarm import ARRIVAL, ITERATION_END, Alarm, Clock
 from simulator.calls import ENDED, NEW, grown, make_calls
 from simulator.content import Contents
 from simulator.cost import Cost
-from simulator.engine import Key, Listener, SimulatedCall
+from simulator.device import Device, shared_device
+from simulator.engine import Key, Listener, SimulatedCall, first_number
 from simulator.integrity import check_integrity
 from simulator.replica import (
     BUSY,
@@ -61,6 +62,8 @@ class BatchingSetup:
             the one that its agent's last call of the same request went to.
         priorities: by agent; lower goes first under priority scheduling.
         call_ps: passes before a call reaches its replica: network, tokenisation, queue hop.
+        device: name of the device on which all its replicas, and those of other engines that name
+            it, take turns; None for a device of its own for each.
         is_checked: recount the books after every event (slow, for tests).
     """
 
@@ -70,13 +73,16 @@ class BatchingSetup:
     routing: Literal["least", "affine"] = "least"
     priorities: tuple[tuple[str, int], ...] = ()
     call_ps: int = 0
+    device: str | None = None
     is_checked: bool = False
 
     def open(self, env: Clock, shared: dict[str, object]) -> BatchingEngine:
-        first = shared.setdefault("replicas", 0)
-        assert isinstance(first, int)
-        shared["replicas"] = first + self.replicas
-        return BatchingEngine(env, self, first)
+        first = first_number(shared, self.replicas)
+        if self.device is None:
+            devices = [Device(env, first + place) for place in range(self.replicas)]
+        else:
+            devices = [shared_device(env, shared, self.device, first)] * self.replicas
+        return BatchingEngine(env, self, first, devices)
 
     def make_replica(self) -> Replica:
         """One of its replicas, idle."""
@@ -103,7 +109,9 @@ class _Served:
 class BatchingEngine:
     """Routes calls to replicas and tells their listeners."""
 
-    def __init__(self, env: Clock, setup: BatchingSetup, first_number: int) -> None:
+    def __init__(
+        self, env: Clock, setup: BatchingSetup, first_number: int, devices: Sequence[Device]
+    ) -> None:
         self._env = env
         self._setup = setup
         self._calls = _CallTable(setup.limits.block_tokens, setup.limits.blocks is not None)
@@ -114,13 +122,14 @@ class BatchingEngine:
         self._loops = [
             ReplicaLoop(
                 env,
-                first_number + n,
+                number,
                 setup.make_replica(),
+                device,
                 self._calls,
                 self._notify,
                 setup.is_checked,
             )
-            for n in range(setup.replicas)
+            for number, device in enumerate(devices, first_number)
         ]
 
     def submit(self, call: SimulatedCall, listener: Listener) -> None:
@@ -206,13 +215,14 @@ class BatchingEngine:
 
 
 class ReplicaLoop:
-    """Runs one replica core in simulated time."""
+    """Runs one replica core in simulated time, when its device lets it."""
 
     def __init__(
         self,
         env: Clock,
         number: int,
         replica: Replica,
+        device: Device,
         calls: _CallTable,
         notify: Callable[[int], None],
         is_checked: bool,
@@ -221,15 +231,20 @@ class ReplicaLoop:
         self._env = env
         self._number = number
         self._replica = replica
+        self._device = device
         self._calls = calls
         self._notify = notify
         self._events = np.zeros(replica.max_sequences, dtype=np.int64)
         self._end_alarm: Alarm | None = None
-        self._is_beginning = False
+        device.attach(self)
 
     @property
     def load(self) -> int:
         return int(self._replica.now[RUNNING_COUNT] + self._replica.now[WAITING_COUNT])
+
+    @property
+    def has_work(self) -> bool:
+        return self.load > 0
 
     @property
     def busy_ps(self) -> int:
@@ -238,8 +253,18 @@ class ReplicaLoop:
     def submit(self, index: int) -> None:
         self._replica = with_room(self._replica)
         submit(self._replica, self._calls.columns, index, self._now)
-        self._cut()
-        self._begin_soon()
+        self._check()
+        self._device.wake()
+
+    def begin_turn(self, is_alone: bool) -> None:
+        iterations.begin(self._replica, self._calls.columns, self._now)
+        if not is_alone:
+            iterations.cut(self._replica, self._calls.columns, self._now)
+        self._set_end_alarm()
+
+    def cut(self) -> None:
+        iterations.cut(self._replica, self._calls.columns, self._now)
+        self._set_end_alarm()
 
     def cancel(self, index: int) -> bool:
         """Whether the call ended at once."""
@@ -263,10 +288,6 @@ class ReplicaLoop:
     def _now(self) -> int:
         return int(self._env.now)
 
-    def _cut(self) -> None:
-        iterations.cut(self._replica, self._calls.columns, self._now)
-        self._set_end_alarm()
-
     def _set_end_alarm(self) -> None:
         self._check()
         until = int(self._replica.now[UNTIL])
@@ -281,24 +302,13 @@ class ReplicaLoop:
         if self._is_checked:
             check_integrity(self._replica, self._calls.columns, self._now)
 
-    def _begin_soon(self) -> None:
-        """After everything else that happens at this time."""
-        if not self._is_beginning and self._replica.now[UNTIL] == IDLE:
-            self._is_beginning = True
-            Alarm(self._env, 0, ITERATION_BEGIN + self._number, self._begin)
-
-    def _begin(self) -> None:
-        self._is_beginning = False
-        if iterations.begin(self._replica, self._calls.columns, self._now):
-            self._set_end_alarm()
-
     def _end(self) -> None:
         self._end_alarm = None
         named = iterations.end(self._replica, self._calls.columns, self._events)
         self._check()
+        self._device.end_turn()
         for index in self._events[:named].tolist():
             self._notify(index)
-        self._begin_soon()
 
 
 class _CallTable:

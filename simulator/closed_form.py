@@ -310,6 +310,8 @@ def _checked_engine(pipeline: Pipeline, name: str, setup: EngineSetup) -> Batchi
     """The engine, if every one of its agents always finds an idle replica."""
     if not isinstance(setup, BatchingSetup):
         raise ScheduleError(f"no closed form: engine {name!r} is not of simulated replicas")
+    if setup.device is not None:
+        raise ScheduleError(f"no closed form: engine {name!r} shares device {setup.device!r}")
     agents = sum(agent.engine == name for agent in pipeline)
     caches = setup.limits.blocks is not None and setup.limits.prefix_caching
     # Calls on their way are not counted by routing, and another replica has another cache.

@@ -55,7 +55,7 @@ def play_compiled(
     """
     workload.check(pipeline)
     setups = [engines[name] for name in pipeline.engines]
-    batching = [setup for setup in setups if isinstance(setup, BatchingSetup)]
+    batching = [s for s in setups if isinstance(s, BatchingSetup) and s.device is None]
     builder = TableBuilder(pipeline, schedule)
     numbers = _tables(builder, workload)
     if len(batching) < len(setups) or numbers is None:

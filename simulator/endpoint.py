@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 import numpy as np
 
 from simulator.alarm import ITERATION_BEGIN, ITERATION_END, Alarm, Clock
-from simulator.engine import Key, Listener, SimulatedCall
+from simulator.engine import Key, Listener, SimulatedCall, first_number
 from simulator.rate_limits import RateLimits, counted_tokens
 from staircase.errors import WorkloadError
 from staircase.play import CallResult
@@ -53,10 +53,7 @@ class EndpointSetup:
     min_cached_tokens: int = 1024
 
     def open(self, env: Clock, shared: dict[str, object]) -> EndpointEngine:
-        number = shared.setdefault("replicas", 0)
-        assert isinstance(number, int)
-        shared["replicas"] = number + 1
-        return EndpointEngine(env, self, number)
+        return EndpointEngine(env, self, first_number(shared, 1))
 
     def latency_ps(self, call: SimulatedCall, cached_tokens: int) -> tuple[int, int]:
         """TTFT and ITL of a call, at least 1 ps each."""

@@ -90,3 +90,11 @@ class EngineSetup(Protocol):
     def open(self, env: Clock, shared: dict[str, object]) -> SimulatedEngine:
         """A fresh engine; what several engines share, such as a device, is kept in ``shared``."""
         ...
+
+
+def first_number(shared: dict[str, object], replicas: int) -> int:
+    """Numbers so many new replicas, on from those that ``shared`` knows; returns the first."""
+    first = shared.setdefault("replicas", 0)
+    assert isinstance(first, int)
+    shared["replicas"] = first + replicas
+    return first

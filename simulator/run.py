@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from simulator.batching import BatchingSetup
 from simulator.compiled import play_compiled
 from simulator.engine import EngineSetup
 from simulator.simulate import simulate_all
@@ -18,7 +19,14 @@ from staircase.workload import Workload
 
 @dataclass(frozen=True)
 class EngineUse:
-    """How busy an engine was; ``utilisation`` is the share of its replicas' time."""
+    """How busy an engine was.
+
+    Attributes:
+        busy_s: time of its own iterations, all replicas together; not what they waited for others
+            on a shared device.
+        utilisation: ``busy_s`` as a share of the time of its devices: one for each replica, or the
+            one that they name. So engines that share a device add up to that device's.
+    """
 
     replicas: int
     busy_s: float
@@ -60,18 +68,28 @@ def run_workload(
     if played is None:
         found = simulate_all(pipeline, schedule, engines, workload)
         measured = measure_all(found.timelines, reading_rate)
-        return Run(measured, _use(found.busy_ps, measured.duration_s), found.timelines)
+        use = _use(engines, found.busy_ps, measured.duration_s)
+        return Run(measured, use, found.timelines)
     measured = played.measured(reading_rate)
     lines = played.timelines() if needs_timelines else ()
-    return Run(measured, _use(played.busy_ps, measured.duration_s), lines)
+    return Run(measured, _use(engines, played.busy_ps, measured.duration_s), lines)
 
 
-def _use(busy_ps: Mapping[str, Sequence[int]], duration_s: float) -> dict[str, EngineUse]:
-    return {
-        name: EngineUse(len(busy), to_s(sum(busy)), to_s(sum(busy)) / (len(busy) * duration_s))
-        for name, busy in busy_ps.items()
-        if busy
-    }
+def _use(
+    engines: Mapping[str, EngineSetup], busy_ps: Mapping[str, Sequence[int]], duration_s: float
+) -> dict[str, EngineUse]:
+    found = {}
+    for name, busy in busy_ps.items():
+        if busy:
+            device_s = duration_s * _devices(engines[name], len(busy))
+            busy_s = to_s(sum(busy))
+            found[name] = EngineUse(len(busy), busy_s, busy_s / device_s)
+    return found
+
+
+def _devices(setup: EngineSetup, replicas: int) -> int:
+    is_shared = isinstance(setup, BatchingSetup) and setup.device is not None
+    return 1 if is_shared else replicas
 
 
 def mean_use(uses: Sequence[Mapping[str, EngineUse]]) -> dict[str, EngineUse]:

@@ -1,20 +1,18 @@
 """Serial engines on a shared device, simulated: what the in-process engine is.
 
-An engine serves one call at a time and re-uses the longest common prefix with its last call. A
-device lets every engine with work run one iteration, then the next one.
+An engine serves one call at a time and re-uses the longest common prefix with its last call. Its
+turn on the device is one iteration.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
 from dataclasses import dataclass
 
-import simpy
-
 from profiles.latency import EngineProfile
-from simulator.alarm import Clock
-from simulator.engine import Key, Listener, SimulatedCall
+from simulator.alarm import ITERATION_END, Alarm, Clock
+from simulator.device import Device, shared_device
+from simulator.engine import Key, Listener, SimulatedCall, first_number
 from staircase.messages import EndReason
 from staircase.play import CallResult
 from staircase.prompt import Prompt, Segment, common_prefix_tokens
@@ -29,10 +27,9 @@ class SerialSetup:
     device: str = "device"
 
     def open(self, env: Clock, shared: dict[str, object]) -> SerialEngine:
-        device = shared.setdefault(self.device, None) or Device(env)
-        assert isinstance(device, Device)
-        shared[self.device] = device
-        return SerialEngine(env, self.profile, device)
+        number = first_number(shared, 1)
+        device = shared_device(env, shared, self.device, number)
+        return SerialEngine(env, self.profile, device, number)
 
 
 @dataclass
@@ -57,8 +54,9 @@ class _Active:
 class SerialEngine:
     """One call at a time; iterations cost what ``profile`` says."""
 
-    def __init__(self, env: Clock, profile: EngineProfile, device: Device) -> None:
+    def __init__(self, env: Clock, profile: EngineProfile, device: Device, number: int) -> None:
         self._env = env
+        self._end_priority = ITERATION_END + number
         self._profile = profile
         self._device = device
         self._queue: deque[tuple[SimulatedCall, Listener]] = deque()
@@ -97,23 +95,28 @@ class SerialEngine:
     def has_work(self) -> bool:
         return self._active is not None or bool(self._queue)
 
-    def begin_turn(self) -> int:
-        """Begins the next iteration and returns the picoseconds that it takes."""
+    def begin_turn(self, is_alone: bool) -> None:
         active = self._active = self._active or self._begin(*self._queue.popleft())
         active.is_running = True
+        took_ps = self._iteration_ps(active)
+        Alarm(self._env, took_ps, self._end_priority, lambda: self._end_turn(active, took_ps))
+
+    def cut(self) -> None:
+        """A turn is one iteration anyway."""
+
+    def _iteration_ps(self, active: _Active) -> int:
         prompt_tokens = active.call.call.prompt.tokens
         if active.forwards == 0:
             new = prompt_tokens - active.cached_tokens
             return to_ps(self._profile.prefill_s(new, active.cached_tokens))
         return to_ps(self._profile.decode_s(1, prompt_tokens + active.forwards))
 
-    def end_turn(self, took_ps: int) -> None:
-        active = self._active
-        assert active is not None
+    def _end_turn(self, active: _Active, took_ps: int) -> None:
         active.is_running = False
         active.forwards += 1
         active.busy_ps += took_ps
         self._busy_ps += took_ps
+        self._device.end_turn()
         ended = self._write(active)
         if ended or active.is_cancelled:
             self._end(active, ended or "cancelled")
@@ -149,42 +152,3 @@ class SerialEngine:
             reason, active.started_ps, int(self._env.now), active.busy_ps, active.cached_tokens
         )
         active.listener.on_end(active.call.key, result)
-
-
-class Device:
-    """Runs one iteration at a time, engine after engine."""
-
-    def __init__(self, env: Clock) -> None:
-        self._env = env
-        self._engines: list[SerialEngine] = []
-        self._last = 0
-        self._awake: simpy.Event = env.event()
-        env.process(self._run())
-
-    def attach(self, engine: SerialEngine) -> None:
-        self._engines.append(engine)
-
-    def wake(self) -> None:
-        if not self._awake.triggered:
-            self._awake.succeed()
-
-    def _run(self) -> Generator[simpy.Event, None, None]:
-        while True:
-            engine = self._next()
-            if engine is None:
-                self._awake = self._env.event()
-                yield self._awake
-            else:
-                took_ps = engine.begin_turn()
-                yield self._env.timeout(took_ps)
-                engine.end_turn(took_ps)
-
-    def _next(self) -> SerialEngine | None:
-        """The next engine with work, counted on from the last that had its turn."""
-        count = len(self._engines)
-        for offset in range(1, count + 1):
-            number = (self._last + offset) % count
-            if self._engines[number].has_work:
-                self._last = number
-                return self._engines[number]
-        return None

@@ -59,6 +59,7 @@ def _replicas_of(spec: SimulatedSpec, factor: float) -> BatchingSetup:
         spec.routing,
         tuple(spec.priorities.items()),
         to_ps(spec.call_s),
+        spec.device,
     )
 
 

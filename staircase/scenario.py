@@ -164,7 +164,9 @@ class SimulatedSpec(Strict):
     further one, ``context_s`` for each token of context, and ``1 / prefill_tokens_per_s`` for each
     prompt token; ``call_s`` passes before a call reaches its replica. Limits have vLLM's names.
     ``spread`` says how far all that may be off: replicates scale it by a lognormal factor with this
-    standard deviation of the logarithm. ``priorities`` are by agent, lower goes first.
+    standard deviation of the logarithm. ``priorities`` are by agent, lower goes first. All replicas
+    of the engines that name the same ``device`` take turns on it, one iteration each; without a
+    name each has a device of its own.
     """
 
     kind: Literal["simulated"]
@@ -183,6 +185,7 @@ class SimulatedSpec(Strict):
     scheduling: Literal["fcfs", "priority"] = "fcfs"
     async_scheduling: bool = False
     priorities: dict[str, int] = {}
+    device: str | None = None
     spread: Spread = 0.0
 
 

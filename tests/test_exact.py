@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.simulate import simulate
+from simulator.simulate import simulate_all
 from staircase.errors import WorkloadError
 from staircase.timeline import Timeline
 from tests.support.oracle import OracleSetup
-from tests.support.random_cases import RandomCase, drawn_case, random_case
+from tests.support.random_cases import RandomCase, drawn_case, random_case, sharing_case
 
 CASES_A_TEST = 60
-TESTS = 20
+TESTS, SHARING_TESTS = 20, 10
+EVENTS = "preemptions", "evictions", "cached tokens", "ties"
 
 
 def check(case: RandomCase, seen: Counter[str]) -> list[Timeline]:
@@ -25,26 +27,43 @@ def check(case: RandomCase, seen: Counter[str]) -> list[Timeline]:
     slow = {name: OracleSetup(setup, seen) for name, setup in case.setups.items()}
     fast = {name: replace(setup, is_checked=True) for name, setup in case.setups.items()}
     try:
-        played = simulate(case.pipeline, case.schedule, fast, case.workload)
+        played = simulate_all(case.pipeline, case.schedule, fast, case.workload)
     except WorkloadError:
         seen["too long for the KV"] += 1
         return []
-    assert played == simulate(case.pipeline, case.schedule, slow, case.workload)
-    return played
+    assert played == simulate_all(case.pipeline, case.schedule, slow, case.workload)
+    return list(played.timelines)
+
+
+def check_all(cases: Iterable[RandomCase]) -> Counter[str]:
+    """Plays every case both ways; returns how often what happened."""
+    seen: Counter[str] = Counter()
+    for number, case in enumerate(cases):
+        try:
+            seen["ties"] += ties(check(case, seen))
+        except AssertionError as error:
+            raise AssertionError(f"case {number}: {error}") from error
+    return seen
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", range(TESTS))
 def test_random_cases(group: int) -> None:
     """1,200 cases in all, with preemption, eviction, cache hits and exact ties in every group."""
-    seen: Counter[str] = Counter()
-    for seed in range(group * CASES_A_TEST, (group + 1) * CASES_A_TEST):
-        try:
-            lines = check(random_case(seed), seen)
-        except AssertionError as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
-        seen["ties"] += ties(lines)
-    assert min(seen[what] for what in ("preemptions", "evictions", "cached tokens", "ties")) > 0
+    seen = check_all(map(random_case, seeds_of(group)))
+    assert min(seen[what] for what in EVENTS) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(SHARING_TESTS))
+def test_random_cases_on_shared_devices(group: int) -> None:
+    """600 cases in all; in every group replicas wait for their device too."""
+    seen = check_all(map(sharing_case, seeds_of(group)))
+    assert min(seen[what] for what in (*EVENTS, "waits for the device")) > 0
+
+
+def seeds_of(group: int) -> range:
+    return range(group * CASES_A_TEST, (group + 1) * CASES_A_TEST)
 
 
 @pytest.mark.slow

@@ -84,15 +84,54 @@ class Sequence:
         return self.prompt + self.done - self.computed
 
 
+class OracleDevice:
+    """Lets its replicas take turns, one iteration each."""
+
+    def __init__(self, env: Clock, number: int, seen: Counter[str]) -> None:
+        self.env, self.number, self.seen = env, number, seen
+        self.replicas: list[OracleReplica] = []
+        self.last = 0
+        self.is_busy = False
+
+    def begin_soon(self) -> None:
+        if not self.is_busy:
+            Alarm(self.env, 0, ITERATION_BEGIN + self.number, self.begin)
+
+    def begin(self) -> None:
+        if self.is_busy:
+            return
+        in_turn = self.replicas[self.last + 1 :] + self.replicas[: self.last + 1]
+        working = [replica for replica in in_turn if replica.running or replica.waiting]
+        if working:
+            self.is_busy = True
+            self.last = self.replicas.index(working[0])
+            self.seen["waits for the device"] += len(working) - 1
+            working[0].begin()
+
+    def end(self) -> None:
+        self.is_busy = False
+        self.begin_soon()
+
+
 class OracleReplica:
-    def __init__(self, env: Clock, number: int, setup: BatchingSetup, seen: Counter[str]) -> None:
+    def __init__(
+        self,
+        env: Clock,
+        number: int,
+        setup: BatchingSetup,
+        device: OracleDevice,
+        seen: Counter[str],
+    ) -> None:
         self.seen = seen
         self.env, self.number = env, number
+        self.device = device
+        device.replicas.append(self)
         self.limits, self.cost = setup.limits, setup.cost
         self.pool = Pool(setup.limits, seen)
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.busy_since: int | None = None
+        self.busy_ps = 0
         self.began_ps = self.seats = 0
 
     def urgency(self, sequence: Sequence) -> tuple[int, int]:
@@ -102,25 +141,17 @@ class OracleReplica:
     def submit(self, sequence: Sequence) -> None:
         sequence.submitted_ps = int(self.env.now)
         self.waiting.append(sequence)
-        self.begin_soon()
-
-    def begin_soon(self) -> None:
-        if self.busy_since is None:
-            Alarm(self.env, 0, ITERATION_BEGIN + self.number, self.begin)
+        self.device.begin_soon()
 
     def begin(self) -> None:
-        if self.busy_since is not None:
-            return
         self.came_by_ps, self.may_admit = int(self.env.now), self.limits.max_num_seqs
         if self.limits.async_scheduling and self.running:
             self.came_by_ps, self.may_admit = self.began_ps, self.seats
-        while self.running or self.waiting:
+        while not any(s.planned for s in self.running):
             self.schedule()
-            if any(s.planned for s in self.running):
-                self.busy_since = self.began_ps = int(self.env.now)
-                self.seats = self.limits.max_num_seqs - len(self.running)
-                Alarm(self.env, self.duration(), ITERATION_END + self.number, self.end)
-                return
+        self.busy_since = self.began_ps = int(self.env.now)
+        self.seats = self.limits.max_num_seqs - len(self.running)
+        Alarm(self.env, self.duration(), ITERATION_END + self.number, self.end)
 
     def schedule(self) -> None:
         self.waiting.sort(key=self.urgency)
@@ -228,6 +259,7 @@ class OracleReplica:
         now = int(self.env.now)
         assert self.busy_since is not None
         took, self.busy_since = now - self.busy_since, None
+        self.busy_ps += took
         named = []
         for sequence in self.running:
             if sequence.planned:
@@ -249,7 +281,7 @@ class OracleReplica:
                 sequence.listener.on_watched(sequence.call.key, now)
             if sequence.is_over:
                 self.report(sequence)
-        self.begin_soon()
+        self.device.end()
 
     def leave(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
@@ -287,9 +319,9 @@ class OracleReplica:
 
 
 class OracleEngine:
-    def __init__(self, env: Clock, setup: BatchingSetup, first: int, seen: Counter[str]) -> None:
+    def __init__(self, env: Clock, setup: BatchingSetup, replicas: list[OracleReplica]) -> None:
         self.env, self.setup = env, setup
-        self.replicas = [OracleReplica(env, first + n, setup, seen) for n in range(setup.replicas)]
+        self.replicas = replicas
         self.sequences: dict[Key, tuple[Sequence, OracleReplica]] = {}
         self.homes: dict[tuple[int, str], OracleReplica] = {}
 
@@ -329,7 +361,7 @@ class OracleEngine:
         self.sequences[key][0].watch = tokens
 
     def busy_ps(self) -> list[int]:
-        return []
+        return [replica.busy_ps for replica in self.replicas]
 
     def tokens_of(self, key: Key) -> int | None:
         sequence = self.sequences[key][0]
@@ -347,4 +379,10 @@ class OracleSetup:
         first = shared.setdefault("replicas", 0)
         assert isinstance(first, int)
         shared["replicas"] = first + self.setup.replicas
-        return OracleEngine(env, self.setup, first, self.seen)
+        replicas = []
+        for number in range(first, first + self.setup.replicas):
+            name = self.setup.device or f"own device {number}"
+            device = shared.setdefault(f"oracle {name}", OracleDevice(env, number, self.seen))
+            assert isinstance(device, OracleDevice)
+            replicas.append(OracleReplica(env, number, self.setup, device, self.seen))
+        return OracleEngine(env, self.setup, replicas)

@@ -69,6 +69,22 @@ def drawn_case(rng: random.Random, is_timed: bool = True) -> RandomCase:
     return RandomCase(pipeline, schedule, setups, workload).with_few_blocks(rng)
 
 
+def sharing_case(seed: int) -> RandomCase:
+    """Engines that share devices with each other or among their replicas; also with arrivals."""
+    case, rng = random_case(seed), random.Random(seed)
+    setups = {
+        name: replace(
+            setup, replicas=rng.randint(1, 3), device=rng.choice([None, "one", "one", "two"])
+        )
+        for name, setup in case.setups.items()
+    }
+    workload = case.workload
+    if rng.random() < 0.5:
+        times = sorted(rng.choice([0, 1, 10, 77, 100, 200, 333]) for _ in workload.requests)
+        workload = Workload(workload.requests, arrivals_ps=times)
+    return replace(case, setups=setups, workload=workload)
+
+
 def _pipeline(rng: random.Random) -> Pipeline:
     drawn = rng.choice(
         [
