@@ -91,6 +91,11 @@ class BatchingEngine:
         """No call waits or runs, and every slot is free."""
         return not self.has_work and self._book.free == self._slots
 
+    @property
+    def graphs(self) -> int:
+        """CUDA graphs that it decodes with by now; 0 where it decodes eagerly."""
+        return self._passes.graphs
+
     def encode(self, text: str) -> list[int]:
         return self._model.encode(text)
 

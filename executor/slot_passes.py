@@ -27,6 +27,10 @@ class SlotPasses:
         self._cache = SlotCache(slots)
         self._steps = StaticSteps(self._step, slots, model.device) if is_static else None
 
+    @property
+    def graphs(self) -> int:
+        return self._steps.graphs if self._steps else 0
+
     def reserve(self, tokens: int) -> None:
         """Makes room for ``tokens`` in every slot."""
         if self._cache.reserve(tokens) and self._steps:

@@ -7,6 +7,7 @@ count. On a CPU, and where a model cannot be captured, a step runs as it is writ
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -38,6 +39,10 @@ class StaticStep:
         self._output = torch.zeros(0)
         self._is_eager = device.type != "cuda"
 
+    @property
+    def is_graph(self) -> bool:
+        return self._graph is not None
+
     def run(self, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
         self._inputs.copy_(torch.tensor([tokens, positions]))
         if not self._graph and not self._is_eager:
@@ -64,7 +69,8 @@ class StaticStep:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._output = self._compute()
             self._graph = graph
-        except RuntimeError:
+        except RuntimeError as error:
+            warnings.warn(f"decoding without a CUDA graph: {error}", RuntimeWarning, stacklevel=2)
             self._is_eager = True
 
 
@@ -78,6 +84,11 @@ class StaticSteps:
         self._steps: dict[tuple[int, int], StaticStep] = {}
         # By slot: behind everything that was ever written there.
         self._ends = [0] * slots
+
+    @property
+    def graphs(self) -> int:
+        """How many of them are CUDA graphs by now."""
+        return sum(step.is_graph for step in self._steps.values())
 
     def forget(self) -> None:
         """The slots have moved in memory, and graphs know only where they were."""

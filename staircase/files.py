@@ -9,11 +9,13 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from staircase.errors import InputError
+
+if TYPE_CHECKING:
+    # Pipelines run on machines that have no pydantic.
+    from pydantic import ValidationError
 
 
 def write_text(path: Path, text: str) -> None:

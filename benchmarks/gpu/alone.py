@@ -1,0 +1,169 @@
+"""One engine: what a decoded token and a prompt cost, and whether graphs write the same."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import takewhile
+
+import numpy as np
+import torch
+
+from benchmarks.gpu.lab import Lab, Row
+from benchmarks.gpu.shape import (
+    DATASHEET_BYTES_PER_S,
+    copy_bytes_per_s,
+    flop_per_token,
+    kv_bytes_per_token,
+    weight_bytes,
+)
+from executor.batching_engine import BatchingEngine
+from executor.engine import CallReport, EngineCall, Key
+
+# Long enough for every shape to be captured and warm.
+WARM_UP_TOKENS = 4
+COMPARED_PROMPT_TOKENS = 128
+PATIENCE_S = 120.0
+VARIANTS = {"eager": False, "static": True}
+
+
+@dataclass
+class Heard:
+    """What calls that run together got; their numbers are 0, 1, …"""
+
+    calls: int
+    times_ns: list[list[int]] = field(default_factory=list)
+    tokens: list[list[int]] = field(default_factory=list)
+    reports: dict[int, CallReport] = field(default_factory=dict)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.times_ns = [[] for _ in range(self.calls)]
+        self.tokens = [[] for _ in range(self.calls)]
+
+    def on_token(self, key: Key, token: int, time_ns: int) -> None:
+        self.times_ns[key[1]].append(time_ns)
+        self.tokens[key[1]].append(token)
+
+    def on_end(self, key: Key, report: CallReport) -> None:
+        self.reports[key[1]] = report
+        if len(self.reports) == self.calls:
+            self.done.set()
+
+    def joint_gaps_s(self) -> list[float]:
+        """Between tokens of the first call while all calls decode."""
+        start = max(times[0] for times in self.times_ns)
+        stop = min(times[-1] for times in self.times_ns)
+        shared = [ns for ns in self.times_ns[0] if start <= ns <= stop]
+        return [float(gap) for gap in np.diff(shared) / 1e9]
+
+
+def serve(engine: BatchingEngine, prompts: Sequence[list[int]], tokens: int) -> Heard:
+    heard = Heard(len(prompts))
+    for number, prompt in enumerate(prompts):
+        engine.submit(EngineCall((0, number), prompt, tokens, ignore_end=True), heard)
+    if not heard.done.wait(PATIENCE_S):
+        raise RuntimeError(f"no answer within {PATIENCE_S:.0f} s")
+    for report in heard.reports.values():
+        if report.error:
+            raise RuntimeError(report.error)
+    return heard
+
+
+# Parts: each gives rows, of which every one is kept as soon as it is there.
+
+
+def machine(lab: Lab) -> Iterator[Row]:
+    """The device, its memory's speed, and what the model's shape asks of it."""
+    device = lab.model.device
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or "CPU"
+    copied = copy_bytes_per_s(device)
+    datasheet = [rate for part, rate in DATASHEET_BYTES_PER_S.items() if part in name]
+    yield {
+        "device": name,
+        "device_bytes": torch.cuda.get_device_properties(device).total_memory if on_gpu else None,
+        "cuda": torch.version.cuda,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "transformers", "numpy")},
+        "dtype": lab.shape.dtype,
+        "copy_bytes_per_s": copied,
+        # Where no datasheet is known, the copy is the bound.
+        "bytes_per_s": datasheet[0] if datasheet else copied,
+        "weight_bytes": weight_bytes(lab.model),
+        "kv_bytes_per_token": kv_bytes_per_token(lab.model),
+        "flop_per_token": flop_per_token(lab.model),
+    }
+
+
+def decode(lab: Lab) -> Iterator[Row]:
+    """Seconds between tokens, by variant, batch and context, the longest context first."""
+    for batch in lab.shape.batches:
+        for variant, is_static in VARIANTS.items():
+            with lab.engines(batch, is_static=is_static) as [engine]:
+                for context in lab.shape.contexts:
+                    yield {
+                        "variant": variant,
+                        "batch": batch,
+                        "context_tokens": context,
+                        "gaps_s": _gaps_s(lab, engine, batch, context),
+                        "graphs": engine.graphs,
+                    }
+
+
+def _gaps_s(lab: Lab, engine: BatchingEngine, batch: int, context: int) -> list[float]:
+    """The second run finds its prompts cached, so that all calls decode from its beginning."""
+    prompts = [lab.prompt(context) for _ in range(batch)]
+    serve(engine, prompts, WARM_UP_TOKENS)
+    return serve(engine, prompts, lab.shape.decoded_tokens).joint_gaps_s()
+
+
+def prefill(lab: Lab) -> Iterator[Row]:
+    """Seconds from a prompt's beginning to its first token, by its length, in one pass."""
+    longest = max(lab.shape.prompts)
+    with lab.engines(1, max_num_batched_tokens=longest) as [engine]:
+        for tokens in lab.shape.prompts:
+            seconds = [_prefill_s(lab, engine, tokens) for _ in range(lab.shape.repeats + 1)]
+            # The first one warms up.
+            yield {"prompt_tokens": tokens, "seconds": seconds[1:]}
+
+
+def _prefill_s(lab: Lab, engine: BatchingEngine, tokens: int) -> float:
+    heard = serve(engine, [lab.prompt(tokens)], 1)
+    return (heard.times_ns[0][0] - heard.reports[0].started_ns) / 1e9
+
+
+def equality(lab: Lab) -> Iterator[Row]:
+    """How far greedy texts agree: of graphs and eager decoding, and of eager in a batch and alone.
+
+    The second says how much of the first is rounding: nothing but the batch differs there.
+    """
+    largest = max(batch for batch in lab.shape.batches if batch <= 4)
+    prompts = [lab.prompt(COMPARED_PROMPT_TOKENS) for _ in range(largest)]
+    alone = [_written(lab, [prompt], is_static=False)[0] for prompt in prompts]
+    batched = _written(lab, prompts, is_static=False)
+    yield _agreement("eager in a batch, eager alone", batched, alone)
+    graphs = [_written(lab, [prompt], is_static=True)[0] for prompt in prompts]
+    yield _agreement("static alone, eager alone", graphs, alone)
+    graphs = _written(lab, prompts, is_static=True)
+    yield _agreement("static in a batch, eager in a batch", graphs, batched)
+
+
+def _written(lab: Lab, prompts: Sequence[list[int]], is_static: bool) -> list[list[int]]:
+    with lab.engines(len(prompts), is_static=is_static) as [engine]:
+        return serve(engine, prompts, lab.shape.compared_tokens).tokens
+
+
+def _agreement(pair: str, some: Sequence[list[int]], others: Sequence[list[int]]) -> Row:
+    pairs = [list(zip(a, b, strict=True)) for a, b in zip(some, others, strict=True)]
+    return {
+        "pair": pair,
+        "calls": len(some),
+        "tokens": sum(map(len, some)),
+        "equal_tokens": sum(a == b for both in pairs for a, b in both),
+        "equal_until": [len(list(takewhile(lambda ab: ab[0] == ab[1], both))) for both in pairs],
+        "written": [list(some), list(others)],
+    }
