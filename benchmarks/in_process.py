@@ -74,14 +74,14 @@ class Timed:
         return getattr(self._network, name)
 
 
-def small_model() -> LoadedModel:
-    torch.manual_seed(0)
+def small_model(seed: int = 0) -> LoadedModel:
+    torch.manual_seed(seed)
     network = LlamaForCausalLM(LlamaConfig(**SHAPE)).eval()  # type: ignore[no-untyped-call]
     return LoadedModel(network, ByteTokenizer(VOCABULARY), torch.device("cpu"), "", frozenset())
 
 
-def random_prompt(rng: random.Random) -> list[int]:
-    return [rng.randrange(VOCABULARY) for _ in range(PROMPT)]
+def random_prompt(rng: random.Random, tokens: int = PROMPT) -> list[int]:
+    return [rng.randrange(VOCABULARY) for _ in range(tokens)]
 
 
 # Decoding: each gives the seconds between tokens.

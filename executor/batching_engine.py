@@ -1,15 +1,16 @@
 """In-process engine: a transformers model that serves several calls at once, as vLLM does.
 
 Calls join and leave at any iteration. An iteration gives every call that decodes one token, and
-spends what is left of its token budget on prompts, in order of arrival. The decodes are one forward
-pass and every piece of a prompt is another; the device is waited for once, at the iteration's end.
+spends what is left of its token budget on prompts, in order of arrival. Every piece of a prompt is
+a forward pass, and then the decodes are one together. A prompt's first token is reported before the
+decodes are computed: they take as long either way, and would only delay it.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,8 +53,8 @@ Shares = list[tuple[_Running, int]]
 class BatchingEngine:
     """Serves up to ``slots`` calls of ``model`` at once on ``device``, whose thread does the work.
 
-    A call's busy time is that of all iterations it took part in, each counted in full, as in the
-    simulator.
+    A call's busy time is that of all iterations it took part in, each from its beginning until the
+    call's own token.
 
     Args:
         max_num_batched_tokens: computed in an iteration at most; never fewer than ``slots``.
@@ -119,20 +120,27 @@ class BatchingEngine:
         started = time.perf_counter_ns()
         self._admit()
         decoding, pieces = self._share()
-        shares = decoding + pieces
+        self._step(pieces, self._prefill, started)
+        self._step(decoding, self._decode, started)
+
+    def _step(
+        self, shares: Shares, compute: Callable[[Shares], torch.Tensor], started_ns: int
+    ) -> None:
+        """Computes ``shares`` and hands out the tokens after them."""
         if not shares:
             return
         try:
-            tokens = self._compute(decoding, pieces)
+            with torch.inference_mode():
+                tokens = compute(shares).tolist()
         except Exception as error:
             self._fail(shares, error)
             return
         now = time.perf_counter_ns()
         for (running, count), token in zip(shares, tokens, strict=True):
-            running.busy_ns += now - started
+            running.busy_ns += now - started_ns
             running.computed += count
             if not running.missing:
-                self._take(running, token, now)
+                self._take(running, int(token), now)
 
     def _admit(self) -> None:
         while self._queue and self._book.free:
@@ -169,22 +177,23 @@ class BatchingEngine:
                 left -= pieces[-1][1]
         return [(running, 1) for running in decoding], pieces
 
-    @torch.inference_mode()
-    def _compute(self, decoding: Shares, pieces: Shares) -> list[int]:
-        """The token after each share; that after an unfinished prompt means nothing."""
-        outputs = [
-            self._passes.prefill(
-                running.slot, running.computed, running.ids[running.computed :][:count]
-            )
-            for running, count in pieces
-        ]
-        if decoding:
-            slots, positions, tokens = zip(
-                *((running.slot, running.computed, running.ids[-1]) for running, _ in decoding),
-                strict=True,
-            )
-            outputs.insert(0, self._passes.decode(slots, positions, tokens))
-        return [int(token) for token in torch.cat(outputs).tolist()]
+    def _prefill(self, pieces: Shares) -> torch.Tensor:
+        """The token after each piece; that after an unfinished prompt means nothing."""
+        return torch.cat(
+            [
+                self._passes.prefill(
+                    running.slot, running.computed, running.ids[running.computed :][:count]
+                )
+                for running, count in pieces
+            ]
+        )
+
+    def _decode(self, decoding: Shares) -> torch.Tensor:
+        slots, positions, tokens = zip(
+            *((running.slot, running.computed, running.ids[-1]) for running, _ in decoding),
+            strict=True,
+        )
+        return self._passes.decode(slots, positions, tokens)
 
     def _take(self, running: _Running, token: int, now_ns: int) -> None:
         if token in self._model.end_ids and not running.call.ignore_end:
@@ -196,7 +205,7 @@ class BatchingEngine:
             self._end(running, "length")
 
     def _fail(self, shares: Shares, error: Exception) -> None:
-        """What was computed before stays; only who took part in the iteration ends."""
+        """What was computed before stays; only who took part in the pass ends."""
         for running, _ in shares:
             self._end(running, "cancelled", _in_words(error))
 
