@@ -1,0 +1,113 @@
+"""Commands on real engines: play a schedule on them, ask what they can do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from planner.terminal import (
+    AsJson,
+    BarrierWord,
+    LayoutName,
+    OutFolder,
+    Requests,
+    ScenarioPath,
+    Trace,
+    notes,
+    open_workspace,
+    print_json,
+    progress_bars,
+    schedule_of,
+    screen,
+)
+from staircase.errors import EngineError
+
+if TYPE_CHECKING:
+    from planner.workspace import Workspace
+    from staircase.timeline import Timeline
+
+
+def run(
+    scenario: ScenarioPath,
+    question: Annotated[
+        str | None, typer.Argument(help="What to ask [default: the scenario's own questions].")
+    ] = None,
+    staircase: Annotated[
+        str | None, typer.Option(help="As for 'simulate' [default: what the plan chose].")
+    ] = None,
+    layout: LayoutName = "append_rounds",
+    barrier: BarrierWord = "all",
+    requests: Requests = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(min=1e-3, help="Requests a second, at random times.")
+    ] = None,
+    out: OutFolder = None,
+    trace: Trace = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write a record of the requests here, for 'compare'.")
+    ] = None,
+) -> None:
+    """Play a schedule on the real engines: watch one answer grow, or measure many."""
+    from executor.bench import open_bench
+    from executor.runtime import Job
+    from planner.playing import Pace, planned_schedule, play_many, play_one, questions_of
+    from staircase.records import write_records
+    from staircase.trace import write_trace
+
+    work = open_workspace(scenario, out)
+    chosen = (
+        schedule_of(work, staircase, layout, barrier, "exact", "wait")
+        if staircase
+        else planned_schedule(work)
+    )
+    pipeline = work.scenario.pipeline.build()
+    asked = questions_of(work, question, requests or 1)
+    jobs = [Job(pipeline, chosen, one) for one in asked]
+    with open_bench(work.scenario) as bench:
+        if len(jobs) == 1:
+            outcomes = [play_one(bench, jobs[0], screen)]
+        else:
+            with progress_bars() as track:
+                step = track("real runs", len(jobs))
+                outcomes = play_many(bench, jobs, Pace(concurrency, rate), step)
+    lines = [outcome.timeline for outcome in outcomes]
+    if trace:
+        write_trace(trace, {"real": lines})
+    if save:
+        write_records(save, lines, work.scenario.plan.reading_rate)
+    _show_runs(work, lines)
+
+
+def _show_runs(work: Workspace, lines: list[Timeline]) -> None:
+    """Metrics on stderr, as stdout is the answer's; a request that failed is told."""
+    from planner.tables import metrics_table, run_lines
+    from staircase.measured import measure_all
+    from staircase.run_metrics import Slo, measure_run
+
+    measured = measure_all(lines, work.scenario.plan.reading_rate)
+    if measured.answered:
+        notes.print(metrics_table(measured.summaries(), "Measured"))
+    for words in run_lines(measure_run(measured, Slo()), []):
+        notes.print(words, highlight=False)
+    for line in lines:
+        if line.error:
+            raise EngineError(f"request {line.request}: {line.error}")
+
+
+def engines(scenario: ScenarioPath, as_json: AsJson = False) -> None:
+    """Ask the scenario's servers what they can do; says what its other engines are."""
+    from planner.engine_table import describe_engines, engine_table
+    from staircase.scenario import load_scenario
+
+    found = describe_engines(load_scenario(scenario))
+    if as_json:
+        print_json([asdict(one) for one in found])
+    else:
+        screen.print(engine_table(found))
+    for one in found:
+        if one.error:
+            raise EngineError(one.error)
