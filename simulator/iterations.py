@@ -29,6 +29,7 @@ from simulator.replica import (
     UNTIL,
     WAITING_COUNT,
     Replica,
+    close_gap,
     leave,
     missing,
 )
@@ -272,6 +273,5 @@ def _drop_waiting(replica: Replica, call: int) -> None:
     place = 0
     while replica.waiting[place] != call:
         place += 1
-    for later in range(place, count - 1):
-        replica.waiting[later] = replica.waiting[later + 1]
+    close_gap(replica.waiting, place, count)
     replica.now[WAITING_COUNT] = count - 1

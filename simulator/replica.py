@@ -136,14 +136,20 @@ def leave(replica: Replica, calls: Calls, call: int) -> int:
     seat = 0
     while replica.running[seat] != call:
         seat += 1
-    for place in range(seat, count - 1):
-        replica.running[place] = replica.running[place + 1]
+    close_gap(replica.running, seat, count)
     replica.now[RUNNING_COUNT] = count - 1
     first = calls.table_start[call]
     for place in range(calls.held[call] - 1, -1, -1):
         release(replica.blocks, calls.table[first + place])
     calls.held[call] = 0
     return seat
+
+
+@compiled
+def close_gap(line: Ints, place: int, count: int) -> None:
+    """Those behind ``place`` move up by one."""
+    for later in range(place, count - 1):
+        line[later] = line[later + 1]
 
 
 @compiled

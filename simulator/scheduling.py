@@ -17,6 +17,7 @@ from simulator.replica import (
     RUNNING_COUNT,
     WAITING_COUNT,
     Replica,
+    close_gap,
     insert,
     is_sooner,
     leave,
@@ -123,8 +124,7 @@ def admit(
         tokens = min(missing(calls, call) - hits * replica.block_tokens, budget)
         if not _can_admit(replica, calls, call, hits, tokens):
             return budget
-        for place in range(1, replica.now[WAITING_COUNT]):
-            replica.waiting[place - 1] = replica.waiting[place]
+        close_gap(replica.waiting, 0, replica.now[WAITING_COUNT])
         replica.now[WAITING_COUNT] -= 1
         replica.running[replica.now[RUNNING_COUNT]] = call
         replica.now[RUNNING_COUNT] += 1
