@@ -50,6 +50,11 @@ def cache_folder() -> str:
     return str(base / f"numba-{digest[:12]}")
 
 
+def is_compiled() -> bool:
+    """Whether some of it is in the cache; compiling all of it takes about half a minute."""
+    return any(Path(cache_folder()).rglob("*.nbi"))
+
+
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compiles ``function`` when it is first called, or loads it from the cache.
 

@@ -19,6 +19,7 @@ from planner.terminal import (
     Slos,
     StaircaseWord,
     Trace,
+    notes,
     open_workspace,
     print_json,
     progress_bars,
@@ -90,6 +91,7 @@ def _forecast(
         return work.forecaster(requests)(schedule)
     from simulator.forecast import forecast_simulated
 
+    _tell_of_compiling()
     with progress_bars(transient=True) as track:
         return forecast_simulated(
             work.scenario,
@@ -99,6 +101,13 @@ def _forecast(
             needs_timelines=needs_timelines,
             on_replicate=track("simulate", replicates),
         )
+
+
+def _tell_of_compiling() -> None:
+    from simulator.compiling import is_compiled
+
+    if notes.is_terminal and not is_compiled():
+        notes.print("compiling the simulator, once on this machine: about half a minute")
 
 
 def capacity(
@@ -125,6 +134,7 @@ def capacity(
     limits = parse_slo(slo)
     work = open_workspace(scenario, None).with_requests(requests)
     schedule = schedule_of(work, staircase, layout, barrier, "exact", "wait")
+    _tell_of_compiling()
     with progress_bars(transient=True) as track:
         found = find_capacity(
             work.scenario,
