@@ -90,4 +90,4 @@ def hardware(name: str) -> Hardware:
         return HARDWARE[name]
     near = difflib.get_close_matches(name, HARDWARE, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(HARDWARE)}"
-    raise ProfileError(f"no hardware {name!r}; {hint}")
+    raise ProfileError(f"hardware {name!r} is not known; {hint}")

@@ -142,7 +142,7 @@ def model_shape(model: str, folder: Path = Path()) -> ModelShape:
     path = folder / model
     if path.suffix != ".json" and not path.is_dir():
         known = ", ".join(SHAPES)
-        raise ProfileError(f"{model!r} is neither a config.json nor one of {known}")
+        raise ProfileError(f"model {model!r} is neither a config.json nor one of {known}")
     return read_shape(path / "config.json" if path.is_dir() else path)
 
 

@@ -108,7 +108,7 @@ def test_a_config_that_cannot_be_counted_is_told(
 
 
 def test_unknown_names_are_told() -> None:
-    with pytest.raises(ProfileError, match="no hardware 'H100'; did you mean 'H"):
+    with pytest.raises(ProfileError, match="hardware 'H100' is not known; did you mean 'H"):
         hardware("H100")
     with pytest.raises(ProfileError, match=r"neither a config\.json nor one of Llama"):
         model_shape("Llama-4")
@@ -204,8 +204,11 @@ def test_replicates_of_a_roofline_differ_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"hardware": "H100-SMX"}, "engines.own: no hardware 'H100-SMX'; did you mean 'H100-SXM'"),
-        ({"model": "Llama-9"}, "engines.own: 'Llama-9' is neither a config.json nor one of"),
+        (
+            {"hardware": "H100-SMX"},
+            "engines.own: hardware 'H100-SMX' is not known; did you mean 'H100-SXM'",
+        ),
+        ({"model": "Llama-9"}, "engines.own: model 'Llama-9' is neither a config.json nor one of"),
         ({"model": "no/config.json"}, "engines.own: .*no/config.json: no such file"),
         ({"model": "Llama-3.1-70B"}, "engines.own: 141.1 GB of weights leave no room"),
     ],
