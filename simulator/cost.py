@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from profiles.kernels import KernelTables
 from profiles.latency import EngineProfile
+from profiles.roofline import Roofline
 from simulator.compiling import compiled
 from staircase.timeline import to_ps
 
@@ -143,6 +144,43 @@ def cost_of_kernels(
         contexts=knots,
         mixed_ps=_to_ps(tables.attention_s),
     )
+
+
+def cost_of_roofline(
+    roofline: Roofline, max_tokens: int, max_sequences: int, factor: float = 1.0
+) -> Cost:
+    """Tables of a roofline, ``factor`` times as slow."""
+    rows = range(max_sequences + 1)
+    chunks = _rising(max_tokens, lowest=1)
+    before = _rising(1 << 18, lowest=16)
+    chunk_s: Floats = factor * np.array(
+        [[roofline.chunk_attention_s(int(new), int(old)) for old in before] for new in chunks]
+    )
+    slope = to_ps(factor * roofline.decode_attention_s(1))
+    # Decode attention is linear in sequences × mean context, so two points of each are enough.
+    corners = slope * max_sequences * np.array([[0, 0], [0, 1]], dtype=np.int64)
+    tokens_s = np.array([roofline.tokens_s(tokens) for tokens in range(max_tokens + 1)])
+    sequences_s = np.array([roofline.head_s(sequences) for sequences in rows])
+    alone_s = np.array([roofline.tokens_s(sequences) for sequences in rows]) + sequences_s
+    return Cost(
+        tokens_ps=_to_ps(factor * tokens_s),
+        sequences_ps=_to_ps(factor * sequences_s),
+        decode_ps=_to_ps(factor * alone_s),
+        knots=np.zeros(1, dtype=np.int64),
+        attention_ps=np.zeros((len(rows), 1), dtype=np.int64),
+        attention_slope=np.full((len(rows), 1), slope, dtype=np.int64),
+        chunks=chunks,
+        before=before,
+        decoding=np.array([0, max_sequences], dtype=np.int64),
+        contexts=np.array([0, 1], dtype=np.int64),
+        mixed_ps=_to_ps(chunk_s)[:, :, None, None] + corners,
+    )
+
+
+def _rising(most: int, lowest: int) -> Ints:
+    """0 and numbers from ``lowest`` to ``most`` in about equal ratios."""
+    steps = np.geomspace(lowest, most, 24).astype(np.int64)
+    return np.unique(np.concatenate([[0], steps, [most]]))
 
 
 def _to_ps(seconds: NDArray[np.float64]) -> Ints:

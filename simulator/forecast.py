@@ -61,7 +61,7 @@ def forecast_simulated(
         folder: from which the paths in the scenario are counted.
 
     Raises:
-        ScenarioError: an engine is not simulated.
+        ScenarioError: an engine is not simulated, or its model does not fit its hardware.
         WorkloadError: a file that the workload names is wrong.
     """
     pipeline = scenario.pipeline.build()
@@ -70,10 +70,14 @@ def forecast_simulated(
     assert scenario.workload is not None
     runs: list[Run] = []
     for replicate in range(1, replicates + 1) if replicates > 1 else [0]:
+        engines = {
+            name: setup_of(spec, name, replicate, folder)
+            for name, spec in scenario.simulated.items()
+        }
         run = run_workload(
             pipeline,
             schedule,
-            {name: setup_of(spec, name, replicate) for name, spec in scenario.simulated.items()},
+            engines,
             workload_of(scenario.workload, pipeline, folder, replicate),
             reading_rate=scenario.plan.reading_rate,
             needs_timelines=needs_timelines and not runs,

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from profiles.hardware import hardware
+from profiles.model_shape import model_shape
+from profiles.roofline import Roofline
 from simulator.batching import BatchingSetup, Limits
-from simulator.cost import Cost, linear_cost
+from simulator.cost import Cost, cost_of_roofline, linear_cost
 from simulator.endpoint import EndpointSetup
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
+from staircase.errors import ProfileError, ScenarioError
 from staircase.pipeline import Pipeline
 from staircase.prompt import query
 from staircase.request_trace import TracedRequest, read_request_trace
@@ -26,12 +30,26 @@ from staircase.workload import RequestShape, Workload
 
 
 def setup_of(
-    spec: AnySimulatedSpec, name: str = "", replicate: int = 0
+    spec: AnySimulatedSpec, name: str = "", replicate: int = 0, folder: Path = Path()
 ) -> BatchingSetup | EndpointSetup:
-    """The engine ``name``; replicate 0 is as ``spec`` says, others have noise of their own."""
+    """The engine ``name``; replicate 0 is as ``spec`` says, others have noise of their own.
+
+    Args:
+        folder: from which the path of a model's config.json is counted.
+
+    Raises:
+        ScenarioError: hardware or model is not known, or the model does not fit.
+    """
     if isinstance(spec, EndpointSpec):
         return _endpoint_of(spec, replicate)
-    return _replicas_of(spec, _factor(spec.spread, name, replicate))
+    try:
+        roofline = _roofline_of(spec, folder)
+        if roofline is None:
+            return _replicas_of(spec, _linear_of(spec, _factor(spec.spread, name, replicate)))
+        spread = spec.spread if "spread" in spec.model_fields_set else roofline.spread
+        return _modelled_of(spec, roofline, _factor(spread, name, replicate))
+    except ProfileError as error:
+        raise ScenarioError(f"engines.{name}: {error}") from None
 
 
 def _factor(spread: float, name: str, replicate: int) -> float:
@@ -42,7 +60,21 @@ def _factor(spread: float, name: str, replicate: int) -> float:
     return float(np.exp(spread * rng.standard_normal() - spread**2 / 2))
 
 
-def _replicas_of(spec: SimulatedSpec, factor: float) -> BatchingSetup:
+def _roofline_of(spec: SimulatedSpec, folder: Path) -> Roofline | None:
+    if spec.hardware is None or spec.model is None:
+        return None
+    shape = model_shape(spec.model, folder)
+    return Roofline(shape, hardware(spec.hardware), spec.tensor_parallel)
+
+
+def _modelled_of(spec: SimulatedSpec, roofline: Roofline, factor: float) -> BatchingSetup:
+    """Limits of KV blocks are those of the memory, unless given."""
+    blocks = spec.kv_blocks or roofline.kv_blocks(spec.block_tokens)
+    cost = cost_of_roofline(roofline, spec.max_num_batched_tokens, spec.max_num_seqs, factor)
+    return _replicas_of(spec.model_copy(update={"kv_blocks": blocks}), cost)
+
+
+def _replicas_of(spec: SimulatedSpec, cost: Cost) -> BatchingSetup:
     limits = Limits(
         spec.max_num_batched_tokens,
         spec.max_num_seqs,
@@ -53,7 +85,7 @@ def _replicas_of(spec: SimulatedSpec, factor: float) -> BatchingSetup:
         spec.async_scheduling,
     )
     return BatchingSetup(
-        _cost_of(spec, factor),
+        cost,
         limits,
         spec.replicas,
         spec.routing,
@@ -82,7 +114,9 @@ def _endpoint_of(spec: EndpointSpec, replicate: int) -> EndpointSetup:
     )
 
 
-def _cost_of(spec: SimulatedSpec, factor: float) -> Cost:
+def _linear_of(spec: SimulatedSpec, factor: float) -> Cost:
+    assert spec.decode_tokens_per_s is not None
+    assert spec.prefill_tokens_per_s is not None
     return linear_cost(
         iteration_s=factor * (1 / spec.decode_tokens_per_s - spec.sequence_s),
         token_s=factor / spec.prefill_tokens_per_s,

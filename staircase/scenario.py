@@ -157,12 +157,20 @@ class EngineSpec(Strict):
         return self
 
 
+# The two ways to say what an iteration costs; of each the first two keys are needed.
+RATED = ("decode_tokens_per_s", "prefill_tokens_per_s", "sequence_s", "context_s")
+MODELLED = ("hardware", "model", "tensor_parallel")
+
+
 class SimulatedSpec(Strict):
     """An engine that exists only in the simulator: replicas that batch as vLLM does.
 
     An iteration costs ``1 / decode_tokens_per_s`` with one sequence, ``sequence_s`` for each
     further one, ``context_s`` for each token of context, and ``1 / prefill_tokens_per_s`` for each
-    prompt token; ``call_s`` passes before a call reaches its replica. Limits have vLLM's names.
+    prompt token. Or it costs what a roofline says of ``model`` (a known name, or the path of a
+    config.json) on ``tensor_parallel`` devices of ``hardware``, and ``kv_blocks`` are as many as
+    fit beside the weights. ``call_s`` passes before a call reaches its replica. Limits have vLLM's
+    names.
     ``spread`` says how far all that may be off: replicates scale it by a lognormal factor with this
     standard deviation of the logarithm. ``priorities`` are by agent, lower goes first. All replicas
     of the engines that name the same ``device`` take turns on it, one iteration each; without a
@@ -170,8 +178,8 @@ class SimulatedSpec(Strict):
     """
 
     kind: Literal["simulated"]
-    decode_tokens_per_s: Annotated[float, Field(gt=0)]
-    prefill_tokens_per_s: Annotated[float, Field(gt=0)]
+    decode_tokens_per_s: Annotated[float, Field(gt=0)] | None = None
+    prefill_tokens_per_s: Annotated[float, Field(gt=0)] | None = None
     sequence_s: Annotated[float, Field(ge=0)] = 0.0
     context_s: Annotated[float, Field(ge=0)] = 0.0
     call_s: Annotated[float, Field(ge=0)] = 0.0
@@ -187,6 +195,25 @@ class SimulatedSpec(Strict):
     priorities: dict[str, int] = {}
     device: str | None = None
     spread: Spread = 0.0
+    hardware: str | None = None
+    model: str | None = None
+    tensor_parallel: Count = 1
+
+    @model_validator(mode="after")
+    def _check_rates(self) -> Self:
+        given = self.model_fields_set
+        if not given & set(MODELLED):
+            for key in RATED[:2]:
+                if getattr(self, key) is None:
+                    raise ValueError(f"{key} must be given, or else hardware and model")
+            return self
+        for key in RATED:
+            if key in given:
+                raise ValueError(f"{key} must not be given beside hardware and model, which say it")
+        for key in MODELLED[:2]:
+            if getattr(self, key) is None:
+                raise ValueError(f"{key} must be given too: hardware and model go together")
+        return self
 
 
 class EndpointSpec(Strict):

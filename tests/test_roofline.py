@@ -1,0 +1,257 @@
+"""Rooflines: shapes, seconds that grow as they must, cost tables, and engines by hardware."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from benchmarks.roofline import TARGETS, aiconfigurator, llmservingsim
+from profiles.hardware import HARDWARE, hardware
+from profiles.model_shape import SHAPES, ModelShape, model_shape, read_shape
+from profiles.roofline import SPREAD, Chunk, Roofline
+from simulator.batching import BatchingSetup
+from simulator.cost import at, attention_ps, cost_of_roofline, decode_sum_ps, mixed_attention_ps
+from simulator.setups import setup_of
+from staircase.errors import ProfileError, ScenarioError
+from staircase.scenario import SimulatedSpec, load_scenario
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+# From the models' cards and papers.
+BILLIONS = {
+    "Llama-3.1-8B": 8.03,
+    "Llama-3.1-70B": 70.55,
+    "Llama-2-70B": 68.98,
+    "Qwen3-0.6B": 0.596,
+    "Qwen3-1.7B": 1.72,
+    "Qwen3-8B": 8.19,
+    "Qwen3-32B": 32.76,
+    "BLOOM-176B": 176.25,
+}
+MIXTRAL = {
+    "model_type": "mixtral",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 32000,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+}
+MODELLED = {"kind": "simulated", "hardware": "H100-SXM", "model": "Llama-3.1-8B"}
+
+counts = st.integers(1, 5000)
+rooflines = st.builds(
+    Roofline,
+    st.sampled_from(list(SHAPES.values())),
+    st.sampled_from(list(HARDWARE.values())),
+    st.sampled_from([1, 2, 4, 8]),
+)
+
+
+def config(folder: Path, **changes: Any) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps(MIXTRAL | changes))
+    return path
+
+
+@pytest.mark.parametrize("model", SHAPES)
+def test_parameters_are_those_of_the_models_cards(model: str) -> None:
+    assert SHAPES[model].parameters == pytest.approx(BILLIONS[model] * 1e9, rel=0.01)
+
+
+def test_llama_keeps_128_kib_of_keys_and_values_per_token() -> None:
+    assert SHAPES["Llama-3.1-8B"].kv_bytes_per_token == 128 * 1024
+
+
+def test_experts_count_where_they_are_read(tmp_path: Path) -> None:
+    shape = read_shape(config(tmp_path))
+    assert shape.parameters == pytest.approx(46.7e9, rel=0.01)
+    assert shape.active_parameters == pytest.approx(12.9e9, rel=0.01)
+    active = shape.active_parameters - 2 * shape.head_parameters
+    assert shape.layer_bytes(1) == pytest.approx(2 * active)
+    every = shape.parameters - 2 * shape.head_parameters
+    assert shape.layer_bytes(1000) == pytest.approx(2 * every)
+
+
+def test_bloom_has_old_names_two_matrices_and_one_embedding(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    bloom = {"model_type": "bloom", "n_embed": 14336, "n_layer": 70, "num_attention_heads": 112}
+    path.write_text(json.dumps(bloom | {"vocab_size": 250880}))
+    assert model_shape(".", tmp_path) == model_shape("config.json", tmp_path)
+    assert read_shape(path) == SHAPES["BLOOM-176B"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"vocab_size": None}, "config.json: vocab_size is missing"),
+        ({"hidden_size": "4096"}, "hidden_size must be a whole number, not '4096'"),
+        ({"hidden_size": True}, "hidden_size must be a whole number, not True"),
+        ({"kv_lora_rank": 512}, "kv_lora_rank: multi-head latent attention"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config: quantized weights"),
+    ],
+)
+def test_a_config_that_cannot_be_counted_is_told(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ProfileError, match=said):
+        read_shape(config(tmp_path, **changes))
+
+
+def test_unknown_names_are_told() -> None:
+    with pytest.raises(ProfileError, match="hardware 'H100' is not known; did you mean 'H"):
+        hardware("H100")
+    with pytest.raises(ProfileError, match=r"neither a config\.json nor one of Llama"):
+        model_shape("Llama-4")
+
+
+@given(rooflines, counts, counts, st.integers(0, 5000))
+def test_more_work_never_takes_less(
+    roofline: Roofline, new: int, decoding: int, before: int
+) -> None:
+    context = decoding * before
+    base = roofline.iteration_s([Chunk(new, before)], decoding, context)
+    assert 0 < base <= roofline.iteration_s([Chunk(new + 1, before)], decoding, context)
+    assert base <= roofline.iteration_s([Chunk(new, before + 1)], decoding, context)
+    assert base <= roofline.iteration_s([Chunk(new, before)], decoding + 1, context)
+    assert base <= roofline.iteration_s([Chunk(new, before)], decoding, context + 1)
+
+
+@given(rooflines, counts)
+def test_a_chunk_in_two_takes_no_less_than_whole(roofline: Roofline, half: int) -> None:
+    whole = roofline.iteration_s([Chunk(2 * half, 0)], 0, 0)
+    halves = [roofline.iteration_s([Chunk(half, before)], 0, 0) for before in (0, half)]
+    assert sum(halves) >= whole * (1 - 1e-12)
+
+
+@given(st.sampled_from(list(SHAPES.values())), counts, counts)
+def test_faster_memory_never_takes_longer(shape: ModelShape, new: int, before: int) -> None:
+    seconds = [
+        Roofline(shape, HARDWARE[name]).iteration_s([Chunk(new, before)], 8, 8 * before)
+        for name in ("H100-SXM", "H200")
+    ]
+    assert seconds[1] <= seconds[0]
+
+
+def test_decoding_alone_reads_all_weights_but_the_embedding_once() -> None:
+    roofline = Roofline(SHAPES["Llama-3.1-8B"], HARDWARE["H100-SXM"])
+    read = roofline.shape.weight_bytes - 2 * roofline.shape.head_parameters
+    fixed = 32 * 10 * 2e-6
+    assert roofline.iteration_s([], 1, 0) == pytest.approx(read / (0.8 * 3350e9) + fixed)
+
+
+def test_devices_share_the_work_and_pay_for_their_sums() -> None:
+    alone, four = (Roofline(SHAPES["Llama-3.1-70B"], HARDWARE["H100-SXM"], n) for n in (1, 4))
+    fixed = 80 * 10 * 2e-6
+    sums = 160 * (6.6e-6 + 6 * 0.6e-6 + 1.5 * 100 * 8192 * 2 / (0.8 * 450e9))
+    assert four.tokens_s(100) - fixed - sums == pytest.approx((alone.tokens_s(100) - fixed) / 4)
+
+
+@pytest.mark.parametrize("model", ["Qwen3-0.6B", "Llama-3.1-70B"])
+def test_cost_tables_are_the_roofline_at_their_grid(model: str) -> None:
+    roofline = Roofline(SHAPES[model], HARDWARE["A100-80GB-SXM"], 4)
+    cost = cost_of_roofline(roofline, 512, 64)
+    for sequences in (1, 7, 64):
+        took = at(cost.decode_ps, sequences) + attention_ps(cost, sequences, sequences * 900)
+        assert took == decode_sum_ps(cost, sequences, sequences * 900, 1)
+        said = roofline.iteration_s([], sequences, sequences * 900)
+        assert took * 1e-12 == pytest.approx(said, rel=1e-4)
+    for chunk, before in zip(cost.chunks[1::5], cost.before[::5], strict=False):
+        work = int(chunk * (2 * before + chunk))
+        took = at(cost.tokens_ps, chunk + 5) + at(cost.sequences_ps, 6)
+        took += mixed_attention_ps(cost, int(chunk), work, 5, 5 * 700)
+        said = roofline.iteration_s([Chunk(int(chunk), int(before))], 5, 5 * 700)
+        assert took * 1e-12 == pytest.approx(said, rel=1e-4)
+
+
+def test_a_factor_scales_every_table() -> None:
+    roofline = Roofline(SHAPES["Qwen3-8B"], HARDWARE["L40S"])
+    once, twice = (cost_of_roofline(roofline, 64, 8, factor) for factor in (1.0, 2.0))
+    for name in ("tokens_ps", "sequences_ps", "decode_ps", "attention_slope", "mixed_ps"):
+        np.testing.assert_allclose(getattr(twice, name), 2 * getattr(once, name), rtol=1e-4)
+
+
+def test_an_engine_by_hardware_has_the_memory_left_by_its_weights() -> None:
+    setup = setup_of(SimulatedSpec.model_validate(MODELLED), "own")
+    assert isinstance(setup, BatchingSetup)
+    left = 0.9 * 80e9 - SHAPES["Llama-3.1-8B"].weight_bytes
+    assert setup.limits.blocks == int(left // (16 * 128 * 1024))
+    given = setup_of(SimulatedSpec.model_validate(MODELLED | {"kv_blocks": 7}), "own")
+    assert isinstance(given, BatchingSetup)
+    assert given.limits.blocks == 7
+
+
+def test_replicates_of_a_roofline_differ_unless_told_otherwise() -> None:
+    def first_ps(replicate: int, **changes: Any) -> int:
+        setup = setup_of(SimulatedSpec.model_validate(MODELLED | changes), "own", replicate)
+        assert isinstance(setup, BatchingSetup)
+        return int(setup.cost.decode_ps[1])
+
+    assert first_ps(1) != first_ps(0)
+    assert first_ps(1) == first_ps(1, spread=SPREAD)
+    assert first_ps(1, spread=0.0) == first_ps(0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"hardware": "H100-SMX"},
+            "engines.own: hardware 'H100-SMX' is not known; did you mean 'H100-SXM'",
+        ),
+        ({"model": "Llama-9"}, "engines.own: model 'Llama-9' is neither a config.json nor one of"),
+        ({"model": "no/config.json"}, "engines.own: .*no/config.json: no such file"),
+        ({"model": "Llama-3.1-70B"}, "engines.own: 141.1 GB of weights leave no room"),
+    ],
+)
+def test_what_is_not_known_or_does_not_fit_is_told(changes: dict[str, str], said: str) -> None:
+    with pytest.raises(ScenarioError, match=said):
+        setup_of(SimulatedSpec.model_validate(MODELLED | changes), "own")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"kind": "simulated"}, "decode_tokens_per_s must be given, or else hardware and model"),
+        ({"kind": "simulated", "decode_tokens_per_s": 5.0}, "prefill_tokens_per_s must be given"),
+        ({"kind": "simulated", "hardware": "L4"}, "model must be given too"),
+        ({"kind": "simulated", "tensor_parallel": 2}, "hardware must be given too"),
+        (MODELLED | {"decode_tokens_per_s": 5.0}, "decode_tokens_per_s must not be given beside"),
+        (MODELLED | {"context_s": 0.0}, "context_s must not be given beside hardware and model"),
+    ],
+)
+def test_one_way_to_say_what_an_engine_costs(spec: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        SimulatedSpec.model_validate(spec)
+
+
+def test_the_example_fits_its_hardware() -> None:
+    scenario = load_scenario(ROOT / "examples" / "other_hardware.yaml")
+    for name, spec in scenario.simulated.items():
+        setup = setup_of(spec, name, folder=ROOT / "examples")
+        assert isinstance(setup, BatchingSetup)
+        assert setup.limits.blocks is not None
+        assert setup.limits.blocks > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="public measurements are not beside the checkout")
+def test_kernels_of_others_are_met_without_a_fit() -> None:
+    judged = [
+        *aiconfigurator(DATA / "aiconfigurator" / "derived_prefill_decode_profile.csv"),
+        *llmservingsim(DATA / "llmservingsim" / "profiler" / "perf"),
+    ]
+    for device in {row.hardware for row in judged}:
+        for phase, target in TARGETS.items():
+            rows = [row for row in judged if (row.hardware, row.phase) == (device, phase)]
+            errors = [abs(row.forecast_s / row.seconds - 1) for row in rows]
+            assert np.median(errors) <= target, (device, phase)
