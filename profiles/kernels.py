@@ -7,7 +7,6 @@ one layer). Source of the format: github.com/casys-kaist/LLMServingSim, profiler
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from staircase.errors import ProfileError
+from profiles.rows import read_rows
 
 # How often a kernel runs in a model of L layers: once, or this many times a layer.
 ONCE = ("embedding", "final_layernorm")
 TIMES_A_LAYER = {"layernorm": 2}
+WHAT = "a kernel table of LLMServingSim"
 ATTENTION_KEYS = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
 
 Floats = NDArray[np.float64]
@@ -74,38 +74,19 @@ def _count(name: str, layers: int) -> int:
     return 1 if name in ONCE else layers * TIMES_A_LAYER.get(name, 1)
 
 
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError:
-        raise ProfileError(f"{path}: cannot be read; it should be a kernel table") from None
-    for column in columns:
-        if not rows or rows[0].get(column) is None:
-            raise ProfileError(f"{path}: has no column {column!r}")
-    return rows
-
-
-def _number(path: Path, row: Mapping[str, str], column: str) -> float:
-    try:
-        return float(row[column])
-    except (TypeError, ValueError):
-        raise ProfileError(f"{path}: {column} {row[column]!r} is no number") from None
-
-
 def _by_layer(path: Path, axis: str) -> dict[str, dict[int, float]]:
     table: dict[str, dict[int, float]] = defaultdict(dict)
-    for row in _rows(path, ("layer", axis, "time_us")):
-        table[row["layer"]][int(_number(path, row, axis))] = _number(path, row, "time_us")
+    for row in read_rows(path, ("layer", axis, "time_us"), WHAT):
+        table[row.cells["layer"]][row.count(axis)] = row.number("time_us")
     return table
 
 
 def _attention(path: Path) -> tuple[tuple[Floats, Floats, Floats, Floats], Floats]:
     """The grid with its gaps filled: what was not measured is like the nearest that was."""
     points: dict[tuple[float, ...], float] = {}
-    for row in _rows(path, (*ATTENTION_KEYS, "time_us")):
-        place = tuple(_number(path, row, key) for key in ATTENTION_KEYS)
-        points[place] = _number(path, row, "time_us")
+    for row in read_rows(path, (*ATTENTION_KEYS, "time_us"), WHAT):
+        place = tuple(row.number(key) for key in ATTENTION_KEYS)
+        points[place] = row.number("time_us")
     grids = [sorted({place[axis] for place in points}) for axis in range(4)]
     table = np.full([len(grid) for grid in grids], np.nan)
     for index in product(*(range(len(grid)) for grid in grids)):
