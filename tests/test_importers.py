@@ -10,9 +10,16 @@ import pytest
 from benchmarks.importers import BATCH, PROMPT, grid_errors
 from profiles.splitwise import Setup, read_splitwise
 from profiles.surface import fit_surface
+from profiles.vidur import ATTENTION, EACH_LAYER, ONCE, SIZES, WORKERS, read_vidur
+from simulator.batching import BatchingSetup, Limits
+from simulator.cost import at, attention_ps, cost_of_kernels, mixed_attention_ps
+from simulator.simulate import simulate
+from staircase import RequestShape, Schedule, Workload, single
 from staircase.errors import ProfileError
+from staircase.prompt import query
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
+A30 = DATA / "vidur_opt_scheduler" / "a30" / "Qwen-2-7B"
 PERF_MODEL = DATA / "splitwise-sim" / "perf_model.csv"
 
 HEADER = "model,hardware,prompt_size,batch_size,token_size,prompt_time,token_time,tensor_parallel"
@@ -75,6 +82,79 @@ class TestSplitwise:
         path.write_text(HEADER + "\n")
         with pytest.raises(ProfileError, match="line 2: no row"):
             read_splitwise(path)
+
+
+def write_vidur(folder: Path) -> Path:
+    """Each dense kernel takes 0.01 + n/1000 ms, attention 0.1 + c·(k + c)/1000 or 0.1 + n·k/1000.
+
+    One cell is empty, of a kernel that was not measured there.
+    """
+    kernels = (*ONCE, *EACH_LAYER)
+    dense = [",".join(("num_tokens", WORKERS, *(f"time_stats.{name}.median" for name in kernels)))]
+    for n in (1, 8, 16, 64):
+        times = [str(0.01 + n / 1000)] * len(kernels)
+        times[2] = "" if n == 8 else times[2]
+        dense.append(",".join((str(n), "1", *times)))
+    columns = (*SIZES, WORKERS, *(f"time_stats.{name}.median" for name in ATTENTION))
+    attention = [",".join(columns)]
+    for chunk in (16, 32, 64):
+        for before in (0, 16, 64):
+            seconds = 0.1 + chunk * (before + chunk) / 1000
+            attention.append(f"True,{chunk},{before},1,1,0.005,{seconds},0.0")
+    for batch in (1, 4, 8):
+        for context in (16, 64):
+            seconds = 0.1 + batch * context / 1000
+            attention.append(f"False,0,{context},{batch},1,0.005,0.0,{seconds}")
+    (folder / "mlp.csv").write_text("\n".join(dense) + "\n")
+    (folder / "attention.csv").write_text("\n".join(attention) + "\n")
+    return folder
+
+
+class TestVidur:
+    def test_sums_up_to_iterations(self, tmp_path: Path) -> None:
+        tables = read_vidur(write_vidur(tmp_path), layers=4)
+        cost = cost_of_kernels(tables, 0.001, max_tokens=64, max_sequences=8)
+        one = at(cost.decode_ps, 1) + attention_ps(cost, 1, 64)
+        # Overhead; embedding once; 4 layers of nine kernels, of the cache and of attention.
+        assert one == pytest.approx((1 + 0.011 + 4 * (9 * 0.011 + 0.005 + 0.164)) * 1e9, rel=1e-3)
+        eight = at(cost.tokens_ps, 8) - at(cost.tokens_ps, 1)
+        assert eight == pytest.approx(37 * 0.007 * 1e9, rel=1e-3)
+        mixed = mixed_attention_ps(cost, 16, 16 * (2 * 64 + 16), 4, 4 * 64)
+        assert mixed == pytest.approx(4 * (0.1 + 1.28 + 0.1 + 0.256) * 1e9, rel=1e-3)
+
+    def test_goes_on_beyond_the_measured_sequences(self, tmp_path: Path) -> None:
+        tables = read_vidur(write_vidur(tmp_path), layers=1)
+        cost = cost_of_kernels(tables, 0.0, max_tokens=64, max_sequences=64)
+        assert attention_ps(cost, 64, 64 * 64) == pytest.approx((0.1 + 4.096) * 1e9, rel=1e-2)
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new", "said"),
+        [
+            ("mlp", "\n8,1,0.0", "\n8,1,-", "line 3: time_stats.emb.median '-.*' must be"),
+            ("mlp", "num_tokens", "tokens", "line 1: no column 'num_tokens'"),
+            ("mlp", ",1,0.0", ",2,0.0", "no row with num_tensor_parallel_workers 1"),
+            ("attention", "False,0,16,1,", "perhaps,0,16,1,", "line 11: is_prefill 'perhaps' must"),
+            ("attention", "False", "True", "needs rows with is_prefill True and such with False"),
+        ],
+    )
+    def test_what_is_wrong_is_told(
+        self, tmp_path: Path, file: str, old: str, new: str, said: str
+    ) -> None:
+        path = write_vidur(tmp_path) / f"{file}.csv"
+        path.write_text(path.read_text().replace(old, new))
+        with pytest.raises(ProfileError, match=f"{file}.csv.*{said}"):
+            read_vidur(tmp_path, layers=4)
+
+
+@pytest.mark.skipif(not A30.is_dir(), reason="public measurements are not beside")
+def test_a_workload_on_vidurs_a30() -> None:
+    cost = cost_of_kernels(read_vidur(A30, layers=28), 0.001, max_tokens=2048, max_sequences=48)
+    shapes = [RequestShape({query("model"): 512}, {"model": 32}, "length")] * 4
+    setups = {"model": BatchingSetup(cost, Limits(2048, 48))}
+    lines = simulate(single(), Schedule(), setups, Workload(shapes, concurrency=4))
+    answers = [np.array(line.answer_ps) for line in lines]
+    # 15 GB of weights over 933 GB/s are 16 ms.
+    assert all(16 < np.median(np.diff(answer)) / 1e9 < 24 for answer in answers)
 
 
 @pytest.mark.skipif(not PERF_MODEL.is_file(), reason="public measurements are not beside")
