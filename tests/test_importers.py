@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.importers import BATCH, PROMPT, grid_errors
+from profiles.kernels import attention_grid
 from profiles.splitwise import Setup, read_splitwise
 from profiles.surface import fit_surface
 from profiles.vidur import ATTENTION, EACH_LAYER, ONCE, SIZES, WORKERS, read_vidur
@@ -82,6 +83,18 @@ class TestSplitwise:
         path.write_text(HEADER + "\n")
         with pytest.raises(ProfileError, match="line 2: no row"):
             read_splitwise(path)
+
+
+def test_gaps_of_attention_are_filled_between_measured_sizes() -> None:
+    # Two grids of their own, as LLMServingSim profiles them: chunks 16 and 64, and chunk 32.
+    points: dict[tuple[float, ...], float] = {
+        (c, k, 0.0, 0.0): c + k for c in (16.0, 64.0) for k in (0.0, 64.0)
+    }
+    points |= {(32.0, 32.0, 0.0, 0.0): 64.0, (0.0, 0.0, 1.0, 16.0): 5.0}
+    (chunks, before, _, _), table = attention_grid(points)
+    assert chunks.tolist() == [0, 16, 32, 64]
+    assert before.tolist() == [0, 32, 64]
+    assert table[1:, :, 0, 0].tolist() == [[16, 48, 80], [32, 64, 96], [64, 96, 128]]
 
 
 def write_vidur(folder: Path) -> Path:
