@@ -73,7 +73,10 @@ def forecast_simulated(
         run = run_workload(
             pipeline,
             schedule,
-            {name: setup_of(spec, name, replicate) for name, spec in scenario.simulated.items()},
+            {
+                name: setup_of(spec, name, replicate, folder)
+                for name, spec in scenario.simulated.items()
+            },
             workload_of(scenario.workload, pipeline, folder, replicate),
             reading_rate=scenario.plan.reading_rate,
             needs_timelines=needs_timelines and not runs,

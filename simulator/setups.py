@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from profiles.bundles import check_range, read_bundle
 from simulator.batching import BatchingSetup, Limits
-from simulator.cost import Cost, linear_cost
+from simulator.cost import Cost, cost_of_kernels, linear_cost
 from simulator.endpoint import EndpointSetup
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
 from staircase.pipeline import Pipeline
@@ -26,12 +27,19 @@ from staircase.workload import RequestShape, Workload
 
 
 def setup_of(
-    spec: AnySimulatedSpec, name: str = "", replicate: int = 0
+    spec: AnySimulatedSpec, name: str = "", replicate: int = 0, folder: Path = Path()
 ) -> BatchingSetup | EndpointSetup:
-    """The engine ``name``; replicate 0 is as ``spec`` says, others have noise of their own."""
+    """The engine ``name``; replicate 0 is as ``spec`` says, others have noise of their own.
+
+    Args:
+        folder: from which the path of ``kernels`` is counted.
+
+    Raises:
+        ProfileError: the kernel tables are missing or wrong, or smaller than the engine's limits.
+    """
     if isinstance(spec, EndpointSpec):
         return _endpoint_of(spec, replicate)
-    return _replicas_of(spec, _factor(spec.spread, name, replicate))
+    return _replicas_of(spec, _factor(spec.spread, name, replicate), folder)
 
 
 def _factor(spread: float, name: str, replicate: int) -> float:
@@ -42,7 +50,7 @@ def _factor(spread: float, name: str, replicate: int) -> float:
     return float(np.exp(spread * rng.standard_normal() - spread**2 / 2))
 
 
-def _replicas_of(spec: SimulatedSpec, factor: float) -> BatchingSetup:
+def _replicas_of(spec: SimulatedSpec, factor: float, folder: Path) -> BatchingSetup:
     limits = Limits(
         spec.max_num_batched_tokens,
         spec.max_num_seqs,
@@ -53,7 +61,7 @@ def _replicas_of(spec: SimulatedSpec, factor: float) -> BatchingSetup:
         spec.async_scheduling,
     )
     return BatchingSetup(
-        _cost_of(spec, factor),
+        _cost_of(spec, factor, folder),
         limits,
         spec.replicas,
         spec.routing,
@@ -82,7 +90,11 @@ def _endpoint_of(spec: EndpointSpec, replicate: int) -> EndpointSetup:
     )
 
 
-def _cost_of(spec: SimulatedSpec, factor: float) -> Cost:
+def _cost_of(spec: SimulatedSpec, factor: float, folder: Path) -> Cost:
+    if spec.kernels is not None and spec.layers is not None:
+        return _kernel_cost_of(spec, factor, folder / spec.kernels, spec.layers)
+    assert spec.decode_tokens_per_s is not None
+    assert spec.prefill_tokens_per_s is not None
     return linear_cost(
         iteration_s=factor * (1 / spec.decode_tokens_per_s - spec.sequence_s),
         token_s=factor / spec.prefill_tokens_per_s,
@@ -91,6 +103,18 @@ def _cost_of(spec: SimulatedSpec, factor: float) -> Cost:
         max_tokens=spec.max_num_batched_tokens,
         max_sequences=spec.max_num_seqs,
     )
+
+
+def _kernel_cost_of(spec: SimulatedSpec, factor: float, folder: Path, layers: int) -> Cost:
+    tables, limits = read_bundle(folder, layers), (spec.max_num_batched_tokens, spec.max_num_seqs)
+    check_range(folder, tables, *limits)
+    scaled = replace(
+        tables,
+        tokens_s=factor * tables.tokens_s,
+        sequences_s=factor * tables.sequences_s,
+        attention_s=factor * tables.attention_s,
+    )
+    return cost_of_kernels(scaled, factor * spec.overhead_s, *limits)
 
 
 def workload_of(

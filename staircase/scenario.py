@@ -167,11 +167,17 @@ class SimulatedSpec(Strict):
     standard deviation of the logarithm. ``priorities`` are by agent, lower goes first. All replicas
     of the engines that name the same ``device`` take turns on it, one iteration each; without a
     name each has a device of its own.
+
+    In place of the rates, ``kernels`` names a folder of kernel times in LLMServingSim's or Vidur's
+    format, for a model of ``layers``; each iteration takes ``overhead_s`` more than its kernels.
     """
 
     kind: Literal["simulated"]
-    decode_tokens_per_s: Annotated[float, Field(gt=0)]
-    prefill_tokens_per_s: Annotated[float, Field(gt=0)]
+    decode_tokens_per_s: Annotated[float, Field(gt=0)] | None = None
+    prefill_tokens_per_s: Annotated[float, Field(gt=0)] | None = None
+    kernels: str | None = None
+    layers: Count | None = None
+    overhead_s: Seconds = 0.0
     sequence_s: Annotated[float, Field(ge=0)] = 0.0
     context_s: Annotated[float, Field(ge=0)] = 0.0
     call_s: Annotated[float, Field(ge=0)] = 0.0
@@ -187,6 +193,18 @@ class SimulatedSpec(Strict):
     priorities: dict[str, int] = {}
     device: str | None = None
     spread: Spread = 0.0
+
+    @model_validator(mode="after")
+    def _check_cost(self) -> Self:
+        given, rates = self.model_fields_set, {"decode_tokens_per_s", "prefill_tokens_per_s"}
+        tables = {"kernels", "layers"}
+        needed = tables if given & tables else rates
+        for key in sorted(needed - given):
+            raise ValueError(f"{key} is missing; give {' and '.join(sorted(needed))}")
+        others = rates | {"sequence_s", "context_s"} if needed == tables else {"overhead_s"}
+        for key in sorted(others & given):
+            raise ValueError(f"{key} must not be given beside {' and '.join(sorted(needed))}")
+        return self
 
 
 class EndpointSpec(Strict):

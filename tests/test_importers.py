@@ -14,10 +14,12 @@ from profiles.surface import fit_surface
 from profiles.vidur import ATTENTION, EACH_LAYER, ONCE, SIZES, WORKERS, read_vidur
 from simulator.batching import BatchingSetup, Limits
 from simulator.cost import at, attention_ps, cost_of_kernels, mixed_attention_ps
+from simulator.forecast import forecast_simulated
 from simulator.simulate import simulate
 from staircase import RequestShape, Schedule, Workload, single
-from staircase.errors import ProfileError
+from staircase.errors import ProfileError, ScenarioError
 from staircase.prompt import query
+from staircase.scenario import Scenario, load_scenario
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 A30 = DATA / "vidur_opt_scheduler" / "a30" / "Qwen-2-7B"
@@ -157,6 +159,48 @@ class TestVidur:
         path.write_text(path.read_text().replace(old, new))
         with pytest.raises(ProfileError, match=f"{file}.csv.*{said}"):
             read_vidur(tmp_path, layers=4)
+
+
+class TestKernelsInAScenario:
+    ENGINE = "{kind: simulated, kernels: a30, layers: 4, overhead_s: 0.001, LIMITS}"
+    LIMITS = "max_num_batched_tokens: 64, max_num_seqs: 8"
+
+    def load(self, folder: Path, engine: str) -> Scenario:
+        (folder / "a30").mkdir()
+        write_vidur(folder / "a30")
+        path = folder / "scenario.yaml"
+        workload = "{requests: 1, query_tokens: 16, output_tokens: {model: 9}}"
+        path.write_text(
+            "name: imported\npipeline: {single: model}\n"
+            f"engines: {{model: {engine}}}\nworkload: {workload}\n"
+        )
+        return load_scenario(path)
+
+    def test_are_what_iterations_cost(self, tmp_path: Path) -> None:
+        scenario = self.load(tmp_path, self.ENGINE.replace("LIMITS", self.LIMITS))
+        metrics = forecast_simulated(scenario, Schedule(), tmp_path).metrics
+        prefill_ms = 1 + 0.026 + 4 * (9 * 0.026 + 0.005 + 0.1 + 16 * 16 / 1000)
+        assert metrics["ttft_s"].mean == pytest.approx(prefill_ms / 1e3, rel=1e-3)
+
+    def test_must_reach_the_engines_limits(self, tmp_path: Path) -> None:
+        scenario = self.load(tmp_path, self.ENGINE.replace("LIMITS", "max_num_seqs: 8"))
+        with pytest.raises(ProfileError, match=r"a30: goes up to max_num_batched_tokens 64"):
+            forecast_simulated(scenario, Schedule(), tmp_path)
+
+    @pytest.mark.parametrize(
+        ("engine", "said"),
+        [
+            ("{kind: simulated, kernels: a30}", "layers is missing; give kernels and layers"),
+            ("{kind: simulated}", "decode_tokens_per_s is missing"),
+            (
+                "{kind: simulated, kernels: a30, layers: 4, context_s: 1}",
+                "context_s must not be given beside kernels and layers",
+            ),
+        ],
+    )
+    def test_go_without_rates(self, tmp_path: Path, engine: str, said: str) -> None:
+        with pytest.raises(ScenarioError, match=said):
+            self.load(tmp_path, engine)
 
 
 @pytest.mark.skipif(not A30.is_dir(), reason="public measurements are not beside")
