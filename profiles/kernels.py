@@ -7,9 +7,8 @@ one layer). Source of the format: github.com/casys-kaist/LLMServingSim, profiler
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from staircase.errors import ProfileError
+from profiles.rows import read_rows
 
 # How often a kernel runs in a model of L layers: once, or this many times a layer.
 ONCE = ("embedding", "final_layernorm")
 TIMES_A_LAYER = {"layernorm": 2}
+WHAT = "a kernel table of LLMServingSim"
 ATTENTION_KEYS = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
 
 Floats = NDArray[np.float64]
@@ -59,7 +59,7 @@ def read_kernel_tables(folder: Path, layers: int) -> KernelTables:
     heads = _by_layer(folder / "per_sequence.csv", "sequences")
     sequences = sorted(next(iter(heads.values())))
     heads_us = [sum(column[count] for column in heads.values()) for count in sequences]
-    axes, attention_us = _attention(folder / "attention.csv")
+    axes, attention_us = attention_grid(read_attention(folder / "attention.csv"))
     return KernelTables(
         np.asarray(tokens, dtype=float),
         np.asarray(dense_us) * 1e-6,
@@ -74,47 +74,38 @@ def _count(name: str, layers: int) -> int:
     return 1 if name in ONCE else layers * TIMES_A_LAYER.get(name, 1)
 
 
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError:
-        raise ProfileError(f"{path}: cannot be read; it should be a kernel table") from None
-    for column in columns:
-        if not rows or rows[0].get(column) is None:
-            raise ProfileError(f"{path}: has no column {column!r}")
-    return rows
-
-
-def _number(path: Path, row: Mapping[str, str], column: str) -> float:
-    try:
-        return float(row[column])
-    except (TypeError, ValueError):
-        raise ProfileError(f"{path}: {column} {row[column]!r} is no number") from None
-
-
 def _by_layer(path: Path, axis: str) -> dict[str, dict[int, float]]:
     table: dict[str, dict[int, float]] = defaultdict(dict)
-    for row in _rows(path, ("layer", axis, "time_us")):
-        table[row["layer"]][int(_number(path, row, axis))] = _number(path, row, "time_us")
+    for row in read_rows(path, ("layer", axis, "time_us"), WHAT):
+        table[row.cells["layer"]][row.count(axis)] = row.number("time_us")
     return table
 
 
-def _attention(path: Path) -> tuple[tuple[Floats, Floats, Floats, Floats], Floats]:
-    """The grid with its gaps filled: what was not measured is like the nearest that was."""
-    points: dict[tuple[float, ...], float] = {}
-    for row in _rows(path, (*ATTENTION_KEYS, "time_us")):
-        place = tuple(_number(path, row, key) for key in ATTENTION_KEYS)
-        points[place] = _number(path, row, "time_us")
-    grids = [sorted({place[axis] for place in points}) for axis in range(4)]
-    table = np.full([len(grid) for grid in grids], np.nan)
-    for index in product(*(range(len(grid)) for grid in grids)):
-        table[index] = _nearest(points, [grids[axis][place] for axis, place in enumerate(index)])
-    first, second, third, fourth = (np.asarray(grid) for grid in grids)
-    return (first, second, third, fourth), _filled(table)
+def read_attention(path: Path) -> dict[tuple[float, ...], float]:
+    """Microseconds of one layer by ``ATTENTION_KEYS``."""
+    rows = read_rows(path, (*ATTENTION_KEYS, "time_us"), WHAT)
+    return {tuple(row.number(key) for key in ATTENTION_KEYS): row.number("time_us") for row in rows}
 
 
-def _nearest(points: Mapping[tuple[float, ...], float], place: Sequence[float]) -> float:
+def attention_grid(
+    points: Mapping[tuple[float, ...], float],
+) -> tuple[tuple[Floats, Floats, Floats, Floats], Floats]:
+    """The product of all sizes, with the gaps between what was measured filled.
+
+    A profile is the union of grids of its own, so most of the product was not measured.
+    """
+    first, second, third, fourth = (
+        np.unique([place[axis] for place in points]) for axis in range(4)
+    )
+    axes = (first, second, third, fourth)
+    table = np.full([len(axis) for axis in axes], np.nan)
+    for index in product(*(range(len(axis)) for axis in axes)):
+        place = [float(axes[axis][at]) for axis, at in enumerate(index)]
+        table[index] = _measured(points, place)
+    return axes, _filled(table, axes)
+
+
+def _measured(points: Mapping[tuple[float, ...], float], place: Sequence[float]) -> float:
     """The measured value, where arguments that do not matter (no chunk, nobody decodes) are 0."""
     chunk, before, decoding, context = place
     wanted = (chunk, before if chunk else 0.0, decoding, context if decoding else 0.0)
@@ -123,14 +114,23 @@ def _nearest(points: Mapping[tuple[float, ...], float], place: Sequence[float]) 
     return points.get(wanted, np.nan)
 
 
-def _filled(table: Floats) -> Floats:
-    """Gaps along each axis, last axis first, take the nearest lower or else higher value."""
+def _filled(table: Floats, axes: Sequence[Floats]) -> Floats:
+    """First what lies between measured values, linearly, then the rest by the nearest."""
+    for axis in (3, 1, 0, 2):
+        for line in _lines(table, axis):
+            known = np.flatnonzero(~np.isnan(line))
+            if len(known):
+                span = slice(known[0], known[-1] + 1)
+                line[span] = np.interp(axes[axis][span], axes[axis][known], line[known])
     for axis in (3, 1, 2, 0):
-        moved = np.moveaxis(table, axis, -1)
-        for step in range(1, moved.shape[-1]):
-            gap = np.isnan(moved[..., step])
-            moved[..., step][gap] = moved[..., step - 1][gap]
-        for step in range(moved.shape[-1] - 2, -1, -1):
-            gap = np.isnan(moved[..., step])
-            moved[..., step][gap] = moved[..., step + 1][gap]
+        for line in _lines(table, axis):
+            known = np.flatnonzero(~np.isnan(line))
+            if len(known):
+                line[: known[0]], line[known[-1] + 1 :] = line[known[0]], line[known[-1]]
     return table
+
+
+def _lines(table: Floats, axis: int) -> Iterator[Floats]:
+    """Views of all lines along ``axis``."""
+    moved = np.moveaxis(table, axis, -1)
+    return (moved[index] for index in np.ndindex(moved.shape[:-1]))

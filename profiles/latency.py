@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.store import Provenance, load, save
+from profiles.surface import solve_relative
 from staircase.errors import ProfileError
 
 SCHEMA = "staircase.latency/1"
@@ -169,20 +170,10 @@ def _fit(
     features, seconds = np.asarray(rows), np.asarray([point.seconds for point in points])
     means = seconds * np.asarray([point.mean_ratio for point in points])
     return Fit(
-        tuple(_solve(features, seconds).tolist()),
+        tuple(solve_relative(features, seconds).tolist()),
         _leave_out_error(features, seconds),
         float(means.sum() / seconds.sum()),
     )
-
-
-def _solve(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Only fits need it, and it takes longer to import than a simulation to run.
-    from scipy.optimize import nnls
-
-    relative = features / seconds[:, None]
-    scale = np.maximum(relative.max(axis=0), 1e-300)
-    solution, _ = nnls(relative / scale, np.ones_like(seconds))
-    return np.asarray(solution / scale)
 
 
 def _leave_out_error(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> float:
@@ -191,6 +182,6 @@ def _leave_out_error(features: NDArray[np.float64], seconds: NDArray[np.float64]
     errors = np.empty_like(seconds)
     for number in np.unique(fold):
         kept = fold != number
-        predicted = features[~kept] @ _solve(features[kept], seconds[kept])
+        predicted = features[~kept] @ solve_relative(features[kept], seconds[kept])
         errors[~kept] = np.abs(predicted / seconds[~kept] - 1)
     return float(np.median(errors))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from profiles.bundles import check_range, read_bundle
 from profiles.hardware import hardware
 from profiles.model_shape import model_shape
 from profiles.roofline import Roofline
 from simulator.batching import BatchingSetup, Limits
-from simulator.cost import Cost, cost_of_roofline, linear_cost
+from simulator.cost import Cost, cost_of_kernels, cost_of_roofline, linear_cost
 from simulator.endpoint import EndpointSetup
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
 from staircase.errors import ProfileError, ScenarioError
@@ -35,21 +36,21 @@ def setup_of(
     """The engine ``name``; replicate 0 is as ``spec`` says, others have noise of their own.
 
     Args:
-        folder: from which the path of a model's config.json is counted.
+        folder: from which the paths of ``kernels`` and of a model's config.json are counted.
 
     Raises:
         ScenarioError: hardware or model is not known, or the model does not fit.
+        ProfileError: the kernel tables are missing or wrong, or smaller than the engine's limits.
     """
     if isinstance(spec, EndpointSpec):
         return _endpoint_of(spec, replicate)
-    try:
-        roofline = _roofline_of(spec, folder)
-        if roofline is None:
-            return _replicas_of(spec, _linear_of(spec, _factor(spec.spread, name, replicate)))
-        spread = spec.spread if "spread" in spec.model_fields_set else roofline.spread
-        return _modelled_of(spec, roofline, _factor(spread, name, replicate))
-    except ProfileError as error:
-        raise ScenarioError(f"engines.{name}: {error}") from None
+    if spec.hardware is not None and spec.model is not None:
+        return _modelled_of(spec, _roofline_of(spec, name, folder), name, replicate)
+    factor = _factor(spec.spread, name, replicate)
+    if spec.kernels is not None and spec.layers is not None:
+        kernels = folder / spec.kernels
+        return _replicas_of(spec, _kernel_cost_of(spec, factor, kernels, spec.layers))
+    return _replicas_of(spec, _linear_of(spec, factor))
 
 
 def _factor(spread: float, name: str, replicate: int) -> float:
@@ -60,16 +61,26 @@ def _factor(spread: float, name: str, replicate: int) -> float:
     return float(np.exp(spread * rng.standard_normal() - spread**2 / 2))
 
 
-def _roofline_of(spec: SimulatedSpec, folder: Path) -> Roofline | None:
-    if spec.hardware is None or spec.model is None:
-        return None
-    shape = model_shape(spec.model, folder)
-    return Roofline(shape, hardware(spec.hardware), spec.tensor_parallel)
+def _roofline_of(spec: SimulatedSpec, name: str, folder: Path) -> Roofline:
+    assert spec.hardware is not None
+    assert spec.model is not None
+    try:
+        shape = model_shape(spec.model, folder)
+        return Roofline(shape, hardware(spec.hardware), spec.tensor_parallel)
+    except ProfileError as error:
+        raise ScenarioError(f"engines.{name}: {error}") from None
 
 
-def _modelled_of(spec: SimulatedSpec, roofline: Roofline, factor: float) -> BatchingSetup:
+def _modelled_of(
+    spec: SimulatedSpec, roofline: Roofline, name: str, replicate: int
+) -> BatchingSetup:
     """Limits of KV blocks are those of the memory, unless given."""
-    blocks = spec.kv_blocks or roofline.kv_blocks(spec.block_tokens)
+    spread = spec.spread if "spread" in spec.model_fields_set else roofline.spread
+    factor = _factor(spread, name, replicate)
+    try:
+        blocks = spec.kv_blocks or roofline.kv_blocks(spec.block_tokens)
+    except ProfileError as error:
+        raise ScenarioError(f"engines.{name}: {error}") from None
     cost = cost_of_roofline(roofline, spec.max_num_batched_tokens, spec.max_num_seqs, factor)
     return _replicas_of(spec.model_copy(update={"kv_blocks": blocks}), cost)
 
@@ -125,6 +136,18 @@ def _linear_of(spec: SimulatedSpec, factor: float) -> Cost:
         max_tokens=spec.max_num_batched_tokens,
         max_sequences=spec.max_num_seqs,
     )
+
+
+def _kernel_cost_of(spec: SimulatedSpec, factor: float, folder: Path, layers: int) -> Cost:
+    tables, limits = read_bundle(folder, layers), (spec.max_num_batched_tokens, spec.max_num_seqs)
+    check_range(folder, tables, *limits)
+    scaled = replace(
+        tables,
+        tokens_s=factor * tables.tokens_s,
+        sequences_s=factor * tables.sequences_s,
+        attention_s=factor * tables.attention_s,
+    )
+    return cost_of_kernels(scaled, factor * spec.overhead_s, *limits)
 
 
 def workload_of(

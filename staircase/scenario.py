@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -158,8 +158,28 @@ class EngineSpec(Strict):
 
 
 # The two ways to say what an iteration costs; of each the first two keys are needed.
-RATED = ("decode_tokens_per_s", "prefill_tokens_per_s", "sequence_s", "context_s")
-MODELLED = ("hardware", "model", "tensor_parallel")
+@dataclass(frozen=True)
+class CostWay:
+    """One way to say what an iteration of a simulated engine costs, by its keys."""
+
+    needed: tuple[str, ...]
+    also: tuple[str, ...]
+    instead: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.needed + self.also
+
+
+COST_WAYS = (
+    CostWay(
+        ("decode_tokens_per_s", "prefill_tokens_per_s"),
+        ("sequence_s", "context_s"),
+        "; or hardware and model; or kernels and layers",
+    ),
+    CostWay(("hardware", "model"), ("tensor_parallel",)),
+    CostWay(("kernels", "layers"), ("overhead_s",)),
+)
 
 
 class SimulatedSpec(Strict):
@@ -175,11 +195,17 @@ class SimulatedSpec(Strict):
     standard deviation of the logarithm. ``priorities`` are by agent, lower goes first. All replicas
     of the engines that name the same ``device`` take turns on it, one iteration each; without a
     name each has a device of its own.
+
+    In place of the rates, ``kernels`` names a folder of kernel times in LLMServingSim's or Vidur's
+    format, for a model of ``layers``; each iteration takes ``overhead_s`` more than its kernels.
     """
 
     kind: Literal["simulated"]
     decode_tokens_per_s: Annotated[float, Field(gt=0)] | None = None
     prefill_tokens_per_s: Annotated[float, Field(gt=0)] | None = None
+    kernels: str | None = None
+    layers: Count | None = None
+    overhead_s: Seconds = 0.0
     sequence_s: Annotated[float, Field(ge=0)] = 0.0
     context_s: Annotated[float, Field(ge=0)] = 0.0
     call_s: Annotated[float, Field(ge=0)] = 0.0
@@ -200,19 +226,17 @@ class SimulatedSpec(Strict):
     tensor_parallel: Count = 1
 
     @model_validator(mode="after")
-    def _check_rates(self) -> Self:
+    def _check_cost(self) -> Self:
+        """What an iteration costs is said in one of three ways."""
         given = self.model_fields_set
-        if not given & set(MODELLED):
-            for key in RATED[:2]:
-                if getattr(self, key) is None:
-                    raise ValueError(f"{key} must be given, or else hardware and model")
-            return self
-        for key in RATED:
-            if key in given:
-                raise ValueError(f"{key} must not be given beside hardware and model, which say it")
-        for key in MODELLED[:2]:
+        way = next((way for way in COST_WAYS[1:] if given & set(way.keys)), COST_WAYS[0])
+        words = " and ".join(way.needed)
+        for key in way.needed:
             if getattr(self, key) is None:
-                raise ValueError(f"{key} must be given too: hardware and model go together")
+                raise ValueError(f"{key} is missing: give {words}{way.instead}")
+        for key in [key for other in COST_WAYS if other is not way for key in other.keys]:
+            if key in given:
+                raise ValueError(f"{key} must not be given beside {words}, which say it")
         return self
 
 

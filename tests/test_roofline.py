@@ -221,10 +221,10 @@ def test_what_is_not_known_or_does_not_fit_is_told(changes: dict[str, str], said
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"kind": "simulated"}, "decode_tokens_per_s must be given, or else hardware and model"),
-        ({"kind": "simulated", "decode_tokens_per_s": 5.0}, "prefill_tokens_per_s must be given"),
-        ({"kind": "simulated", "hardware": "L4"}, "model must be given too"),
-        ({"kind": "simulated", "tensor_parallel": 2}, "hardware must be given too"),
+        ({"kind": "simulated"}, "decode_tokens_per_s is missing: give .*; or hardware and model"),
+        ({"kind": "simulated", "decode_tokens_per_s": 5.0}, "prefill_tokens_per_s is missing"),
+        ({"kind": "simulated", "hardware": "L4"}, "model is missing: give hardware and model"),
+        ({"kind": "simulated", "tensor_parallel": 2}, "hardware is missing"),
         (MODELLED | {"decode_tokens_per_s": 5.0}, "decode_tokens_per_s must not be given beside"),
         (MODELLED | {"context_s": 0.0}, "context_s must not be given beside hardware and model"),
     ],
