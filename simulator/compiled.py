@@ -7,7 +7,7 @@ The times are those of ``simulator.simulate``, to the picosecond.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ Ints = Any
 
 # Calls that may be open at first; doubled when there are more.
 CALLS = 1024
-# Events between two looks at the keyboard and the progress bar.
+# Events after which an interrupt is heeded.
 SLICE = 1 << 18
 
 
@@ -42,13 +42,11 @@ def play_compiled(
     workload: Workload,
     *,
     keeps_all_times: bool = False,
-    on_slice: Callable[[int], None] = lambda requests: None,
 ) -> Played | None:
     """Plays a workload; None if only ``simulate`` can.
 
     Args:
         keeps_all_times: keep when each token of every agent was there, not only of the answer.
-        on_slice: hears from time to time how many requests have begun.
 
     Raises:
         WorkloadError: a request does not say how much some agent writes.
@@ -63,7 +61,7 @@ def play_compiled(
     match = _Match.open(builder, batching, workload, numbers, keeps_all_times)
     if not match.fits:
         return None
-    match.run(on_slice)
+    match.run()
     return match.played()
 
 
@@ -130,11 +128,10 @@ class _Match:
         """Calls that one event may start."""
         return (len(self.fleet.named) + 1) * len(self.game.crew.engine)
 
-    def run(self, on_slice: Callable[[int], None]) -> None:
+    def run(self) -> None:
         while (state := play(self.game, self.fleet, self.calls, SLICE)) != FINISHED:
             if state == NEEDS_SPACE:
                 self._grow(2 * len(self.game.slots))
-            on_slice(int(self.game.cells[0]))
 
     def _grow(self, slots: int) -> None:
         """Room for so many open calls."""

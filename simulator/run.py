@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator.batching import BatchingSetup
@@ -55,16 +55,13 @@ def run_workload(
     *,
     reading_rate: float = READING_RATE,
     needs_timelines: bool = False,
-    on_slice: Callable[[int], None] = lambda requests: None,
 ) -> Run:
-    """Plays ``workload``; ``on_slice`` hears from time to time how many requests have begun.
+    """Plays ``workload``.
 
     Raises:
         WorkloadError: a request does not say how much some agent writes.
     """
-    played = play_compiled(
-        pipeline, schedule, engines, workload, keeps_all_times=needs_timelines, on_slice=on_slice
-    )
+    played = play_compiled(pipeline, schedule, engines, workload, keeps_all_times=needs_timelines)
     if played is None:
         found = simulate_all(pipeline, schedule, engines, workload)
         measured = measure_all(found.timelines, reading_rate)
