@@ -19,9 +19,10 @@ from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
 from executor.transformers_engine import TransformersEngine
+from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import ScenarioError
 from staircase.pipeline import Pipeline
-from staircase.scenario import EngineSpec, OpenAISpec, Scenario
+from staircase.scenario import Scenario
 from staircase.workload import Question, read_questions
 
 

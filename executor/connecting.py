@@ -10,8 +10,8 @@ from executor.probe import Probe
 from executor.server import Address, Network, Server
 from executor.server_faults import Patience, ServerError
 from executor.server_profile import Api, ServerProfile
+from staircase.engine_spec import OpenAISpec
 from staircase.errors import EngineError, ScenarioError
-from staircase.scenario import OpenAISpec
 
 # A server that asks for more than this will not be waited for.
 MOST_WAIT_S = 60.0

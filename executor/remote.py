@@ -11,7 +11,7 @@ from executor.openai_engine import OpenAIEngine, ServerSettings
 from executor.server import Network
 from executor.server_profile import ServerProfile
 from executor.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
-from staircase.scenario import OpenAISpec
+from staircase.engine_spec import OpenAISpec
 
 
 def open_remote(stack: ExitStack, specs: Mapping[str, OpenAISpec]) -> dict[str, OpenAIEngine]:

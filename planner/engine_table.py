@@ -10,8 +10,9 @@ from rich.table import Table
 from executor.connecting import Connector
 from executor.server import Network
 from executor.server_profile import ServerProfile
+from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import EngineError
-from staircase.scenario import AnyEngine, EngineSpec, OpenAISpec, Scenario
+from staircase.scenario import AnyEngine, Scenario
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from executor.runtime import Job
 from profiles.latency import EngineProfile, LatencyProfile
 from profiles.quality import QualityProfile
 from profiles.store import provenance_of_now
+from staircase.engine_spec import EngineSpec
 from staircase.errors import ScenarioError
-from staircase.scenario import EngineSpec, Scenario
+from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 
 LATENCY_REPEATS = 15

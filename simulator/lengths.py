@@ -12,7 +12,7 @@ import numpy.typing as npt
 from staircase.errors import WorkloadError
 from staircase.files import read_csv, read_text
 from staircase.request_trace import MOST_TOKENS, parse_tokens
-from staircase.scenario import Length, LengthFileSpec, LogNormalSpec
+from staircase.workload_spec import Length, LengthFileSpec, LogNormalSpec
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Tokens: TypeAlias = npt.NDArray[np.int64]

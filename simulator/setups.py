@@ -19,15 +19,10 @@ from staircase.errors import ProfileError, ScenarioError
 from staircase.pipeline import Pipeline
 from staircase.prompt import query
 from staircase.request_trace import TracedRequest, read_request_trace
-from staircase.scenario import (
-    AnySimulatedSpec,
-    EndpointSpec,
-    RequestTraceSpec,
-    SimulatedSpec,
-    WorkloadSpec,
-)
+from staircase.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
 from staircase.timeline import to_ps
 from staircase.workload import RequestShape, Workload
+from staircase.workload_spec import RequestTraceSpec, WorkloadSpec
 
 
 def setup_of(

@@ -28,7 +28,8 @@ from simulator.simulate import simulate
 from staircase import RequestShape, Schedule, Timeline, Workload, constant, moa, single, uniform
 from staircase.errors import ProfileError, WorkloadError
 from staircase.prompt import query
-from staircase.scenario import WorkloadSpec, load_scenario
+from staircase.scenario import load_scenario
+from staircase.workload_spec import WorkloadSpec
 from tests.support.random_cases import random_cost
 from tests.test_latency_profile import engine
 

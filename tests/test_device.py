@@ -17,7 +17,7 @@ from simulator.simulate import simulate, simulate_all
 from staircase import RequestShape, Schedule, Workload, constant, moa, single
 from staircase.errors import ScheduleError
 from staircase.prompt import query
-from staircase.scenario import SimulatedSpec
+from staircase.simulated_spec import SimulatedSpec
 from tests.support.random_cases import sharing_case
 from tests.support.worlds import fixed_profile
 from tests.test_batching import MS, plain_cost

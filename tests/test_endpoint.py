@@ -30,7 +30,7 @@ from staircase.errors import WorkloadError
 from staircase.messages import Call
 from staircase.play import CallResult
 from staircase.prompt import Prompt, Segment, header, query
-from staircase.scenario import EndpointSpec
+from staircase.simulated_spec import EndpointSpec
 from tests.support.endpoint_oracle import OracleEndpointSetup
 from tests.support.oracle import OracleSetup
 from tests.support.random_cases import random_case

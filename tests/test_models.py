@@ -17,8 +17,9 @@ from executor.models import load_model
 from executor.runtime import Job
 from executor.transformers_engine import TransformersEngine
 from staircase import Schedule, constant, uniform
+from staircase.engine_spec import EngineSpec
 from staircase.errors import ModelError
-from staircase.scenario import EngineSpec, Scenario
+from staircase.scenario import Scenario
 from staircase.workload import Question
 
 CONFIG = {

@@ -20,7 +20,8 @@ from simulator.batching import BatchingSetup
 from simulator.cost import at, attention_ps, cost_of_roofline, decode_sum_ps, mixed_attention_ps
 from simulator.setups import setup_of
 from staircase.errors import ProfileError, ScenarioError
-from staircase.scenario import SimulatedSpec, load_scenario
+from staircase.scenario import load_scenario
+from staircase.simulated_spec import SimulatedSpec
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"

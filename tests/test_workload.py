@@ -20,14 +20,9 @@ from staircase import Workload, moa, normal, single, uniform
 from staircase.errors import ScenarioError, WorkloadError
 from staircase.prompt import query
 from staircase.request_trace import TracedRequest, TraceFormat, read_request_trace
-from staircase.scenario import (
-    Length,
-    LogNormalSpec,
-    ValuesSpec,
-    WorkloadSpec,
-    load_scenario,
-)
+from staircase.scenario import load_scenario
 from staircase.workload import read_questions
+from staircase.workload_spec import Length, LogNormalSpec, ValuesSpec, WorkloadSpec
 from tests.support.worlds import fixed_profile
 
 AZURE = Path(__file__).parents[2] / "shared/data/azure/AzureLLMInferenceTrace_conv.csv"

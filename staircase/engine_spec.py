@@ -1,0 +1,89 @@
+"""Real engines of a scenario file: in this process, or behind a server."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from staircase.strict import Count, PositiveSeconds, Strict
+
+
+class FormatSpec(Strict):
+    """Templates of the prompt texts that do not grow; ``{role}``, ``{query}``, ``{source}``."""
+
+    header: str = "{role}\n\n"
+    query: str = "{query}\n\n"
+    label: str = "\n\n{source}:\n"
+    own: str = "\n\nAnswer:\n"
+
+
+class EngineSpec(Strict):
+    """An in-process transformers engine, in turn with others on its device.
+
+    It serves one call at a time, or with more ``slots`` as many at once, computing at most
+    ``max_num_batched_tokens`` in an iteration. ``weights: dummy`` are random ones for the model's
+    config.json, which need no other file: right for latency, nonsense as text.
+    """
+
+    kind: Literal["transformers"] = "transformers"
+    model: str
+    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    weights: Literal["file", "dummy"] = "file"
+    slots: Count = 1
+    max_num_batched_tokens: Count = 2048
+    format: FormatSpec | None = None
+
+    @model_validator(mode="after")
+    def _check_slots(self) -> Self:
+        if self.slots == 1 and "max_num_batched_tokens" in self.model_fields_set:
+            raise ValueError("max_num_batched_tokens needs more than one of slots")
+        if self.max_num_batched_tokens < self.slots:
+            raise ValueError(f"max_num_batched_tokens must not be below slots, {self.slots}")
+        return self
+
+
+class OpenAISpec(Strict):
+    """An engine behind an OpenAI-compatible server, whose ``base_url`` mostly ends in ``/v1``.
+
+    ``tokenizer`` is the model's folder, hub id or ``embedded``; with it tokens are counted as the
+    model counts them, and go over the wire as ids where the server takes and returns them. The key
+    is read from the environment variable ``api_key_env`` and is nowhere else. ``timeout_s`` passes
+    at most without news of a call; before its first token a call is sent up to ``tries`` times.
+    ``priority`` is sent where the server takes it.
+    """
+
+    kind: Literal["openai"]
+    base_url: str
+    model: str
+    api: Literal["auto", "completions", "chat"] = "auto"
+    tokenizer: str | None = None
+    api_key_env: str | None = None
+    timeout_s: PositiveSeconds = 60.0
+    connect_timeout_s: PositiveSeconds = 5.0
+    tries: Count = 3
+    max_concurrency: Count = 64
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    priority: int | None = None
+    format: FormatSpec | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be a URL such as http://127.0.0.1:8000/v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("must hold no name, password or query; a key goes by api_key_env")
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _check_variable(cls, value: str | None) -> str | None:
+        # Not repeated: who errs here may have written the key itself.
+        if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+            raise ValueError("must be the name of an environment variable, not a key")
+        return value

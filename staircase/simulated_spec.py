@@ -1,0 +1,123 @@
+"""Engines of a scenario file that only the simulator plays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from staircase.strict import Count, PositiveSeconds, Seconds, Spread, Strict
+
+
+@dataclass(frozen=True)
+class CostWay:
+    """One way to say what an iteration of a simulated engine costs, by its keys."""
+
+    needed: tuple[str, ...]
+    also: tuple[str, ...]
+    instead: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.needed + self.also
+
+
+COST_WAYS = (
+    CostWay(
+        ("decode_tokens_per_s", "prefill_tokens_per_s"),
+        ("sequence_s", "context_s"),
+        "; or hardware and model; or kernels and layers",
+    ),
+    CostWay(("hardware", "model"), ("tensor_parallel",)),
+    CostWay(("kernels", "layers"), ("overhead_s",)),
+)
+
+
+class SimulatedSpec(Strict):
+    """An engine that exists only in the simulator: replicas that batch as vLLM does.
+
+    An iteration costs ``1 / decode_tokens_per_s`` with one sequence, ``sequence_s`` for each
+    further one, ``context_s`` for each token of context, and ``1 / prefill_tokens_per_s`` for each
+    prompt token. Or it costs what a roofline says of ``model`` (a known name, or the path of a
+    config.json) on ``tensor_parallel`` devices of ``hardware``, and ``kv_blocks`` are as many as
+    fit beside the weights. ``call_s`` passes before a call reaches its replica. Limits have vLLM's
+    names.
+    ``spread`` says how far all that may be off: replicates scale it by a lognormal factor with this
+    standard deviation of the logarithm. ``priorities`` are by agent, lower goes first. All replicas
+    of the engines that name the same ``device`` take turns on it, one iteration each; without a
+    name each has a device of its own.
+
+    In place of the rates, ``kernels`` names a folder of kernel times in LLMServingSim's or Vidur's
+    format, for a model of ``layers``; each iteration takes ``overhead_s`` more than its kernels.
+    """
+
+    kind: Literal["simulated"]
+    decode_tokens_per_s: Annotated[float, Field(gt=0)] | None = None
+    prefill_tokens_per_s: Annotated[float, Field(gt=0)] | None = None
+    kernels: str | None = None
+    layers: Count | None = None
+    overhead_s: Seconds = 0.0
+    sequence_s: Annotated[float, Field(ge=0)] = 0.0
+    context_s: Annotated[float, Field(ge=0)] = 0.0
+    call_s: Annotated[float, Field(ge=0)] = 0.0
+    replicas: Count = 1
+    routing: Literal["least", "affine"] = "least"
+    max_num_batched_tokens: Count = 2048
+    max_num_seqs: Count = 256
+    kv_blocks: Count | None = None
+    block_tokens: Count = 16
+    prefix_caching: bool = True
+    scheduling: Literal["fcfs", "priority"] = "fcfs"
+    async_scheduling: bool = False
+    priorities: dict[str, int] = {}
+    device: str | None = None
+    spread: Spread = 0.0
+    hardware: str | None = None
+    model: str | None = None
+    tensor_parallel: Count = 1
+
+    @model_validator(mode="after")
+    def _check_cost(self) -> Self:
+        """What an iteration costs is said in one of three ways."""
+        given = self.model_fields_set
+        way = next((way for way in COST_WAYS[1:] if given & set(way.keys)), COST_WAYS[0])
+        words = " and ".join(way.needed)
+        for key in way.needed:
+            if getattr(self, key) is None:
+                raise ValueError(f"{key} is missing: give {words}{way.instead}")
+        for key in [key for other in COST_WAYS if other is not way for key in other.keys]:
+            if key in given:
+                raise ValueError(f"{key} must not be given beside {words}, which say it")
+        return self
+
+
+class EndpointSpec(Strict):
+    """An engine that only the simulator plays: an API of which only latency is known.
+
+    A call's first token comes after ``ttft_s``, ``ttft_per_token_s`` for each prompt token that is
+    not cached and ``ttft_per_cached_token_s`` for each that is; the others ``itl_s`` apart.
+    ``spread`` and ``itl_spread`` (the same, if not given) make TTFT and ITL lognormal around these
+    means, call by call: standard deviations of the logarithm. A call waits for its turn under
+    ``concurrency``, ``requests_per_min`` and ``tokens_per_min`` (prompt and max_tokens).
+    ``prefix_caching`` finds what an agent's earlier calls sent and wrote, in whole ``block_tokens``
+    and at least ``min_cached_tokens``; the defaults are OpenAI's.
+    """
+
+    kind: Literal["endpoint"]
+    ttft_s: PositiveSeconds
+    itl_s: PositiveSeconds
+    ttft_per_token_s: Seconds = 0.0
+    ttft_per_cached_token_s: Seconds = 0.0
+    spread: Spread = 0.0
+    itl_spread: Spread | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    concurrency: Count | None = None
+    requests_per_min: Count | None = None
+    tokens_per_min: Count | None = None
+    prefix_caching: bool = False
+    block_tokens: Count = 128
+    min_cached_tokens: Count = 1024
+
+
+AnySimulatedSpec = SimulatedSpec | EndpointSpec

@@ -1,0 +1,34 @@
+"""What all parts of a scenario file share: strictness, and types of numbers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Of a lognormal: the standard deviation of the logarithm.
+Spread = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """A part of a scenario file: unknown keys are errors that name the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise ValueError(f"must be a mapping with keys {', '.join(cls.model_fields)}")
+        for key in data:
+            if key not in cls.model_fields:
+                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                known = ", ".join(cls.model_fields)
+                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {known}"
+                raise ValueError(f"unknown key {key!r}; {hint}")
+        return data
