@@ -18,6 +18,7 @@ from executor.models import LoadedModel, Weights, load_model
 from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
+from executor.sampling import Sampling
 from executor.transformers_engine import TransformersEngine
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import ScenarioError
@@ -93,9 +94,10 @@ def _key(spec: EngineSpec) -> tuple[str, str, str, Weights]:
 
 
 def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:
+    sampling = Sampling(spec.temperature, spec.top_p, spec.top_k, spec.seed)
     if spec.slots == 1:
-        return TransformersEngine(model, device)
-    return BatchingEngine(model, device, spec.slots, spec.max_num_batched_tokens)
+        return TransformersEngine(model, device, sampling)
+    return BatchingEngine(model, device, spec.slots, spec.max_num_batched_tokens, sampling=sampling)
 
 
 def _format(spec: EngineSpec | OpenAISpec) -> PromptFormat:

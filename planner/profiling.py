@@ -45,7 +45,7 @@ def make_latency(scenario: Scenario, bench: Bench, track: Track = no_track) -> L
     measured: dict[EngineSpec, EngineProfile] = {}
     engines: dict[str, EngineProfile] = {}
     for name, spec in scenario.real.items():
-        key = spec.model_copy(update={"format": None})
+        key = spec.model_copy(update={"format": None, "seed": 0})
         if key not in measured:
             step = track(f"latency of {spec.model} on {spec.device}", len(grid.visits(0)))
             size = bench.models[name].network.config.vocab_size

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from executor.sampling import Sampling
 from staircase import (
     Agent,
     Barrier,
@@ -209,6 +210,26 @@ def test_latest_reads_at_least_as_much_as_exact(world: str) -> None:
     reads = [min(call.read) for call in played.calls if call.agent == "z"]
     assert all(read >= min(4 + 4 * step, 60) for step, read in enumerate(reads))
     assert any(read > 4 + 4 * step for step, read in enumerate(reads))
+
+
+# So warm that many tokens are likely although random models are sure of themselves.
+WARM = Sampling(temperature=2.0, seed=1)
+SAMPLED: dict[str, tuple[World, World]] = {
+    "transformers": (TransformersWorld(WARM), TransformersWorld(replace(WARM, seed=2))),
+    "batching": (BatchingWorld(WARM), BatchingWorld(replace(WARM, seed=2))),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_seeded_sampling_is_repeatable(name: str) -> None:
+    case = _moa(constant(8, 8, 8))
+    world, other = SAMPLED[name]
+    one, two, three = (
+        played.play(case.limited, case.schedule, case.lengths).ids
+        for played in (world, world, other)
+    )
+    assert one == two
+    assert all(list(one[agent]) != list(three[agent]) for agent in LENGTHS)
 
 
 def test_natural_ends_cost_a_call_that_writes_nothing() -> None:

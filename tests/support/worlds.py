@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from executor.models import LoadedModel
 from executor.openai_engine import OpenAIEngine, ServerSettings
 from executor.rendering import PromptFormat
 from executor.runtime import Job, Runtime, ServedModel
+from executor.sampling import GREEDY, Sampling
 from executor.server import Address, Network
 from executor.server_faults import Patience
 from executor.server_profile import ServerProfile
@@ -42,8 +43,11 @@ QUESTION = Question("why")
 
 @dataclass(frozen=True)
 class Played:
+    """``ids`` are the agents' texts, where the world has any."""
+
     timeline: Timeline
     calls: Sequence[Call]
+    ids: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 class World(Protocol):
@@ -121,14 +125,17 @@ class ScriptedWorld:
         return _run(served, replace(pipeline, agents=agents), schedule)
 
 
+@dataclass(frozen=True)
 class TransformersWorld:
     """Random models on one device; an agent's length is its ``max_tokens``."""
+
+    sampling: Sampling = GREEDY
 
     def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
         model = random_model("llama", seed=1)
         with Device() as device:
             served = {
-                name: ServedModel(TransformersEngine(model, device), FORM)
+                name: ServedModel(TransformersEngine(model, device, self.sampling), FORM)
                 for name in pipeline.engines
             }
             return _run(served, pipeline, schedule)
@@ -171,12 +178,16 @@ def server_settings(model: str, max_concurrency: int = 64, tries: int = 3) -> Se
     return ServerSettings(model, {"temperature": 0.0}, Patience(tries, 1.0, 0.01), max_concurrency)
 
 
+@dataclass(frozen=True)
 class BatchingWorld:
     """One engine with four slots for all agents; small pieces, so that prompts take several."""
 
+    sampling: Sampling = GREEDY
+
     def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
         with Device() as device:
-            engine = BatchingEngine(random_model("qwen3", seed=1), device, 4, 16)
+            model = random_model("qwen3", seed=1)
+            engine = BatchingEngine(model, device, 4, 16, sampling=self.sampling)
             served = dict.fromkeys(pipeline.engines, ServedModel(engine, FORM))
             played = _run(served, pipeline, schedule)
         assert engine.is_idle
@@ -185,7 +196,8 @@ class BatchingWorld:
 
 def _run(served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule) -> Played:
     outcome = Runtime(served).run([Job(pipeline, schedule, QUESTION)])[0]
-    return Played(outcome.timeline, outcome.calls)
+    ids = {agent.name: outcome.ids[agent.name] for agent in pipeline}
+    return Played(outcome.timeline, outcome.calls, ids)
 
 
 def _fixed_tokens(pipeline: Pipeline) -> dict[str, int]:
