@@ -79,8 +79,8 @@ class Setting:
     network: Network
     engine: OpenAIEngine
 
-    def call(self, text: str, max_tokens: int = 5, own: str = "", **options: Any) -> Recorder:
-        recorder, ids, tail = Recorder(), self.engine.encode(text), self.engine.encode(own)
+    def call(self, prompt: str, max_tokens: int = 5, own: str = "", **options: Any) -> Recorder:
+        recorder, ids, tail = Recorder(), self.engine.encode(prompt), self.engine.encode(own)
         call = EngineCall((0, 0), ids + tail, max_tokens, own_tokens=len(tail), **options)
         self.engine.submit(call, recorder)
         return recorder
@@ -250,6 +250,23 @@ class TestOneCall:
         with setting(profile=ServerProfile("completions", frozenset({name}))) as it:
             it.call("q:", ignore_end=True).report()
             assert it.fake.bodies[0][name] == {"ignore_eos": True, "min_tokens": 5}[name]
+
+    def test_every_call_of_a_text_has_a_seed_of_its_own(self) -> None:
+        seeded = ServerProfile("completions", frozenset({"seed"}))
+        for profile, settings in (
+            (seeded, server_settings("m")),
+            (TEXT, replace(server_settings("m"), seed=3)),
+        ):
+            with setting(profile=profile, settings=settings) as it:
+                assert it.call("q:").report().error is None
+                assert "seed" not in it.fake.bodies[0]
+        with setting(profile=seeded, settings=replace(server_settings("m"), seed=3)) as it:
+            places: list[Any] = [("0/a", 0), ("0/a", 0), ("0/a", 7), ("0/b", 0), ("1/a", 0)]
+            for text, written in places:
+                assert it.call("q:", text=text, written=written).report().error is None
+            seeds = [body["seed"] for body in it.fake.bodies]
+            assert seeds[0] == seeds[1]
+            assert len(set(seeds)) == 4
 
 
 class TestManyCalls:
@@ -564,7 +581,7 @@ class TestProbe:
         assert profile == ServerProfile(
             "completions", fields, reports_usage=True, reports_cached=True
         )
-        assert len(fake.bodies) == 11
+        assert len(fake.bodies) == 14
 
     def test_chat_where_there_is_nothing_else(self) -> None:
         profile, _ = probe(Manners(paths=frozenset({"chat/completions"})))
@@ -597,9 +614,29 @@ class TestProbe:
             asking = Probe(it.engine._server, "m", {}, Patience(2, 1.0, 0.01))
             assert it.network.run(asking.find(["completions"])).api == "completions"
 
+    @pytest.mark.parametrize("api", ["completions", "chat"])
+    def test_a_server_with_another_name_for_the_limit(self, api: Api) -> None:
+        manners = Manners(limit="max_completion_tokens", fields=frozenset({"stream_options"}))
+        profile, _ = probe(manners, api)
+        assert profile.limit == "max_completion_tokens"
+        with setting(manners, profile) as it:
+            recorder = it.call("q:", max_tokens=4)
+            assert recorder.report().reason == "length"
+            assert it.written(recorder) == numbers(1, 4)
+            assert it.fake.bodies[0].keys() >= {"max_completion_tokens"}
+            assert "max_tokens" not in it.fake.bodies[0]
+
+    def test_of_two_faults_the_one_about_more_than_the_limit_is_told(self) -> None:
+        manners = Manners(
+            limit="max_completion_tokens", paths=frozenset({"chat/completions"}), takes_greedy=False
+        )
+        with pytest.raises(ServerError, match="HTTP 400: temperature"):
+            probe(manners)
+
     def test_nothing_is_sent_that_was_refused(self) -> None:
         profile, _ = probe(STRICT)
         settings = replace(server_settings("m"), fields={"temperature": 0.0, "priority": 5})
+        settings = replace(settings, seed=1)
         with setting(STRICT, profile, settings) as it:
             assert it.call("q:", ignore_end=True).report().error is None
 

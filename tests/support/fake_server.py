@@ -18,9 +18,10 @@ from typing import Any, Literal
 FIRST_ID = 1000
 EXTRAS = frozenset(
     {"stream_options", "return_token_ids", "ignore_eos", "min_tokens", "priority"}
+    | {"top_p", "top_k", "seed"}
     | {"continue_final_message", "add_generation_prompt"}
 )
-BASIC = frozenset({"model", "stream", "max_tokens", "temperature", "prompt", "messages"})
+BASIC = frozenset({"model", "stream", "temperature", "prompt", "messages"})
 Kind = Literal["status", "hang", "ends", "breaks", "garbage", "error object"]
 
 
@@ -55,6 +56,8 @@ class Manners:
         has_reason: whether it says why an answer ends.
         comments: that it sends before the first token.
         drops_space: answers begin without the space that they should begin with.
+        limit: its name for max_tokens.
+        takes_greedy: whether temperature may be 0.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -70,6 +73,8 @@ class Manners:
     has_reason: bool = True
     comments: int = 0
     drops_space: bool = False
+    limit: str = "max_tokens"
+    takes_greedy: bool = True
 
 
 class FakeServer:
@@ -209,13 +214,17 @@ class _Talk:
             return 404, '{"detail": "Not Found"}'
         if isinstance(body.get("prompt"), list) and not manners.takes_ids:
             return 400, '{"error": {"message": "prompt must be a string"}}'
-        unknown = sorted(body.keys() - BASIC - manners.fields)
+        if manners.limit not in body:
+            return 400, f'{{"error": {{"message": "use \'{manners.limit}\', not max_tokens"}}}}'
+        if not manners.takes_greedy and body.get("temperature") == 0:
+            return 400, '{"error": {"message": "temperature must not be 0"}}'
+        unknown = sorted(body.keys() - BASIC - manners.fields - {manners.limit})
         return (422, json.dumps({"detail": f"unexpected: {unknown}"})) if unknown else None
 
     def _events(self, body: dict[str, Any]) -> Iterator[str]:
         manners = self._server.manners
         last, kind, is_ids = _counted(body)
-        limit = last + body["max_tokens"] + manners.over
+        limit = last + body[manners.limit] + manners.over
         stop = min(limit, manners.length)
         why = "length" if stop == limit else "stop"
         usage = {"completion_tokens": stop - last, "prompt_tokens": 9}
