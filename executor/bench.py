@@ -79,11 +79,11 @@ def _open_local(
     for spec in specs.values():
         if _key(spec) not in loaded:
             loaded[_key(spec)] = load_model(*_key(spec))
-    names = dict.fromkeys(spec.device for spec in specs.values())
-    devices = {name: stack.enter_context(Device()) for name in names}
+    places = dict.fromkeys(_place(spec.device) for spec in specs.values())
+    devices = {place: stack.enter_context(Device()) for place in places}
     models = {name: loaded[_key(spec)] for name, spec in specs.items()}
     return {
-        name: (models[name], _engine(spec, models[name], devices[spec.device]))
+        name: (models[name], _engine(spec, models[name], devices[_place(spec.device)]))
         for name, spec in specs.items()
     }
 
@@ -91,6 +91,12 @@ def _open_local(
 def _key(spec: EngineSpec) -> tuple[str, str, str, Weights]:
     """Engines that agree in this share a model."""
     return spec.model, spec.device, spec.dtype, spec.weights
+
+
+def _place(device: str) -> tuple[str, int]:
+    """Type and number, so that ``cuda`` and ``cuda:0`` are one device with one loop."""
+    named = torch.device(device)
+    return named.type, named.index or 0
 
 
 def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:

@@ -48,7 +48,7 @@ def make_latency(scenario: Scenario, bench: Bench, track: Track = no_track) -> L
         key = spec.model_copy(update={"format": None, "seed": 0})
         if key not in measured:
             step = track(f"latency of {spec.model} on {spec.device}", len(grid.visits(0)))
-            size = bench.models[name].network.config.vocab_size
+            size = bench.models[name].vocabulary_size
             measured[key] = measure_latency(bench.engines[name], size, grid, on_visit=step)
         engines[name] = measured[key]
     settings = {"max_prompt_tokens": scenario.profile.max_prompt_tokens, "repeats": grid.repeats}
