@@ -123,7 +123,7 @@ class Runtime:
             for run in live:
                 run.cancel_all()
             self._changed.wait_for(
-                lambda: not any(run.play.open_calls for run in live), timeout=ABANDON_S
+                lambda: not any(run.is_served for run in live), timeout=ABANDON_S
             )
 
 
@@ -150,6 +150,8 @@ class _Run:
         self._epoch_ns = epoch_ns
         self._timers: list[threading.Timer] = []
         self._is_abandoned = False
+        # Those that an engine has; the play may open others that none gets any more.
+        self._submitted: set[int] = set()
         engines = {agent.name: served[agent.engine].engine for agent in job.pipeline}
         fixed = _fixed_ids(job, served)
         self._texts = Texts(engines, fixed)
@@ -160,6 +162,11 @@ class _Run:
         """``arrival_s`` is counted from the runtime's start; None for now."""
         with self._changed:
             self.play.begin(self._now_ps() if arrival_s is None else to_ps(arrival_s))
+
+    @property
+    def is_served(self) -> bool:
+        """Whether an engine still has a call of it."""
+        return bool(self._submitted)
 
     def cancel_all(self) -> None:
         self._is_abandoned = True
@@ -179,6 +186,7 @@ class _Run:
     def submit(self, call: Call) -> None:
         if self._is_abandoned:
             return
+        self._submitted.add(call.number)
         request = self._texts.request(self._key(call.number), call)
         self._served[call.engine].engine.submit(request, self)
 
@@ -221,6 +229,7 @@ class _Run:
             report.error,
         )
         with self._changed:
+            self._submitted.discard(key[1])
             self.play.on_end(key[1], result)
             if self.play.is_over or self._is_abandoned:
                 self._changed.notify_all()

@@ -22,7 +22,7 @@ EXTRAS = frozenset(
     | {"continue_final_message", "add_generation_prompt"}
 )
 BASIC = frozenset({"model", "stream", "temperature", "prompt", "messages"})
-Kind = Literal["status", "hang", "ends", "breaks", "garbage", "error object"]
+Kind = Literal["status", "hang", "ends", "breaks", "garbage", "error object", "stops"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Fault:
     """``after`` tokens of a call something goes wrong.
 
     Attributes:
+        kind: ``stops`` is none: the model ends its text here, before anything if ``after`` is 0.
         is_cut: half of the next event is sent before.
         headers: of a ``status``.
         body: of a ``status`` or an ``error object``.
@@ -248,6 +249,9 @@ class _Talk:
     async def _fail(self, fault: Fault, event: str) -> bool:
         if fault.is_cut:
             self._send(event, part=0.5)
+        if fault.kind == "stops":
+            self._send('{"choices": [{"text": "", "finish_reason": "stop"}]}')
+            self._send("[DONE]")
         if fault.kind == "hang":
             await self._pause(3600)
         elif fault.kind == "garbage":
