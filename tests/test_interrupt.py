@@ -98,6 +98,7 @@ def write_scenario(folder: Path, url: str) -> Path:
 PROBE_REQUESTS = 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_run_ends_with_one_line_and_code_130(tmp_path: Path, point: str) -> None:
     """The answer hangs at a point of its staircase; what was shown of it stays."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -418,7 +420,12 @@ POINTS = {
 }
 
 
-def run(faults: Mapping[str, list[tuple[int, Fault]]], retries: int, tries: int = 2) -> Outcome:
+def run(
+    faults: Mapping[str, list[tuple[int, Fault]]],
+    retries: int,
+    tries: int = 2,
+    unreachable: tuple[type[httpx.TransportError], Mapping[str, range]] | None = None,
+) -> Outcome:
     """One request, every agent a model of one server; ``faults`` by agent and request number."""
     limited = replace(
         PIPELINE, agents=tuple(replace(agent, max_tokens=LENGTH) for agent in PIPELINE)
@@ -427,6 +434,9 @@ def run(faults: Mapping[str, list[tuple[int, Fault]]], retries: int, tries: int 
     hangs = any(fault.kind == "hang" for some in faults.values() for _, fault in some)
     with setting(timeout_s=HANG_S if hangs else 20.0) as it:
         it.fake.begin({(name, n): fault for name, some in faults.items() for n, fault in some})
+        if unreachable:
+            client = it.engine._server._client
+            client._transport = Unreachable(client._transport, *unreachable)
         served = {
             name: ServedModel(
                 OpenAIEngine(
@@ -482,6 +492,77 @@ class TestFaults:
         assert outcome.texts["z"] == numbers(1, LENGTH)
         written = outcome.timeline.written["a"]
         assert outcome.texts["a"] == (numbers(1, written) if written else "")
+
+
+class Unreachable(httpx.AsyncBaseTransport):
+    """The way to a server that does not get through with some requests of some models."""
+
+    def __init__(
+        self,
+        way: httpx.AsyncBaseTransport,
+        fault: type[httpx.TransportError],
+        requests: Mapping[str, range],
+    ) -> None:
+        self._way = way
+        self._fault = fault
+        self._requests = requests
+        self._counts: Counter[str] = Counter()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        model = json.loads(request.content)["model"]
+        number = self._counts[model]
+        self._counts[model] += 1
+        if number in self._requests.get(model, ()):
+            raise self._fault("as scripted")
+        return await self._way.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._way.aclose()
+
+
+@pytest.mark.parametrize("call", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (httpx.ConnectTimeout, "no connection within 10 s"),
+        (httpx.ConnectError, "cannot connect (as scripted)"),
+    ],
+)
+class TestConnecting:
+    """Before the answer's first call, between its calls, and before its last one."""
+
+    def test_once_is_got_over(
+        self, fault: type[httpx.TransportError], said: str, call: int
+    ) -> None:
+        outcome = run({}, retries=0, unreachable=(fault, {"z": range(call, call + 1)}))
+        assert outcome.timeline.error is None
+        assert outcome.texts["z"] == numbers(1, LENGTH)
+
+    def test_for_good_is_told(
+        self, fault: type[httpx.TransportError], said: str, call: int
+    ) -> None:
+        outcome = run({}, retries=0, unreachable=(fault, {"z": range(call, 99)}))
+        error = outcome.timeline.error
+        assert error is not None
+        assert error.startswith("http://127.0.0.1:")
+        assert error.endswith(said)
+        assert outcome.texts["z"] == numbers(1, 6 * call)
+
+    def test_of_a_proposer(self, fault: type[httpx.TransportError], said: str, call: int) -> None:
+        outcome = run({}, retries=0, unreachable=(fault, {"a": range(call, 99)}))
+        assert outcome.timeline.error is None
+        assert outcome.texts["z"] == numbers(1, LENGTH)
+        # It writes in one call.
+        assert outcome.texts["a"] == ("" if call == 0 else numbers(1, LENGTH))
+
+
+@pytest.mark.parametrize("after", [0, 9, LENGTH])
+@pytest.mark.parametrize("agents", ["a", "ab"])
+def test_proposers_that_say_little_or_nothing(agents: str, after: int) -> None:
+    outcome = run({name: [(0, Fault("stops", after))] for name in agents}, retries=0)
+    assert outcome.timeline.error is None
+    assert outcome.texts["z"] == numbers(1, LENGTH)
+    assert [outcome.texts[name] for name in agents] == [numbers(1, after)] * len(agents)
 
 
 class TestTries:
