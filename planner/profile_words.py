@@ -14,6 +14,8 @@ from profiles.latency import PREFILL_KNOTS, EngineProfile, Fit, Reach
 from profiles.store import Provenance
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))
+# Fits leave such in place of nothing.
+NOTHING_S = 1e-13
 TOKENS = (16, 64, 256, 1024, 4096, 16384)
 BATCHES = (1, 4, 16, 64, 256)
 CONTEXTS = (256, 1024, 4096, 16384)
@@ -44,9 +46,10 @@ class Entry:
 
 def seconds_words(seconds: float) -> str:
     """Three digits or so, in the unit that fits."""
-    if seconds == 0:
+    if seconds < NOTHING_S:
         return "0 s"
-    size, unit = next((u for u in UNITS if seconds >= u[0]), UNITS[-1])
+    # What rounds to 1000 is 1 of the next unit.
+    size, unit = next((u for u in UNITS if seconds >= 0.9995 * u[0]), UNITS[-1])
     return f"{number(seconds / size)} {unit}"
 
 
@@ -89,7 +92,7 @@ def _prefill_words(fit: Fit) -> str:
     more = [
         f"{seconds_words(bend)} more for each beyond {knot:,}"
         for knot, bend in zip(PREFILL_KNOTS, bends, strict=True)
-        if bend
+        if bend >= NOTHING_S
     ]
     words = [f"{seconds_words(fixed)} and {seconds_words(token)} a new token", *more]
     return "; ".join([*words, f"{seconds_words(pair)} a pair of tokens that attend"])
