@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from planner.commands import main_job, real_engines, simulation
+from planner.commands import main_job, profiles, real_engines, simulation
 from planner.terminal import notes
 from staircase.errors import EngineError, InputError
 
@@ -25,8 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(profiles.app, name="profile")
 for command in (
-    main_job.profile,
     main_job.plan,
     simulation.simulate,
     simulation.capacity,

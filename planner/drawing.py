@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from html import escape
 
 from planner.plan import Candidate, Plan
+from planner.svg import MARGIN, WIDTH, Scale, axes, svg, text
 from staircase.schedule import Step
 from staircase.timeline import Span, Timeline, to_s
 
-WIDTH = 640
-MARGIN = 48
 ROW = 26
-GREY_TEXT = 'class="axis"'
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Maps ``low``..``high`` to pixels ``start``..``stop``."""
-
-    low: float
-    high: float
-    start: float
-    stop: float
-
-    def __call__(self, value: float) -> float:
-        span = (self.high - self.low) or 1.0
-        return self.start + (value - self.low) / span * (self.stop - self.start)
-
-    def ticks(self, count: int = 5) -> list[float]:
-        return [self.low + (self.high - self.low) * n / (count - 1) for n in range(count)]
 
 
 def draw_staircase(timeline: Timeline, agent: str) -> str:
@@ -46,10 +26,10 @@ def draw_staircase(timeline: Timeline, agent: str) -> str:
     path = " ".join(f"{x(own):.1f},{y(read):.1f}" for own, read in corners)
     area = f"{x(0):.1f},{y(0):.1f} {path} {x(x.high):.1f},{y(0):.1f}"
     body = [
-        *_axes(x, y, height, f"tokens that {agent} has written", "tokens read of each source"),
+        *axes(x, y, height, f"tokens that {agent} has written", "tokens read of each source"),
         f'<polygon class="area" points="{area}"/><polyline class="stairs" points="{path}"/>',
     ]
-    return _svg(height, body)
+    return svg(height, body)
 
 
 def draw_timeline(timeline: Timeline, until_s: float) -> str:
@@ -57,7 +37,7 @@ def draw_timeline(timeline: Timeline, until_s: float) -> str:
     agents = list(dict.fromkeys(span.agent for span in timeline.spans))
     top, height = ROW * len(agents) + 12, ROW * (len(agents) + 1) + 40
     x = Scale(0, until_s, 96, WIDTH - 12)
-    body = [_text(8, ROW * row + 25, agent) for row, agent in enumerate([*agents, "answer"])]
+    body = [text(8, ROW * row + 25, agent) for row, agent in enumerate([*agents, "answer"])]
     for span in timeline.spans:
         body += _bars(span, timeline.arrival_ps, x, ROW * agents.index(span.agent) + 12)
     for ps in timeline.answer_ps:
@@ -66,8 +46,8 @@ def draw_timeline(timeline: Timeline, until_s: float) -> str:
         body.append(f'<line class="tick" {ends}/>')
     for tick in x.ticks():
         place_px = min(x(tick), WIDTH - 30)
-        body.append(_text(place_px, height - 8, f"{tick * 1000:.0f} ms", "middle"))
-    return _svg(height, body)
+        body.append(text(place_px, height - 8, f"{tick * 1000:.0f} ms", "middle"))
+    return svg(height, body)
 
 
 def _bars(span: Span, arrival_ps: int, x: Scale, top: float) -> Iterable[str]:
@@ -93,13 +73,13 @@ def draw_front(plan: Plan) -> str:
     x = Scale(0, max(c.ttft_s for c in points) * 1000, MARGIN + 8, WIDTH - 12)
     y = Scale(0, max(c.loss for c in points) or 1.0, height - 36, 12)
     front = " ".join(_point(plan.candidates[n], x, y) for n in plan.front)
-    body = _axes(x, y, height, "forecast TTFT, ms", "forecast loss, nats a token")
+    body = axes(x, y, height, "forecast TTFT, ms", "forecast loss, nats a token")
     body += [_dot(candidate, x, y, "dot") for candidate in points]
     body.append(f'<polyline class="front" points="{front}"/>')
     body += [_dot(plan.candidates[number], x, y, "dot onfront") for number in plan.front]
     for name, candidate in plan.named().items():
         body.append(_dot(candidate, x, y, f"dot {name.split()[0]}", radius=6, title=name))
-    return _svg(height, body)
+    return svg(height, body)
 
 
 def _point(candidate: Candidate, x: Scale, y: Scale) -> str:
@@ -138,30 +118,4 @@ def describe_schedule(candidate: Candidate) -> str:
 def _describe_step(step: Step) -> str:
     return (
         f"{'all' if step.read is None else step.read}/{'end' if step.write is None else step.write}"
-    )
-
-
-def _axes(x: Scale, y: Scale, height: int, across: str, up: str) -> list[str]:
-    lines = [
-        _text(x.stop, height - 4, f"{across} →", "end"),
-        f'<text {GREY_TEXT} transform="translate(12 {y.stop}) rotate(-90)" text-anchor="end">'
-        f"{escape(up)} →</text>",
-    ]
-    for tick in y.ticks():
-        place = f'y1="{y(tick):.1f}" y2="{y(tick):.1f}"'
-        lines.append(f'<line class="grid" x1="{x.start}" x2="{x.stop}" {place}/>')
-        lines.append(_text(x.start - 4, y(tick) + 4, f"{tick:.3g}", "end"))
-    return lines + [_text(x(tick), height - 20, f"{tick:.3g}", "middle") for tick in x.ticks()]
-
-
-def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
-    return (
-        f'<text {GREY_TEXT} text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
-    )
-
-
-def _svg(height: float, body: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg">'
-        f"{''.join(body)}</svg>"
     )

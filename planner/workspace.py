@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from profiles.catalog import find
 from profiles.latency import LatencyProfile, load_latency
 from profiles.quality import QualityProfile, load_quality
 from profiles.store import stored_hash
@@ -96,6 +97,13 @@ class Workspace:
         return local | {name: f"server of {name}" for name in self.scenario.remote}
 
     def profile_hashes(self) -> dict[str, str]:
+        """By kind, or for simulated engines by the engine; those without a profile have none."""
+        if self.scenario.simulated:
+            return {
+                name: stored_hash(find(engine.profile, self.source))
+                for name, engine in self.scenario.simulated.items()
+                if engine.profile is not None
+            }
         return {
             "latency": stored_hash(self.latency_path),
             "quality": stored_hash(self.quality_path),

@@ -25,6 +25,7 @@ WHAT = "a kernel table of LLMServingSim"
 ATTENTION_KEYS = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def _measured(points: Mapping[tuple[float, ...], float], place: Sequence[float])
 
 
 def _filled(table: Floats, axes: Sequence[Floats]) -> Floats:
-    """First what lies between measured values, linearly, then the rest by the nearest."""
+    """First what lies between measured values, linearly; then what lies below by the nearest, and
+    what lies above by the last two, for attention grows with every size."""
     for axis in (3, 1, 0, 2):
         for line in _lines(table, axis):
             known = np.flatnonzero(~np.isnan(line))
@@ -126,8 +128,18 @@ def _filled(table: Floats, axes: Sequence[Floats]) -> Floats:
         for line in _lines(table, axis):
             known = np.flatnonzero(~np.isnan(line))
             if len(known):
-                line[: known[0]], line[known[-1] + 1 :] = line[known[0]], line[known[-1]]
+                line[: known[0]] = line[known[0]]
+                line[known[-1] + 1 :] = _beyond(axes[axis], line, known)
     return table
+
+
+def _beyond(axis: Floats, line: Floats, known: Ints) -> Floats:
+    last = known[-1]
+    further = axis[last + 1 :] - axis[last]
+    if len(known) == 1:
+        return np.full_like(further, line[last])
+    rise = (line[last] - line[known[-2]]) / (axis[last] - axis[known[-2]])
+    return np.asarray(line[last] + max(0.0, rise) * further)
 
 
 def _lines(table: Floats, axis: int) -> Iterator[Floats]:

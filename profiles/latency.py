@@ -13,7 +13,7 @@ a run of decode iterations has a closed form.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ class PrefillPoint:
         seconds: median over repetitions.
         spread: median deviation, relative to the median.
         mean_ratio: mean over median.
+        prompts: as many of these at once.
     """
 
     new_tokens: int
@@ -43,6 +44,7 @@ class PrefillPoint:
     seconds: float
     spread: float
     mean_ratio: float
+    prompts: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,18 @@ class Fit:
     error: float
     mean_ratio: float = 1.0
 
+    def scaled(self, factor: float) -> Fit:
+        return replace(self, mean_ratio=factor * self.mean_ratio)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a fit was measured: new tokens of an iteration, sequences, context of a sequence."""
+
+    new_tokens: int
+    batch: int
+    context_tokens: int
+
 
 @dataclass(frozen=True)
 class EngineProfile:
@@ -78,6 +92,7 @@ class EngineProfile:
 
     Attributes:
         call_s: fixed seconds per call, from submission to the start of its prefill.
+        stated_reach: of a fit whose points are not kept, as in the catalogue.
     """
 
     prefill_points: tuple[PrefillPoint, ...]
@@ -85,6 +100,27 @@ class EngineProfile:
     call_s: float
     prefill: Fit
     decode: Fit
+    stated_reach: Reach | None = None
+
+    def __post_init__(self) -> None:
+        has_points = self.prefill_points and self.decode_points
+        if self.stated_reach is None and not has_points:
+            raise ValueError("has neither points nor stated_reach, so its range is not known")
+
+    @property
+    def reach(self) -> Reach:
+        return self.stated_reach or Reach(
+            max(point.new_tokens * point.prompts for point in self.prefill_points),
+            max(point.batch for point in self.decode_points),
+            max(point.context_tokens // point.batch for point in self.decode_points),
+        )
+
+    def without_points(self) -> EngineProfile:
+        return replace(self, prefill_points=(), decode_points=(), stated_reach=self.reach)
+
+    def scaled(self, factor: float) -> EngineProfile:
+        """``factor`` times as slow."""
+        return replace(self, prefill=self.prefill.scaled(factor), decode=self.decode.scaled(factor))
 
     def prefill_s(self, new_tokens: int, cached_tokens: int) -> float:
         """Expected seconds of an iteration that prefills ``new_tokens`` after ``cached_tokens``."""
@@ -99,8 +135,7 @@ class EngineProfile:
 
     def outside(self, new_tokens: int, context_tokens: int) -> list[str]:
         """What of this lies beyond the measured grid, in words; empty if nothing does."""
-        new = max(point.new_tokens for point in self.prefill_points)
-        context = max(point.context_tokens // point.batch for point in self.decode_points)
+        new, context = self.reach.new_tokens, self.reach.context_tokens
         said = []
         if new_tokens > new:
             said.append(f"prefill {new_tokens:,} > {new:,}")
@@ -147,7 +182,7 @@ def fit_engine(
             f"{len(prefill_points)} prefill and {len(decode_points)} decode points "
             f"are too few for a fit; measure at least {FOLDS} and 3"
         )
-    prefill = [_prefill_features(p.new_tokens, p.cached_tokens) for p in prefill_points]
+    prefill = [_prefill_features(p.new_tokens, p.cached_tokens, p.prompts) for p in prefill_points]
     decode = [(1.0, p.batch, p.context_tokens) for p in decode_points]
     return EngineProfile(
         tuple(prefill_points),
@@ -158,9 +193,10 @@ def fit_engine(
     )
 
 
-def _prefill_features(new: int, cached: int) -> list[float]:
-    bends = [max(0.0, new - knot) for knot in PREFILL_KNOTS]
-    return [1.0, new, *bends, new * (cached + (new + 1) / 2)]
+def _prefill_features(new: int, cached: int, prompts: int = 1) -> list[float]:
+    tokens = new * prompts
+    bends = [max(0.0, tokens - knot) for knot in PREFILL_KNOTS]
+    return [1.0, tokens, *bends, tokens * (cached + (new + 1) / 2)]
 
 
 def _fit(

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from profiles.hardware import HARDWARE
 from profiles.rows import Row, read_rows
 from profiles.surface import Floats, Surface, fit_surface
 from staircase.errors import ProfileError
@@ -28,7 +29,13 @@ from staircase.errors import ProfileError
 SETUP = ("model", "hardware", "tensor_parallel")
 SIZES = ("prompt_size", "batch_size", "token_size")
 TIMES = ("prompt_time", "token_time")
-KNOTS = (512, 2048)
+# Tokens at which computing takes as long as reading the weights, by the datasheets of the two GPUs
+# that were measured; and one beyond which they grow steeper again, as the rows show.
+RIDGES = tuple(
+    HARDWARE[name].peak_flops / HARDWARE[name].memory_bytes_per_s
+    for name in ("A100-80GB-SXM", "H100-SXM")
+)
+KNOTS = (*RIDGES, 2048)
 FEWEST = 4
 
 

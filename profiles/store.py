@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,6 +42,16 @@ def provenance_of_now(settings: Mapping[str, Any] | None = None) -> Provenance:
         python=platform.python_version(),
         packages={name: _version(name) for name in PACKAGES},
         settings=settings or {},
+    )
+
+
+def imported(
+    source: str, path: Path, settings: Mapping[str, Any] | None = None, machine: str = ""
+) -> Provenance:
+    """Of measurements of others in ``path``, read now; ``machine`` is where they were made."""
+    said = {"source": source, "file": path.name, **(settings or {})}
+    return replace(
+        provenance_of_now(said), machine=machine or "not said by the file that was imported"
     )
 
 
@@ -95,6 +105,14 @@ def load(path: Path, schema: str, kind: type[T], error: type[InputError]) -> T:
 def content_hash(body: Any) -> str:
     text = json.dumps(body, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def schema_of(path: Path, error: type[InputError]) -> str:
+    """The schema that the file in ``path`` says it has."""
+    try:
+        return str(json.loads(read_text(path, error, "a profile"))["schema"])
+    except (ValueError, KeyError, TypeError):
+        raise error(f"{path}: not a profile of Staircase") from None
 
 
 def stored_hash(path: Path) -> str:

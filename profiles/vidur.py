@@ -67,6 +67,12 @@ def read_vidur(folder: Path, layers: int) -> KernelTables:
     )
 
 
+def most_sequences(folder: Path) -> int:
+    """The most sequences that were measured decoding at once; raises as ``read_vidur``."""
+    rows = _read(folder / "attention.csv", SIZES, ATTENTION)
+    return max((row.count("batch_size") for row in rows if not _is_prefill(row)), default=0)
+
+
 def _time(name: str) -> str:
     return f"time_stats.{name}.median"
 

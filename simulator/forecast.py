@@ -8,6 +8,7 @@ from pathlib import Path
 
 from profiles.latency import LatencyProfile
 from profiles.quality import QualityForecast, QualityProfile, forecast_quality
+from simulator.reach import beyond, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.serial import SerialSetup
 from simulator.setups import setup_of, workload_of
@@ -69,6 +70,7 @@ def forecast_simulated(
         raise ScenarioError(f"engine {name!r} is real, others are simulated: make it one or other")
     assert scenario.workload is not None
     runs: list[Run] = []
+    measured_in = profiled(scenario, folder)
     for replicate in range(1, replicates + 1) if replicates > 1 else [0]:
         engines = {
             name: setup_of(spec, name, replicate, folder)
@@ -80,13 +82,14 @@ def forecast_simulated(
             engines,
             workload_of(scenario.workload, pipeline, folder, replicate),
             reading_rate=scenario.plan.reading_rate,
-            needs_timelines=needs_timelines and not runs,
+            needs_timelines=(needs_timelines or bool(measured_in)) and not runs,
         )
         runs.append(run)
         on_replicate()
     measured = [run.measured for run in runs]
     metrics, use = summarize_replicates(measured), mean_use([run.use for run in runs])
-    return Forecast(metrics, None, (), runs[0].timelines, measured, use)
+    extrapolated = tuple(beyond(measured_in, runs[0].timelines))
+    return Forecast(metrics, None, extrapolated, runs[0].timelines, measured, use)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from profiles.bundles import check_range, read_bundle
+from profiles.catalog import engine_profile, find
+from profiles.endpoint import load_endpoint
 from profiles.hardware import hardware
+from profiles.latency import EngineProfile
 from profiles.model_shape import model_shape
 from profiles.roofline import Roofline
 from simulator.batching import BatchingSetup, Limits
-from simulator.cost import Cost, cost_of_kernels, cost_of_roofline, linear_cost
+from simulator.cost import Cost, cost_of_kernels, cost_of_profile, cost_of_roofline, linear_cost
 from simulator.endpoint import EndpointSetup
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
+from simulator.transformed_cost import transformed
 from staircase.errors import ProfileError, ScenarioError
 from staircase.pipeline import Pipeline
 from staircase.prompt import query
@@ -24,6 +28,8 @@ from staircase.timeline import to_ps
 from staircase.workload import RequestShape, Workload
 from staircase.workload_spec import RequestTraceSpec, WorkloadSpec
 
+ENDPOINT_KEYS = ("ttft_s", "itl_s", "ttft_per_token_s", "spread", "itl_spread")
+
 
 def setup_of(
     spec: AnySimulatedSpec, name: str = "", replicate: int = 0, folder: Path = Path()
@@ -31,20 +37,23 @@ def setup_of(
     """The engine ``name``; replicate 0 is as ``spec`` says, others have noise of their own.
 
     Args:
-        folder: from which the paths of ``kernels`` and of a model's config.json are counted.
+        folder: from which paths of profiles, kernels and a model's config.json are counted.
 
     Raises:
         ScenarioError: hardware or model is not known, or the model does not fit.
-        ProfileError: the kernel tables are missing or wrong, or smaller than the engine's limits.
+        ProfileError: a profile or kernel tables are missing or wrong, or the latter smaller than
+            the engine's limits.
     """
     if isinstance(spec, EndpointSpec):
-        return _endpoint_of(spec, replicate)
+        return _endpoint_of(spec, replicate, folder)
     if spec.hardware is not None and spec.model is not None:
         return _modelled_of(spec, _roofline_of(spec, name, folder), name, replicate)
     factor = _factor(spec.spread, name, replicate)
     if spec.kernels is not None and spec.layers is not None:
         kernels = folder / spec.kernels
         return _replicas_of(spec, _kernel_cost_of(spec, factor, kernels, spec.layers))
+    if spec.profile is not None:
+        return _profiled_of(spec, engine_profile(spec.profile, spec.engine, folder), factor)
     return _replicas_of(spec, _linear_of(spec, factor))
 
 
@@ -91,7 +100,7 @@ def _replicas_of(spec: SimulatedSpec, cost: Cost) -> BatchingSetup:
         spec.async_scheduling,
     )
     return BatchingSetup(
-        cost,
+        transformed(cost, spec.transforms),
         limits,
         spec.replicas,
         spec.routing,
@@ -101,8 +110,19 @@ def _replicas_of(spec: SimulatedSpec, cost: Cost) -> BatchingSetup:
     )
 
 
-def _endpoint_of(spec: EndpointSpec, replicate: int) -> EndpointSetup:
+def _profiled_of(spec: SimulatedSpec, profile: EngineProfile, factor: float) -> BatchingSetup:
+    """A call's fixed time is the profile's, unless given."""
+    call_s = spec.call_s if "call_s" in spec.model_fields_set else profile.call_s
+    limits = (spec.max_num_batched_tokens, spec.max_num_seqs)
+    cost = cost_of_profile(profile.scaled(factor), *limits)
+    return _replicas_of(spec.model_copy(update={"call_s": call_s}), cost)
+
+
+def _endpoint_of(given: EndpointSpec, replicate: int, folder: Path) -> EndpointSetup:
+    spec = _with_profile(given, folder)
     seeds = np.random.SeedSequence([spec.seed, replicate])
+    assert spec.ttft_s is not None
+    assert spec.itl_s is not None
     return EndpointSetup(
         ttft_ps=to_ps(spec.ttft_s),
         itl_ps=to_ps(spec.itl_s),
@@ -117,6 +137,17 @@ def _endpoint_of(spec: EndpointSpec, replicate: int) -> EndpointSetup:
         prefix_caching=spec.prefix_caching,
         block_tokens=spec.block_tokens,
         min_cached_tokens=spec.min_cached_tokens,
+    )
+
+
+def _with_profile(spec: EndpointSpec, folder: Path) -> EndpointSpec:
+    """What the profile says, where the scenario does not."""
+    if spec.profile is None:
+        return spec
+    profile = load_endpoint(find(spec.profile, folder))
+    known = {key: getattr(profile, key) for key in ENDPOINT_KEYS}
+    return spec.model_copy(
+        update={key: value for key, value in known.items() if key not in spec.model_fields_set}
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from staircase.strict import Count, PositiveSeconds, Seconds, Spread, Strict
+from staircase.transform_spec import TransformSpec
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,11 @@ COST_WAYS = (
     CostWay(
         ("decode_tokens_per_s", "prefill_tokens_per_s"),
         ("sequence_s", "context_s"),
-        "; or hardware and model; or kernels and layers",
+        "; or hardware and model; or kernels and layers; or profile",
     ),
     CostWay(("hardware", "model"), ("tensor_parallel",)),
     CostWay(("kernels", "layers"), ("overhead_s",)),
+    CostWay(("profile",), ("engine",)),
 )
 
 
@@ -50,6 +52,8 @@ class SimulatedSpec(Strict):
 
     In place of the rates, ``kernels`` names a folder of kernel times in LLMServingSim's or Vidur's
     format, for a model of ``layers``; each iteration takes ``overhead_s`` more than its kernels.
+    Or ``profile`` names a file, or a profile of the catalogue, with what ``engine`` of it costs;
+    ``call_s`` is then the profile's, unless given. ``transforms`` change what decoding costs.
     """
 
     kind: Literal["simulated"]
@@ -76,10 +80,13 @@ class SimulatedSpec(Strict):
     hardware: str | None = None
     model: str | None = None
     tensor_parallel: Count = 1
+    profile: str | None = None
+    engine: str | None = None
+    transforms: list[TransformSpec] = []
 
     @model_validator(mode="after")
     def _check_cost(self) -> Self:
-        """What an iteration costs is said in one of three ways."""
+        """What an iteration costs is said in one of four ways."""
         given = self.model_fields_set
         way = next((way for way in COST_WAYS[1:] if given & set(way.keys)), COST_WAYS[0])
         words = " and ".join(way.needed)
@@ -100,13 +107,15 @@ class EndpointSpec(Strict):
     ``spread`` and ``itl_spread`` (the same, if not given) make TTFT and ITL lognormal around these
     means, call by call: standard deviations of the logarithm. A call waits for its turn under
     ``concurrency``, ``requests_per_min`` and ``tokens_per_min`` (prompt and max_tokens).
+    In place of TTFT and ITL, ``profile`` names a file with those of a load test.
     ``prefix_caching`` finds what an agent's earlier calls sent and wrote, in whole ``block_tokens``
     and at least ``min_cached_tokens``; the defaults are OpenAI's.
     """
 
     kind: Literal["endpoint"]
-    ttft_s: PositiveSeconds
-    itl_s: PositiveSeconds
+    profile: str | None = None
+    ttft_s: PositiveSeconds | None = None
+    itl_s: PositiveSeconds | None = None
     ttft_per_token_s: Seconds = 0.0
     ttft_per_cached_token_s: Seconds = 0.0
     spread: Spread = 0.0
@@ -118,6 +127,14 @@ class EndpointSpec(Strict):
     prefix_caching: bool = False
     block_tokens: Count = 128
     min_cached_tokens: Count = 1024
+
+    @model_validator(mode="after")
+    def _check_latency(self) -> Self:
+        """TTFT and ITL are given, or a profile that says them; single keys beside it win."""
+        for key in ("ttft_s", "itl_s"):
+            if self.profile is None and getattr(self, key) is None:
+                raise ValueError(f"{key} is missing: give ttft_s and itl_s, or profile")
+        return self
 
 
 AnySimulatedSpec = SimulatedSpec | EndpointSpec

@@ -90,7 +90,7 @@ WRONG: dict[str, tuple[Callable[[], str], str]] = {
     ),
     "endpoint without its latency": (
         lambda: change("north: {model: embedded}", "north: {kind: endpoint, ttft_s: 0.4}"),
-        r"engines.north.endpoint.itl_s: Field required",
+        r"engines.north.endpoint: itl_s is missing: give ttft_s and itl_s, or profile",
     ),
     "endpoint with a latency of nothing": (
         lambda: change("north: {model: embedded}", "north: {kind: endpoint, ttft_s: 0, itl_s: 1}"),

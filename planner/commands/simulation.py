@@ -71,7 +71,8 @@ def simulate(
     run = measure_runs(forecast.runs, limits)
     if as_json:
         engines = {name: asdict(use) for name, use in forecast.use.items()}
-        print_json({**asdict(candidate), "run": asdict(run), "engines": engines})
+        hashes = {"profiles": work.profile_hashes()}
+        print_json({**asdict(candidate), "run": asdict(run), "engines": engines, **hashes})
         return
     screen.print(metrics_table(candidate.forecast, f"Forecast of {staircase}, {layout}"))
     for words in [*run_lines(run, slo or []), *use_lines(forecast.use, forecast.metrics)]:

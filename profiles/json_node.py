@@ -1,0 +1,77 @@
+"""Values in JSON files of others; what is wrong names file and key."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from staircase.errors import ProfileError
+from staircase.files import read_json_lines, read_text
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value and where it stands: in ``place``, a file and maybe a line, under ``key``."""
+
+    place: str
+    key: str
+    value: Any
+
+    def __getitem__(self, key: str) -> Node:
+        if not isinstance(self.value, Mapping):
+            raise self.error(f"must be an object with {key!r}")
+        if key not in self.value:
+            raise ProfileError(f"{self.place}: no key {self._under(key)!r}")
+        return Node(self.place, self._under(key), self.value[key])
+
+    def __contains__(self, key: str) -> bool:
+        return isinstance(self.value, Mapping) and self.value.get(key) is not None
+
+    def __iter__(self) -> Iterator[Node]:
+        if not isinstance(self.value, list):
+            raise self.error("must be a list")
+        for number, value in enumerate(self.value):
+            yield Node(self.place, f"{self.key}[{number}]", value)
+
+    def number(self, least: float = 0.0) -> float:
+        """A finite number of at least ``least``."""
+        value = self.value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value) or value < least:
+            raise self.error(f"must be a number, {least:g} or more")
+        return float(value)
+
+    def error(self, wanted: str) -> ProfileError:
+        shown = repr(self.value)
+        shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
+        return ProfileError(f"{self.place}: {self.key or 'it'} is {shown}, {wanted}")
+
+    def _under(self, key: str) -> str:
+        return f"{self.key}.{key}" if self.key else key
+
+
+def read_node(path: Path, what: str) -> Node:
+    """The JSON value in ``path``.
+
+    Raises:
+        ProfileError: the file is missing or holds no JSON; says that it should be ``what``.
+    """
+    text = read_text(path, ProfileError, what)
+    try:
+        return Node(str(path), "", json.loads(text))
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", error)
+        raise ProfileError(f"{path}: not JSON ({reason}); it should be {what}") from None
+
+
+def read_node_lines(path: Path, what: str) -> list[Node]:
+    """The JSON values in the lines of ``path``, at least one; raises as ``read_node``."""
+    lines = read_json_lines(path, ProfileError, what)
+    nodes = [Node(f"{path}, line {number}", "", value) for number, value in lines]
+    if not nodes:
+        raise ProfileError(f"{path}: holds nothing; it should be {what}")
+    return nodes
