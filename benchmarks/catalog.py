@@ -1,6 +1,6 @@
 """Makes the catalogue's profiles anew.
 
-    python -m benchmarks.catalog DATA [--measure]
+    python -m benchmarks.catalog [DATA] [--measure]
 
 Of others' measurements in DATA (splitwise-sim, llmservingsim, aiconfigurator) only what was fitted
 is kept: coefficients, leave-out errors and the range. ``--measure`` also measures the embedded
@@ -146,10 +146,10 @@ def measured() -> LatencyProfile:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--measure", action="store_true")
     words = parser.parse_args()
-    made = dict(public(words.data))
+    made = dict(public(words.data)) if words.data else {}
     if words.measure:
         made["measured-cpu"] = measured()
     for name, one in made.items():

@@ -26,6 +26,7 @@ class Picks:
     """What to take of a file that holds more, and what a file does not say.
 
     Attributes:
+        tp: tensor parallelism.
         layers: of the model whose kernels were measured, if ``model`` is not a known one.
         overhead_s: of an engine's host, added to each iteration of kernels.
         run: number of a benchmark in a file of several, from 1.
@@ -33,7 +34,7 @@ class Picks:
 
     model: str | None = None
     hardware: str | None = None
-    tensor_parallel: int | None = None
+    tp: int | None = None
     layers: int | None = None
     overhead_s: float | None = None
     run: int | None = None
@@ -46,7 +47,7 @@ class Picks:
         return (
             self.model in (None, model)
             and self.hardware in (None, hardware)
-            and self.tensor_parallel in (None, tensor_parallel)
+            and self.tp in (None, tensor_parallel)
         )
 
 
@@ -69,9 +70,13 @@ def import_profile(form: str, path: Path, picks: Picks) -> AnyProfile:
         raise ProfileError(f"format {form!r} is not known; known: {', '.join(FORMATS)}")
     for name in picks.given:
         if name not in FORMATS[form].takes:
-            takes = ", ".join(FORMATS[form].takes) or "nothing"
-            raise ProfileError(f"{name} means nothing for {form}, where can be picked: {takes}")
+            takes = ", ".join(map(_option, FORMATS[form].takes)) or "none"
+            raise ProfileError(f"{form} does not take {_option(name)}; it takes {takes}")
     return FORMATS[form].read(path, picks)
+
+
+def _option(pick: str) -> str:
+    return f"--{pick.replace('_', '-')}"
 
 
 def _splitwise(path: Path, picks: Picks) -> LatencyProfile:
@@ -103,11 +108,11 @@ def _aiconfigurator(path: Path, picks: Picks) -> LatencyProfile:
     for setup, points in read_aiconfigurator(path).items():
         if picks.fits(setup.model, setup.system, setup.tensor_parallel):
             name = f"{setup.model}-{setup.system}-tp{setup.tensor_parallel}"
-            engines[name] = _within(path, name, points.prefill, points.decode)
+            engines[name] = _fitted(path, name, points.prefill, points.decode)
     return _latency(path, engines, "aiconfigurator (modelled)", picks)
 
 
-def _within(
+def _fitted(
     path: Path, name: str, prefill: list[PrefillPoint], decode: list[DecodePoint]
 ) -> EngineProfile:
     try:
@@ -146,14 +151,14 @@ def _latency(
 
 
 def _listed(picks: Picks) -> str:
-    return ", ".join(f"{name} {getattr(picks, name)!r}" for name in picks.given)
+    return ", ".join(f"{_option(name)} {getattr(picks, name)}" for name in picks.given)
 
 
 def _endpoint(read: Callable[[Path], EndpointProfile]) -> Callable[[Path, Picks], EndpointProfile]:
     return lambda path, picks: read(path)
 
 
-SETUP = ("model", "hardware", "tensor_parallel")
+SETUP = ("model", "hardware", "tp")
 KERNELS = ("model", "layers", "overhead_s")
 FORMATS: Mapping[str, Format] = {
     "splitwise": Format("perf_model.csv of splitwise-sim", SETUP, _splitwise),

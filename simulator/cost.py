@@ -177,6 +177,12 @@ def cost_of_roofline(
     )
 
 
+def with_overhead(cost: Cost, overhead_s: float) -> Cost:
+    """The same where each iteration takes ``overhead_s`` more."""
+    more = to_ps(overhead_s)
+    return cost._replace(tokens_ps=cost.tokens_ps + more, decode_ps=cost.decode_ps + more)
+
+
 def _rising(most: int, lowest: int) -> Ints:
     """0 and numbers from ``lowest`` to ``most`` in about equal ratios."""
     steps = np.geomspace(lowest, most, 24).astype(np.int64)

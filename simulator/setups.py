@@ -15,7 +15,14 @@ from profiles.latency import EngineProfile
 from profiles.model_shape import model_shape
 from profiles.roofline import Roofline
 from simulator.batching import BatchingSetup, Limits
-from simulator.cost import Cost, cost_of_kernels, cost_of_profile, cost_of_roofline, linear_cost
+from simulator.cost import (
+    Cost,
+    cost_of_kernels,
+    cost_of_profile,
+    cost_of_roofline,
+    linear_cost,
+    with_overhead,
+)
 from simulator.endpoint import EndpointSetup
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
 from simulator.transformed_cost import transformed
@@ -86,7 +93,8 @@ def _modelled_of(
     except ProfileError as error:
         raise ScenarioError(f"engines.{name}: {error}") from None
     cost = cost_of_roofline(roofline, spec.max_num_batched_tokens, spec.max_num_seqs, factor)
-    return _replicas_of(spec.model_copy(update={"kv_blocks": blocks}), cost)
+    slower = with_overhead(cost, factor * spec.overhead_s)
+    return _replicas_of(spec.model_copy(update={"kv_blocks": blocks}), slower)
 
 
 def _replicas_of(spec: SimulatedSpec, cost: Cost) -> BatchingSetup:
@@ -115,6 +123,7 @@ def _profiled_of(spec: SimulatedSpec, profile: EngineProfile, factor: float) -> 
     call_s = spec.call_s if "call_s" in spec.model_fields_set else profile.call_s
     limits = (spec.max_num_batched_tokens, spec.max_num_seqs)
     cost = cost_of_profile(profile.scaled(factor), *limits)
+    cost = with_overhead(cost, factor * spec.overhead_s)
     return _replicas_of(spec.model_copy(update={"call_s": call_s}), cost)
 
 

@@ -30,9 +30,9 @@ COST_WAYS = (
         ("sequence_s", "context_s"),
         "; or hardware and model; or kernels and layers; or profile",
     ),
-    CostWay(("hardware", "model"), ("tensor_parallel",)),
+    CostWay(("hardware", "model"), ("tensor_parallel", "overhead_s")),
     CostWay(("kernels", "layers"), ("overhead_s",)),
-    CostWay(("profile",), ("engine",)),
+    CostWay(("profile",), ("engine", "overhead_s")),
 )
 
 
@@ -51,9 +51,10 @@ class SimulatedSpec(Strict):
     name each has a device of its own.
 
     In place of the rates, ``kernels`` names a folder of kernel times in LLMServingSim's or Vidur's
-    format, for a model of ``layers``; each iteration takes ``overhead_s`` more than its kernels.
-    Or ``profile`` names a file, or a profile of the catalogue, with what ``engine`` of it costs;
-    ``call_s`` is then the profile's, unless given. ``transforms`` change what decoding costs.
+    format, for a model of ``layers``. Or ``profile`` names a file, or a profile of the catalogue,
+    with what ``engine`` of it costs; ``call_s`` is then the profile's, unless given. In all but the
+    first way ``overhead_s`` is added to each iteration, for what an engine does on its host.
+    ``transforms`` change what decoding costs.
     """
 
     kind: Literal["simulated"]
@@ -88,13 +89,15 @@ class SimulatedSpec(Strict):
     def _check_cost(self) -> Self:
         """What an iteration costs is said in one of four ways."""
         given = self.model_fields_set
-        way = next((way for way in COST_WAYS[1:] if given & set(way.keys)), COST_WAYS[0])
+        others = COST_WAYS[1:]
+        named = [way for way in others if given & set(way.needed)]
+        way = next(iter(named or [way for way in others if given & set(way.also)]), COST_WAYS[0])
         words = " and ".join(way.needed)
         for key in way.needed:
             if getattr(self, key) is None:
                 raise ValueError(f"{key} is missing: give {words}{way.instead}")
         for key in [key for other in COST_WAYS if other is not way for key in other.keys]:
-            if key in given:
+            if key in given and key not in way.keys:
                 raise ValueError(f"{key} must not be given beside {words}, which say it")
         return self
 

@@ -177,6 +177,12 @@ class TestScenario:
         assert found.metrics["tpot_s"].mean == pytest.approx(0.021106, rel=1e-3)
         assert found.extrapolated == ()
 
+    def test_an_engines_host_takes_its_time_as_well(self, tmp_path: Path) -> None:
+        scenario = self.load(tmp_path, "{kind: simulated, profile: own.json, overhead_s: 0.002}")
+        metrics = forecast_simulated(scenario, Schedule(), tmp_path).metrics
+        assert metrics["ttft_s"].mean == pytest.approx(0.003 + 0.022, rel=1e-6)
+        assert metrics["tpot_s"].mean == pytest.approx(0.023106, rel=1e-3)
+
     def test_beyond_its_range(self, tmp_path: Path) -> None:
         scenario = self.load(tmp_path, "{kind: simulated, profile: own.json}", 600, 8)
         found = forecast_simulated(scenario, Schedule(), tmp_path)

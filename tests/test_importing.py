@@ -141,7 +141,7 @@ def latency(form: str, path: Path, picks: Picks = ALL) -> LatencyProfile:
 
 class TestIterations:
     def test_splitwise(self, tmp_path: Path) -> None:
-        found = latency("splitwise", splitwise(tmp_path), Picks(tensor_parallel=4))
+        found = latency("splitwise", splitwise(tmp_path), Picks(tp=4))
         (name, engine) = next(iter(found.engines.items()))
         assert (len(found.engines), name) == (1, "m-gpu-tp4")
         assert engine.prefill_s(800, 0) == pytest.approx(0.090, rel=0.01)
@@ -226,7 +226,7 @@ def without(content: dict[str, Any], key: str) -> dict[str, Any]:
 
 WRONG: dict[str, tuple[str, str, object, Picks, str]] = {
     "no such format": ("vidurr", "x", "", Picks(), "'vidurr' is not known; known: splitwise"),
-    "a pick of another": ("vllm", "x", VLLM, Picks(layers=3), "layers means nothing for vllm"),
+    "a pick of another": ("vllm", "x", VLLM, Picks(layers=3), "vllm does not take --layers; it"),
     "no json": ("vllm", "x", "{", Picks(), "x: not JSON"),
     "no object": ("vllm", "x", "[]", Picks(), r"x: it is \[\], must be an object with"),
     "a key": ("vllm", "x", without(VLLM, "std_tpot_ms"), Picks(), "x: no key 'std_tpot_ms'"),
@@ -257,7 +257,7 @@ WRONG: dict[str, tuple[str, str, object, Picks, str]] = {
         "holds 2 benchmarks; say which with --run",
     ),
     "no such benchmark": ("guidellm", "x", GUIDELLM, Picks(run=2), "benchmarks 1 to 1"),
-    "no such setup": ("splitwise", "", "", Picks(model="n"), "holds nothing for model 'n'"),
+    "no such setup": ("splitwise", "", "", Picks(model="n"), "holds nothing for --model n"),
     "layers": ("llmservingsim", "", "", Picks(), "how many the model has with --layers"),
     "a phase": ("aiconfigurator", "", "prefill", Picks(), "line 2: phase 'warm' must be one of"),
 }
