@@ -55,6 +55,7 @@ class Manners:
         has_reason: whether it says why an answer ends.
         comments: that it sends before the first token.
         drops_space: answers begin without the space that they should begin with.
+        keeps: connections; else one that is used again is closed without a word.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -70,6 +71,7 @@ class Manners:
     has_reason: bool = True
     comments: int = 0
     drops_space: bool = False
+    keeps: bool = True
 
 
 class FakeServer:
@@ -173,6 +175,8 @@ class _Talk:
             finally:
                 self._server.active -= 1
             first = await self._next
+            if not self._server.manners.keeps:
+                return
 
     async def _request(self, first: bytes) -> tuple[str, dict[str, str], dict[str, Any]]:
         head = first + await self._reader.readuntil(b"\r\n\r\n")
