@@ -1,5 +1,5 @@
 # The two commands: `make demo` and `make test`. Both set up .venv first.
-# `make llama-server` builds a real server for more of the tests (5 to 18 min, once).
+# `make llama-server` builds a real server for more of the tests (7 to 18 min, once).
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.letter_model import save_letter_model
 from tests.support.real_servers import RealServers
 
 # These machines are shared: how long an example takes says nothing.
@@ -36,6 +35,9 @@ def real_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServe
 
 @pytest.fixture(scope="session")
 def letter_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Not above: it loads torch.
+    from tests.support.letter_model import save_letter_model
+
     folder = tmp_path_factory.mktemp("letters")
     save_letter_model(folder)
     return folder

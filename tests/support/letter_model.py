@@ -32,7 +32,7 @@ def save_letter_model(folder: Path, seed: int = 3) -> None:
         # The smallest that vLLM has on a CPU.
         head_dim=32,
         initializer_range=0.3,
-        max_position_embeddings=4096,
+        max_position_embeddings=32768,
         bos_token_id=None,
         eos_token_id=None,
     )

@@ -6,6 +6,7 @@ Tests that need one that is not installed are skipped; docs/servers.md says how 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +20,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.gguf_model import write_gguf
 from tests.support.llama_build import binary
 
 # vLLM took 120 s on two cores with much else to do.
@@ -58,19 +58,23 @@ def _transformers(place: Place) -> list[str | Path]:
     return [program, "serve", *words.split(), str(place.port)]
 
 
-def _llama(place: Place, slots: int = 4) -> list[str | Path]:
-    program = Path(os.environ.get("STAIRCASE_LLAMA_SERVER") or binary())
-    if not program.exists():
-        pytest.skip(f"no {program}; 'make llama-server' builds it (5 to 18 min)")
+def _llama(place: Place, slots: int = 4, context: int = 4096) -> list[str | Path]:
+    from tests.support.gguf_model import write_gguf
+
+    wanted = os.environ.get("STAIRCASE_LLAMA_SERVER") or binary()
+    program = shutil.which(wanted)
+    if program is None:
+        pytest.skip(f"no {wanted}; 'make llama-server' builds one (7 to 18 min)")
     file = place.folder / "model.gguf"
     write_gguf(place.model, file)
     # fp32 wherever it would else be less, so that greedy text is the other engines'.
-    words = f"-np {slots} -c {4096 * slots} -t 1 -ctk f32 -ctv f32 -fa off --slots --metrics --host"
-    return [program, "-m", file, *words.split(), "127.0.0.1", "--port", str(place.port)]
+    words = f"-np {slots} -c {context * slots} -t 1 -ctk f32 -ctv f32 -fa off --metrics"
+    return [program, "-m", file, *words.split(), "--host", "127.0.0.1", "--port", str(place.port)]
 
 
 def _llama_alone(place: Place) -> list[str | Path]:
-    return _llama(place, slots=1)
+    """One call at a time, as long as the letter model's context."""
+    return _llama(place, slots=1, context=32768)
 
 
 def _vllm(place: Place) -> list[str | Path]:
