@@ -7,7 +7,7 @@ stands here, measured with the versions named:
 | | takes ids | returns ids | cached tokens | fields refused | odd |
 |---|---|---|---|---|---|
 | vLLM 0.32 | yes | yes | with --enable-prompt-tokens-details | none | priority needs its policy |
-| llama-server b11434 | yes | no | yes | none, but min_tokens does nothing | |
+| llama.cpp 0c1e570 | yes | no | yes | none | min_tokens, priority do nothing |
 | transformers serve 5.23 | no | no | no | all but stream_options | no [DONE]; drops_space |
 | SGLang 0.5.23 (source) | yes | yes | with --enable-cache-report | none | |
 """

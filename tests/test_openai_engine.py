@@ -308,6 +308,13 @@ class TestManyCalls:
                 it.call("q:").report()
             assert it.fake.connections == 1
 
+    def test_a_kept_connection_that_was_closed_costs_no_try(self) -> None:
+        with setting(Manners(keeps=False), settings=server_settings("m", tries=1)) as it:
+            for _ in range(3):
+                assert it.call("q:").report().error is None
+            assert it.fake.connections == 3
+            assert len(it.fake.bodies) == 3
+
     def test_closing_ends_what_runs(self) -> None:
         with setting(Manners(token_s=0.01)) as it:
             recorder = it.call("q:", max_tokens=100_000)

@@ -59,6 +59,7 @@ class Manners:
         drops_space: answers begin without the space that they should begin with.
         limit: its name for max_tokens.
         takes_greedy: whether temperature may be 0.
+        keeps: connections; else one that is used again is closed without a word.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -76,6 +77,7 @@ class Manners:
     drops_space: bool = False
     limit: str = "max_tokens"
     takes_greedy: bool = True
+    keeps: bool = True
 
 
 class FakeServer:
@@ -179,6 +181,8 @@ class _Talk:
             finally:
                 self._server.active -= 1
             first = await self._next
+            if not self._server.manners.keeps:
+                return
 
     async def _request(self, first: bytes) -> tuple[str, dict[str, str], dict[str, Any]]:
         head = first + await self._reader.readuntil(b"\r\n\r\n")

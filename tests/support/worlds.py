@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from executor.batching_engine import BatchingEngine
 from executor.device import Device
 from executor.models import LoadedModel
 from executor.openai_engine import OpenAIEngine, ServerSettings
+from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Job, Runtime, ServedModel
 from executor.sampling import GREEDY, Sampling
@@ -29,6 +31,7 @@ from simulator.serial import SerialSetup
 from simulator.simulate import simulate
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
+from staircase.scenario import OpenAISpec
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_ps
 from staircase.workload import Question, RequestShape, Workload
@@ -171,6 +174,27 @@ class OpenAIWorld:
     def _vocabulary(self, name: str) -> Vocabulary:
         tokenizer: Any = CharacterTokenizer()
         return ModelTokens("fake", tokenizer) if self.has_ids else TextPieces(name, list)
+
+
+@dataclass(frozen=True)
+class ServedWorld:
+    """One model of a real server for all agents; an agent's length is its ``max_tokens``."""
+
+    engine: OpenAIEngine
+
+    @classmethod
+    def open(cls, stack: ExitStack, url: str, model: Path) -> ServedWorld:
+        return cls(open_engine(stack, url, model))
+
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+        served = dict.fromkeys(pipeline.engines, ServedModel(self.engine, FORM))
+        return _run(served, pipeline, schedule)
+
+
+def open_engine(stack: ExitStack, url: str, model: Path, **options: object) -> OpenAIEngine:
+    """An engine as a scenario with these ``options`` would open it: after a probe."""
+    spec = OpenAISpec(kind="openai", base_url=url, model=str(model), tokenizer=str(model))
+    return open_remote(stack, {"served": spec.model_copy(update=options)})["served"]
 
 
 def server_settings(model: str, max_concurrency: int = 64, tries: int = 3) -> ServerSettings:
