@@ -29,9 +29,9 @@ from simulator.endpoint import EndpointSetup
 from simulator.engine import EngineSetup
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate
+from staircase.engine_spec import OpenAISpec
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
-from staircase.scenario import OpenAISpec
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_ps
 from staircase.workload import Question, RequestShape, Workload
