@@ -182,7 +182,7 @@ def _notice_connecting(request: httpx.Request) -> asyncio.Event:
     opened = asyncio.Event()
 
     async def trace(event: str, _: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.started":
+        if event.endswith("connect_tcp.started"):
             opened.set()
 
     request.extensions["trace"] = trace
