@@ -55,7 +55,6 @@ class Picks:
 class Format:
     """``takes`` are the picks that mean something to it."""
 
-    what: str
     takes: tuple[str, ...]
     read: Callable[[Path, Picks], AnyProfile]
 
@@ -161,15 +160,11 @@ def _endpoint(read: Callable[[Path], EndpointProfile]) -> Callable[[Path, Picks]
 SETUP = ("model", "hardware", "tp")
 KERNELS = ("model", "layers", "overhead_s")
 FORMATS: Mapping[str, Format] = {
-    "splitwise": Format("perf_model.csv of splitwise-sim", SETUP, _splitwise),
-    "aiconfigurator": Format("table made with its run_static (CSV)", SETUP, _aiconfigurator),
-    "llmservingsim": Format(
-        "folder of kernel tables", KERNELS, _kernels("LLMServingSim", profile_of_bundle)
-    ),
-    "vidur": Format(
-        "folder with mlp.csv and attention.csv", KERNELS, _kernels("Vidur", profile_of_vidur)
-    ),
-    "vllm": Format("JSON of 'vllm bench serve --save-result'", (), _endpoint(read_vllm_bench)),
-    "aiperf": Format("its profile_export_aiperf.json or .jsonl", (), _endpoint(read_aiperf)),
-    "guidellm": Format("its JSON", ("run",), lambda path, picks: read_guidellm(path, picks.run)),
+    "splitwise": Format(SETUP, _splitwise),
+    "aiconfigurator": Format(SETUP, _aiconfigurator),
+    "llmservingsim": Format(KERNELS, _kernels("LLMServingSim", profile_of_bundle)),
+    "vidur": Format(KERNELS, _kernels("Vidur", profile_of_vidur)),
+    "vllm": Format((), _endpoint(read_vllm_bench)),
+    "aiperf": Format((), _endpoint(read_aiperf)),
+    "guidellm": Format(("run",), lambda path, picks: read_guidellm(path, picks.run)),
 }
