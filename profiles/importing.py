@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from profiles.aiconfigurator import read_aiconfigurator
+from profiles.catalog import AnyProfile
 from profiles.endpoint import EndpointProfile
 from profiles.latency import DecodePoint, EngineProfile, LatencyProfile, PrefillPoint, fit_engine
 from profiles.load_tests import read_aiperf, read_guidellm, read_vllm_bench
@@ -17,8 +18,6 @@ from profiles.splitwise import GridProfile, read_splitwise
 from profiles.store import imported
 from profiles.whole_iterations import profile_of_bundle, profile_of_vidur
 from staircase.errors import ProfileError
-
-AnyProfile = LatencyProfile | EndpointProfile
 
 
 @dataclass(frozen=True)
