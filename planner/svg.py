@@ -38,7 +38,14 @@ class LogScale(Scale):
         return self.start + math.log(value / self.low) / span * (self.stop - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
-        return [self.low * (self.high / self.low) ** (n / (count - 1)) for n in range(count)]
+        """Powers of ten; where that is less than ``count``, 2 and 5 of each too."""
+        decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for steps in ((1,), (1, 2, 5)):
+            found = [step * 10.0**decade for decade in decades for step in steps]
+            inside = [tick for tick in found if self.low <= tick <= self.high]
+            if len(inside) >= count:
+                break
+        return inside
 
 
 def axes(x: Scale, y: Scale, height: int, across: str, up: str) -> list[str]:
@@ -50,8 +57,12 @@ def axes(x: Scale, y: Scale, height: int, across: str, up: str) -> list[str]:
     for tick in y.ticks():
         place = f'y1="{y(tick):.1f}" y2="{y(tick):.1f}"'
         lines.append(f'<line class="grid" x1="{x.start}" x2="{x.stop}" {place}/>')
-        lines.append(text(x.start - 4, y(tick) + 4, f"{tick:.3g}", "end"))
-    return lines + [text(x(tick), height - 20, f"{tick:.3g}", "middle") for tick in x.ticks()]
+        lines.append(text(x.start - 4, y(tick) + 4, _number(tick), "end"))
+    return lines + [text(x(tick), height - 20, _number(tick), "middle") for tick in x.ticks()]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def text(x: float, y: float, words: str, anchor: str = "start") -> str:

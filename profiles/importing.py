@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from profiles.aiconfigurator import read_aiconfigurator
+from profiles.catalog import AnyProfile
 from profiles.endpoint import EndpointProfile
 from profiles.latency import DecodePoint, EngineProfile, LatencyProfile, PrefillPoint, fit_engine
 from profiles.load_tests import read_aiperf, read_guidellm, read_vllm_bench
@@ -17,8 +18,6 @@ from profiles.splitwise import GridProfile, read_splitwise
 from profiles.store import imported
 from profiles.whole_iterations import profile_of_bundle, profile_of_vidur
 from staircase.errors import ProfileError
-
-AnyProfile = LatencyProfile | EndpointProfile
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ class Picks:
 class Format:
     """``takes`` are the picks that mean something to it."""
 
-    what: str
     takes: tuple[str, ...]
     read: Callable[[Path, Picks], AnyProfile]
 
@@ -161,15 +159,11 @@ def _endpoint(read: Callable[[Path], EndpointProfile]) -> Callable[[Path, Picks]
 SETUP = ("model", "hardware", "tp")
 KERNELS = ("model", "layers", "overhead_s")
 FORMATS: Mapping[str, Format] = {
-    "splitwise": Format("perf_model.csv of splitwise-sim", SETUP, _splitwise),
-    "aiconfigurator": Format("table made with its run_static (CSV)", SETUP, _aiconfigurator),
-    "llmservingsim": Format(
-        "folder of kernel tables", KERNELS, _kernels("LLMServingSim", profile_of_bundle)
-    ),
-    "vidur": Format(
-        "folder with mlp.csv and attention.csv", KERNELS, _kernels("Vidur", profile_of_vidur)
-    ),
-    "vllm": Format("JSON of 'vllm bench serve --save-result'", (), _endpoint(read_vllm_bench)),
-    "aiperf": Format("its profile_export_aiperf.json or .jsonl", (), _endpoint(read_aiperf)),
-    "guidellm": Format("its JSON", ("run",), lambda path, picks: read_guidellm(path, picks.run)),
+    "splitwise": Format(SETUP, _splitwise),
+    "aiconfigurator": Format(SETUP, _aiconfigurator),
+    "llmservingsim": Format(KERNELS, _kernels("LLMServingSim", profile_of_bundle)),
+    "vidur": Format(KERNELS, _kernels("Vidur", profile_of_vidur)),
+    "vllm": Format((), _endpoint(read_vllm_bench)),
+    "aiperf": Format((), _endpoint(read_aiperf)),
+    "guidellm": Format(("run",), lambda path, picks: read_guidellm(path, picks.run)),
 }

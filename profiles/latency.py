@@ -102,14 +102,18 @@ class EngineProfile:
     decode: Fit
     stated_reach: Reach | None = None
 
-    def __post_init__(self) -> None:
-        has_points = self.prefill_points and self.decode_points
-        if self.stated_reach is None and not has_points:
-            raise ValueError("has neither points nor stated_reach, so its range is not known")
-
     @property
     def reach(self) -> Reach:
-        return self.stated_reach or Reach(
+        """How far it was measured.
+
+        Raises:
+            ProfileError: it has neither points nor a stated reach.
+        """
+        if self.stated_reach is not None:
+            return self.stated_reach
+        if not self.prefill_points or not self.decode_points:
+            raise ProfileError("the profile has neither points nor stated_reach")
+        return Reach(
             max(point.new_tokens * point.prompts for point in self.prefill_points),
             max(point.batch for point in self.decode_points),
             max(point.context_tokens // point.batch for point in self.decode_points),

@@ -77,14 +77,12 @@ def read_aiperf(path: Path) -> EndpointProfile:
         ]
         return _of_calls(path, calls, imported("AIPerf", path))
     node = read_node(path, "AIPerf's profile_export_aiperf.json")
-    ttft, itl = (
-        Moments(found["avg"].number() * unit, found["std"].number() * unit)
-        for found in (node["time_to_first_token"], node["inter_token_latency"])
-        for unit in [_unit_s(found)]
+    return endpoint_of_moments(
+        _aiperf_moments(node["time_to_first_token"]),
+        _aiperf_moments(node["inter_token_latency"]),
+        int(node["request_count"]["avg"].number(1)),
+        imported("AIPerf", path, {"model": _aiperf_model(node)}),
     )
-    requests = int(node["request_count"]["avg"].number(1))
-    settings = {"model": _aiperf_model(node)}
-    return endpoint_of_moments(ttft, itl, requests, imported("AIPerf", path, settings))
 
 
 def _aiperf_call(metrics: Node) -> SeenCall:
@@ -96,6 +94,11 @@ def _aiperf_call(metrics: Node) -> SeenCall:
         _aiperf_s(metrics["time_to_first_token"]),
         _aiperf_s(metrics[itl]) if itl in metrics else math.nan,
     )
+
+
+def _aiperf_moments(metric: Node) -> Moments:
+    unit = _unit_s(metric)
+    return Moments(metric["avg"].number() * unit, metric["std"].number() * unit)
 
 
 def _aiperf_s(metric: Node) -> float:

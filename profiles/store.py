@@ -45,14 +45,10 @@ def provenance_of_now(settings: Mapping[str, Any] | None = None) -> Provenance:
     )
 
 
-def imported(
-    source: str, path: Path, settings: Mapping[str, Any] | None = None, machine: str = ""
-) -> Provenance:
-    """Of measurements of others in ``path``, read now; ``machine`` is where they were made."""
+def imported(source: str, path: Path, settings: Mapping[str, Any] | None = None) -> Provenance:
+    """Of measurements of others in ``path``, read now."""
     said = {"source": source, "file": path.name, **(settings or {})}
-    return replace(
-        provenance_of_now(said), machine=machine or "not said by the file that was imported"
-    )
+    return replace(provenance_of_now(said), machine="not said by the file that was imported")
 
 
 def _processor() -> str:

@@ -90,8 +90,8 @@ class TestFiles:
         bare = engine().without_points()
         assert bare.reach == engine().reach == Reach(512, 4, 512)
         assert bare.outside(600, 600) == ["prefill 600 > 512", "context 600 > 512"]
-        with pytest.raises(ValueError, match="its range is not known"):
-            EngineProfile((), (), 0.0, bare.prefill, bare.decode)
+        with pytest.raises(ProfileError, match="neither points nor stated_reach"):
+            _ = EngineProfile((), (), 0.0, bare.prefill, bare.decode).reach
 
     @pytest.mark.slow
     @pytest.mark.skipif(not DATA.is_dir(), reason="public measurements are not beside")

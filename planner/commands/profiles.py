@@ -59,6 +59,7 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """Make a profile from what others measured."""
+    from planner.profile_words import list_table
     from profiles.endpoint import EndpointProfile, save_endpoint
     from profiles.importing import Picks, import_profile
     from profiles.latency import save_latency
@@ -73,7 +74,10 @@ def import_file(
     if as_json:
         print_json({"profile": str(target), "hash": digest})
         return
-    _show(profile, target.stem)
+    if isinstance(profile, EndpointProfile) or len(profile.engines) == 1:
+        _show(profile, target.stem)
+    else:
+        screen.print(list_table(list(_entries(target.stem, profile))))
     screen.print(f"written: {target}")
 
 

@@ -147,7 +147,7 @@ def capacity(
             on_trial=track("rates", None),
         )
     if as_json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "profiles": work.profile_hashes()})
         return
     screen.print(capacity_table(found, share))
     if found.rate_per_s is None:
