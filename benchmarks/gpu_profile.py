@@ -39,7 +39,9 @@ from profiles.store import content_hash, provenance_of_now
 LLAMA_VOCABULARY, QWEN_VOCABULARY = 128256, 151936
 
 
-def _llama(hidden: int, layers: int, heads: int, size: int, inner: int, words: int) -> Shape:
+def _llama(
+    hidden: int, layers: int, heads: int, size: int, inner: int, words: int, is_tied: bool = False
+) -> Shape:
     """As the 8B shape, with 8 KV heads; of Qwen3 without its norms of queries and keys."""
     config = {
         "hidden_size": hidden,
@@ -50,13 +52,14 @@ def _llama(hidden: int, layers: int, heads: int, size: int, inner: int, words: i
         "intermediate_size": inner,
         "vocab_size": words,
         "max_position_embeddings": 8192,
+        "tie_word_embeddings": is_tied,
     }
     return replace(SHAPES["8b"], config=config)
 
 
 # Sizes: config.json of Llama-3.2-1B, Llama-3.1-8B, Qwen3-14B and Qwen3-32B.
 PROFILED: Mapping[str, Shape] = {
-    "1b": _llama(2048, 16, 32, 64, 8192, LLAMA_VOCABULARY),
+    "1b": _llama(2048, 16, 32, 64, 8192, LLAMA_VOCABULARY, is_tied=True),
     "8b": SHAPES["8b"],
     "14b": _llama(5120, 40, 40, 128, 17408, QWEN_VOCABULARY),
     "32b": _llama(5120, 64, 64, 128, 25600, QWEN_VOCABULARY),
