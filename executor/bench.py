@@ -15,6 +15,7 @@ from executor.device import Device
 from executor.embedded import samples, task
 from executor.engine import Engine
 from executor.models import LoadedModel, Weights, load_model
+from executor.openai_engine import OpenAIEngine
 from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
@@ -34,10 +35,12 @@ class Bench:
     Attributes:
         models: by engine name, of the in-process ones; engines that name the same model share it.
         engines: by engine name, the in-process ones.
+        remote: by engine name, those behind servers.
     """
 
     models: Mapping[str, LoadedModel]
     engines: Mapping[str, Engine]
+    remote: Mapping[str, OpenAIEngine]
     runtime: Runtime
 
     def can_score(self, pipeline: Pipeline) -> bool:
@@ -67,7 +70,7 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
         every: dict[str, Engine] = {**remote, **engines}
         specs: dict[str, EngineSpec | OpenAISpec] = {**scenario.remote, **scenario.real}
         served = {name: ServedModel(every[name], _format(spec)) for name, spec in specs.items()}
-        yield Bench(models, engines, Runtime(served))
+        yield Bench(models, engines, remote, Runtime(served))
 
 
 def _open_local(

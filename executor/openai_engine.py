@@ -91,6 +91,11 @@ class OpenAIEngine:
     def vocabulary(self) -> str:
         return self._vocabulary.name
 
+    @property
+    def reports_cached(self) -> bool:
+        """Whether reports say how much of a prompt was cached; 0 where they do not."""
+        return self._profile.reports_cached
+
     def encode(self, text: str) -> list[int]:
         return self._vocabulary.encode(text)
 

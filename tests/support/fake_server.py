@@ -10,10 +10,12 @@ import asyncio
 import json
 import re
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from executor.prefix import common_prefix
 
 FIRST_ID = 1000
 EXTRAS = frozenset(
@@ -45,6 +47,24 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How long things take, beside ``token_s``.
+
+    Attributes:
+        call_s: before a prompt's prefill.
+        prefill_token_s: for each token of the prompt that is not cached.
+        sequence_s: for each token written, times the calls that are served.
+        block_tokens: of the prefix cache, which knows the last texts; their number is the prompt's.
+    """
+
+    call_s: float
+    prefill_token_s: float
+    sequence_s: float
+    block_tokens: int
+    kept_texts: int = 8
+
+
+@dataclass(frozen=True)
 class Manners:
     """What kind of server it is.
 
@@ -60,6 +80,7 @@ class Manners:
         limit: its name for max_tokens.
         takes_greedy: whether temperature may be 0.
         keeps: connections; else one that is used again is closed without a word.
+        pace: for prompts of token ids only.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -78,6 +99,7 @@ class Manners:
     limit: str = "max_tokens"
     takes_greedy: bool = True
     keeps: bool = True
+    pace: Pace | None = None
 
 
 class FakeServer:
@@ -97,6 +119,9 @@ class FakeServer:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.connections = self.open = self.hung_up = self.active = self.most = 0
+        self.texts: deque[list[int]] = deque(
+            maxlen=self.manners.pace.kept_texts if self.manners.pace else 0
+        )
         self._counts: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake server")
@@ -203,15 +228,27 @@ class _Talk:
         for _ in range(self._server.manners.comments):
             await self._pause(self._server.manners.token_s)
             self._chunk(b": wait\n\n")
-        for number, event in enumerate(self._events(body)):
+        pace, cached = self._server.manners.pace, 0
+        if pace and isinstance(body["prompt"], list):
+            cached = self._look_up(body["prompt"], pace.block_tokens)
+            new = len(body["prompt"]) - cached
+            await self._pause(pace.call_s + pace.prefill_token_s * new)
+        for number, event in enumerate(self._events(body, cached)):
             if fault and number == fault.after:
                 return await self._fail(fault, event)
-            await self._pause(self._server.manners.token_s)
+            together = self._server.active * pace.sequence_s if pace and number else 0.0
+            await self._pause(self._server.manners.token_s + together)
             self._send(event)
         if fault and fault.kind == "hang":
             await self._pause(3600)
         self._writer.write(b"0\r\n\r\n")
         return True
+
+    def _look_up(self, prompt: list[int], block: int) -> int:
+        """Tokens of ``prompt`` that are cached; it is from now on."""
+        known = max((common_prefix(text, prompt) for text in self._server.texts), default=0)
+        self._server.texts.append(prompt)
+        return min(known, len(prompt) - 1) // block * block
 
     def _refusal(self, path: str, body: dict[str, Any]) -> tuple[int, str] | None:
         manners = self._server.manners
@@ -226,14 +263,14 @@ class _Talk:
         unknown = sorted(body.keys() - BASIC - manners.fields - {manners.limit})
         return (422, json.dumps({"detail": f"unexpected: {unknown}"})) if unknown else None
 
-    def _events(self, body: dict[str, Any]) -> Iterator[str]:
+    def _events(self, body: dict[str, Any], cached: int = 0) -> Iterator[str]:
         manners = self._server.manners
         last, kind, is_ids = _counted(body)
         limit = last + body[manners.limit] + manners.over
         stop = min(limit, manners.length)
         why = "length" if stop == limit else "stop"
         usage = {"completion_tokens": stop - last, "prompt_tokens": 9}
-        usage |= {"prompt_tokens_details": {"cached_tokens": last}}
+        usage |= {"prompt_tokens_details": {"cached_tokens": cached or last}}
         has_usage = body.get("stream_options", {}).get("include_usage") and manners.usage
         for numbers in _groups(range(last + 1, stop + 1), manners.group):
             text = "".join(f" {number}" for number in numbers)
