@@ -10,7 +10,7 @@ from typing import Any
 from profiles.latency import LatencyProfile, load_latency
 from profiles.quality import QualityProfile, load_quality
 from profiles.store import stored_hash
-from simulator.forecast import Forecaster
+from simulator.forecast import Forecaster, SimulatedWorld
 from staircase.errors import ProfileError
 from staircase.scenario import Scenario, load_scenario
 
@@ -90,12 +90,20 @@ class Workspace:
             reading_rate=spec.plan.reading_rate,
         )
 
+    def judge(self) -> Forecaster | SimulatedWorld:
+        """What a search asks: the stored profiles, or the simulated engines and their workload."""
+        if self.scenario.simulated:
+            return SimulatedWorld.open(self.scenario, self.source)
+        return self.forecaster()
+
     def _devices(self) -> dict[str, str]:
         """Engines of one device take turns; every engine behind a server has one of its own."""
         local = {name: engine.device for name, engine in self.scenario.real.items()}
         return local | {name: f"server of {name}" for name in self.scenario.remote}
 
     def profile_hashes(self) -> dict[str, str]:
+        if self.scenario.simulated:
+            return {}
         return {
             "latency": stored_hash(self.latency_path),
             "quality": stored_hash(self.quality_path),

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from profiles.latency import LatencyProfile
 from profiles.quality import QualityForecast, QualityProfile, forecast_quality
+from simulator.engine import EngineSetup
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.serial import SerialSetup
 from simulator.setups import setup_of, workload_of
 from simulator.simulate import simulate
 from staircase.errors import ScenarioError
 from staircase.measured import Measured, measure_all, summarize_replicates
-from staircase.metrics import READING_RATE, Summary
+from staircase.metrics import READING_RATE, Summary, summarize
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
@@ -64,29 +67,69 @@ def forecast_simulated(
         ScenarioError: an engine is not simulated, or its model does not fit its hardware.
         WorkloadError: a file that the workload names is wrong.
     """
-    pipeline = scenario.pipeline.build()
-    for name in scenario.real:
-        raise ScenarioError(f"engine {name!r} is real, others are simulated: make it one or other")
-    assert scenario.workload is not None
     runs: list[Run] = []
     for replicate in range(1, replicates + 1) if replicates > 1 else [0]:
-        engines = {
-            name: setup_of(spec, name, replicate, folder)
-            for name, spec in scenario.simulated.items()
-        }
-        run = run_workload(
-            pipeline,
-            schedule,
-            engines,
-            workload_of(scenario.workload, pipeline, folder, replicate),
-            reading_rate=scenario.plan.reading_rate,
-            needs_timelines=needs_timelines and not runs,
-        )
-        runs.append(run)
+        world = SimulatedWorld.open(scenario, folder, replicate)
+        runs.append(world.play(schedule, needs_timelines and not runs))
         on_replicate()
+    return _forecast_of(runs)
+
+
+def _forecast_of(runs: Sequence[Run]) -> Forecast:
     measured = [run.measured for run in runs]
-    metrics, use = summarize_replicates(measured), mean_use([run.use for run in runs])
+    use = mean_use([run.use for run in runs])
+    metrics = summarize_replicates(measured)
+    metrics["unread"] = summarize(np.concatenate([run.unread for run in runs]))
+    if use:
+        answered = sum(run.answered for run in measured) / len(measured)
+        metrics["device_s"] = Summary.of(sum(one.busy_s for one in use.values()) / answered)
     return Forecast(metrics, None, (), runs[0].timelines, measured, use)
+
+
+@dataclass(frozen=True)
+class SimulatedWorld:
+    """A scenario's simulated engines and their workload, ready for any schedule."""
+
+    pipeline: Pipeline
+    engines: Mapping[str, EngineSetup]
+    workload: Workload
+    reading_rate: float
+
+    @staticmethod
+    def open(scenario: Scenario, folder: Path = Path(), replicate: int = 0) -> SimulatedWorld:
+        """Raises as ``forecast_simulated`` does."""
+        for name in scenario.real:
+            raise ScenarioError(
+                f"engine {name!r} is real, others are simulated: make it one or other"
+            )
+        assert scenario.workload is not None
+        pipeline = scenario.pipeline.build()
+        return SimulatedWorld(
+            pipeline,
+            {
+                name: setup_of(spec, name, replicate, folder)
+                for name, spec in scenario.simulated.items()
+            },
+            workload_of(scenario.workload, pipeline, folder, replicate),
+            scenario.plan.reading_rate,
+        )
+
+    @property
+    def knows_quality(self) -> bool:
+        return False
+
+    def play(self, schedule: Schedule, needs_timelines: bool = False) -> Run:
+        return run_workload(
+            self.pipeline,
+            schedule,
+            self.engines,
+            self.workload,
+            reading_rate=self.reading_rate,
+            needs_timelines=needs_timelines,
+        )
+
+    def __call__(self, schedule: Schedule) -> Forecast:
+        return _forecast_of([self.play(schedule)])
 
 
 @dataclass(frozen=True)
@@ -104,6 +147,10 @@ class Forecaster:
     devices: Mapping[str, str]
     requests: int
     reading_rate: float = READING_RATE
+
+    @property
+    def knows_quality(self) -> bool:
+        return True
 
     def __call__(self, schedule: Schedule) -> Forecast:
         timelines = simulate(self.pipeline, schedule, self._engines(), self._workload())
