@@ -51,11 +51,33 @@ class Judge(Protocol):
     def __call__(self, schedule: Schedule) -> Forecast: ...
 
 
+class Memory(Protocol):
+    """Forecasts that were made before."""
+
+    def recall(self, schedule: Schedule) -> Candidate | None: ...
+
+    def note(self, candidate: Candidate) -> None: ...
+
+
+class Forgetful:
+    """The memory of a search that nobody will go on with."""
+
+    def recall(self, schedule: Schedule) -> Candidate | None:
+        return None
+
+    def note(self, candidate: Candidate) -> None:
+        pass
+
+
+NOTHING_KNOWN = Forgetful()
+
+
 @dataclass
 class Book:
     """Forecasts every schedule once."""
 
     judge: Judge
+    memory: Memory = NOTHING_KNOWN
     on_trial: Callable[[], None] = lambda: None
     candidates: list[Candidate] = field(default_factory=list)
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -67,9 +89,17 @@ class Book:
         name = repr(schedule)
         if name not in self._numbers:
             self._numbers[name] = len(self.candidates)
-            self.candidates.append(Candidate.of(schedule, self.judge(schedule)))
+            self.candidates.append(self._forecast(schedule))
             self.on_trial()
         return self.candidates[self._numbers[name]]
+
+    def _forecast(self, schedule: Schedule) -> Candidate:
+        known = self.memory.recall(schedule)
+        if known:
+            return known
+        candidate = Candidate.of(schedule, self.judge(schedule))
+        self.memory.note(candidate)
+        return candidate
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -176,17 +206,19 @@ def search(
     judge: Judge,
     profile_hashes: Mapping[str, str],
     on_trial: Callable[[], None] = lambda: None,
+    memory: Memory = NOTHING_KNOWN,
 ) -> Plan:
     """Searches for the schedules that nobody beats in the scenario's objectives.
 
-    The same seed gives the same candidates. Baselines are tried first.
+    The same seed gives the same candidates. Baselines are tried first. What ``memory`` recalls is
+    not forecast again.
 
     Raises:
         PlanError: an objective is not known, or no schedule is within the limits.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec, space = scenario.plan, Space(judge.pipeline, scenario.plan)
-    goals, book = Goals.of(spec, judge.knows_quality), Book(judge, on_trial)
+    goals, book = Goals.of(spec, judge.knows_quality), Book(judge, memory, on_trial)
     for layout in spec.layouts:
         for staircase in (normal(), paper_staircase(spec)):
             goals.check(book.candidate(uniform(judge.pipeline, staircase, layout)).forecast)

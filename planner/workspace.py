@@ -9,7 +9,7 @@ from typing import Any
 
 from profiles.latency import LatencyProfile, load_latency
 from profiles.quality import QualityProfile, load_quality
-from profiles.store import stored_hash
+from profiles.store import content_hash, stored_hash
 from simulator.forecast import Forecaster, SimulatedWorld
 from staircase.errors import ProfileError
 from staircase.scenario import Scenario, load_scenario
@@ -71,6 +71,15 @@ class Workspace:
     @property
     def trace_path(self) -> Path:
         return self.folder / "trace.json"
+
+    @property
+    def trials_path(self) -> Path:
+        return self.folder / "trials.jsonl"
+
+    def search_key(self) -> str:
+        """Changes with everything that a search depends on."""
+        scenario = self.scenario.model_dump(mode="json")
+        return content_hash({"scenario": scenario, "profiles": self.profile_hashes()})
 
     def latency(self) -> LatencyProfile:
         return load_latency(self._existing(self.latency_path, "latency"))

@@ -13,6 +13,7 @@ from planner.terminal import (
     OutFolder,
     Requests,
     ScenarioPath,
+    notes,
     open_workspace,
     print_json,
     progress_bars,
@@ -103,11 +104,14 @@ def _profile(work: Workspace) -> dict[str, str]:
 def _plan(work: Workspace) -> Plan:
     from planner.plan import save_plan
     from planner.search import search
+    from planner.trial_log import TrialLog
 
     judge, hashes = work.judge(), work.profile_hashes()
-    with progress_bars() as track:
+    with TrialLog(work.trials_path, work.search_key()) as log, progress_bars() as track:
+        if len(log):
+            notes.print(f"going on with {len(log)} forecasts of {work.trials_path}")
         step = track("search", work.scenario.plan.trials)
-        found = search(work.scenario, judge, hashes, step)
+        found = search(work.scenario, judge, hashes, step, log)
     save_plan(work.plan_path, found)
     return found
 
