@@ -130,7 +130,9 @@ class Watched:
 def run_search(case: Case, way: str, seed: int, seconds: float) -> Watched:
     sampler, neighbours = WAYS[way]
     watched = Watched(case, seconds)
-    study = optuna.create_study(directions=["minimize"] * 2, sampler=make_sampler(sampler, seed))
+    study = optuna.create_study(
+        directions=["minimize", "minimize"], sampler=make_sampler(sampler, seed)
+    )
     search = Search(case.space, case.goals, Book(watched), study, 1 << 30, neighbours)
     with suppress(TimeoutError):
         search.run()

@@ -111,10 +111,11 @@ class Workspace:
         """
         spec = self.scenario
         count = requests or spec.plan.requests
+        latency = self.latency()
         quality = None if self._has_lengths_only() else self.quality()
         return Forecaster(
             pipeline=spec.pipeline.build(),
-            latency=self.latency(),
+            latency=latency,
             quality=quality,
             engines={**spec.real, **spec.remote},
             workload=sampled_workload(quality, count) if quality else self._given_workload(count),

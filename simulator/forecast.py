@@ -72,7 +72,8 @@ def forecast_simulated(
         world = SimulatedWorld.open(scenario, folder, replicate)
         runs.append(world.play(schedule, needs_timelines and not runs))
         on_replicate()
-    return forecast_of(runs, tuple(beyond(world.profiled, runs[0].timelines)))
+    said = beyond(profiled(scenario, folder), runs[0].timelines)
+    return forecast_of(runs, tuple(said))
 
 
 def forecast_of(

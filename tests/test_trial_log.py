@@ -67,7 +67,7 @@ def test_a_file_of_something_else_begins_anew(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_and_resumed_is_the_same_plan(tmp_path: Path) -> None:
-    assert _plan(tmp_path / "whole").communicate(timeout=250)
+    _plan(tmp_path / "whole").communicate(timeout=250)
     cut = _plan(tmp_path / "cut")
     log = tmp_path / "cut" / "trials.jsonl"
     while cut.poll() is None and not (log.is_file() and log.read_text().count("\n") > 20):
