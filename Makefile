@@ -1,9 +1,10 @@
 # The two commands: `make demo` and `make test`. Both set up .venv first.
+# `make llama-server` builds a real server for more of the tests (7 to 18 min, once).
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-core check format clean
+.PHONY: demo test test-core llama-server check format clean
 
 demo: $(READY)
 	$(VENV)/bin/staircase demo
@@ -13,6 +14,9 @@ test: $(READY)
 
 test-core: $(READY)
 	$(VENV)/bin/pytest -m "not slow"
+
+llama-server: $(READY)
+	$(VENV)/bin/python -m tests.support.llama_build
 
 check: $(READY)
 	$(VENV)/bin/ruff check .

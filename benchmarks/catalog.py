@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
@@ -23,7 +24,8 @@ from benchmarks.roofline import (
     SPLITWISE_MODELS,
 )
 from executor.bench import open_bench
-from planner.profiling import make_latency
+from executor.sample_log import SampleLog
+from planner.profiling import keys_of, make_latency
 from profiles.catalog import FOLDER
 from profiles.importing import Picks, import_profile
 from profiles.latency import EngineProfile, LatencyProfile, save_latency
@@ -136,8 +138,9 @@ def public(data: Path) -> Iterator[tuple[str, LatencyProfile]]:
 def measured() -> LatencyProfile:
     """The demo's model on this machine; its engines are alike."""
     scenario = load_scenario(DEMO)
-    with open_bench(scenario) as bench:
-        found = make_latency(scenario, bench)
+    with open_bench(scenario) as bench, TemporaryDirectory() as folder:
+        log = SampleLog(Path(folder) / "samples.jsonl", keys_of(scenario).values())
+        found = make_latency(scenario, bench, log)
     said = {"hardware": found.provenance.machine, "what": "the demo's model of 0.8 M parameters"}
     settings = {**found.provenance.settings, **said}
     engine = next(iter(found.engines.values()))

@@ -67,6 +67,7 @@ def example_cost() -> Cost:
         decoding=np.array([0, 1]),
         contexts=np.array([0, 1]),
         mixed_ps=np.zeros((2, 2, 2, 2), dtype=np.int64),
+        pieces_ps=np.zeros(1, dtype=np.int64),
     )
 
 

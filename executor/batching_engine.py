@@ -11,43 +11,20 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from executor.device import Device
-from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.engine import EngineCall, Key, Listener
 from executor.models import LoadedModel
+from executor.running_call import RunningCall, turn_away
+from executor.sampling import GREEDY, Chooser, Sampling
 from executor.slot_passes import SlotPasses
 from executor.slots import SlotBook
 from staircase.messages import EndReason
 
-
-@dataclass
-class _Running:
-    """A call in a slot; the keys and values of ``ids[:computed]`` are there."""
-
-    call: EngineCall
-    listener: Listener
-    slot: int
-    ids: list[int]
-    computed: int
-    started_ns: int
-    cached_tokens: int
-    busy_ns: int = 0
-
-    @property
-    def missing(self) -> int:
-        """Tokens to compute before the next one is known; 1 while it decodes."""
-        return len(self.ids) - self.computed
-
-    @property
-    def written(self) -> int:
-        return len(self.ids) - len(self.call.prompt_ids)
-
-
 # Calls and how many tokens of each an iteration computes.
-Shares = list[tuple[_Running, int]]
+Shares = list[tuple[RunningCall, int]]
 
 
 class BatchingEngine:
@@ -71,16 +48,20 @@ class BatchingEngine:
         slots: int,
         max_num_batched_tokens: int = 2048,
         is_static: bool | None = None,
+        sampling: Sampling = GREEDY,
     ) -> None:
         self._model = model
         self._device = device
         self._slots = slots
         self._budget_tokens = max(max_num_batched_tokens, slots)
         on_gpu = model.device.type == "cuda"
-        self._passes = SlotPasses(model, slots, on_gpu if is_static is None else is_static)
+        self._chooser = Chooser(sampling)
+        self._passes = SlotPasses(
+            model, slots, on_gpu if is_static is None else is_static, self._chooser.in_pass
+        )
         self._book = SlotBook(slots)
         self._queue: deque[tuple[EngineCall, Listener]] = deque()
-        self._running: list[_Running] = []
+        self._running: list[RunningCall] = []
         device.attach(self)
 
     @property
@@ -131,7 +112,8 @@ class BatchingEngine:
             return
         try:
             with torch.inference_mode():
-                tokens = compute(shares).tolist()
+                places = [running.next_place for running, _ in shares]
+                tokens = self._chooser.tokens(compute(shares), places)
         except Exception as error:
             self._fail(shares, error)
             return
@@ -140,7 +122,7 @@ class BatchingEngine:
             running.busy_ns += now - started_ns
             running.computed += count
             if not running.missing:
-                self._take(running, int(token), now)
+                self._take(running, token, now)
 
     def _admit(self) -> None:
         while self._queue and self._book.free:
@@ -148,7 +130,7 @@ class BatchingEngine:
             try:
                 self._seat(call, listener)
             except Exception as error:
-                _turn_away(call, listener, _in_words(error))
+                turn_away(call, listener, _in_words(error))
 
     def _seat(self, call: EngineCall, listener: Listener) -> None:
         prompt = list(call.prompt_ids)
@@ -156,7 +138,7 @@ class BatchingEngine:
         self._passes.reserve(len(prompt) + call.max_tokens)
         slot, kept = self._book.take(prompt)
         started = time.perf_counter_ns()
-        self._running.append(_Running(call, listener, slot, prompt, kept, started, kept))
+        self._running.append(RunningCall(call, listener, slot, prompt, kept, started, kept))
 
     def _check(self, prompt: list[int]) -> None:
         """On a GPU a token that is none stops every call, so it must not get there."""
@@ -178,7 +160,7 @@ class BatchingEngine:
         return [(running, 1) for running in decoding], pieces
 
     def _prefill(self, pieces: Shares) -> torch.Tensor:
-        """The token after each piece; that after an unfinished prompt means nothing."""
+        """What follows each piece; it means nothing after that of an unfinished prompt."""
         return torch.cat(
             [
                 self._passes.prefill(
@@ -195,7 +177,7 @@ class BatchingEngine:
         )
         return self._passes.decode(slots, positions, tokens)
 
-    def _take(self, running: _Running, token: int, now_ns: int) -> None:
+    def _take(self, running: RunningCall, token: int, now_ns: int) -> None:
         if token in self._model.end_ids and not running.call.ignore_end:
             self._end(running, "stop")
             return
@@ -217,27 +199,13 @@ class BatchingEngine:
         for call, listener in self._queue:
             if call.key == key:
                 self._queue.remove((call, listener))
-                _turn_away(call, listener)
+                turn_away(call, listener)
                 return
 
-    def _end(self, running: _Running, reason: EndReason, error: str | None = None) -> None:
+    def _end(self, running: RunningCall, reason: EndReason, error: str | None = None) -> None:
         self._running.remove(running)
         self._book.release(running.slot, running.ids[: running.computed])
-        report = CallReport(
-            reason,
-            running.started_ns,
-            time.perf_counter_ns(),
-            running.busy_ns,
-            running.cached_tokens,
-            error,
-        )
-        running.listener.on_end(running.call.key, report)
-
-
-def _turn_away(call: EngineCall, listener: Listener, error: str | None = None) -> None:
-    """Ends a call that never ran."""
-    now = time.perf_counter_ns()
-    listener.on_end(call.key, CallReport("cancelled", now, now, 0, 0, error))
+        running.end(reason, error)
 
 
 def _in_words(error: Exception) -> str:

@@ -15,9 +15,11 @@ from executor.device import Device
 from executor.embedded import samples, task
 from executor.engine import Engine
 from executor.models import LoadedModel, Weights, load_model
+from executor.openai_engine import OpenAIEngine
 from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
+from executor.sampling import Sampling
 from executor.transformers_engine import TransformersEngine
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import ScenarioError
@@ -33,10 +35,12 @@ class Bench:
     Attributes:
         models: by engine name, of the in-process ones; engines that name the same model share it.
         engines: by engine name, the in-process ones.
+        remote: by engine name, those behind servers.
     """
 
     models: Mapping[str, LoadedModel]
     engines: Mapping[str, Engine]
+    remote: Mapping[str, OpenAIEngine]
     runtime: Runtime
 
     def can_score(self, pipeline: Pipeline) -> bool:
@@ -66,7 +70,7 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
         every: dict[str, Engine] = {**remote, **engines}
         specs: dict[str, EngineSpec | OpenAISpec] = {**scenario.remote, **scenario.real}
         served = {name: ServedModel(every[name], _format(spec)) for name, spec in specs.items()}
-        yield Bench(models, engines, Runtime(served))
+        yield Bench(models, engines, remote, Runtime(served))
 
 
 def _open_local(
@@ -78,11 +82,11 @@ def _open_local(
     for spec in specs.values():
         if _key(spec) not in loaded:
             loaded[_key(spec)] = load_model(*_key(spec))
-    names = dict.fromkeys(spec.device for spec in specs.values())
-    devices = {name: stack.enter_context(Device()) for name in names}
+    places = dict.fromkeys(_place(spec.device) for spec in specs.values())
+    devices = {place: stack.enter_context(Device()) for place in places}
     models = {name: loaded[_key(spec)] for name, spec in specs.items()}
     return {
-        name: (models[name], _engine(spec, models[name], devices[spec.device]))
+        name: (models[name], _engine(spec, models[name], devices[_place(spec.device)]))
         for name, spec in specs.items()
     }
 
@@ -92,10 +96,17 @@ def _key(spec: EngineSpec) -> tuple[str, str, str, Weights]:
     return spec.model, spec.device, spec.dtype, spec.weights
 
 
+def _place(device: str) -> tuple[str, int]:
+    """Type and number, so that ``cuda`` and ``cuda:0`` are one device with one loop."""
+    named = torch.device(device)
+    return named.type, named.index or 0
+
+
 def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:
+    sampling = Sampling(spec.temperature, spec.top_p, spec.top_k, spec.seed)
     if spec.slots == 1:
-        return TransformersEngine(model, device)
-    return BatchingEngine(model, device, spec.slots, spec.max_num_batched_tokens)
+        return TransformersEngine(model, device, sampling)
+    return BatchingEngine(model, device, spec.slots, spec.max_num_batched_tokens, sampling=sampling)
 
 
 def _format(spec: EngineSpec | OpenAISpec) -> PromptFormat:

@@ -13,6 +13,8 @@ from executor.server_profile import Api, ServerProfile
 from staircase.engine_spec import OpenAISpec
 from staircase.errors import EngineError, ScenarioError
 
+# What a scenario says of these is not dropped in silence.
+ASKED_FOR = ("top_p", "top_k", "seed")
 # A server that asks for more than this will not be waited for.
 MOST_WAIT_S = 60.0
 
@@ -47,7 +49,12 @@ class Connector:
         key = (address, spec.model, spec.api)
         if key not in self._profiles:
             self._profiles[key] = self._ask(name, server, spec)
-        return Connection(server, self._profiles[key])
+        profile = self._profiles[key]
+        for field in ASKED_FOR:
+            if field in spec.model_fields_set and field not in profile.fields:
+                said = f"{address.base_url} does not take {field}; leave it out"
+                raise EngineError(f"engine {name!r}: {said}")
+        return Connection(server, profile)
 
     def _ask(self, name: str, server: Server, spec: OpenAISpec) -> ServerProfile:
         apis: list[Api] = ["completions", "chat"] if spec.api == "auto" else [spec.api]
@@ -60,8 +67,14 @@ class Connector:
 
 def fields_of(spec: OpenAISpec) -> Mapping[str, float]:
     """What every request of this engine says beside its prompt."""
-    priority = {} if spec.priority is None else {"priority": spec.priority}
-    return {"temperature": spec.temperature, **priority}
+    fields: dict[str, float] = {"temperature": spec.temperature}
+    if spec.top_p < 1:
+        fields["top_p"] = spec.top_p
+    if spec.top_k is not None:
+        fields["top_k"] = spec.top_k
+    if spec.priority is not None:
+        fields["priority"] = spec.priority
+    return fields
 
 
 def patience_of(spec: OpenAISpec) -> Patience:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from executor.draws import Place
 from staircase.messages import EndReason
 
 # A call's name: (request, call number), or whatever pair the caller finds unique.
@@ -20,6 +21,9 @@ class EngineCall:
         key: chosen by the caller, unique among its calls.
         ignore_end: go on to ``max_tokens`` even if the model ends its text.
         own_tokens: how many tokens at the prompt's end the model itself wrote before.
+        text: names the text that the call writes or continues, for sampling: what is drawn depends
+            on this name and the token's position in the text.
+        written: tokens of that text from earlier calls, wherever they stand in the prompt.
     """
 
     key: Key
@@ -27,6 +31,12 @@ class EngineCall:
     max_tokens: int
     ignore_end: bool = False
     own_tokens: int = 0
+    text: str = ""
+    written: int = 0
+
+    def place_after(self, count: int) -> Place:
+        """Of the token after ``count`` of this call."""
+        return Place(self.text, self.written + count)
 
 
 @dataclass(frozen=True)

@@ -1,138 +1,156 @@
-"""Measures what prefill and decode cost on an in-process engine, through the engine itself."""
+"""Measures what an engine's iterations cost, where the fit knows least, until it is good enough.
+
+A coarse grid first; then, round by round, the places that the fit predicts worst from the others:
+again where their times scatter, else with new places beside them. Every round is in random order
+and visits some other places once more, so that a machine's drift hits all alike.
+"""
 
 from __future__ import annotations
 
 import random
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-import numpy as np
+from executor.find_cache import find_cache
+from executor.latency_places import Place, Prefill, Region
+from executor.latency_samples import Samples, errors, noise
+from executor.latency_visits import Sample, Target, visit
+from profiles.latency import EngineProfile
 
-from executor.engine import CallReport, Engine, EngineCall, Key
-from profiles.latency import DecodePoint, EngineProfile, PrefillPoint, fit_engine
-
-NEW_TOKENS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
-CACHED_TOKENS = (0, 32, 64, 128, 256, 512, 1024, 2048)
-DECODE_RUN = 16
-
-
-@dataclass
-class _Recorder:
-    """Listens to one call at a time."""
-
-    token_ns: list[int] = field(default_factory=list)
-    report: CallReport | None = None
-    done: threading.Event = field(default_factory=threading.Event)
-
-    def on_token(self, key: Key, token: int, time_ns: int) -> None:
-        self.token_ns.append(time_ns)
-
-    def on_end(self, key: Key, report: CallReport) -> None:
-        self.report = report
-        self.done.set()
+COARSE_VISITS = 3
+# Fewer visits of a place say little of its median and spread.
+LEAST_VISITS = 5
+# In a round: places that are predicted worst, new ones beside each, visits of each of them, and
+# the share of all others that is visited again.
+WORST = 3
+NEIGHBOURS = 2
+ROUND_VISITS = 3
+REVISITED = 0.25
+# Visits after which a place that never was what it should be is given up.
+MOST_FAILURES = 4
 
 
 @dataclass(frozen=True)
-class Grid:
-    """What is measured: (new, cached) prefills and decode contexts, ``repeats`` times each."""
+class Effort:
+    """When to stop: both cross-validated errors at most ``target_error``, or no time left."""
 
-    prefill: tuple[tuple[int, int], ...]
-    decode: tuple[int, ...]
-    repeats: int
-
-    @staticmethod
-    def up_to(max_prompt_tokens: int, repeats: int = 5) -> Grid:
-        new = [n for n in NEW_TOKENS if n <= max_prompt_tokens]
-        cached = [n for n in CACHED_TOKENS if n < max_prompt_tokens]
-        pairs = [(n, k) for n in new for k in cached if n + k <= max_prompt_tokens]
-        longest = max_prompt_tokens - DECODE_RUN
-        contexts = sorted({n for n in (8, *CACHED_TOKENS[1:], longest) if 0 < n <= longest})
-        return Grid(tuple(pairs), tuple(contexts), repeats)
-
-    def visits(self, seed: int) -> list[tuple[int, int] | int]:
-        """Every point, ``repeats`` times, in random order so that drift hits all alike."""
-        visits: list[tuple[int, int] | int] = [*self.prefill, *self.decode] * self.repeats
-        random.Random(seed).shuffle(visits)
-        return visits
-
-
-@dataclass
-class _Bench:
-    """Runs calls on one engine and keeps the samples."""
-
-    engine: Engine
-    vocabulary_size: int
-    rng: random.Random
-    keys: Iterator[int] = field(default_factory=count)
-    prefill: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
-    decode: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
-    waits: list[float] = field(default_factory=list)
-
-    def visit(self, point: tuple[int, int] | int) -> None:
-        if isinstance(point, int):
-            self._visit_decode(point)
-        else:
-            self._visit_prefill(*point)
-
-    def _visit_prefill(self, new: int, cached: int) -> None:
-        prompt = self._prompt(new + cached)
-        if cached:
-            self._call(prompt[:cached], 1)
-        recorder, _ = self._call(prompt, 1)
-        assert recorder.report is not None
-        if recorder.report.cached_tokens == cached:
-            seconds = (recorder.token_ns[0] - recorder.report.started_ns) / 1e9
-            self.prefill[new, cached].append(seconds)
-
-    def _visit_decode(self, context: int) -> None:
-        recorder, submitted = self._call(self._prompt(context), DECODE_RUN + 1)
-        assert recorder.report is not None
-        gaps = np.diff(recorder.token_ns) / 1e9
-        self.decode[context + DECODE_RUN // 2] += gaps.tolist()
-        self.waits.append((recorder.report.started_ns - submitted) / 1e9)
-
-    def _prompt(self, tokens: int) -> list[int]:
-        return [self.rng.randrange(self.vocabulary_size) for _ in range(tokens)]
-
-    def _call(self, prompt: Sequence[int], tokens: int) -> tuple[_Recorder, int]:
-        recorder, submitted = _Recorder(), time.perf_counter_ns()
-        self.engine.submit(
-            EngineCall((0, next(self.keys)), prompt, tokens, ignore_end=True), recorder
-        )
-        recorder.done.wait()
-        if recorder.report and recorder.report.error:
-            raise RuntimeError(recorder.report.error)
-        return recorder, submitted
+    budget_s: float
+    target_error: float = 0.03
+    seed: int = 0
 
 
 def measure_latency(
-    engine: Engine,
-    vocabulary_size: int,
-    grid: Grid,
-    seed: int = 0,
-    on_visit: Callable[[], None] = lambda: None,
+    target: Target,
+    effort: Effort,
+    known: Sequence[Sample] = (),
+    on_sample: Callable[[Sample], None] = lambda sample: None,
 ) -> EngineProfile:
-    """Visits every point of ``grid`` on ``engine`` and fits the latency model."""
-    bench = _Bench(engine, vocabulary_size, random.Random(seed))
-    for point in grid.visits(seed)[:10]:
-        bench.visit(point)
-    bench = _Bench(engine, vocabulary_size, random.Random(seed))
-    for point in grid.visits(seed):
-        bench.visit(point)
-        on_visit()
-    return fit_engine(
-        [PrefillPoint(*point, *_robust(bench.prefill[point])) for point in sorted(bench.prefill)],
-        [DecodePoint(1, point, *_robust(bench.decode[point])) for point in sorted(bench.decode)],
-        float(np.median(bench.waits)),
+    """The engine's profile.
+
+    Args:
+        known: samples of an earlier measurement of the same, which goes on here.
+        on_sample: hears of every new one.
+
+    Raises:
+        RuntimeError: a call failed.
+        ProfileError: there were too few places for a fit.
+    """
+    samples = Samples(target.is_remote, list(known))
+    # What was spent on ``known``, and all that passes from now on.
+    began_s = target.now_ns() / 1e9 - samples.took_s
+    cache = find_cache(target)
+    region = Region(
+        target.max_prompt_tokens,
+        target.max_batch,
+        cache.block_tokens if cache else None,
+        target.mixed_tokens,
     )
+    deadline_s = began_s + effort.budget_s
+    rng = random.Random(effort.seed + len(known))
+    work = _Work(region, samples, effort, rng, lambda: target.now_ns() / 1e9 >= deadline_s)
+    while places := work.next_round():
+        for place in places:
+            sample = _warm_visit(target, place, is_new=work.is_new(place))
+            samples.add(sample)
+            on_sample(sample)
+            if work.is_out_of_time():
+                return replace(samples.stated_profile(), cache=cache)
+    return replace(samples.stated_profile(), cache=cache)
 
 
-def _robust(samples: Sequence[float]) -> tuple[float, float, float]:
-    """Median; median absolute deviation and mean, both relative to it."""
-    middle = float(np.median(samples))
-    deviation = float(np.median(np.abs(np.asarray(samples) - middle)))
-    return middle, deviation / middle, float(np.mean(samples)) / middle
+def _warm_visit(target: Target, place: Place, is_new: bool) -> Sample:
+    """The first visit does not count: memory is allocated, shapes are compiled."""
+    took_s = visit(target, place).took_s if is_new else 0.0
+    sample = visit(target, place)
+    return replace(sample, took_s=took_s + sample.took_s)
+
+
+@dataclass
+class _Work:
+    """What is to be visited next."""
+
+    region: Region
+    samples: Samples
+    effort: Effort
+    rng: random.Random
+    is_late: Callable[[], bool]
+    places: list[Place] = field(default_factory=list)
+    _warm: set[Place] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.places = list(dict.fromkeys([*self.region.coarse(), *self.samples.by_place()]))
+
+    def is_new(self, place: Place) -> bool:
+        """Whether it is asked for the first time."""
+        is_new = place not in self._warm
+        self._warm.add(place)
+        return is_new
+
+    def shuffled(self, places: Sequence[Place]) -> list[Place]:
+        return self.rng.sample(list(places), len(places))
+
+    def is_out_of_time(self) -> bool:
+        """Never before every place of the coarse grid was visited."""
+        return self.is_late() and all(self.samples.tries(place) for place in self.region.coarse())
+
+    def next_round(self) -> list[Place]:
+        """Empty if it is good enough, or time is up."""
+        if self.is_out_of_time():
+            return []
+        missing = self._missing(COARSE_VISITS)
+        return self.shuffled(missing or self._refined() or self._missing(LEAST_VISITS))
+
+    def _missing(self, visits: int) -> list[Place]:
+        """Every place as often as it lacks visits, but for those that were given up."""
+        taken = self.samples.by_place()
+        counts = {place: len(taken.get(place, ())) for place in self.places}
+        return [
+            place
+            for place, count in counts.items()
+            if count or self.samples.tries(place) < MOST_FAILURES
+            for _ in range(visits - count)
+        ]
+
+    def _refined(self) -> list[Place]:
+        """Round the places that are predicted worst, if the fit is not good enough."""
+        profile = self.samples.profile()
+        found = errors(profile)
+        kinds = {True: profile.prefill.error, False: profile.decode.error}
+        bad = [
+            place
+            for place in sorted(found, key=found.__getitem__, reverse=True)
+            if kinds[isinstance(place, Prefill)] > self.effort.target_error
+        ]
+        if not bad:
+            return []
+        wanted = [place for worst in bad[:WORST] for place in self._beside(worst, found[worst])]
+        self.places += [place for place in dict.fromkeys(wanted) if place not in self.places]
+        others = self.rng.sample(self.places, round(REVISITED * len(self.places)))
+        return [*dict.fromkeys(wanted)] * ROUND_VISITS + others
+
+    def _beside(self, place: Place, error: float) -> list[Place]:
+        """The place again if its own scatter may explain the error, else new ones too."""
+        scatter = noise(self.samples.by_place()[place])
+        if scatter > error / 2:
+            return [place]
+        return [place, *self.region.near(place, self.places, NEIGHBOURS)]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.utils import logging as hub_logging
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -66,13 +68,15 @@ def load_model(name: str, device: str, dtype: str, weights: Weights = "file") ->
         ModelError: there is no such model, or no such device.
     """
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # Of every try to reach the Hub it would say a line; what matters is in the error.
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     source = source_of(name)
     _check_folder(source)
     load = _dummy if weights == "dummy" else _stored
     try:
         return load(source, _device(device), getattr(torch, dtype))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, StrictDataclassError) as error:
+        reason = _reason(error)
         raise ModelError(f"model {name!r} cannot be loaded: {reason}") from None
 
 
@@ -84,18 +88,28 @@ def _stored(source: str, device: torch.device, dtype: torch.dtype) -> LoadedMode
 
 def _dummy(source: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """The same random weights every time, made where and as they stay."""
-    config = AutoConfig.from_pretrained(source)
+    config, is_there = _config(source)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
         torch.manual_seed(0)
         network: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
-    tokenizer, vocabulary = _tokenizer_or_bytes(source, config.vocab_size)
+    tokenizer, vocabulary = _tokenizer_or_bytes(
+        source, config.get_text_config().vocab_size, is_there
+    )
     return LoadedModel(network.eval(), tokenizer, device, vocabulary, frozenset())
 
 
-def _tokenizer_or_bytes(source: str, size: int) -> tuple[Tokenizer, str]:
-    """Also the name of its vocabulary."""
+def _config(source: str) -> tuple[Any, bool]:
+    """Also whether it was on this machine already; the Hub is asked only if not."""
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        return AutoConfig.from_pretrained(source, local_files_only=True), True
+    except OSError:
+        return AutoConfig.from_pretrained(source), False
+
+
+def _tokenizer_or_bytes(source: str, size: int, is_there: bool) -> tuple[Tokenizer, str]:
+    """Also the name of its vocabulary; where the model ``is_there``, the Hub is not asked."""
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=is_there)
     except (OSError, ValueError, ImportError):
         return ByteTokenizer(size), f"bytes below {size}"
     return tokenizer, source
@@ -140,7 +154,16 @@ def _device(name: str) -> torch.device:
         raise ModelError(f"device {name!r} is none that torch knows; say 'cpu' or 'cuda'") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"device {name!r}: torch sees no CUDA GPU on this machine")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ModelError(f"device {name!r}: torch sees {count} CUDA GPUs, counted from cuda:0")
     return device
+
+
+def _reason(error: Exception) -> str:
+    """The line that tells what is wrong: a config's checks say it in the cause."""
+    words = str(error.__cause__ if isinstance(error, StrictDataclassError) else error)
+    return words.strip().splitlines()[0]
 
 
 def _ends(network: Any) -> frozenset[int]:

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from executor.draws import call_seed
 from executor.engine import CallReport, EngineCall, Key, Listener
 from executor.server import Network, Server
 from executor.server_faults import Patience, ServerError
@@ -29,12 +30,14 @@ class ServerSettings:
     Attributes:
         fields: sent with every request, as temperature is.
         max_concurrency: calls beyond it wait here, in order.
+        seed: every call gets one of its own, which follows from this; None: greedy.
     """
 
     model: str
     fields: Mapping[str, Any]
     patience: Patience
     max_concurrency: int
+    seed: int | None = None
 
 
 @dataclass(eq=False)
@@ -87,6 +90,11 @@ class OpenAIEngine:
     @property
     def vocabulary(self) -> str:
         return self._vocabulary.name
+
+    @property
+    def reports_cached(self) -> bool:
+        """Whether reports say how much of a prompt was cached; 0 where they do not."""
+        return self._profile.reports_cached
 
     def encode(self, text: str) -> list[int]:
         return self._vocabulary.encode(text)
@@ -174,12 +182,14 @@ class OpenAIEngine:
         return request_body(self._profile, self._settings.model, self._settings.fields, ask)
 
     def _ask(self, call: EngineCall) -> Ask:
-        ids = list(call.prompt_ids)
+        ids, seed = list(call.prompt_ids), self._settings.seed
+        if seed is not None:
+            seed = call_seed(seed, call.place_after(0))
         if isinstance(self._vocabulary, ModelTokens):
-            return Ask(ids, call.max_tokens, ignore_end=call.ignore_end)
+            return Ask(ids, call.max_tokens, ignore_end=call.ignore_end, seed=seed)
         border = len(ids) - call.own_tokens
         texts = self.decode(ids[:border]), self.decode(ids[border:])
-        return Ask(texts[0], call.max_tokens, texts[1], call.ignore_end)
+        return Ask(texts[0], call.max_tokens, texts[1], call.ignore_end, seed)
 
 
 def _why_not(profile: ServerProfile) -> str:

@@ -15,6 +15,7 @@ from executor.stream_chunks import Chunk
 
 # How servers say that they do not know a path, a field, or a prompt of this kind.
 REFUSALS = frozenset({400, 404, 405, 415, 422, 501})
+NO_PATH = frozenset({404, 405, 501})
 # Long enough to fill several blocks of a prefix cache: some servers report only what was cached.
 # It ends in a line end so that it does not matter whether an answer begins with a space.
 TEXT = " ".join(map(str, range(160))) + "\n"
@@ -57,13 +58,25 @@ class Probe:
         faults: list[ServerError] = []
         for api in apis:
             try:
-                await self._ask(ServerProfile(api), Ask(TEXT, TOKENS))
-                return ServerProfile(api)
+                return await self._with_limit(api)
             except ServerError as fault:
                 if fault.status not in REFUSALS:
                     raise
                 faults.append(fault)
-        raise faults[0]
+        # Rather what is wrong with a request than that there is no such path.
+        raise next((fault for fault in faults if fault.status not in NO_PATH), faults[0])
+
+    async def _with_limit(self, api: Api) -> ServerProfile:
+        """With the name that the server has for the most tokens."""
+        profile = ServerProfile(api)
+        try:
+            await self._ask(profile, Ask(TEXT, TOKENS))
+        except ServerError as fault:
+            if fault.status not in REFUSALS or profile.limit not in str(fault):
+                raise
+            profile = replace(profile, limit="max_completion_tokens")
+            await self._ask(profile, Ask(TEXT, TOKENS))
+        return profile
 
     async def _fields(self, profile: ServerProfile) -> frozenset[str]:
         """All at once, which lenient servers take; else one by one."""

@@ -31,7 +31,13 @@ def open_remote(stack: ExitStack, specs: Mapping[str, OpenAISpec]) -> dict[str, 
 
 def _open(name: str, spec: OpenAISpec, network: Network, connector: Connector) -> OpenAIEngine:
     connection = connector.connect(name, spec)
-    settings = ServerSettings(spec.model, fields_of(spec), patience_of(spec), spec.max_concurrency)
+    settings = ServerSettings(
+        spec.model,
+        fields_of(spec),
+        patience_of(spec),
+        spec.max_concurrency,
+        spec.seed if spec.temperature else None,
+    )
     vocabulary = vocabulary_for(name, spec.tokenizer, connection.profile)
     return OpenAIEngine(network, connection.server, connection.profile, settings, vocabulary)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from executor.engine import CallReport, Engine, EngineCall
+from executor.engine import CallReport, Engine
 from executor.rendering import PromptFormat, fixed_texts
+from executor.texts import Texts
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.play import CallResult, Play
@@ -122,7 +123,7 @@ class Runtime:
             for run in live:
                 run.cancel_all()
             self._changed.wait_for(
-                lambda: not any(run.play.open_calls for run in live), timeout=ABANDON_S
+                lambda: not any(run.is_served for run in live), timeout=ABANDON_S
             )
 
 
@@ -143,29 +144,29 @@ class _Run:
         epoch_ns: int,
         on_token: OnToken,
     ) -> None:
-        self._job = job
         self._on_token = on_token
         self._served = served
         self._changed = changed
         self._epoch_ns = epoch_ns
         self._timers: list[threading.Timer] = []
         self._is_abandoned = False
-        self._ids: dict[str, list[int]] = {agent.name: [] for agent in job.pipeline}
-        self._encode_fixed_texts()
-        fixed_tokens = {name: len(ids) for name, ids in self._ids.items() if "/" in name}
+        # Those that an engine has; the play may open others that none gets any more.
+        self._submitted: set[int] = set()
+        engines = {agent.name: served[agent.engine].engine for agent in job.pipeline}
+        fixed = _fixed_ids(job, served)
+        self._texts = Texts(engines, fixed)
+        fixed_tokens = {name: len(ids) for name, ids in fixed.items()}
         self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
-
-    def _encode_fixed_texts(self) -> None:
-        for agent in self._job.pipeline:
-            served = self._served[agent.engine]
-            query = self._job.question.query_for(agent.name)
-            for name, text in fixed_texts(agent, query, served.form).items():
-                self._ids[name] = served.engine.encode(text)
 
     def begin(self, arrival_s: float | None) -> None:
         """``arrival_s`` is counted from the runtime's start; None for now."""
         with self._changed:
             self.play.begin(self._now_ps() if arrival_s is None else to_ps(arrival_s))
+
+    @property
+    def is_served(self) -> bool:
+        """Whether an engine still has a call of it."""
+        return bool(self._submitted)
 
     def cancel_all(self) -> None:
         self._is_abandoned = True
@@ -177,21 +178,16 @@ class _Run:
     def outcome(self) -> Outcome:
         for timer in self._timers:
             timer.cancel()
-        texts = {
-            agent.name: self._served[agent.engine].engine.decode(self._ids[agent.name])
-            for agent in self._job.pipeline
-        }
-        return Outcome(self.play.timeline(), self._ids, texts, self.play.calls)
+        texts = self._texts
+        return Outcome(self.play.timeline(), texts.ids, texts.written(), self.play.calls)
 
     # commands of the play
 
     def submit(self, call: Call) -> None:
         if self._is_abandoned:
             return
-        prompt_ids = list(self._render(call))
-        request = EngineCall(
-            self._key(call.number), prompt_ids, call.max_tokens, own_tokens=_own_tokens(call)
-        )
+        self._submitted.add(call.number)
+        request = self._texts.request(self._key(call.number), call)
         self._served[call.engine].engine.submit(request, self)
 
     def cancel(self, call: Call) -> None:
@@ -214,28 +210,14 @@ class _Run:
             self.play.on_timer(timer, self._now_ps())
             self._changed.notify_all()
 
-    def _render(self, call: Call) -> Iterator[int]:
-        """Token ids of the prompt; text of an agent with another vocabulary is encoded again."""
-        reader = self._served[call.engine].engine
-        for segment in call.prompt.segments:
-            ids = self._ids[segment.source][segment.start : segment.stop]
-            writer = reader if "/" in segment.source else self._engine_of(segment.source)
-            if writer.vocabulary == reader.vocabulary:
-                yield from ids
-            else:
-                yield from reader.encode(writer.decode(ids))
-
-    def _engine_of(self, agent: str) -> Engine:
-        return self._served[self._job.pipeline[agent].engine].engine
-
     # reports of engines
 
     def on_token(self, key: tuple[int, int], token: int, time_ns: int) -> None:
         with self._changed:
             agent = self.play.agent_of(key[1])
-            self._ids[agent].append(token)
+            self._texts.ids[agent].append(token)
             self.play.on_token(key[1], self._ps(time_ns))
-        self._on_token(self.play.number, agent, self._ids[agent])
+        self._on_token(self.play.number, agent, self._texts.ids[agent])
 
     def on_end(self, key: tuple[int, int], report: CallReport) -> None:
         result = CallResult(
@@ -247,6 +229,7 @@ class _Run:
             report.error,
         )
         with self._changed:
+            self._submitted.discard(key[1])
             self.play.on_end(key[1], result)
             if self.play.is_over or self._is_abandoned:
                 self._changed.notify_all()
@@ -261,7 +244,12 @@ class _Run:
         return (time_ns - self._epoch_ns) * PS_PER_NS
 
 
-def _own_tokens(call: Call) -> int:
-    """Tokens at the prompt's end that the agent itself wrote."""
-    last = call.prompt.segments[-1:]
-    return sum(segment.tokens for segment in last if segment.source == call.agent)
+def _fixed_ids(job: Job, served: Mapping[str, ServedModel]) -> dict[str, list[int]]:
+    """Every fixed text, in the ids of the engine that reads it."""
+    ids: dict[str, list[int]] = {}
+    for agent in job.pipeline:
+        reader = served[agent.engine]
+        query = job.question.query_for(agent.name)
+        for name, text in fixed_texts(agent, query, reader.form).items():
+            ids[name] = reader.engine.encode(text)
+    return ids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -124,9 +124,7 @@ class Server:
     async def _response(self, path: str, body: Any) -> AsyncIterator[httpx.Response]:
         url = f"{self.address.base_url.rstrip('/')}/{path}"
         request = self._client.build_request("POST", url, json=body)
-        response = await self._awaited(
-            self._client.send(request, stream=True), self.address.timeout_s
-        )
+        response = await self._awaited(self._answer(request), self.address.timeout_s)
         try:
             if response.status_code != 200:
                 body = await self._awaited(_beginning(response), self.address.timeout_s)
@@ -134,6 +132,20 @@ class Server:
             yield response
         finally:
             await response.aclose()
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        """The response to ``request``.
+
+        A server may close a kept connection just as it is used again; llama-server does so after
+        every stream. That says nothing about the request, so it is sent again at once.
+        """
+        while True:
+            is_new = _notice_connecting(request)
+            try:
+                return await self._client.send(request, stream=True)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if is_new.is_set():
+                    raise
 
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
         """Chunks up to the answer's end; afterwards whatever comes in a little while."""
@@ -163,6 +175,18 @@ class Server:
             raise ServerError(waited) from None
         except httpx.HTTPError as error:
             raise transport_fault(error, self.address.connect_timeout_s) from None
+
+
+def _notice_connecting(request: httpx.Request) -> asyncio.Event:
+    """Set once ``request`` opens a connection of its own."""
+    opened = asyncio.Event()
+
+    async def trace(event: str, _: Mapping[str, Any]) -> None:
+        if event.endswith("connect_tcp.started"):
+            opened.set()
+
+    request.extensions["trace"] = trace
+    return opened
 
 
 async def _beginning(response: httpx.Response) -> bytes:

@@ -7,7 +7,7 @@ stands here, measured with the versions named:
 | | takes ids | returns ids | cached tokens | fields refused | odd |
 |---|---|---|---|---|---|
 | vLLM 0.32 | yes | yes | with --enable-prompt-tokens-details | none | priority needs its policy |
-| llama-server b11434 | yes | no | yes | none, but min_tokens does nothing | |
+| llama.cpp 0c1e570 | yes | no | yes | none | min_tokens, priority do nothing |
 | transformers serve 5.23 | no | no | no | all but stream_options | no [DONE]; drops_space |
 | SGLang 0.5.23 (source) | yes | yes | with --enable-cache-report | none | |
 """
@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Api = Literal["completions", "chat"]
+# What a server calls the most tokens that it may write; newer chat servers refuse the older name.
+Limit = Literal["max_tokens", "max_completion_tokens"]
 PATHS: Mapping[Api, str] = {"completions": "completions", "chat": "chat/completions"}
 
 # Fields beyond the oldest ones, with the value that the probe tries.
@@ -28,6 +30,9 @@ FIELDS: Mapping[str, Any] = {
     "ignore_eos": True,
     "min_tokens": 1,
     "priority": 1,
+    "top_p": 1.0,
+    "top_k": 1,
+    "seed": 1,
     "continue_final_message": True,
 }
 # Fields that are sent with every request of a server that takes them.
@@ -44,6 +49,7 @@ class ServerProfile:
         returns_ids: chunks carry the ids of their tokens.
         reports_cached: usage says how much of a prompt was cached.
         sends_done: streams end with ``[DONE]``.
+        limit: its name for the most tokens that it may write.
         drops_space: an answer that begins with a space comes without it, as where a tokenizer
             marks words by their space and the server decodes each answer by itself.
     """
@@ -56,6 +62,7 @@ class ServerProfile:
     reports_cached: bool = False
     sends_done: bool = False
     drops_space: bool = False
+    limit: Limit = "max_tokens"
 
     @property
     def path(self) -> str:
@@ -76,23 +83,27 @@ class Ask:
         prompt: text or token ids, without ``own``.
         own: the end of the prompt that the model itself wrote; always text.
         ignore_end: go on to ``max_tokens`` even if the model ends its text.
+        seed: of this request alone, where the server takes one; None: greedy.
     """
 
     prompt: str | list[int]
     max_tokens: int
     own: str = ""
     ignore_end: bool = False
+    seed: int | None = None
 
 
 def request_body(profile: ServerProfile, model: str, settings: Mapping[str, Any], ask: Ask) -> Any:
     """The request's JSON; ``settings`` are sent as they are where the server takes them."""
-    body: dict[str, Any] = {"model": model, "stream": True, "max_tokens": ask.max_tokens}
+    body: dict[str, Any] = {"model": model, "stream": True, profile.limit: ask.max_tokens}
     body |= {name: FIELDS[name] for name in ALWAYS if name in profile.fields}
     body |= {
         name: value
         for name, value in settings.items()
         if name not in FIELDS or name in profile.fields
     }
+    if ask.seed is not None and "seed" in profile.fields:
+        body["seed"] = ask.seed
     if ask.ignore_end and "ignore_eos" in profile.fields:
         body["ignore_eos"] = True
     elif ask.ignore_end and "min_tokens" in profile.fields:

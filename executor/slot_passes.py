@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,13 +14,18 @@ from executor.static_steps import StaticSteps
 
 
 class SlotPasses:
-    """Runs a model on slots; the next tokens stay on its device until they are asked for.
+    """Runs a model on slots; what comes of it stays on its device until it is asked for.
 
     Args:
         is_static: decode in steps of fixed shapes, as CUDA graphs need them.
+        choose: makes of the next tokens' logits [B, V] what a pass gives: the tokens [B], or what
+            they are chosen by afterwards [B, …]. It is part of the graphs.
     """
 
-    def __init__(self, model: LoadedModel, slots: int, is_static: bool) -> None:
+    def __init__(
+        self, model: LoadedModel, slots: int, is_static: bool, choose: Callable[[Tensor], Tensor]
+    ) -> None:
+        self._choose = choose
         self._network = model.network
         self._device = model.device
         self._sight = Sight.of(model.network.config.get_text_config())
@@ -37,7 +42,7 @@ class SlotPasses:
             self._steps.forget()
 
     def prefill(self, slot: int, start: int, tokens: Sequence[int]) -> Tensor:
-        """Runs ``tokens`` from position ``start`` on: the token after the last one, [1]."""
+        """Runs ``tokens`` from position ``start`` on: ``choose`` of what follows them, [1, …]."""
         stop = start + len(tokens)
         if self._steps:
             self._steps.note(slot, stop)
@@ -49,7 +54,7 @@ class SlotPasses:
     def decode(
         self, slots: Sequence[int], positions: Sequence[int], tokens: Sequence[int]
     ) -> Tensor:
-        """One token in each of ``slots``, which are sorted: the tokens after them, [B]."""
+        """One token in each of ``slots``, which are sorted: ``choose`` of what follows, [B, …]."""
         if self._steps:
             return self._steps.decode(slots, positions, tokens, self._cache.length_tokens)
         if len(slots) == 1:
@@ -70,7 +75,7 @@ class SlotPasses:
     def _run(
         self, ids: Tensor, positions: Tensor, masks: Tensor | dict[str, Tensor] | None
     ) -> Tensor:
-        """Next tokens [B] of ``ids`` [B, T] at ``positions`` [B, T]."""
+        """``choose`` of what follows ``ids`` [B, T] at ``positions`` [B, T]: [B, …]."""
         output = self._network(
             input_ids=ids,
             position_ids=positions,
@@ -80,7 +85,7 @@ class SlotPasses:
             logits_to_keep=1,
         )
         logits: Tensor = output.logits
-        return logits[:, -1].argmax(-1)
+        return self._choose(logits[:, -1])
 
 
 def _span(slots: Sequence[int]) -> slice | None:

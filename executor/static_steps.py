@@ -16,7 +16,8 @@ from torch import Tensor
 WARM_UPS = 3
 LEAST_WINDOW = 256
 
-# Tokens [B], positions [B] and W: the next tokens [B], the keys and values written.
+# Tokens [B], positions [B] and W: the next tokens [B] or their logits [B, V], the keys and values
+# written.
 Forward = Callable[[Tensor, Tensor, int], Tensor]
 
 
@@ -101,7 +102,7 @@ class StaticSteps:
     def decode(
         self, slots: Sequence[int], positions: Sequence[int], tokens: Sequence[int], most: int
     ) -> Tensor:
-        """The tokens after one in each of ``slots``, [B]; windows have at most ``most`` tokens."""
+        """Runs ``tokens`` [B], one in each of ``slots``; windows have at most ``most`` tokens."""
         rows = rounded_up(slots[-1] + 1, 1, self._slots)
         all_positions, all_tokens = self._ends[:rows], [0] * rows
         for slot, position, token in zip(slots, positions, tokens, strict=True):

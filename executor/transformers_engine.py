@@ -17,6 +17,7 @@ from executor.device import Device
 from executor.engine import CallReport, EngineCall, Key, Listener
 from executor.models import LoadedModel
 from executor.prefix import common_prefix
+from executor.sampling import GREEDY, Chooser, Sampling
 from staircase.messages import EndReason
 
 
@@ -51,9 +52,10 @@ class _Memory:
 class TransformersEngine:
     """Serves ``model`` on ``device``, whose thread does all the work."""
 
-    def __init__(self, model: LoadedModel, device: Device) -> None:
+    def __init__(self, model: LoadedModel, device: Device, sampling: Sampling = GREEDY) -> None:
         self._model = model
         self._device = device
+        self._chooser = Chooser(sampling)
         self._memory = _Memory()
         self._queue: deque[tuple[EngineCall, Listener]] = deque()
         self._active: _Active | None = None
@@ -86,7 +88,7 @@ class TransformersEngine:
         active = self._active = self._active or self._begin(*self._queue.popleft())
         started = time.perf_counter_ns()
         try:
-            token = self._forward(active.pending)
+            token = self._forward(active)
         except Exception as error:
             self._end("cancelled", f"{type(error).__name__}: {error}")
             self._memory = _Memory()
@@ -104,13 +106,14 @@ class TransformersEngine:
         return _Active(call, listener, prompt[kept:], kept, started)
 
     @torch.inference_mode()
-    def _forward(self, pending: list[int]) -> int:
-        ids = torch.tensor([pending], device=self._model.device)
+    def _forward(self, active: _Active) -> int:
+        ids = torch.tensor([active.pending], device=self._model.device)
         output = self._model.network(
             input_ids=ids, past_key_values=self._memory.cache, use_cache=True, logits_to_keep=1
         )
-        self._memory.ids += pending
-        return int(output.logits[0, -1].argmax())
+        self._memory.ids += active.pending
+        left = self._chooser.in_pass(output.logits[:, -1])
+        return self._chooser.tokens(left, [active.call.place_after(active.written)])[0]
 
     def _take(self, active: _Active, token: int, now_ns: int) -> None:
         if token in self._model.end_ids and not active.call.ignore_end:

@@ -11,6 +11,9 @@ from planner.commands import main_job, profiles, real_engines, simulation
 from planner.terminal import notes
 from staircase.errors import EngineError, InputError
 
+# What shells call it when Ctrl-C ended a command.
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="staircase",
     help="How early may the last model of a pipeline start to write, and what does that cost?\n\n"
@@ -48,9 +51,12 @@ def main() -> None:
     except EngineError as error:
         notes.print(f"[bold red]engine:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer makes this exit of an interrupt, without a word.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
         notes.print("interrupted")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     finally:
         gc.freeze()
 

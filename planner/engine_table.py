@@ -22,7 +22,7 @@ class Description:
     Attributes:
         where: device or URL.
         tokens: ids where they go over the wire both ways, else text.
-        fields: optional fields that a server takes.
+        fields: optional fields that a server takes, and its name for max_tokens if it is another.
         error: why a server cannot be used.
     """
 
@@ -76,7 +76,7 @@ def _described(name: str, spec: OpenAISpec, profile: ServerProfile) -> Descripti
         profile.returns_ids,
         profile.reports_cached,
         profile.continues,
-        tuple(sorted(profile.fields)),
+        tuple(sorted(profile.fields | ({profile.limit} - {"max_tokens"}))),
     )
 
 

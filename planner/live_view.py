@@ -31,8 +31,10 @@ class LiveView:
     @contextmanager
     def shown(self) -> Iterator[None]:
         if not self._screen.is_terminal:
-            yield
-            self._screen.file.write("\n")
+            try:
+                yield
+            finally:
+                self._screen.file.write("\n")
             return
         with Live(get_renderable=self._render, console=self._screen, refresh_per_second=12):
             yield

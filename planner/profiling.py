@@ -3,56 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from executor.bench import Bench, read_dataset, score_answer
-from executor.measure_latency import Grid, measure_latency
+from executor.contention import measure_contention
+from executor.latency_visits import Sample
+from executor.measure_latency import Effort, measure_latency
 from executor.measure_quality import profile_quality
 from executor.runtime import Job
+from executor.sample_log import SampleLog
+from planner.targets import key_of, target_of
 from profiles.latency import EngineProfile, LatencyProfile
 from profiles.quality import QualityProfile
 from profiles.store import provenance_of_now
-from staircase.engine_spec import EngineSpec
-from staircase.errors import ScenarioError
+from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.errors import EngineError
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 
-LATENCY_REPEATS = 15
-Track = Callable[[str, int], Callable[[], None]]
+Track = Callable[[str, int | None], Callable[[], None]]
 
 
-def no_track(what: str, total: int) -> Callable[[], None]:
+def no_track(what: str, total: int | None) -> Callable[[], None]:
     """A progress bar that shows nothing."""
     return lambda: None
 
 
-def check_profilable(scenario: Scenario) -> None:
-    """Measuring needs the models in this process: their KV cache and their probabilities.
+def measured_engines(scenario: Scenario) -> dict[str, EngineSpec | OpenAISpec]:
+    return {**scenario.real, **scenario.remote}
+
+
+def keys_of(scenario: Scenario) -> dict[str, str]:
+    """By engine: what tells apart what is measured."""
+    return {n: key_of(spec, scenario.profile) for n, spec in measured_engines(scenario).items()}
+
+
+def make_latency(
+    scenario: Scenario, bench: Bench, log: SampleLog, track: Track = no_track
+) -> LatencyProfile:
+    """Engines that serve the same model on the same device in the same way are measured once.
 
     Raises:
-        ScenarioError: an engine is behind a server.
+        EngineError: a call failed.
     """
-    for name in scenario.remote:
-        raise ScenarioError(
-            f"engine {name!r} is behind a server, which 'profile' cannot measure; profile the "
-            "pipeline with in-process engines and name the files under profile: latency, quality"
-        )
-
-
-def make_latency(scenario: Scenario, bench: Bench, track: Track = no_track) -> LatencyProfile:
-    """Engines that serve the same model on the same device in the same way are measured once."""
-    grid = Grid.up_to(scenario.profile.max_prompt_tokens, LATENCY_REPEATS)
-    measured: dict[EngineSpec, EngineProfile] = {}
-    engines: dict[str, EngineProfile] = {}
-    for name, spec in scenario.real.items():
-        key = spec.model_copy(update={"format": None})
-        if key not in measured:
-            step = track(f"latency of {spec.model} on {spec.device}", len(grid.visits(0)))
-            size = bench.models[name].network.config.vocab_size
-            measured[key] = measure_latency(bench.engines[name], size, grid, on_visit=step)
-        engines[name] = measured[key]
-    settings = {"max_prompt_tokens": scenario.profile.max_prompt_tokens, "repeats": grid.repeats}
+    names = {key: name for name, key in reversed(keys_of(scenario).items())}
+    budget_s = scenario.profile.budget_s / len(names)
+    measured = {
+        key: _measured(scenario, bench, log, key, name, budget_s, track)
+        for key, name in names.items()
+    }
+    engines = {name: measured[key] for name, key in keys_of(scenario).items()}
+    settings = scenario.profile.model_dump(
+        mode="json", include={"max_prompt_tokens", "max_batch", "budget_s", "target_error"}
+    )
     return LatencyProfile(engines, provenance_of_now(settings))
+
+
+def _measured(
+    scenario: Scenario,
+    bench: Bench,
+    log: SampleLog,
+    key: str,
+    name: str,
+    budget_s: float,
+    track: Track,
+) -> EngineProfile:
+    spec = measured_engines(scenario)[name]
+    step = track(f"latency of {name} ({spec.model}), {budget_s:g} s at most", None)
+    effort = Effort(budget_s, scenario.profile.target_error)
+
+    def keep(sample: Sample) -> None:
+        log.append(key, sample)
+        step()
+
+    try:
+        target = target_of(bench, name, spec, scenario.profile)
+        profile = measure_latency(target, effort, log.samples(key), keep)
+        return replace(profile, contention=_contention(scenario, bench, name))
+    except RuntimeError as error:
+        raise EngineError(f"engine {name!r}: {error}") from None
+
+
+def _contention(scenario: Scenario, bench: Bench, name: str) -> float:
+    """With another engine on the same device, of another model if there is one."""
+    specs = scenario.real
+    if name not in specs:
+        return 1.0
+    others = [n for n in specs if n != name and specs[n].device == specs[name].device]
+    if not others:
+        return 1.0
+    other = next((n for n in others if specs[n].model != specs[name].model), others[0])
+    one, two = (target_of(bench, n, specs[n], scenario.profile) for n in (name, other))
+    return measure_contention(one, two)
 
 
 def make_quality(

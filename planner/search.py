@@ -10,6 +10,7 @@ from planner.plan import Candidate, Plan, choose, find, pareto_front
 from planner.space import baseline_parameters, paper_staircase, suggest_schedule
 from profiles.store import provenance_of_now
 from simulator.forecast import Forecaster
+from staircase.errors import PlanError
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule, normal, uniform
 
@@ -27,8 +28,10 @@ def search(
     The same seed gives the same candidates. Baselines are tried first.
 
     Raises:
-        PlanError: no schedule is good enough.
+        PlanError: no schedule is good enough, or nothing is known of quality.
     """
+    if forecaster.quality is None:
+        raise PlanError("a plan weighs latency against quality, of which there is no profile")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pipeline, spec = forecaster.pipeline, scenario.plan
     study = optuna.create_study(

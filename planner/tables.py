@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from planner.capacity import Capacity
     from planner.plan import Candidate
     from planner.validate import Row, Validation
+    from profiles.latency import EngineProfile, LatencyProfile
     from simulator.run import EngineUse
 
 COLUMNS: dict[str, tuple[str, float]] = {
@@ -92,6 +93,28 @@ def number(value: float) -> str:
         return "–"
     decimals = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
     return f"{value:.{decimals}f}"
+
+
+def latency_lines(profile: LatencyProfile) -> list[str]:
+    """What was measured and how far it is to be trusted; once for engines that were one."""
+    lines = []
+    for engine in {one.prefill: one for one in profile.engines.values()}.values():
+        names = ", ".join(name for name, one in profile.engines.items() if one == engine)
+        lines += [f"{names}: {words}" for words in _engine_lines(engine)]
+    return lines
+
+
+def _engine_lines(engine: EngineProfile) -> list[str]:
+    lines = [
+        f"{what} within {fit.error:.1%}, with drift {fit.stated_error:.1%}"
+        for what, fit in (("prefill", engine.prefill), ("decode", engine.decode))
+    ]
+    lines.append(f"fixed per call {number(1e3 * engine.call_s)} ms")
+    if engine.contention != 1:
+        lines.append(f"in turn with another engine {engine.contention:.3f} times as long")
+    if engine.mixed_decode is not None:
+        lines.append(f"decoding beside a prefill costs {engine.mixed_decode:.2f} of decoding alone")
+    return [*lines, f"prefix cache: {engine.cache or 'none found'}"]
 
 
 METRIC_ROWS: dict[str, tuple[str, float]] = {

@@ -75,9 +75,12 @@ def schedule_of(
 
 @contextmanager
 def progress_bars(
-    transient: bool = False,
+    transient: bool = False, between_steps: bool = False
 ) -> Iterator[Callable[[str, int | None], Callable[[], None]]]:
-    """Progress bars on stderr, which vanish at the end if they are ``transient``."""
+    """Progress bars on stderr, which vanish at the end if they are ``transient``.
+
+    They are drawn only ``between_steps`` where a thread that draws would disturb what is measured.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -88,11 +91,17 @@ def progress_bars(
     )
     # What vanishes leaves an empty line behind where it could not be shown.
     hidden = transient and not notes.is_terminal
-    with Progress(*columns, console=notes, transient=transient, disable=hidden) as progress:
+    with Progress(
+        *columns,
+        console=notes,
+        transient=transient,
+        disable=hidden,
+        auto_refresh=not between_steps,
+    ) as progress:
 
         def track(what: str, total: int | None) -> Callable[[], None]:
             task = progress.add_task(what, total=total)
-            return lambda: progress.advance(task)
+            return lambda: progress.update(task, advance=1, refresh=between_steps)
 
         yield track
 

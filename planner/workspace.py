@@ -11,9 +11,11 @@ from profiles.catalog import find
 from profiles.latency import LatencyProfile, load_latency
 from profiles.quality import QualityProfile, load_quality
 from profiles.store import stored_hash
-from simulator.forecast import Forecaster
+from simulator.forecast import Forecaster, sampled_workload
+from simulator.setups import workload_of
 from staircase.errors import ProfileError
 from staircase.scenario import Scenario, load_scenario
+from staircase.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Workspace:
         spec = self.scenario.plan.model_copy(update=dict(changes))
         return replace(self, scenario=self.scenario.model_copy(update={"plan": spec}))
 
+    def with_budget(self, budget_s: float | None) -> Workspace:
+        """The same with another time budget for measuring latency."""
+        if budget_s is None:
+            return self
+        spec = self.scenario.profile.model_copy(update={"budget_s": budget_s})
+        return replace(self, scenario=self.scenario.model_copy(update={"profile": spec}))
+
     def with_requests(self, requests: int | None) -> Workspace:
         """The same with another number of simulated requests."""
         workload = self.scenario.workload
@@ -51,6 +60,11 @@ class Workspace:
     def latency_path(self) -> Path:
         named = self.scenario.profile.latency
         return self.source / named if named else self.folder / "latency.json"
+
+    @property
+    def samples_path(self) -> Path:
+        """What was measured for a latency profile that is not finished."""
+        return self.latency_path.with_suffix(".partial.jsonl")
 
     @property
     def quality_path(self) -> Path:
@@ -80,24 +94,38 @@ class Workspace:
         return load_quality(self._existing(self.quality_path, "quality"))
 
     def forecaster(self, requests: int | None = None) -> Forecaster:
-        """Forecasts from the stored profiles."""
+        """Forecasts from the stored profiles; without one of quality, of the scenario's workload.
+
+        Raises:
+            ProfileError: a profile is missing.
+        """
         spec = self.scenario
+        count = requests or spec.plan.requests
+        quality = None if self._has_lengths_only() else self.quality()
         return Forecaster(
             pipeline=spec.pipeline.build(),
             latency=self.latency(),
-            quality=self.quality(),
-            devices=self._devices(),
-            requests=requests or spec.plan.requests,
+            quality=quality,
+            engines={**spec.real, **spec.remote},
+            workload=sampled_workload(quality, count) if quality else self._given_workload(count),
             reading_rate=spec.plan.reading_rate,
         )
 
-    def _devices(self) -> dict[str, str]:
-        """Engines of one device take turns; every engine behind a server has one of its own."""
-        local = {name: engine.device for name, engine in self.scenario.real.items()}
-        return local | {name: f"server of {name}" for name in self.scenario.remote}
+    def _has_lengths_only(self) -> bool:
+        return self.scenario.workload is not None and not self.quality_path.is_file()
+
+    def _given_workload(self, requests: int) -> Workload:
+        spec = self.scenario.workload
+        assert spec is not None
+        counted = spec if spec.trace else spec.model_copy(update={"requests": requests})
+        return workload_of(counted, self.scenario.pipeline.build(), self.source)
 
     def profile_hashes(self) -> dict[str, str]:
-        """By kind, or for simulated engines by the engine; those without a profile have none."""
+        """By kind, or for simulated engines by the engine; those without a profile have none.
+
+        Raises:
+            ProfileError: one is missing.
+        """
         if self.scenario.simulated:
             return {
                 name: stored_hash(find(engine.profile, self.source))
@@ -105,14 +133,14 @@ class Workspace:
                 if engine.profile is not None
             }
         return {
-            "latency": stored_hash(self.latency_path),
-            "quality": stored_hash(self.quality_path),
+            "latency": stored_hash(self._existing(self.latency_path, "latency")),
+            "quality": stored_hash(self._existing(self.quality_path, "quality")),
         }
 
-    @staticmethod
-    def _existing(path: Path, kind: str) -> Path:
-        if not path.is_file():
-            raise ProfileError(
-                f"{path}: no {kind} profile; measure one with 'staircase profile SCENARIO'"
-            )
-        return path
+    def _existing(self, path: Path, kind: str) -> Path:
+        if path.is_file():
+            return path
+        how = "measure one with 'staircase profile SCENARIO'"
+        if kind == "quality" and self.scenario.remote:
+            how = "measure one with in-process engines and name it under profile: quality"
+        raise ProfileError(f"{path}: no {kind} profile; {how}")

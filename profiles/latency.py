@@ -2,12 +2,13 @@
 
 With n new tokens, k cached ones, b sequences and c tokens of context in all:
 
-    prefill  s(n, k) = p0 + p1·n + Σ_j p_j·max(0, n − knot_j) + q·n·(k + (n + 1)/2)
+    prefill  s(n, k) = p0 + p1·n + Σ_j p_j·max(0, n − knot_j) + q·n·(k + (n + 1)/2) + r·k
     decode   s(b, c) = d0 + d1·b + d2·c
+    both     s(n, k) + m·s(b, c)
 
-The terms are launch overhead, weights and matrix work, and attention (each new token attends to all
-before it). All coefficients are non-negative, so seconds grow with every argument and the sum over
-a run of decode iterations has a closed form.
+The terms are launch overhead, weights and matrix work, attention (each new token attends to all
+before it), and reading what is cached. All coefficients are non-negative, so seconds grow with
+every argument and the sum over a run of decode iterations has a closed form.
 """
 
 from __future__ import annotations
@@ -17,15 +18,32 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from profiles.fit import FOLDS, Fit, fit
+from profiles.prefix_cache import PrefixCache
 from profiles.store import Provenance, load, save
-from profiles.surface import solve_relative
+from profiles.surface import Floats
 from staircase.errors import ProfileError
+
+__all__ = [
+    "DecodePoint",
+    "EngineProfile",
+    "Fit",
+    "LatencyProfile",
+    "MixedPoint",
+    "PrefillPoint",
+    "decode_features",
+    "fit_engine",
+    "load_latency",
+    "prefill_features",
+    "save_latency",
+]
 
 SCHEMA = "staircase.latency/1"
 PREFILL_KNOTS = (16, 64, 256, 1024)
-FOLDS = 5
+# Place of q in the formula.
+ATTENTION = 2 + len(PREFILL_KNOTS)
+LEAST_DECODE_POINTS = 3
 
 
 @dataclass(frozen=True)
@@ -59,22 +77,15 @@ class DecodePoint:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A fitted formula.
+class MixedPoint:
+    """The same for an iteration that prefills ``new_tokens`` beside ``batch`` that decode."""
 
-    Attributes:
-        coefficients: in the order of the formula, for the median seconds of an iteration.
-        error: cross-validated median relative error.
-        mean_ratio: mean over median of repeated measurements. On a shared machine some iterations
-            are much slower, and a sum of many is that much longer than the sum of their medians.
-    """
-
-    coefficients: tuple[float, ...]
-    error: float
-    mean_ratio: float = 1.0
-
-    def scaled(self, factor: float) -> Fit:
-        return replace(self, mean_ratio=factor * self.mean_ratio)
+    new_tokens: int
+    batch: int
+    context_tokens: int
+    seconds: float
+    spread: float
+    mean_ratio: float
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,12 @@ class EngineProfile:
     """One engine's points and the model fitted to them.
 
     Attributes:
-        call_s: fixed seconds per call, from submission to the start of its prefill.
+        call_s: fixed seconds per call, before its prefill begins: network, queue, waking up.
+        mixed_points: of engines that prefill and decode in one iteration.
+        mixed_decode: m of the formula; None where it was not measured.
+        contention: seconds of iterations in turn with another engine on the device, over the same
+            alone.
+        cache: None where nothing is known of a prefix cache.
         stated_reach: of a fit whose points are not kept, as in the catalogue.
     """
 
@@ -100,6 +116,10 @@ class EngineProfile:
     call_s: float
     prefill: Fit
     decode: Fit
+    mixed_points: tuple[MixedPoint, ...] = ()
+    mixed_decode: float | None = None
+    contention: float = 1.0
+    cache: PrefixCache | None = None
     stated_reach: Reach | None = None
 
     @property
@@ -128,24 +148,32 @@ class EngineProfile:
 
     def prefill_s(self, new_tokens: int, cached_tokens: int) -> float:
         """Expected seconds of an iteration that prefills ``new_tokens`` after ``cached_tokens``."""
-        features = _prefill_features(new_tokens, cached_tokens)
-        return float(np.dot(self.prefill.coefficients, features)) * self.prefill.mean_ratio
+        return self._prefill_s(prefill_features(new_tokens, cached_tokens))
+
+    def attention_s(self, new_tokens: int, cached_tokens: int) -> float:
+        """The part of it that is about the tokens before each token: the formula's q and r."""
+        features = prefill_features(new_tokens, cached_tokens)
+        return self._prefill_s([0.0] * ATTENTION + features[ATTENTION:])
+
+    def _prefill_s(self, features: Sequence[float]) -> float:
+        # Profiles of before have no r.
+        known = features[: len(self.prefill.coefficients)]
+        return float(np.dot(self.prefill.coefficients, known)) * self.prefill.mean_ratio
 
     def decode_s(self, batch: int, context_tokens: int) -> float:
         """Expected seconds of one token for each of ``batch`` sequences."""
-        base, per_sequence, per_token = self.decode.coefficients
-        typical = base + per_sequence * batch + per_token * context_tokens
-        return typical * self.decode.mean_ratio
+        features = decode_features(batch, context_tokens)
+        return float(np.dot(self.decode.coefficients, features)) * self.decode.mean_ratio
 
-    def outside(self, new_tokens: int, context_tokens: int) -> list[str]:
+    def outside(self, new_tokens: int, context_tokens: int, batch: int = 1) -> list[str]:
         """What of this lies beyond the measured grid, in words; empty if nothing does."""
-        new, context = self.reach.new_tokens, self.reach.context_tokens
-        said = []
-        if new_tokens > new:
-            said.append(f"prefill {new_tokens:,} > {new:,}")
-        if context_tokens > context:
-            said.append(f"context {context_tokens:,} > {context:,}")
-        return said
+        reach = self.reach
+        measured = {
+            "prefill": (new_tokens, reach.new_tokens),
+            "context": (context_tokens, reach.context_tokens),
+            "batch": (batch, reach.batch),
+        }
+        return [f"{what} {n:,} > {most:,}" for what, (n, most) in measured.items() if n > most]
 
 
 @dataclass(frozen=True)
@@ -174,54 +202,67 @@ def load_latency(path: Path) -> LatencyProfile:
 
 
 def fit_engine(
-    prefill_points: Sequence[PrefillPoint], decode_points: Sequence[DecodePoint], call_s: float
+    prefill_points: Sequence[PrefillPoint],
+    decode_points: Sequence[DecodePoint],
+    call_s: float,
+    mixed_points: Sequence[MixedPoint] = (),
 ) -> EngineProfile:
     """Fits the formula to measured points.
 
     Raises:
         ProfileError: too few points to fit and cross-validate.
     """
-    if len(prefill_points) < FOLDS or len(decode_points) < 3:
+    if len(prefill_points) < FOLDS or len(decode_points) < LEAST_DECODE_POINTS:
         raise ProfileError(
             f"{len(prefill_points)} prefill and {len(decode_points)} decode points "
-            f"are too few for a fit; measure at least {FOLDS} and 3"
+            f"are too few for a fit; measure at least {FOLDS} and {LEAST_DECODE_POINTS}"
         )
-    prefill = [_prefill_features(p.new_tokens, p.cached_tokens, p.prompts) for p in prefill_points]
-    decode = [(1.0, p.batch, p.context_tokens) for p in decode_points]
+    prefill = fit_points(prefill_rows(prefill_points), prefill_points)
+    decode = fit_points(decode_rows(decode_points), decode_points)
     return EngineProfile(
         tuple(prefill_points),
         tuple(decode_points),
         call_s,
-        _fit(prefill, prefill_points),
-        _fit(decode, decode_points),
+        prefill,
+        decode,
+        tuple(mixed_points),
+        _mixed_decode(mixed_points, prefill, decode),
     )
 
 
-def _prefill_features(new: int, cached: int, prompts: int = 1) -> list[float]:
+def fit_points(rows: Floats, points: Sequence[PrefillPoint] | Sequence[DecodePoint]) -> Fit:
+    seconds = seconds_of(points)
+    return fit(rows, seconds, seconds * np.asarray([point.mean_ratio for point in points]))
+
+
+def seconds_of(points: Sequence[PrefillPoint] | Sequence[DecodePoint]) -> Floats:
+    return np.asarray([point.seconds for point in points])
+
+
+def prefill_rows(points: Sequence[PrefillPoint]) -> Floats:
+    return np.asarray([prefill_features(p.new_tokens, p.cached_tokens, p.prompts) for p in points])
+
+
+def decode_rows(points: Sequence[DecodePoint]) -> Floats:
+    return np.asarray([decode_features(p.batch, p.context_tokens) for p in points])
+
+
+def prefill_features(new: int, cached: int, prompts: int = 1) -> list[float]:
     tokens = new * prompts
     bends = [max(0.0, tokens - knot) for knot in PREFILL_KNOTS]
-    return [1.0, tokens, *bends, tokens * (cached + (new + 1) / 2)]
+    return [1.0, tokens, *bends, tokens * (cached + (new + 1) / 2), prompts * cached]
 
 
-def _fit(
-    rows: Sequence[Sequence[float]], points: Sequence[PrefillPoint] | Sequence[DecodePoint]
-) -> Fit:
-    """Non-negative least squares of the relative error, with its leave-out error."""
-    features, seconds = np.asarray(rows), np.asarray([point.seconds for point in points])
-    means = seconds * np.asarray([point.mean_ratio for point in points])
-    return Fit(
-        tuple(solve_relative(features, seconds).tolist()),
-        _leave_out_error(features, seconds),
-        float(means.sum() / seconds.sum()),
-    )
+def decode_features(batch: int, context: int) -> list[float]:
+    return [1.0, batch, context]
 
 
-def _leave_out_error(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> float:
-    """Median relative error of points predicted from a fit that did not see them."""
-    fold = np.arange(len(seconds)) % min(FOLDS, len(seconds))
-    errors = np.empty_like(seconds)
-    for number in np.unique(fold):
-        kept = fold != number
-        predicted = features[~kept] @ solve_relative(features[kept], seconds[kept])
-        errors[~kept] = np.abs(predicted / seconds[~kept] - 1)
-    return float(np.median(errors))
+def _mixed_decode(points: Sequence[MixedPoint], prefill: Fit, decode: Fit) -> float | None:
+    """Of an iteration, the prefill taken off, over a decode alone: the median over points."""
+    if not points:
+        return None
+    prefills = np.asarray([prefill_features(p.new_tokens, 0) for p in points])
+    decodes = np.asarray([decode_features(p.batch, p.context_tokens) for p in points])
+    seconds = np.asarray([point.seconds for point in points])
+    left = seconds - prefills @ prefill.coefficients
+    return max(0.0, float(np.median(left / (decodes @ decode.coefficients))))

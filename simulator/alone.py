@@ -104,7 +104,8 @@ def _chunk_ps(cost: Cost, before: int, chunk: int) -> int:
     """An iteration that computes ``chunk`` tokens after ``before`` others, and nothing else."""
     work = chunk * (2 * before + chunk)
     attention_ps = mixed_attention_ps(cost, chunk, work, 0, 0)
-    return at(cost.tokens_ps, chunk) + at(cost.sequences_ps, 1) + attention_ps
+    fixed_ps = at(cost.tokens_ps, chunk) + at(cost.sequences_ps, 1) + at(cost.pieces_ps, 1)
+    return fixed_ps + attention_ps
 
 
 def decode_table_ps(cost: Cost, tokens: int) -> Ints:

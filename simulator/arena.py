@@ -119,17 +119,17 @@ def replica_at(arena: Arena, replica: int) -> Replica:
         numbers[6] == 1,
         _cost_at(arena, replica),
         Blocks(
-            _row(arena, replica, 11),
             _row(arena, replica, 12),
             _row(arena, replica, 13),
             _row(arena, replica, 14),
             _row(arena, replica, 15),
             _row(arena, replica, 16),
             _row(arena, replica, 17),
+            _row(arena, replica, 18),
         ),
-        _row(arena, replica, 18),
         _row(arena, replica, 19),
         _row(arena, replica, 20),
+        _row(arena, replica, 21),
     )
 
 
@@ -148,6 +148,7 @@ def _cost_at(arena: Arena, replica: int) -> Cost:
         _row(arena, replica, 8),
         _row(arena, replica, 9),
         _row(arena, replica, 10).reshape((grid[1], grid[2], grid[3], grid[4])),
+        _row(arena, replica, 11),
     )
 
 

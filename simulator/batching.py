@@ -21,6 +21,7 @@ from simulator.replica import (
     BUSY,
     IDLE,
     RUNNING_COUNT,
+    START,
     UNTIL,
     WAITING_COUNT,
     Replica,
@@ -64,6 +65,7 @@ class BatchingSetup:
         call_ps: passes before a call reaches its replica: network, tokenisation, queue hop.
         device: name of the device on which all its replicas, and those of other engines that name
             it, take turns; None for a device of its own for each.
+        contention: seconds of an iteration in turn with another engine's, over the same alone.
         is_checked: recount the books after every event (slow, for tests).
     """
 
@@ -74,6 +76,7 @@ class BatchingSetup:
     priorities: tuple[tuple[str, int], ...] = ()
     call_ps: int = 0
     device: str | None = None
+    contention: float = 1.0
     is_checked: bool = False
 
     def open(self, env: Clock, shared: dict[str, object]) -> BatchingEngine:
@@ -127,6 +130,7 @@ class BatchingEngine:
                 device,
                 self._calls,
                 self._notify,
+                setup.contention,
                 setup.is_checked,
             )
             for number, device in enumerate(devices, first_number)
@@ -225,8 +229,10 @@ class ReplicaLoop:
         device: Device,
         calls: _CallTable,
         notify: Callable[[int], None],
+        contention: float,
         is_checked: bool,
     ) -> None:
+        self._contention = contention
         self._is_checked = is_checked
         self._env = env
         self._number = number
@@ -260,7 +266,14 @@ class ReplicaLoop:
         iterations.begin(self._replica, self._calls.columns, self._now)
         if not is_alone:
             iterations.cut(self._replica, self._calls.columns, self._now)
+            self._stretch()
         self._set_end_alarm()
+
+    def _stretch(self) -> None:
+        """A single iteration, whose end is nowhere computed but in ``until``."""
+        now = self._replica.now
+        if self._contention != 1:
+            now[UNTIL] = now[START] + round(self._contention * int(now[UNTIL] - now[START]))
 
     def cut(self) -> None:
         iterations.cut(self._replica, self._calls.columns, self._now)

@@ -5,6 +5,7 @@ An iteration schedules T tokens of n sequences: some decode one token each, some
     pure decode   decode_ps[n] + attention of n sequences with c tokens of context in all
     otherwise     tokens_ps[T] + sequences_ps[n] + mixed attention of one chunk, so many tokens
                   before it, so many decoding sequences, and their mean context
+                  + pieces_ps[chunks]
 
 Several chunks of c_i tokens after k_i others count as one of Σ c_i tokens that does the same work,
 Σ c_i·(k_i + c_i/2).
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.kernels import KernelTables
-from profiles.latency import EngineProfile
+from profiles.latency import PREFILL_KNOTS, EngineProfile
 from profiles.roofline import Roofline
 from simulator.compiling import compiled
 from staircase.timeline import to_ps
@@ -43,6 +44,7 @@ class Cost(NamedTuple):
         attention_slope: picoseconds per token of context from (sequences, knot) to the next knot.
         chunks, before, decoding, contexts: grid of mixed attention.
         mixed_ps: at (chunk, before, decoding, mean context), linear between grid points.
+        pieces_ps: by chunks of an iteration that prefills.
     """
 
     tokens_ps: Ints
@@ -56,21 +58,31 @@ class Cost(NamedTuple):
     decoding: Ints
     contexts: Ints
     mixed_ps: Ints
+    pieces_ps: Ints
 
 
 def cost_of_profile(profile: EngineProfile, max_tokens: int, max_sequences: int) -> Cost:
-    """Tables of a fitted profile (``profiles.latency``)."""
-    dense = [profile.prefill_s(tokens, 0) for tokens in range(1, max_tokens + 1)]
-    quadratic = profile.prefill.coefficients[-1] * profile.prefill.mean_ratio
+    """Tables of a fitted profile (``profiles.latency``).
+
+    An engine of which mixed iterations were measured runs a pass for every chunk and one for all
+    that decode; of others it is assumed that they run one pass for all tokens.
+    """
     tokens = np.arange(1, max_tokens + 1)
-    dense_s: Floats = np.asarray(dense) - quadratic * tokens * (tokens + 1) / 2
+    dense_s = _dense_s(profile, tokens)
     slope = to_ps(profile.decode.coefficients[2] * profile.decode.mean_ratio)
     rows = max_sequences + 1
-    chunks = np.unique(np.geomspace(1, max_tokens, 24).astype(np.int64))
+    chunks = np.unique([*np.geomspace(1, max_tokens, 48).astype(np.int64), *_knots(max_tokens)])
     before = np.unique(np.concatenate([[0], np.geomspace(16, 1 << 18, 24).astype(np.int64)]))
-    chunk_s: Floats = quadratic * chunks[:, None] * (before + (chunks[:, None] + 1) / 2)
-    # Decode attention is linear in sequences × mean context, so two points of each are enough.
-    decode_s = slope / 1e12 * np.array([[0, 0], [0, 1]]) * max_sequences
+    chunk_s: Floats = np.array([[profile.attention_s(n, k) for k in before] for n in chunks])
+    # Decoding is linear in sequences, and in sequences × mean context: few points are enough.
+    decoding = np.unique([0, 1, max(2, max_sequences)])
+    decode_s: Floats = slope / 1e12 * decoding[:, None] * np.array([0, 1])
+    piece_s = 0.0
+    if profile.mixed_decode is not None:
+        piece_s = profile.prefill.coefficients[0] * profile.prefill.mean_ratio
+        chunk_s += _dense_s(profile, chunks)[:, None] - piece_s
+        decode_s = profile.mixed_decode * _decode_s(profile, decoding)
+        dense_s = np.zeros(max_tokens)
     return Cost(
         tokens_ps=_to_ps(np.concatenate([[0.0], dense_s])),
         sequences_ps=np.zeros(rows, dtype=np.int64),
@@ -80,10 +92,30 @@ def cost_of_profile(profile: EngineProfile, max_tokens: int, max_sequences: int)
         attention_slope=np.full((rows, 1), slope, dtype=np.int64),
         chunks=chunks,
         before=before,
-        decoding=np.array([0, max_sequences], dtype=np.int64),
+        decoding=decoding,
         contexts=np.array([0, 1], dtype=np.int64),
         mixed_ps=_to_ps(chunk_s[:, :, None, None] + decode_s),
+        pieces_ps=_to_ps(np.array([0.0, piece_s])),
     )
+
+
+def _dense_s(profile: EngineProfile, tokens: Ints) -> Floats:
+    """Prefills without their attention."""
+    return np.array([profile.prefill_s(n, 0) - profile.attention_s(n, 0) for n in tokens.tolist()])
+
+
+def _decode_s(profile: EngineProfile, decoding: Ints) -> Floats:
+    """By sequences, and by their mean context of 0 and 1; nothing where nobody decodes."""
+    return np.array(
+        [
+            [profile.decode_s(n, n * mean) if n else 0.0 for mean in (0, 1)]
+            for n in decoding.tolist()
+        ]
+    )
+
+
+def _knots(most: int) -> list[int]:
+    return [knot for knot in PREFILL_KNOTS if knot <= most]
 
 
 def linear_cost(
@@ -112,6 +144,7 @@ def linear_cost(
         decoding=np.array([0, 1], dtype=np.int64),
         contexts=np.array([0, 1], dtype=np.int64),
         mixed_ps=np.broadcast_to(corners, (2, 2, 2, 2)).copy(),
+        pieces_ps=np.zeros(1, dtype=np.int64),
     )
 
 
@@ -143,6 +176,7 @@ def cost_of_kernels(
         decoding=decoding.astype(np.int64),
         contexts=knots,
         mixed_ps=_to_ps(tables.attention_s),
+        pieces_ps=np.zeros(1, dtype=np.int64),
     )
 
 
@@ -174,6 +208,7 @@ def cost_of_roofline(
         decoding=np.array([0, max_sequences], dtype=np.int64),
         contexts=np.array([0, 1], dtype=np.int64),
         mixed_ps=_to_ps(chunk_s)[:, :, None, None] + corners,
+        pieces_ps=np.zeros(1, dtype=np.int64),
     )
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from profiles.latency import LatencyProfile
 from profiles.quality import QualityForecast, QualityProfile, forecast_quality
-from simulator.reach import beyond, profiled
+from simulator.batching import BatchingSetup
+from simulator.profiled import setup_of_profile
+from simulator.reach import beyond, most_at_once, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.serial import SerialSetup
 from simulator.setups import setup_of, workload_of
 from simulator.simulate import simulate
+from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import ScenarioError
 from staircase.measured import Measured, measure_all, summarize_replicates
 from staircase.metrics import READING_RATE, Summary
@@ -94,41 +98,39 @@ def forecast_simulated(
 
 @dataclass(frozen=True)
 class Forecaster:
-    """Forecasts schedules of one pipeline.
+    """Forecasts schedules of one pipeline on measured engines.
 
     Attributes:
-        devices: by engine name; engines on the same device share it.
-        requests: how many requests of the quality profile's sample are played.
+        quality: None where only latency is to be forecast.
+        engines: what they are, by name.
+        workload: the lengths of the requests that are played.
     """
 
     pipeline: Pipeline
     latency: LatencyProfile
-    quality: QualityProfile
-    devices: Mapping[str, str]
-    requests: int
+    quality: QualityProfile | None
+    engines: Mapping[str, EngineSpec | OpenAISpec]
+    workload: Workload
     reading_rate: float = READING_RATE
 
     def __call__(self, schedule: Schedule) -> Forecast:
-        timelines = simulate(self.pipeline, schedule, self._engines(), self._workload())
+        timelines = simulate(self.pipeline, schedule, self._setups, self.workload)
         measured = measure_all(timelines, self.reading_rate)
+        quality = self.quality
         return Forecast(
             measured.summaries(),
-            forecast_quality(self.quality, timelines, schedule.layout),
+            forecast_quality(quality, timelines, schedule.layout) if quality else None,
             tuple(self._extrapolated(timelines)),
             timelines,
             [measured],
         )
 
-    def _engines(self) -> dict[str, SerialSetup]:
+    @cached_property
+    def _setups(self) -> dict[str, SerialSetup | BatchingSetup]:
         return {
-            name: SerialSetup(self.latency[name], self.devices[name])
+            name: setup_of_profile(self.latency[name], self.engines[name], name)
             for name in self.pipeline.engines
         }
-
-    def _workload(self) -> Workload:
-        samples = self.quality.samples
-        chosen = [samples[number % len(samples)] for number in range(self.requests)]
-        return Workload([RequestShape(s.fixed_tokens, s.output_tokens) for s in chosen])
 
     def _extrapolated(self, timelines: Iterable[Timeline]) -> Iterator[str]:
         spans = [span for timeline in timelines for span in timeline.spans]
@@ -136,5 +138,13 @@ class Forecaster:
             own = [span for span in spans if span.engine == engine]
             prefill = max((span.prefilled_tokens for span in own), default=0)
             context = max((span.prompt_tokens + span.output_tokens for span in own), default=0)
-            for words in self.latency[engine].outside(prefill, context):
+            batch = 1 if isinstance(self._setups[engine], SerialSetup) else most_at_once(own)
+            for words in self.latency[engine].outside(prefill, context, batch):
                 yield f"{engine}: {words}"
+
+
+def sampled_workload(quality: QualityProfile, requests: int) -> Workload:
+    """The lengths of the quality profile's sample, from its beginning, again if it is too small."""
+    samples = quality.samples
+    chosen = [samples[number % len(samples)] for number in range(requests)]
+    return Workload([RequestShape(s.fixed_tokens, s.output_tokens) for s in chosen])

@@ -96,6 +96,7 @@ def _plan(replica: Replica, calls: Calls, now_ps: int, may_run: bool) -> None:
         replica.now[ITERATIONS] = 1
         took = at(replica.cost.tokens_ps, tokens) + at(replica.cost.sequences_ps, sequences)
         took += mixed_attention_ps(replica.cost, tokens - decoding, work, decoding, context)
+        took += at(replica.cost.pieces_ps, sequences - decoding)
     replica.now[UNTIL] = now_ps + took
 
 

@@ -30,11 +30,9 @@ def beyond(
         own = [span for span in spans if span.engine == name]
         prefill = max((span.prefilled_tokens for span in own), default=0)
         context = max((span.prompt_tokens + span.output_tokens for span in own), default=0)
-        for words in profile.outside(min(prefill, spec.max_num_batched_tokens), context):
-            yield f"{name}: {words}"
         at_once = min(-(-most_at_once(own) // spec.replicas), spec.max_num_seqs)
-        if at_once > profile.reach.batch:
-            yield f"{name}: sequences {at_once:,} > {profile.reach.batch:,}"
+        for words in profile.outside(min(prefill, spec.max_num_batched_tokens), context, at_once):
+            yield f"{name}: {words}"
 
 
 def most_at_once(spans: Sequence[Span]) -> int:

@@ -1,7 +1,8 @@
 """Serial engines on a shared device, simulated: what the in-process engine is.
 
 An engine serves one call at a time and re-uses the longest common prefix with its last call. Its
-turn on the device is one iteration.
+turn on the device is one iteration. A call reaches it after the profile's ``call_s``; an iteration
+in turn with another engine's takes ``contention`` times as long as alone.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from profiles.latency import EngineProfile
-from simulator.alarm import ITERATION_END, Alarm, Clock
+from simulator.alarm import ARRIVAL, ITERATION_END, Alarm, Clock
 from simulator.device import Device, shared_device
 from simulator.engine import Key, Listener, SimulatedCall, first_number
 from staircase.messages import EndReason
@@ -59,6 +60,8 @@ class SerialEngine:
         self._end_priority = ITERATION_END + number
         self._profile = profile
         self._device = device
+        self._call_ps = to_ps(profile.call_s)
+        self._coming: dict[Key, tuple[Alarm, Listener]] = {}
         self._queue: deque[tuple[SimulatedCall, Listener]] = deque()
         self._active: _Active | None = None
         self._memory: tuple[int, Prompt] | None = None
@@ -66,11 +69,24 @@ class SerialEngine:
         device.attach(self)
 
     def submit(self, call: SimulatedCall, listener: Listener) -> None:
+        if not self._call_ps:
+            self._arrive(call, listener)
+            return
+        arrival = Alarm(self._env, self._call_ps, ARRIVAL, lambda: self._arrive(call, listener))
+        self._coming[call.key] = arrival, listener
+
+    def _arrive(self, call: SimulatedCall, listener: Listener) -> None:
+        self._coming.pop(call.key, None)
         self._queue.append((call, listener))
         self._device.wake()
 
     def cancel(self, key: Key) -> None:
         """Ends a call; one whose iteration is under way ends with it, and keeps its token."""
+        if key in self._coming:
+            arrival, listener = self._coming.pop(key)
+            arrival.switch_off()
+            self._turn_away(key, listener)
+            return
         if self._active and self._active.call.key == key:
             self._active.is_cancelled = True
             if not self._active.is_running:
@@ -79,8 +95,12 @@ class SerialEngine:
         for call, listener in list(self._queue):
             if call.key == key:
                 self._queue.remove((call, listener))
-                now = int(self._env.now)
-                listener.on_end(key, CallResult("cancelled", now, now, 0, 0))
+                self._turn_away(key, listener)
+
+    def _turn_away(self, key: Key, listener: Listener) -> None:
+        """Ends a call that never began."""
+        now = int(self._env.now)
+        listener.on_end(key, CallResult("cancelled", now, now, 0, 0))
 
     def watch(self, key: Key, tokens: int) -> None:
         """Every token is reported anyway."""
@@ -98,7 +118,8 @@ class SerialEngine:
     def begin_turn(self, is_alone: bool) -> None:
         active = self._active = self._active or self._begin(*self._queue.popleft())
         active.is_running = True
-        took_ps = self._iteration_ps(active)
+        factor = 1.0 if is_alone else self._profile.contention
+        took_ps = round(factor * self._iteration_ps(active))
         Alarm(self._env, took_ps, self._end_priority, lambda: self._end_turn(active, took_ps))
 
     def cut(self) -> None:

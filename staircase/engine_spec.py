@@ -20,7 +20,27 @@ class FormatSpec(Strict):
     own: str = "\n\nAnswer:\n"
 
 
-class EngineSpec(Strict):
+class SamplingSpec(Strict):
+    """How an engine's tokens are chosen: greedily at temperature 0, else drawn.
+
+    Only among the ``top_k`` likeliest tokens, and of these among the fewest likeliest ones whose
+    probabilities sum up to ``top_p``. The same ``seed`` draws the same.
+    """
+
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Count | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _check_temperature(self) -> Self:
+        for name in ("top_p", "top_k", "seed"):
+            if self.temperature == 0 and name in self.model_fields_set:
+                raise ValueError(f"{name} needs a temperature above 0; at 0 nothing is drawn")
+        return self
+
+
+class EngineSpec(SamplingSpec):
     """An in-process transformers engine, in turn with others on its device.
 
     It serves one call at a time, or with more ``slots`` as many at once, computing at most
@@ -46,14 +66,14 @@ class EngineSpec(Strict):
         return self
 
 
-class OpenAISpec(Strict):
+class OpenAISpec(SamplingSpec):
     """An engine behind an OpenAI-compatible server, whose ``base_url`` mostly ends in ``/v1``.
 
     ``tokenizer`` is the model's folder, hub id or ``embedded``; with it tokens are counted as the
     model counts them, and go over the wire as ids where the server takes and returns them. The key
     is read from the environment variable ``api_key_env`` and is nowhere else. ``timeout_s`` passes
     at most without news of a call; before its first token a call is sent up to ``tries`` times.
-    ``priority`` is sent where the server takes it.
+    ``priority`` and ``seed`` are sent where the server takes them.
     """
 
     kind: Literal["openai"]
@@ -66,7 +86,6 @@ class OpenAISpec(Strict):
     connect_timeout_s: PositiveSeconds = 5.0
     tries: Count = 3
     max_concurrency: Count = 64
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     priority: int | None = None
     format: FormatSpec | None = None
 

@@ -16,7 +16,7 @@ from staircase.pipeline import Pipeline
 from staircase.pipeline_spec import PipelineSpec
 from staircase.schedule import LAYOUTS, LEAST_RATIO, Layout
 from staircase.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
-from staircase.strict import Count, Strict
+from staircase.strict import Count, PositiveSeconds, Strict
 from staircase.workload_spec import WorkloadSpec
 
 
@@ -29,13 +29,21 @@ class RequestsSpec(Strict):
 
 
 class ProfileSpec(Strict):
-    """Where profiles lie (made by ``staircase profile`` if absent) and how they are measured."""
+    """Where profiles lie (made by ``staircase profile`` if absent) and how they are measured.
+
+    Latency: until its cross-validated error is at most ``target_error`` or ``budget_s`` have passed
+    for all engines together, with prompts up to ``max_prompt_tokens`` and up to ``max_batch`` calls
+    at once.
+    """
 
     latency: str | None = None
     quality: str | None = None
     requests: Count = 48
     read_levels: list[Annotated[int, Field(ge=0)]] = [0, 4, 8, 16, 24, 32, 48, 64, 96]
     max_prompt_tokens: Count = 512
+    max_batch: Count = 8
+    budget_s: PositiveSeconds = 30.0
+    target_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
 
 
 class BaselineSpec(Strict):

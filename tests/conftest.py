@@ -1,7 +1,43 @@
-"""Settings for all tests."""
+"""Settings for all tests, and the real servers that they share."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from tests.support.real_servers import RealServers
 
 # These machines are shared: how long an example takes says nothing.
 settings.register_profile("staircase", deadline=None)
 settings.load_profile("staircase")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of vLLM are there for who has one, or asks for them by ``-m``."""
+    if os.environ.get("STAIRCASE_VLLM") or "vllm" in config.option.markexpr:
+        return
+    heavy = [item for item in items if item.get_closest_marker("vllm")]
+    if heavy:
+        config.hook.pytest_deselected(items=heavy)
+        items[:] = [item for item in items if item not in heavy]
+
+
+@pytest.fixture(scope="session")
+def real_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServers]:
+    with ExitStack() as stack:
+        yield RealServers(stack, lambda: tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture(scope="session")
+def letter_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Not above: it loads torch.
+    from tests.support.letter_model import save_letter_model
+
+    folder = tmp_path_factory.mktemp("letters")
+    save_letter_model(folder)
+    return folder

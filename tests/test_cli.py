@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -319,6 +321,38 @@ def test_run_without_a_plan_says_what_to_do(tmp_path: Path) -> None:
         f"error: {tmp_path}/plan.json: no plan; make one with 'staircase plan', "
         "or give --staircase\n"
     )
+
+
+@pytest.mark.slow
+def test_an_interrupted_profile_goes_on(tmp_path: Path) -> None:
+    """After an interrupt the samples stay, and the next run uses them all."""
+    path, out = tmp_path / "small.yaml", tmp_path / "out"
+    path.write_text(DEMO.read_text().replace("requests: 48", "requests: 2"))
+    words = ["profile", str(path), "--out", str(out), "--budget"]
+    partial = out / "latency.partial.jsonl"
+    command = [sys.executable, "-m", "planner.cli", *words, "1000"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
+        wait_for(lambda: partial.exists() and partial.read_text().count("\n") >= 20)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert f"kept: {partial}; the same command goes on from there" in told
+    assert not (out / "latency.json").exists()
+    samples = partial.read_text()
+    partial.write_text(samples + samples.splitlines()[0].replace("seconds", "hours") + "\n")
+    done = staircase(*words, "0.1")
+    assert done.returncode == 0, done.stderr
+    assert f"{partial}: 1 samples were edited; they are not used" in done.stderr
+    assert not partial.exists()
+    assert (out / "latency.json").exists()
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if is_so():
+            return
+        time.sleep(0.1)
+    raise TimeoutError
 
 
 @pytest.mark.slow

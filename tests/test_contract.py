@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
+from executor.sampling import Sampling
 from staircase import (
     Agent,
     Barrier,
@@ -24,12 +28,14 @@ from staircase import (
     uniform,
 )
 from staircase.schedule import LAYOUTS
+from tests.support.real_servers import SERVERS, RealServers, server_params
 from tests.support.worlds import (
     BatchingWorld,
     EndpointWorld,
     OpenAIWorld,
     Played,
     ScriptedWorld,
+    ServedWorld,
     SimulatedWorld,
     TransformersWorld,
     World,
@@ -87,6 +93,20 @@ WORLDS: dict[str, World] = {
     "openai ids": OpenAIWorld(has_ids=True),
     "batching": BatchingWorld(),
 }
+EVERY_WORLD = [*WORLDS, *server_params(SERVERS)]
+
+
+@pytest.fixture(scope="module")
+def world(
+    request: pytest.FixtureRequest, real_servers: RealServers, letter_model: Path
+) -> Iterator[World]:
+    """By its name; those of real servers are opened here."""
+    if request.param in WORLDS:
+        yield WORLDS[request.param]
+    else:
+        url = real_servers.url(SERVERS[request.param], letter_model)
+        with ExitStack() as stack:
+            yield ServedWorld.open(stack, url, letter_model)
 
 
 def by_agent(played: Played) -> dict[str, list[tuple[object, ...]]]:
@@ -108,14 +128,14 @@ def expected(case: Case) -> Played:
     return SimulatedWorld().play(case.limited, case.schedule, case.lengths)
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", EVERY_WORLD, indirect=True)
 class TestEveryWorld:
-    def test_starts_the_same_calls(self, world: str, case: Case, expected: Played) -> None:
-        played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+    def test_starts_the_same_calls(self, world: World, case: Case, expected: Played) -> None:
+        played = world.play(case.limited, case.schedule, case.lengths)
         assert by_agent(played) == by_agent(expected)
 
-    def test_leaves_nothing_behind(self, world: str, case: Case) -> None:
-        played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+    def test_leaves_nothing_behind(self, world: World, case: Case) -> None:
+        played = world.play(case.limited, case.schedule, case.lengths)
         line = played.timeline
         assert line.error is None
         assert len(line.spans) == len(played.calls)
@@ -123,8 +143,8 @@ class TestEveryWorld:
         assert len(line.answer_ps) == line.written[case.pipeline.answer]
         assert list(line.answer_ps) == sorted(line.answer_ps)
 
-    def test_reads_only_what_was_written(self, world: str, case: Case) -> None:
-        played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+    def test_reads_only_what_was_written(self, world: World, case: Case) -> None:
+        played = world.play(case.limited, case.schedule, case.lengths)
         for span in played.timeline.spans:
             sources = case.pipeline[span.agent].reads
             written = [
@@ -140,11 +160,11 @@ class TestEveryWorld:
             assert all(read <= there for read, there in zip(span.read, written, strict=True))
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_the_papers_order(world: str) -> None:
+@pytest.mark.parametrize("world", EVERY_WORLD, indirect=True)
+def test_the_papers_order(world: World) -> None:
     """Proposers start at once; a round is read when the slowest has it; the last step is free."""
     case = _moa(paper_default(16, 8))
-    played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+    played = world.play(case.limited, case.schedule, case.lengths)
     assert sorted(call.agent for call in played.calls[:3]) == ["a", "b", "c"]
     steps = [(call.read, call.written, call.max_tokens) for call in played.calls[3:]]
     assert steps == [
@@ -162,24 +182,24 @@ TIMED: dict[str, World] = {
 }
 
 
-@pytest.mark.parametrize("world", TIMED)
+@pytest.mark.parametrize("timed", TIMED)
 class TestWithASourceThatHangs:
     """``c`` takes ten seconds or more to its first token."""
 
-    def play(self, world: str, **options: object) -> Played:
+    def play(self, timed: str, **options: object) -> Played:
         case = _moa(constant(8, 16, 8), **options)
-        return TIMED[world].play(case.limited, case.schedule, case.lengths)
+        return TIMED[timed].play(case.limited, case.schedule, case.lengths)
 
-    def test_quorum_does_not_wait(self, world: str) -> None:
-        played = self.play(world, barrier=Barrier("quorum", count=2))
+    def test_quorum_does_not_wait(self, timed: str) -> None:
+        played = self.play(timed, barrier=Barrier("quorum", count=2))
         reads = [call.read for call in played.calls if call.agent == "z"]
         assert reads[0] == (8, 8, 0)
         assert reads[-1] == (30, 21, 0)
         assert played.timeline.written["z"] == LENGTHS["z"]
 
-    def test_grace_waits_once(self, world: str) -> None:
+    def test_grace_waits_once(self, timed: str) -> None:
         barrier = Barrier("grace", count=2, grace_s=0.05)
-        line = self.play(world, barrier=barrier).timeline
+        line = self.play(timed, barrier=barrier).timeline
         spans = [span for span in line.spans if span.agent == "z"]
         b = next(span for span in line.spans if span.agent == "b")
         assert b.first_token_ps is not None
@@ -187,28 +207,51 @@ class TestWithASourceThatHangs:
         assert 0.05e12 <= waited < 0.2e12
         assert spans[-1].ended_ps - spans[0].submitted_ps < 0.5e12
 
-    def test_the_hanging_call_is_cancelled(self, world: str) -> None:
-        line = self.play(world, barrier=Barrier("quorum", count=2)).timeline
+    def test_the_hanging_call_is_cancelled(self, timed: str) -> None:
+        line = self.play(timed, barrier=Barrier("quorum", count=2)).timeline
         assert {span.reason for span in line.spans if span.agent == "c"} == {"cancelled"}
 
 
-@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted", "openai ids"])
-def test_starving_reader_keeps_on_writing(world: str) -> None:
+CLOCKED = ["simulator", "endpoint", "scripted", "openai ids"]
+
+
+@pytest.mark.parametrize("world", CLOCKED, indirect=True)
+def test_starving_reader_keeps_on_writing(world: World) -> None:
     case = _moa(constant(8, 16, 2), starve="write")
-    played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+    played = world.play(case.limited, case.schedule, case.lengths)
     spans = [span for span in played.timeline.spans if span.agent == "z"]
     assert any(span.reason == "cancelled" for span in spans)
     assert played.timeline.written["z"] == LENGTHS["z"]
 
 
-@pytest.mark.parametrize("world", ["simulator", "endpoint", "scripted", "openai ids"])
-def test_latest_reads_at_least_as_much_as_exact(world: str) -> None:
+@pytest.mark.parametrize("world", CLOCKED, indirect=True)
+def test_latest_reads_at_least_as_much_as_exact(world: World) -> None:
     lengths = {"a": 60, "b": 60, "c": 60, "z": 60}
     case = Case(MOA, replace(uniform(MOA, constant(4, 4, 8)), reading="latest"), lengths)
-    played = WORLDS[world].play(case.limited, case.schedule, case.lengths)
+    played = world.play(case.limited, case.schedule, case.lengths)
     reads = [min(call.read) for call in played.calls if call.agent == "z"]
     assert all(read >= min(4 + 4 * step, 60) for step, read in enumerate(reads))
     assert any(read > 4 + 4 * step for step, read in enumerate(reads))
+
+
+# So warm that many tokens are likely although random models are sure of themselves.
+WARM = Sampling(temperature=2.0, seed=1)
+SAMPLED: dict[str, tuple[World, World]] = {
+    "transformers": (TransformersWorld(WARM), TransformersWorld(replace(WARM, seed=2))),
+    "batching": (BatchingWorld(WARM), BatchingWorld(replace(WARM, seed=2))),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_seeded_sampling_is_repeatable(name: str) -> None:
+    case = _moa(constant(8, 8, 8))
+    world, other = SAMPLED[name]
+    one, two, three = (
+        played.play(case.limited, case.schedule, case.lengths).ids
+        for played in (world, world, other)
+    )
+    assert one == two
+    assert all(list(one[agent]) != list(three[agent]) for agent in LENGTHS)
 
 
 def test_natural_ends_cost_a_call_that_writes_nothing() -> None:

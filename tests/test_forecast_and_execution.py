@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from executor.bench import Bench, open_bench, read_dataset
-from executor.runtime import Job
+from executor.runtime import Job, Runtime
+from simulator.profiled import setup_of_profile
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate
 from staircase import Schedule, constant, geometric, normal, paper_default, uniform
+from staircase.engine_spec import EngineSpec
+from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario, load_scenario
 from staircase.schedule import LAYOUTS
 from staircase.timeline import Timeline
@@ -60,6 +64,38 @@ def test_forecast_plays_the_same_calls(
         answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
         request = RequestShape(fixed, {**full.timeline.written, **answer})
         engines = {name: SerialSetup(fixed_profile(0.002, 0.001)) for name in pipeline.engines}
+        line = simulate(pipeline, schedule, engines, Workload([request]))[0]
+        assert rows(line) == rows(outcome.timeline)
+        assert cached(line) == cached(outcome.timeline)
+
+
+@pytest.fixture(scope="module")
+def batching(scenario: Scenario) -> Iterator[tuple[Pipeline, EngineSpec, Runtime]]:
+    """One engine with a slot for each agent, which batches."""
+    drawn = scenario.pipeline.build()
+    agents = tuple(replace(agent, engine="editor") for agent in drawn)
+    spec = scenario.real["editor"].model_copy(update={"slots": 4})
+    with open_bench(scenario.model_copy(update={"engines": {"editor": spec}})) as bench:
+        yield replace(drawn, agents=agents), spec, bench.runtime
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("staircase", [normal(), paper_default()])
+def test_forecast_plays_the_same_calls_in_slots(
+    scenario: Scenario,
+    batching: tuple[Pipeline, EngineSpec, Runtime],
+    layout: str,
+    staircase: object,
+) -> None:
+    pipeline, spec, runtime = batching
+    schedule: Schedule = uniform(pipeline, staircase, layout)  # type: ignore[arg-type]
+    for question in read_dataset(scenario, DEMO.parent, 2, offset=5):
+        full = runtime.run([Job(pipeline, Schedule(), question)])[0]
+        outcome = runtime.run([Job(pipeline, schedule, question)])[0]
+        fixed = {name: len(ids) for name, ids in outcome.ids.items() if "/" in name}
+        answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
+        request = RequestShape(fixed, {**full.timeline.written, **answer})
+        engines = {"editor": setup_of_profile(fixed_profile(0.002, 0.001), spec, "editor")}
         line = simulate(pipeline, schedule, engines, Workload([request]))[0]
         assert rows(line) == rows(outcome.timeline)
         assert cached(line) == cached(outcome.timeline)

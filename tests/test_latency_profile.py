@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.measure_latency import Grid, measure_latency
 from profiles.latency import (
     DecodePoint,
     EngineProfile,
@@ -20,7 +20,6 @@ from profiles.latency import (
 )
 from profiles.store import provenance_of_now
 from staircase.errors import ProfileError
-from tests.support.worlds import VOCABULARY, engine_of, random_model
 
 
 def seconds(new: int, cached: int) -> float:
@@ -59,6 +58,7 @@ def test_more_work_never_takes_less_time(new: int, cached: int) -> None:
 def test_outside_the_measured_range_is_said() -> None:
     assert engine().outside(512, 1024) == []
     assert engine().outside(8192, 4096) == ["prefill 8,192 > 512", "context 4,096 > 1,024"]
+    assert engine().outside(1, 1, batch=3) == ["batch 3 > 1"]
 
 
 def test_too_few_points_are_told() -> None:
@@ -99,9 +99,7 @@ class TestFiles:
             load_latency(self.saved(tmp_path))["b"]
 
 
-def test_measuring_visits_the_grid() -> None:
-    with engine_of(random_model("llama", 1)) as real:
-        measured = measure_latency(real, VOCABULARY, Grid.up_to(96, repeats=2))
-    assert {(p.new_tokens, p.cached_tokens) for p in measured.prefill_points} >= {(64, 0), (32, 64)}
-    assert all(point.seconds > 0 for point in measured.decode_points)
-    assert measured.prefill_s(96, 0) > measured.prefill_s(1, 0)
+def test_profiles_of_before_have_no_cost_of_reading_the_cache() -> None:
+    now = engine()
+    older = replace(now, prefill=replace(now.prefill, coefficients=now.prefill.coefficients[:7]))
+    assert older.prefill_s(100, 50) == pytest.approx(now.prefill_s(100, 50))

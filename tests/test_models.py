@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,41 @@ class TestDummyWeights:
             dummy.network.lm_head.weight.detach(), real.network.lm_head.weight.detach()
         )
 
+    def test_a_cached_config_of_the_hub_is_enough(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[object] = []
+        monkeypatch.setattr(
+            "huggingface_hub.file_download.get_hf_file_metadata",
+            lambda *words, **_: asked.append(words),
+        )
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        commit = "a" * 40
+        folder = tmp_path / "models--acme--tiny" / "snapshots" / commit
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(CONFIG))
+        (folder.parents[1] / "refs").mkdir()
+        (folder.parents[1] / "refs" / "main").write_text(commit)
+        model = load_model("acme/tiny", "cpu", "float32", "dummy")
+        assert model.tokenizer == ByteTokenizer(300)
+        assert not asked
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ("{nope", "not a valid JSON file"),
+            (json.dumps({"model_type": "vit"}), "Unrecognized configuration class"),
+            (json.dumps(CONFIG | {"num_attention_heads": 5}), "not a multiple of the number of"),
+        ],
+    )
+    def test_a_config_of_which_no_model_can_be_made(
+        self, bare: str, content: str, said: str
+    ) -> None:
+        (Path(bare) / "config.json").write_text(content)
+        with pytest.raises(ModelError, match=said) as told:
+            load_model(bare, "cpu", "float32", "dummy")
+        assert "\n" not in str(told.value)
+
     def test_real_weights_must_be_there(self, bare: str) -> None:
         with pytest.raises(ModelError, match="cannot be loaded"):
             load_model(bare, "cpu", "float32")
@@ -122,6 +158,39 @@ def test_a_bare_config_plays_a_pipeline(bare: str, options: dict[str, object], k
     for line in (outcome.timeline, plain.timeline):
         assert line.error is None
         assert line.written == {"a": 9, "b": 9, "z": 9}
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_every_device_has_a_loop_of_its_own(bare: str, slots: int) -> None:
+    """And engines on one device share theirs; torch takes ``cpu:1`` for another CPU."""
+    places = {"a": "cpu", "b": "cpu:1", "z": "cpu:0"}
+    engines = {
+        name: {"model": bare, "weights": "dummy", "device": place, "slots": slots}
+        for name, place in places.items()
+    }
+    agents = {name: {"max_tokens": 9} for name in "abz"}
+    pipeline = {"moa": {"layers": [["a", "b"]], "answer": "z"}, "agents": agents}
+    content = {"name": "two", "pipeline": pipeline, "engines": engines}
+    spec = Scenario.model_validate(content)
+    loops: dict[str, set[int]] = {name: set() for name in "abz"}
+    with open_bench(spec) as bench:
+        built = spec.pipeline.build()
+        job = Job(built, uniform(built, constant(3, 3, 3)), Question("why"))
+        outcome = bench.runtime.run(
+            [job], on_token=lambda _, agent, ids: loops[agent].add(threading.get_ident())
+        )[0]
+    assert outcome.timeline.written == dict.fromkeys("abz", 9)
+    assert all(len(some) == 1 for some in loops.values())
+    assert loops["a"] == loops["z"] != loops["b"]
+    assert threading.get_ident() not in loops["a"] | loops["b"]
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:99", "tpu"])
+def test_a_device_that_is_not_there_is_told(bare: str, device: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("it is there")
+    with pytest.raises(ModelError, match=f"device '{device}'"):
+        load_model(bare, device, "float32", "dummy")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -79,8 +81,8 @@ class Setting:
     network: Network
     engine: OpenAIEngine
 
-    def call(self, text: str, max_tokens: int = 5, own: str = "", **options: Any) -> Recorder:
-        recorder, ids, tail = Recorder(), self.engine.encode(text), self.engine.encode(own)
+    def call(self, prompt: str, max_tokens: int = 5, own: str = "", **options: Any) -> Recorder:
+        recorder, ids, tail = Recorder(), self.engine.encode(prompt), self.engine.encode(own)
         call = EngineCall((0, 0), ids + tail, max_tokens, own_tokens=len(tail), **options)
         self.engine.submit(call, recorder)
         return recorder
@@ -123,8 +125,8 @@ async def tasks() -> int:
     return len(asyncio.all_tasks())
 
 
-def wait_until(is_so: Any) -> None:
-    deadline = time.monotonic() + 10
+def wait_until(is_so: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -251,6 +253,23 @@ class TestOneCall:
             it.call("q:", ignore_end=True).report()
             assert it.fake.bodies[0][name] == {"ignore_eos": True, "min_tokens": 5}[name]
 
+    def test_every_call_of_a_text_has_a_seed_of_its_own(self) -> None:
+        seeded = ServerProfile("completions", frozenset({"seed"}))
+        for profile, settings in (
+            (seeded, server_settings("m")),
+            (TEXT, replace(server_settings("m"), seed=3)),
+        ):
+            with setting(profile=profile, settings=settings) as it:
+                assert it.call("q:").report().error is None
+                assert "seed" not in it.fake.bodies[0]
+        with setting(profile=seeded, settings=replace(server_settings("m"), seed=3)) as it:
+            places: list[Any] = [("0/a", 0), ("0/a", 0), ("0/a", 7), ("0/b", 0), ("1/a", 0)]
+            for text, written in places:
+                assert it.call("q:", text=text, written=written).report().error is None
+            seeds = [body["seed"] for body in it.fake.bodies]
+            assert seeds[0] == seeds[1]
+            assert len(set(seeds)) == 4
+
 
 class TestManyCalls:
     def test_cancelling_closes_the_stream(self) -> None:
@@ -288,6 +307,13 @@ class TestManyCalls:
             for _ in range(5):
                 it.call("q:").report()
             assert it.fake.connections == 1
+
+    def test_a_kept_connection_that_was_closed_costs_no_try(self) -> None:
+        with setting(Manners(keeps=False), settings=server_settings("m", tries=1)) as it:
+            for _ in range(3):
+                assert it.call("q:").report().error is None
+            assert it.fake.connections == 3
+            assert len(it.fake.bodies) == 3
 
     def test_closing_ends_what_runs(self) -> None:
         with setting(Manners(token_s=0.01)) as it:
@@ -401,7 +427,12 @@ POINTS = {
 }
 
 
-def run(faults: Mapping[str, list[tuple[int, Fault]]], retries: int, tries: int = 2) -> Outcome:
+def run(
+    faults: Mapping[str, list[tuple[int, Fault]]],
+    retries: int,
+    tries: int = 2,
+    unreachable: tuple[type[httpx.TransportError], Mapping[str, range]] | None = None,
+) -> Outcome:
     """One request, every agent a model of one server; ``faults`` by agent and request number."""
     limited = replace(
         PIPELINE, agents=tuple(replace(agent, max_tokens=LENGTH) for agent in PIPELINE)
@@ -410,6 +441,9 @@ def run(faults: Mapping[str, list[tuple[int, Fault]]], retries: int, tries: int 
     hangs = any(fault.kind == "hang" for some in faults.values() for _, fault in some)
     with setting(timeout_s=HANG_S if hangs else 20.0) as it:
         it.fake.begin({(name, n): fault for name, some in faults.items() for n, fault in some})
+        if unreachable:
+            client = it.engine._server._client
+            client._transport = Unreachable(client._transport, *unreachable)
         served = {
             name: ServedModel(
                 OpenAIEngine(
@@ -465,6 +499,77 @@ class TestFaults:
         assert outcome.texts["z"] == numbers(1, LENGTH)
         written = outcome.timeline.written["a"]
         assert outcome.texts["a"] == (numbers(1, written) if written else "")
+
+
+class Unreachable(httpx.AsyncBaseTransport):
+    """The way to a server that does not get through with some requests of some models."""
+
+    def __init__(
+        self,
+        way: httpx.AsyncBaseTransport,
+        fault: type[httpx.TransportError],
+        requests: Mapping[str, range],
+    ) -> None:
+        self._way = way
+        self._fault = fault
+        self._requests = requests
+        self._counts: Counter[str] = Counter()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        model = json.loads(request.content)["model"]
+        number = self._counts[model]
+        self._counts[model] += 1
+        if number in self._requests.get(model, ()):
+            raise self._fault("as scripted")
+        return await self._way.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._way.aclose()
+
+
+@pytest.mark.parametrize("call", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (httpx.ConnectTimeout, "no connection within 10 s"),
+        (httpx.ConnectError, "cannot connect (as scripted)"),
+    ],
+)
+class TestConnecting:
+    """Before the answer's first call, between its calls, and before its last one."""
+
+    def test_once_is_got_over(
+        self, fault: type[httpx.TransportError], said: str, call: int
+    ) -> None:
+        outcome = run({}, retries=0, unreachable=(fault, {"z": range(call, call + 1)}))
+        assert outcome.timeline.error is None
+        assert outcome.texts["z"] == numbers(1, LENGTH)
+
+    def test_for_good_is_told(
+        self, fault: type[httpx.TransportError], said: str, call: int
+    ) -> None:
+        outcome = run({}, retries=0, unreachable=(fault, {"z": range(call, 99)}))
+        error = outcome.timeline.error
+        assert error is not None
+        assert error.startswith("http://127.0.0.1:")
+        assert error.endswith(said)
+        assert outcome.texts["z"] == numbers(1, 6 * call)
+
+    def test_of_a_proposer(self, fault: type[httpx.TransportError], said: str, call: int) -> None:
+        outcome = run({}, retries=0, unreachable=(fault, {"a": range(call, 99)}))
+        assert outcome.timeline.error is None
+        assert outcome.texts["z"] == numbers(1, LENGTH)
+        # It writes in one call.
+        assert outcome.texts["a"] == ("" if call == 0 else numbers(1, LENGTH))
+
+
+@pytest.mark.parametrize("after", [0, 9, LENGTH])
+@pytest.mark.parametrize("agents", ["a", "ab"])
+def test_proposers_that_say_little_or_nothing(agents: str, after: int) -> None:
+    outcome = run({name: [(0, Fault("stops", after))] for name in agents}, retries=0)
+    assert outcome.timeline.error is None
+    assert outcome.texts["z"] == numbers(1, LENGTH)
+    assert [outcome.texts[name] for name in agents] == [numbers(1, after)] * len(agents)
 
 
 class TestTries:
@@ -564,7 +669,7 @@ class TestProbe:
         assert profile == ServerProfile(
             "completions", fields, reports_usage=True, reports_cached=True
         )
-        assert len(fake.bodies) == 11
+        assert len(fake.bodies) == 14
 
     def test_chat_where_there_is_nothing_else(self) -> None:
         profile, _ = probe(Manners(paths=frozenset({"chat/completions"})))
@@ -597,9 +702,29 @@ class TestProbe:
             asking = Probe(it.engine._server, "m", {}, Patience(2, 1.0, 0.01))
             assert it.network.run(asking.find(["completions"])).api == "completions"
 
+    @pytest.mark.parametrize("api", ["completions", "chat"])
+    def test_a_server_with_another_name_for_the_limit(self, api: Api) -> None:
+        manners = Manners(limit="max_completion_tokens", fields=frozenset({"stream_options"}))
+        profile, _ = probe(manners, api)
+        assert profile.limit == "max_completion_tokens"
+        with setting(manners, profile) as it:
+            recorder = it.call("q:", max_tokens=4)
+            assert recorder.report().reason == "length"
+            assert it.written(recorder) == numbers(1, 4)
+            assert it.fake.bodies[0].keys() >= {"max_completion_tokens"}
+            assert "max_tokens" not in it.fake.bodies[0]
+
+    def test_of_two_faults_the_one_about_more_than_the_limit_is_told(self) -> None:
+        manners = Manners(
+            limit="max_completion_tokens", paths=frozenset({"chat/completions"}), takes_greedy=False
+        )
+        with pytest.raises(ServerError, match="HTTP 400: temperature"):
+            probe(manners)
+
     def test_nothing_is_sent_that_was_refused(self) -> None:
         profile, _ = probe(STRICT)
         settings = replace(server_settings("m"), fields={"temperature": 0.0, "priority": 5})
+        settings = replace(settings, seed=1)
         with setting(STRICT, profile, settings) as it:
             assert it.call("q:", ignore_end=True).report().error is None
 

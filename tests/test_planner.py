@@ -11,7 +11,7 @@ from planner.search import search
 from profiles.latency import DecodePoint, LatencyProfile, PrefillPoint, fit_engine
 from profiles.quality import QualityProfile, QualitySample, Surface
 from profiles.store import provenance_of_now
-from simulator.forecast import Forecaster
+from simulator.forecast import Forecaster, sampled_workload
 from staircase import Schedule, constant, normal, uniform
 from staircase.errors import PlanError
 from staircase.metrics import summarize
@@ -69,14 +69,15 @@ def forecaster(scenario: Scenario) -> Forecaster:
     written = {"north": 40, "south": 30, "east": 50, "editor": 20}
     sample = QualitySample({}, written, {"editor": dict.fromkeys(LAYOUTS, surface)})
     pipeline = scenario.pipeline.build()
+    quality = QualityProfile(
+        (0, 20), 20, {"editor": ("north", "south", "east")}, (sample,), provenance_of_now()
+    )
     return Forecaster(
         pipeline,
         LatencyProfile(dict.fromkeys(pipeline.engines, engine), provenance_of_now()),
-        QualityProfile(
-            (0, 20), 20, {"editor": ("north", "south", "east")}, (sample,), provenance_of_now()
-        ),
-        dict.fromkeys(pipeline.engines, "cpu"),
-        requests=1,
+        quality,
+        scenario.real,
+        sampled_workload(quality, 1),
     )
 
 

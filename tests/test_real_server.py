@@ -1,8 +1,9 @@
-"""A real server, ``transformers serve``, says what the in-process engine says."""
+"""Real servers say what the in-process engine says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,13 @@ from executor.bench import open_bench
 from executor.embedded import MODEL_FOLDER
 from executor.runtime import Job, Outcome
 from staircase import Schedule, constant, uniform
+from staircase.errors import EngineError
 from staircase.scenario import Scenario
 from staircase.schedule import LAYOUTS, Layout
 from staircase.workload import Question
-from tests.support.letter_model import save_letter_model
-from tests.support.transformers_serve import transformers_serve
+from tests.support.real_servers import SERVERS, RealServers, server_params
+from tests.support.worlds import open_engine
 
-pytestmark = pytest.mark.slow
 # Whole words with spaces around them, so that text and token ids mean the same.
 FORMAT = {
     "header": "{role} ",
@@ -25,20 +26,11 @@ FORMAT = {
     "label": " <from> {source} ",
     "own": " <write> ",
 }
-TOKENS = 40
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with transformers_serve(tmp_path_factory.mktemp("serve")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def letters(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("letters")
-    save_letter_model(folder)
-    return str(folder)
+# Enough for the embedded model to end its text by itself.
+TOKENS = 80
+AGENTS = ["north", "south"]
+EMBEDDED = Path(MODEL_FOLDER)
+EVERY_SERVER = pytest.mark.parametrize("server", server_params(SERVERS))
 
 
 def scenario(engine: dict[str, object], agents: list[str]) -> Scenario:
@@ -61,46 +53,93 @@ def play(engine: dict[str, object], agents: list[str], schedule: Schedule) -> Ou
         return bench.runtime.run([Job(written.pipeline.build(), schedule, question)])[0]
 
 
-def served(url: str, folder: str) -> dict[str, object]:
-    return {"kind": "openai", "base_url": url, "model": folder, "tokenizer": folder}
+def staircase(layout: Layout = "rebuild") -> Schedule:
+    pipeline = scenario({"model": "embedded"}, AGENTS).pipeline.build()
+    return Schedule(uniform(pipeline, constant(8, 8, 6)).staircases, layout)
 
 
-def test_greedy_text_is_the_in_process_engines(url: str) -> None:
-    there = play(served(url, str(MODEL_FOLDER)), [], Schedule())
+def served(url: str, folder: Path) -> dict[str, object]:
+    return {"kind": "openai", "base_url": url, "model": str(folder), "tokenizer": str(folder)}
+
+
+def words(texts: Mapping[str, str]) -> dict[str, list[str]]:
+    """Tokens of the embedded model: some servers' text of it begins with a space."""
+    return {name: text.split() for name, text in texts.items()}
+
+
+def reasons(outcome: Outcome) -> list[str]:
+    return [span.reason for span in outcome.timeline.spans]
+
+
+def prompts_of_editor(outcome: Outcome) -> list[object]:
+    return [call.prompt for call in outcome.calls if call.agent == "editor"]
+
+
+@EVERY_SERVER
+def test_greedy_text_is_the_in_process_engines(server: str, real_servers: RealServers) -> None:
+    url = real_servers.url(SERVERS[server], EMBEDDED)
+    there = play(served(url, EMBEDDED), [], Schedule())
     here = play({"model": "embedded"}, [], Schedule())
     assert there.timeline.error is None
-    assert here.texts["editor"]
-    assert there.texts == here.texts
+    assert reasons(here) == reasons(there) == ["stop"]
+    assert words(there.texts) == words(here.texts)
     assert there.timeline.written == here.timeline.written
 
 
+@EVERY_SERVER
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_staircase_is_the_in_process_engines(url: str, letters: str, layout: Layout) -> None:
-    """Every call continues the text of the one before, through text alone."""
-    agents = ["north", "south"]
-    schedule = uniform(scenario({"model": letters}, agents).pipeline.build(), constant(8, 8, 6))
-    schedule = Schedule(schedule.staircases, layout)
-    there = play(served(url, letters), agents, schedule)
-    here = play({"model": letters}, agents, schedule)
+def test_a_staircase_is_the_in_process_engines(
+    server: str, real_servers: RealServers, letter_model: Path, layout: Layout
+) -> None:
+    """Every call continues the text of the one before."""
+    url = real_servers.url(SERVERS[server], letter_model)
+    there = play(served(url, letter_model), AGENTS, staircase(layout))
+    here = play({"model": str(letter_model)}, AGENTS, staircase(layout))
     assert there.timeline.error is None
     assert len(there.calls) > 5
     assert there.texts == here.texts
-    assert [call.prompt for call in there.calls if call.agent == "editor"] == [
-        call.prompt for call in here.calls if call.agent == "editor"
-    ]
+    assert prompts_of_editor(there) == prompts_of_editor(here)
 
 
-def test_a_seam_that_would_lose_a_space_is_refused(url: str) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("server", server_params(["llama-server", "vllm"]))
+def test_a_staircase_of_words_is_the_in_process_engines(
+    server: str, real_servers: RealServers, layout: Layout
+) -> None:
+    """Where the space between words is not lost, or ids go over the wire."""
+    url = real_servers.url(SERVERS[server], EMBEDDED)
+    there = play(served(url, EMBEDDED), AGENTS, staircase(layout))
+    here = play({"model": "embedded"}, AGENTS, staircase(layout))
+    assert there.timeline.error is None
+    assert words(there.texts)["editor"] == words(here.texts)["editor"]
+    assert prompts_of_editor(there) == prompts_of_editor(here)
+    for name in AGENTS:
+        # Who still writes when the answer ends is cancelled, sooner or later.
+        both = zip(words(there.texts)[name], words(here.texts)[name], strict=False)
+        assert all(word == same for word, same in both)
+
+
+@pytest.mark.slow
+def test_a_seam_that_would_lose_a_space_is_refused(real_servers: RealServers) -> None:
     """The embedded tokenizer joins words by spaces, which this server leaves out at the seam."""
-    agents = ["north", "south"]
-    schedule = uniform(scenario({"model": "embedded"}, agents).pipeline.build(), constant(8, 8, 6))
-    outcome = play(served(url, str(MODEL_FOLDER)), agents, schedule)
+    url = real_servers.url(SERVERS["transformers serve"], EMBEDDED)
+    outcome = play(served(url, EMBEDDED), AGENTS, staircase())
     assert outcome.timeline.error is not None
     assert "loses the space" in outcome.timeline.error
 
 
-def test_the_model_must_be_there(url: str, tmp_path: Path) -> None:
-    from staircase.errors import EngineError
-
+@pytest.mark.parametrize("server", server_params(["transformers serve", "vllm"]))
+def test_the_model_must_be_there(server: str, real_servers: RealServers) -> None:
+    """llama-server has one model, whatever it is called."""
+    url = real_servers.url(SERVERS[server], EMBEDDED)
     with pytest.raises(EngineError, match=r"engine 'e': http://127.0.0.1:\d+/v1: "):
-        play(served(url, "/no/such/model") | {"tokenizer": None}, [], Schedule())
+        play(served(url, Path("/no/such/model")) | {"tokenizer": None}, [], Schedule())
+
+
+@EVERY_SERVER
+def test_what_a_token_is(server: str, real_servers: RealServers, letter_model: Path) -> None:
+    """The model's own where ids go both ways; else a piece of text, of this engine alone."""
+    url = real_servers.url(SERVERS[server], letter_model)
+    with ExitStack() as stack:
+        vocabulary = open_engine(stack, url, letter_model).vocabulary
+    assert vocabulary == (str(letter_model) if server == "vllm" else "text of served")

@@ -13,7 +13,6 @@ import yaml
 from executor.bench import open_bench, read_dataset
 from executor.runtime import Job
 from planner.plan import Candidate, Plan
-from planner.profiling import check_profilable
 from planner.report import Runs, write_report
 from planner.tables import validation_cells
 from planner.validate import validate
@@ -64,6 +63,33 @@ def test_one_client_and_one_probe_for_what_is_the_same(fake: FakeServer, tmp_pat
     assert set(outcome.texts.values()) == {counted(30)}
 
 
+def test_sampling_is_sent_and_every_call_has_its_seed(fake: FakeServer, tmp_path: Path) -> None:
+    sampling = {"temperature": 0.7, "top_k": 20, "top_p": 0.9, "seed": 4}
+    scenario = demo(tmp_path, fake.url, **sampling)
+    pipeline = scenario.pipeline.build()
+    question = read_dataset(scenario, tmp_path, 1, 0)[0]
+    job = Job(pipeline, uniform(pipeline, constant(8, 8, 6)), question)
+    seeds = []
+    with open_bench(scenario) as bench:
+        for _ in range(2):
+            fake.begin()
+            bench.runtime.run([job])
+            assert all(sampling.items() - {("seed", 4)} <= body.items() for body in fake.bodies)
+            seeds.append(sorted(body["seed"] for body in fake.bodies))
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds[0])) == len(seeds[0]) > 4
+
+
+@pytest.mark.parametrize("field", ["top_p", "top_k", "seed"])
+def test_what_the_scenario_asks_for_and_the_server_does_not_take(
+    tmp_path: Path, field: str
+) -> None:
+    with FakeServer(Manners(fields=frozenset({"stream_options"}))) as fake:
+        scenario = demo(tmp_path, fake.url, temperature=0.7, **{field: 1})
+        with pytest.raises(EngineError, match=f"engine 'north': .* does not take {field}"):
+            open_bench(scenario).__enter__()
+
+
 def test_the_key_comes_from_the_environment(
     fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,11 +116,6 @@ def test_a_tokenizer_that_is_not_there(fake: FakeServer, tmp_path: Path) -> None
     scenario = demo(tmp_path, fake.url, tokenizer="./nowhere")
     with pytest.raises(ModelError, match=r"model './nowhere': no such folder"):
         open_bench(scenario).__enter__()
-
-
-def test_profiling_a_server_is_refused(fake: FakeServer, tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="engine 'north' is behind a server"):
-        check_profilable(demo(tmp_path, fake.url))
 
 
 def test_validation_measures_what_can_be_measured(fake: FakeServer, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from executor.batching_engine import BatchingEngine
-from executor.device import Device
+from executor.device import Device, TurnTaker
 from executor.engine import CallReport, EngineCall, Key
 from executor.models import LoadedModel
 from executor.prefix import common_prefix
@@ -67,7 +67,7 @@ class Recorder:
 class HandDevice(Device):
     """A device without a thread: the test takes the turns."""
 
-    def step(self, engine: BatchingEngine) -> bool:
+    def step(self, engine: TurnTaker) -> bool:
         """One iteration, with all errands before it; false if there is nothing to do."""
         while self._errands:
             self._errands.popleft()()

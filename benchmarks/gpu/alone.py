@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import platform
-import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import takewhile
 
-import numpy as np
 import torch
 
 from benchmarks.gpu.lab import Lab, Row
@@ -21,56 +18,12 @@ from benchmarks.gpu.shape import (
     weight_bytes,
 )
 from executor.batching_engine import BatchingEngine
-from executor.engine import CallReport, EngineCall, Key
+from executor.heard import serve
 
 # Long enough for every shape to be captured and warm.
 WARM_UP_TOKENS = 4
 COMPARED_PROMPT_TOKENS = 128
-PATIENCE_S = 120.0
 VARIANTS = {"eager": False, "static": True}
-
-
-@dataclass
-class Heard:
-    """What calls that run together got; their numbers are 0, 1, …"""
-
-    calls: int
-    times_ns: list[list[int]] = field(default_factory=list)
-    tokens: list[list[int]] = field(default_factory=list)
-    reports: dict[int, CallReport] = field(default_factory=dict)
-    done: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.times_ns = [[] for _ in range(self.calls)]
-        self.tokens = [[] for _ in range(self.calls)]
-
-    def on_token(self, key: Key, token: int, time_ns: int) -> None:
-        self.times_ns[key[1]].append(time_ns)
-        self.tokens[key[1]].append(token)
-
-    def on_end(self, key: Key, report: CallReport) -> None:
-        self.reports[key[1]] = report
-        if len(self.reports) == self.calls:
-            self.done.set()
-
-    def joint_gaps_s(self) -> list[float]:
-        """Between tokens of the first call while all calls decode."""
-        start = max(times[0] for times in self.times_ns)
-        stop = min(times[-1] for times in self.times_ns)
-        shared = [ns for ns in self.times_ns[0] if start <= ns <= stop]
-        return [float(gap) for gap in np.diff(shared) / 1e9]
-
-
-def serve(engine: BatchingEngine, prompts: Sequence[list[int]], tokens: int) -> Heard:
-    heard = Heard(len(prompts))
-    for number, prompt in enumerate(prompts):
-        engine.submit(EngineCall((0, number), prompt, tokens, ignore_end=True), heard)
-    if not heard.done.wait(PATIENCE_S):
-        raise RuntimeError(f"no answer within {PATIENCE_S:.0f} s")
-    for report in heard.reports.values():
-        if report.error:
-            raise RuntimeError(report.error)
-    return heard
 
 
 # Parts: each gives rows, of which every one is kept as soon as it is there.

@@ -84,7 +84,7 @@ class Lab:
     device: str
     folder: Path
     journal: Journal
-    requests: int
+    requests: int = 0
     rng: random.Random = field(default_factory=lambda: random.Random(0))
 
     @cached_property

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from benchmarks.gpu.alone import serve
 from benchmarks.gpu.lab import Lab, Row
 from benchmarks.gpu.shape import Shape
+from executor.heard import serve
 from executor.rendering import PromptFormat
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from staircase import Pipeline, Schedule, moa, uniform

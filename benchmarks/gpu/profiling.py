@@ -1,34 +1,31 @@
-"""A latency profile of what was measured, in the project's own format; needs pydantic and scipy."""
+"""A latency profile in the project's own format; needs pydantic and scipy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-import numpy as np
-
-from benchmarks.gpu.alone import WARM_UP_TOKENS, serve
-from benchmarks.gpu.lab import Lab, Row
+from benchmarks.gpu.alone import WARM_UP_TOKENS
+from benchmarks.gpu.lab import Clock, Lab, Row
 from benchmarks.gpu.moa import AGGREGATOR, PROPOSERS
 from executor.batching_engine import BatchingEngine
-from executor.measure_latency import Grid, measure_latency
+from executor.heard import serve
+from executor.latency_visits import Sample, Target
+from executor.measure_latency import Effort, measure_latency
 from executor.static_steps import LEAST_WINDOW
-from profiles.latency import DecodePoint, EngineProfile, LatencyProfile, fit_engine, save_latency
+from profiles.latency import EngineProfile, LatencyProfile, save_latency
 from profiles.store import provenance_of_now
 
 PROFILE_FILE = "latency.json"
-REPEATS = 3
+# What the part may take of the benchmark.
+PROFILE_S = 25.0
 
 
 def profile(lab: Lab) -> Iterator[Row]:
-    """Prompts and a call alone are measured now, batches were measured as ``decode``."""
-    longest = lab.shape.profiled_tokens
-    with lab.engines(1, max_num_batched_tokens=longest) as [engine]:
-        _warm_up(lab, engine, longest)
-        grid = Grid.up_to(longest, REPEATS)
-        alone = measure_latency(engine, lab.model.vocabulary_size, grid)
-    batches = _batched_points(lab)
-    fitted = fit_engine(alone.prefill_points, [*alone.decode_points, *batches], alone.call_s)
-    _save(lab, fitted)
+    fitted = measure(lab, Effort(PROFILE_S))
+    engines = dict.fromkeys((*PROPOSERS, AGGREGATOR), fitted)
+    settings = {"benchmark": "gpu_moa", **lab.journal.rows("machine")[0]}
+    save_latency(lab.folder / PROFILE_FILE, LatencyProfile(engines, provenance_of_now(settings)))
     yield {
         "file": PROFILE_FILE,
         "call_s": fitted.call_s,
@@ -40,30 +37,31 @@ def profile(lab: Lab) -> Iterator[Row]:
     }
 
 
-def _warm_up(lab: Lab, engine: BatchingEngine, longest: int) -> None:
-    """Captures every window, the longest first, so that no capture falls into a measurement."""
-    windows = [LEAST_WINDOW << n for n in range(16) if LEAST_WINDOW << n <= longest]
-    for prompt in [longest, *(window // 2 + 1 for window in reversed(windows))]:
-        serve(engine, [lab.prompt(prompt)], WARM_UP_TOKENS)
+def measure(
+    lab: Lab,
+    effort: Effort,
+    known: Sequence[Sample] = (),
+    on_sample: Callable[[Sample], None] = lambda sample: None,
+) -> EngineProfile:
+    """Of an engine with as many slots as the shape's largest batch, all in the effort's time."""
+    clock = Clock()
+    longest, slots = lab.shape.profiled_tokens, max(lab.shape.batches)
+    with lab.engines(slots, max_num_batched_tokens=longest + slots) as [engine]:
+        if lab.is_static:
+            _capture(lab, engine, longest, slots)
+        target = Target(engine, lab.prompt, longest, slots, mixed_tokens=longest)
+        left = replace(effort, budget_s=effort.budget_s - clock.now_s)
+        return measure_latency(target, left, known, on_sample)
 
 
-def _batched_points(lab: Lab) -> list[DecodePoint]:
-    variant = "static" if lab.is_static else "eager"
-    rows = [row for row in lab.journal.rows("decode") if row["variant"] == variant]
-    return [_point(row) for row in rows]
+def _capture(lab: Lab, engine: BatchingEngine, longest: int, slots: int) -> None:
+    """Captures every window, the longest first, so that no capture falls into a measurement.
 
-
-def _point(row: Row) -> DecodePoint:
-    gaps_s = np.array(row["gaps_s"])
-    middle = float(np.median(gaps_s))
-    deviation = float(np.median(np.abs(gaps_s - middle)))
-    context = row["batch"] * (row["context_tokens"] + len(gaps_s) // 2)
-    mean_ratio = float(gaps_s.mean()) / middle
-    return DecodePoint(row["batch"], context, middle, deviation / middle, mean_ratio)
-
-
-def _save(lab: Lab, fitted: EngineProfile) -> None:
-    engines = dict.fromkeys((*PROPOSERS, AGGREGATOR), fitted)
-    settings = {"benchmark": "gpu_moa", **lab.journal.rows("machine")[0]}
-    content = LatencyProfile(engines, provenance_of_now(settings))
-    save_latency(lab.folder / PROFILE_FILE, content)
+    Calls one by one go to one slot after the other, and with it to every number of rows.
+    """
+    windows = [LEAST_WINDOW << n for n in range(16) if LEAST_WINDOW << n < longest]
+    for tokens in [longest, *(window // 2 + 1 for window in reversed(windows))]:
+        prompts = [lab.prompt(tokens) for _ in range(slots)]
+        serve(engine, prompts, WARM_UP_TOKENS)
+        for prompt in prompts:
+            serve(engine, [prompt], WARM_UP_TOKENS)

@@ -10,18 +10,21 @@ import asyncio
 import json
 import re
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from executor.prefix import common_prefix
+
 FIRST_ID = 1000
 EXTRAS = frozenset(
     {"stream_options", "return_token_ids", "ignore_eos", "min_tokens", "priority"}
+    | {"top_p", "top_k", "seed"}
     | {"continue_final_message", "add_generation_prompt"}
 )
-BASIC = frozenset({"model", "stream", "max_tokens", "temperature", "prompt", "messages"})
-Kind = Literal["status", "hang", "ends", "breaks", "garbage", "error object"]
+BASIC = frozenset({"model", "stream", "temperature", "prompt", "messages"})
+Kind = Literal["status", "hang", "ends", "breaks", "garbage", "error object", "stops"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Fault:
     """``after`` tokens of a call something goes wrong.
 
     Attributes:
+        kind: ``stops`` is none: the model ends its text here, before anything if ``after`` is 0.
         is_cut: half of the next event is sent before.
         headers: of a ``status``.
         body: of a ``status`` or an ``error object``.
@@ -40,6 +44,24 @@ class Fault:
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str = '{"error": {"message": "as scripted"}}'
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long things take, beside ``token_s``.
+
+    Attributes:
+        call_s: before a prompt's prefill.
+        prefill_token_s: for each token of the prompt that is not cached.
+        sequence_s: for each token written, times the calls that are served.
+        block_tokens: of the prefix cache, which knows the last texts; their number is the prompt's.
+    """
+
+    call_s: float
+    prefill_token_s: float
+    sequence_s: float
+    block_tokens: int
+    kept_texts: int = 8
 
 
 @dataclass(frozen=True)
@@ -55,6 +77,10 @@ class Manners:
         has_reason: whether it says why an answer ends.
         comments: that it sends before the first token.
         drops_space: answers begin without the space that they should begin with.
+        limit: its name for max_tokens.
+        takes_greedy: whether temperature may be 0.
+        keeps: connections; else one that is used again is closed without a word.
+        pace: for prompts of token ids only.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -70,6 +96,10 @@ class Manners:
     has_reason: bool = True
     comments: int = 0
     drops_space: bool = False
+    limit: str = "max_tokens"
+    takes_greedy: bool = True
+    keeps: bool = True
+    pace: Pace | None = None
 
 
 class FakeServer:
@@ -89,6 +119,9 @@ class FakeServer:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.connections = self.open = self.hung_up = self.active = self.most = 0
+        self.texts: deque[list[int]] = deque(
+            maxlen=self.manners.pace.kept_texts if self.manners.pace else 0
+        )
         self._counts: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake server")
@@ -173,6 +206,8 @@ class _Talk:
             finally:
                 self._server.active -= 1
             first = await self._next
+            if not self._server.manners.keeps:
+                return
 
     async def _request(self, first: bytes) -> tuple[str, dict[str, str], dict[str, Any]]:
         head = first + await self._reader.readuntil(b"\r\n\r\n")
@@ -193,15 +228,27 @@ class _Talk:
         for _ in range(self._server.manners.comments):
             await self._pause(self._server.manners.token_s)
             self._chunk(b": wait\n\n")
-        for number, event in enumerate(self._events(body)):
+        pace, cached = self._server.manners.pace, 0
+        if pace and isinstance(body["prompt"], list):
+            cached = self._look_up(body["prompt"], pace.block_tokens)
+            new = len(body["prompt"]) - cached
+            await self._pause(pace.call_s + pace.prefill_token_s * new)
+        for number, event in enumerate(self._events(body, cached)):
             if fault and number == fault.after:
                 return await self._fail(fault, event)
-            await self._pause(self._server.manners.token_s)
+            together = self._server.active * pace.sequence_s if pace and number else 0.0
+            await self._pause(self._server.manners.token_s + together)
             self._send(event)
         if fault and fault.kind == "hang":
             await self._pause(3600)
         self._writer.write(b"0\r\n\r\n")
         return True
+
+    def _look_up(self, prompt: list[int], block: int) -> int:
+        """Tokens of ``prompt`` that are cached; it is from now on."""
+        known = max((common_prefix(text, prompt) for text in self._server.texts), default=0)
+        self._server.texts.append(prompt)
+        return min(known, len(prompt) - 1) // block * block
 
     def _refusal(self, path: str, body: dict[str, Any]) -> tuple[int, str] | None:
         manners = self._server.manners
@@ -209,17 +256,21 @@ class _Talk:
             return 404, '{"detail": "Not Found"}'
         if isinstance(body.get("prompt"), list) and not manners.takes_ids:
             return 400, '{"error": {"message": "prompt must be a string"}}'
-        unknown = sorted(body.keys() - BASIC - manners.fields)
+        if manners.limit not in body:
+            return 400, f'{{"error": {{"message": "use \'{manners.limit}\', not max_tokens"}}}}'
+        if not manners.takes_greedy and body.get("temperature") == 0:
+            return 400, '{"error": {"message": "temperature must not be 0"}}'
+        unknown = sorted(body.keys() - BASIC - manners.fields - {manners.limit})
         return (422, json.dumps({"detail": f"unexpected: {unknown}"})) if unknown else None
 
-    def _events(self, body: dict[str, Any]) -> Iterator[str]:
+    def _events(self, body: dict[str, Any], cached: int = 0) -> Iterator[str]:
         manners = self._server.manners
         last, kind, is_ids = _counted(body)
-        limit = last + body["max_tokens"] + manners.over
+        limit = last + body[manners.limit] + manners.over
         stop = min(limit, manners.length)
         why = "length" if stop == limit else "stop"
         usage = {"completion_tokens": stop - last, "prompt_tokens": 9}
-        usage |= {"prompt_tokens_details": {"cached_tokens": last}}
+        usage |= {"prompt_tokens_details": {"cached_tokens": cached or last}}
         has_usage = body.get("stream_options", {}).get("include_usage") and manners.usage
         for numbers in _groups(range(last + 1, stop + 1), manners.group):
             text = "".join(f" {number}" for number in numbers)
@@ -239,6 +290,9 @@ class _Talk:
     async def _fail(self, fault: Fault, event: str) -> bool:
         if fault.is_cut:
             self._send(event, part=0.5)
+        if fault.kind == "stops":
+            self._send('{"choices": [{"text": "", "finish_reason": "stop"}]}')
+            self._send("[DONE]")
         if fault.kind == "hang":
             await self._pause(3600)
         elif fault.kind == "garbage":

@@ -29,9 +29,10 @@ def save_letter_model(folder: Path, seed: int = 3) -> None:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=16,
+        # The smallest that vLLM has on a CPU.
+        head_dim=32,
         initializer_range=0.3,
-        max_position_embeddings=4096,
+        max_position_embeddings=32768,
         bos_token_id=None,
         eos_token_id=None,
     )

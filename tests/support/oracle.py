@@ -253,6 +253,7 @@ class OracleReplica:
         work = sum(s.planned * (2 * s.computed + s.planned) for s in chunks)
         mixed = mixed_attention_ps(self.cost, prefilled, work, len(decoding), context)
         fixed = at(self.cost.tokens_ps, prefilled + len(decoding))
+        fixed += at(self.cost.pieces_ps, len(chunks))
         return int(mixed) + int(fixed) + int(at(self.cost.sequences_ps, len(active)))
 
     def end(self) -> None:

@@ -196,4 +196,5 @@ def random_cost(rng: random.Random) -> Cost:
         decoding=np.array([0, 2, 6], dtype=np.int64),
         contexts=np.array([0, 9, 30], dtype=np.int64),
         mixed_ps=some(3, 3, 3, 3),
+        pieces_ps=np.sort(some(3)),
     )

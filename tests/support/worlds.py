@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,8 +15,10 @@ from executor.batching_engine import BatchingEngine
 from executor.device import Device
 from executor.models import LoadedModel
 from executor.openai_engine import OpenAIEngine, ServerSettings
+from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Job, Runtime, ServedModel
+from executor.sampling import GREEDY, Sampling
 from executor.server import Address, Network
 from executor.server_faults import Patience
 from executor.server_profile import ServerProfile
@@ -26,6 +29,7 @@ from simulator.endpoint import EndpointSetup
 from simulator.engine import EngineSetup
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate
+from staircase.engine_spec import OpenAISpec
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
@@ -42,8 +46,11 @@ QUESTION = Question("why")
 
 @dataclass(frozen=True)
 class Played:
+    """``ids`` are the agents' texts, where the world has any."""
+
     timeline: Timeline
     calls: Sequence[Call]
+    ids: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 class World(Protocol):
@@ -121,14 +128,17 @@ class ScriptedWorld:
         return _run(served, replace(pipeline, agents=agents), schedule)
 
 
+@dataclass(frozen=True)
 class TransformersWorld:
     """Random models on one device; an agent's length is its ``max_tokens``."""
+
+    sampling: Sampling = GREEDY
 
     def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
         model = random_model("llama", seed=1)
         with Device() as device:
             served = {
-                name: ServedModel(TransformersEngine(model, device), FORM)
+                name: ServedModel(TransformersEngine(model, device, self.sampling), FORM)
                 for name in pipeline.engines
             }
             return _run(served, pipeline, schedule)
@@ -166,17 +176,42 @@ class OpenAIWorld:
         return ModelTokens("fake", tokenizer) if self.has_ids else TextPieces(name, list)
 
 
+@dataclass(frozen=True)
+class ServedWorld:
+    """One model of a real server for all agents; an agent's length is its ``max_tokens``."""
+
+    engine: OpenAIEngine
+
+    @classmethod
+    def open(cls, stack: ExitStack, url: str, model: Path) -> ServedWorld:
+        return cls(open_engine(stack, url, model))
+
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+        served = dict.fromkeys(pipeline.engines, ServedModel(self.engine, FORM))
+        return _run(served, pipeline, schedule)
+
+
+def open_engine(stack: ExitStack, url: str, model: Path, **options: object) -> OpenAIEngine:
+    """An engine as a scenario with these ``options`` would open it: after a probe."""
+    spec = OpenAISpec(kind="openai", base_url=url, model=str(model), tokenizer=str(model))
+    return open_remote(stack, {"served": spec.model_copy(update=options)})["served"]
+
+
 def server_settings(model: str, max_concurrency: int = 64, tries: int = 3) -> ServerSettings:
     """Waits between tries are short."""
     return ServerSettings(model, {"temperature": 0.0}, Patience(tries, 1.0, 0.01), max_concurrency)
 
 
+@dataclass(frozen=True)
 class BatchingWorld:
     """One engine with four slots for all agents; small pieces, so that prompts take several."""
 
+    sampling: Sampling = GREEDY
+
     def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
         with Device() as device:
-            engine = BatchingEngine(random_model("qwen3", seed=1), device, 4, 16)
+            model = random_model("qwen3", seed=1)
+            engine = BatchingEngine(model, device, 4, 16, sampling=self.sampling)
             served = dict.fromkeys(pipeline.engines, ServedModel(engine, FORM))
             played = _run(served, pipeline, schedule)
         assert engine.is_idle
@@ -185,7 +220,8 @@ class BatchingWorld:
 
 def _run(served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule) -> Played:
     outcome = Runtime(served).run([Job(pipeline, schedule, QUESTION)])[0]
-    return Played(outcome.timeline, outcome.calls)
+    ids = {agent.name: outcome.ids[agent.name] for agent in pipeline}
+    return Played(outcome.timeline, outcome.calls, ids)
 
 
 def _fixed_tokens(pipeline: Pipeline) -> dict[str, int]:

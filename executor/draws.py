@@ -1,0 +1,37 @@
+"""Random numbers of sampled tokens, each a function of a seed and of where its token stands.
+
+They depend neither on what else an engine does at the time nor on how a text is cut into calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+UNIFORM_BITS = 53
+SEED_BITS = 31
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a token stands: in which text, and how many of the text's tokens are before it."""
+
+    text: str
+    position: int
+
+
+def uniform(seed: int, place: Place) -> float:
+    """Uniform in [0, 1), as if drawn anew for every seed and place."""
+    return math.ldexp(_bits(seed, place, UNIFORM_BITS), -UNIFORM_BITS)
+
+
+def call_seed(seed: int, place: Place) -> int:
+    """A seed for a server's call whose first token stands at ``place``; 0 … 2³¹ - 1."""
+    return _bits(seed, place, SEED_BITS)
+
+
+def _bits(seed: int, place: Place, count: int) -> int:
+    name = f"{seed} {place.position} {place.text}"
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> (64 - count)

@@ -1,0 +1,126 @@
+"""Goes to places and takes the time there, through the engine itself."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from executor.engine import Engine
+from executor.heard import Heard, begin, serve
+from executor.latency_places import DECODE_RUN, Decode, Mixed, Place, Prefill
+
+# Fewer tell nothing: the calls did not decode together.
+LEAST_GAPS = 4
+
+
+@dataclass(frozen=True)
+class Target:
+    """An engine to be measured.
+
+    Attributes:
+        draw: makes a prompt of so many tokens that nobody has seen.
+        max_batch: calls that it serves at once, at most so many are tried.
+        mixed_tokens: of a prompt that it prefills beside decodes in one iteration; 0: it does not.
+        is_remote: a call's time before its prefill begins is not known apart.
+        reports_cached: it says how much of a prompt was cached.
+        now_ns: the clock of its times.
+    """
+
+    engine: Engine
+    draw: Callable[[int], list[int]]
+    max_prompt_tokens: int
+    max_batch: int = 1
+    mixed_tokens: int = 0
+    is_remote: bool = False
+    reports_cached: bool = True
+    now_ns: Callable[[], int] = time.perf_counter_ns
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One visit.
+
+    Attributes:
+        seconds: of iterations there; none if the visit failed to be what it should be.
+        wait_s: from submission to the beginning of the prefill.
+        took_s: the visit and its preparation.
+    """
+
+    place: Place
+    seconds: tuple[float, ...]
+    wait_s: float
+    took_s: float
+
+
+def visit(target: Target, place: Place) -> Sample:
+    """Raises RuntimeError if a call fails."""
+    entered_ns = target.now_ns()
+    if isinstance(place, Prefill):
+        seconds, wait_s = _prefill(target, place)
+    elif isinstance(place, Decode):
+        seconds, wait_s = _decode(target, place)
+    else:
+        seconds, wait_s = _mixed(target, place)
+    return Sample(place, tuple(seconds), wait_s, (target.now_ns() - entered_ns) / 1e9)
+
+
+def _prefill(target: Target, place: Prefill) -> tuple[list[float], float]:
+    prompt = target.draw(place.new_tokens + place.cached_tokens)
+    if place.cached_tokens:
+        serve(target.engine, [prompt[: place.cached_tokens]], 1)
+    submitted_ns = target.now_ns()
+    heard = serve(target.engine, [prompt], 1)
+    report = heard.reports[0]
+    wait_s = (report.started_ns - submitted_ns) / 1e9
+    is_as_meant = not target.reports_cached or report.cached_tokens == place.cached_tokens
+    return ([ttft_s(heard)] if is_as_meant else []), wait_s
+
+
+def ttft_s(heard: Heard) -> float:
+    """Of the first call, from the beginning of its prefill.
+
+    Raises:
+        RuntimeError: it wrote nothing.
+    """
+    if not heard.times_ns[0]:
+        raise RuntimeError("a call wrote nothing, so there is no time to its first token")
+    return (heard.times_ns[0][0] - heard.reports[0].started_ns) / 1e9
+
+
+def _decode(target: Target, place: Decode) -> tuple[list[float], float]:
+    """Several prompts are known before, so that their calls decode from the beginning."""
+    prompts = _prompts(target, place)
+    submitted_ns = target.now_ns()
+    heard = serve(target.engine, prompts, DECODE_RUN + 1)
+    gaps = heard.joint_gaps_s()
+    is_enough = len(gaps) >= LEAST_GAPS or (len(gaps) == 1 and gaps[0] > 0)
+    wait_s = (heard.reports[0].started_ns - submitted_ns) / 1e9
+    return (gaps if is_enough else []), wait_s
+
+
+def _prompts(target: Target, place: Decode | Mixed) -> list[list[int]]:
+    prompts = [target.draw(place.context_tokens) for _ in range(place.batch)]
+    if place.batch > 1:
+        serve(target.engine, prompts, 1)
+    return prompts
+
+
+def _mixed(target: Target, place: Mixed) -> tuple[list[float], float]:
+    """The iteration in which the prompt's prefill began, between two tokens of a call."""
+    late, prompt = list[Heard](), target.draw(place.new_tokens)
+    submitted_ns = list[int]()
+
+    def join() -> None:
+        submitted_ns.append(target.now_ns())
+        late.append(begin(target.engine, [prompt], 1))
+
+    others = begin(target.engine, _prompts(target, place), 2 * DECODE_RUN, join)
+    others.wait()
+    late[0].wait()
+    times, report = others.joint_times_ns(), late[0].reports[0]
+    after = bisect_right(times, report.started_ns)
+    is_as_meant = 0 < after < len(times) and not report.cached_tokens
+    seconds = [(times[after] - times[after - 1]) / 1e9] if is_as_meant else []
+    return seconds, (report.started_ns - submitted_ns[0]) / 1e9

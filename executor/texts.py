@@ -1,0 +1,54 @@
+"""The texts of one request as token ids: those that prompts are made of, and what agents write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from executor.engine import Engine, EngineCall, Key
+from staircase.messages import Call
+
+
+class Texts:
+    """Grows as agents write.
+
+    Args:
+        engines: by agent.
+        fixed: the texts that do not grow, each in the ids of the engine that reads it.
+    """
+
+    def __init__(self, engines: Mapping[str, Engine], fixed: Mapping[str, list[int]]) -> None:
+        self._engines = engines
+        self._fixed = frozenset(fixed)
+        self.ids: dict[str, list[int]] = {agent: [] for agent in engines} | dict(fixed)
+
+    def request(self, key: Key, call: Call) -> EngineCall:
+        """``call`` as its engine gets it; what it draws, if it draws, is of its agent's own."""
+        return EngineCall(
+            key,
+            list(self._render(call)),
+            call.max_tokens,
+            own_tokens=_own_tokens(call),
+            text=f"{key[0]}/{call.agent}",
+            written=call.written,
+        )
+
+    def written(self) -> dict[str, str]:
+        """By agent."""
+        return {agent: engine.decode(self.ids[agent]) for agent, engine in self._engines.items()}
+
+    def _render(self, call: Call) -> Iterator[int]:
+        """Token ids of the prompt; text of an agent with another vocabulary is encoded again."""
+        reader = self._engines[call.agent]
+        for segment in call.prompt.segments:
+            ids = self.ids[segment.source][segment.start : segment.stop]
+            writer = reader if segment.source in self._fixed else self._engines[segment.source]
+            if writer.vocabulary == reader.vocabulary:
+                yield from ids
+            else:
+                yield from reader.encode(writer.decode(ids))
+
+
+def _own_tokens(call: Call) -> int:
+    """Tokens at the prompt's end that the agent itself wrote."""
+    last = call.prompt.segments[-1:]
+    return sum(segment.tokens for segment in last if segment.source == call.agent)

@@ -1,0 +1,69 @@
+"""A scenario's real engines as something to be measured."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Callable
+
+from executor.bench import Bench
+from executor.engine import Engine
+from executor.latency_visits import Target
+from profiles.store import content_hash, provenance_of_now
+from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.scenario import ProfileSpec
+
+# Letters of a made-up word for a server that is sent text.
+WORD_LETTERS = 5
+
+
+def target_of(
+    bench: Bench, name: str, spec: EngineSpec | OpenAISpec, how: ProfileSpec, seed: int = 0
+) -> Target:
+    """Engine ``name``; its prompts are random, so that no cache knows them."""
+    rng = random.Random(f"{seed} {name}")
+    if isinstance(spec, OpenAISpec):
+        engine = bench.remote[name]
+        return Target(
+            engine,
+            _words(engine, rng),
+            how.max_prompt_tokens,
+            min(how.max_batch, spec.max_concurrency),
+            is_remote=True,
+            reports_cached=engine.reports_cached,
+        )
+    longest_beside = min(how.max_prompt_tokens, spec.max_num_batched_tokens - spec.slots)
+    return Target(
+        bench.engines[name],
+        random_tokens(rng, bench.models[name].vocabulary_size),
+        how.max_prompt_tokens,
+        min(how.max_batch, spec.slots),
+        mixed_tokens=longest_beside if spec.slots > 1 else 0,
+    )
+
+
+def random_tokens(rng: random.Random, vocabulary_size: int) -> Callable[[int], list[int]]:
+    return lambda tokens: [rng.randrange(vocabulary_size) for _ in range(tokens)]
+
+
+def _words(engine: Engine, rng: random.Random) -> Callable[[int], list[int]]:
+    """A word has a token or more."""
+
+    def draw(tokens: int) -> list[int]:
+        words = (
+            "".join(rng.choices(string.ascii_lowercase, k=WORD_LETTERS)) for _ in range(tokens)
+        )
+        return engine.encode(" ".join(words))[:tokens]
+
+    return draw
+
+
+def key_of(spec: EngineSpec | OpenAISpec, how: ProfileSpec) -> str:
+    """Engines with the same key are measured once, and go on with each other's samples.
+
+    Not in it: what does not change what is measured, as how long it may take.
+    """
+    now = provenance_of_now()
+    asked = spec.model_dump(mode="json", exclude={"format", "api_key_env"})
+    limits = how.model_dump(mode="json", include={"max_prompt_tokens", "max_batch"})
+    return content_hash([asked, limits, now.machine, now.python, dict(now.packages)])

@@ -1,0 +1,45 @@
+"""Measured engines, as the simulator plays them."""
+
+from __future__ import annotations
+
+from profiles.latency import EngineProfile
+from simulator.batching import BatchingSetup, Limits
+from simulator.cost import cost_of_profile
+from simulator.serial import SerialSetup
+from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.timeline import to_ps
+
+# Of an engine in this process: more tokens than are ever needed, found one by one.
+TOKEN_BLOCKS = 1 << 16
+# Of a server nobody knows its memory, nor its limit on an iteration's tokens.
+SERVER_TOKENS = 1 << 20
+SERVER_BATCHED_TOKENS = 2048
+
+
+def setup_of_profile(
+    profile: EngineProfile, spec: EngineSpec | OpenAISpec, name: str
+) -> SerialSetup | BatchingSetup:
+    """The engine ``name``; engines in this process share their device, servers have their own."""
+    if isinstance(spec, OpenAISpec):
+        return _server(profile, spec, f"server of {name}")
+    if spec.slots == 1:
+        return SerialSetup(profile, spec.device)
+    limits = Limits(spec.max_num_batched_tokens, spec.slots, TOKEN_BLOCKS, block_tokens=1)
+    return _batching(profile, limits, spec.device)
+
+
+def _server(profile: EngineProfile, spec: OpenAISpec, device: str) -> BatchingSetup:
+    block = profile.cache.block_tokens if profile.cache else None
+    blocks = SERVER_TOKENS // block if block else None
+    limits = Limits(SERVER_BATCHED_TOKENS, spec.max_concurrency, blocks, block or 1)
+    return _batching(profile, limits, device)
+
+
+def _batching(profile: EngineProfile, limits: Limits, device: str) -> BatchingSetup:
+    return BatchingSetup(
+        cost_of_profile(profile, limits.max_num_batched_tokens, limits.max_num_seqs),
+        limits,
+        call_ps=to_ps(profile.call_s),
+        device=device,
+        contention=profile.contention,
+    )

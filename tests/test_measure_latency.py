@@ -1,0 +1,316 @@
+"""Measuring, on engines whose clock is virtual, so that no test depends on this machine."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from executor.batching_engine import BatchingEngine
+from executor.contention import measure_contention
+from executor.device import Device
+from executor.find_cache import find_cache
+from executor.latency_places import Decode, Mixed, Place, Prefill, Region
+from executor.latency_samples import Samples, expected_s
+from executor.latency_visits import Sample, Target
+from executor.measure_latency import COARSE_VISITS, LEAST_VISITS, Effort, measure_latency
+from executor.sample_log import SampleLog
+from executor.transformers_engine import TransformersEngine
+from profiles.latency import EngineProfile
+from profiles.prefix_cache import PrefixCache
+from tests.support.virtual_engine import Nature, VirtualClock, VirtualEngine
+from tests.support.worlds import VOCABULARY, random_model
+
+LONGEST = 400
+PATIENT = Effort(1e6)
+
+
+def prefill_s(new: int, cached: int) -> float:
+    return 0.002 + 3e-5 * new + 2e-8 * new * (cached + (new + 1) / 2) + 1e-6 * cached
+
+
+def decode_s(batch: int, context: int) -> float:
+    return 0.001 + 5e-5 * batch + 1e-7 * context
+
+
+PLAIN = Nature(prefill_s, decode_s, call_s=3e-4)
+
+
+@contextmanager
+def target_of(nature: Nature, clock: VirtualClock | None = None, seed: int = 0) -> Iterator[Target]:
+    with Device() as device:
+        yield target_on(device, nature, clock or VirtualClock(), seed)
+
+
+def target_on(device: Device, nature: Nature, clock: VirtualClock, seed: int = 0) -> Target:
+    rng = random.Random(seed)
+    return Target(
+        VirtualEngine(device, clock, nature),
+        lambda tokens: [rng.randrange(50, 10**6) for _ in range(tokens)],
+        LONGEST,
+        nature.slots,
+        LONGEST if nature.slots > 1 else 0,
+        reports_cached=nature.reports_cached,
+        now_ns=clock.now_ns,
+    )
+
+
+def measured(
+    nature: Nature, effort: Effort = PATIENT, known: list[Sample] | None = None, seed: int = 0
+) -> tuple[EngineProfile, list[Sample]]:
+    taken: list[Sample] = []
+    with target_of(nature, seed=seed) as target:
+        profile = measure_latency(target, effort, known or (), taken.append)
+    return profile, taken
+
+
+def visits(samples: list[Sample]) -> dict[Place, int]:
+    places = [sample.place for sample in samples]
+    return {place: places.count(place) for place in places}
+
+
+class TestWhatIsFound:
+    @pytest.mark.parametrize("slots", [1, 4])
+    def test_what_the_engine_was_made_of(self, slots: int) -> None:
+        profile, _ = measured(replace(PLAIN, slots=slots, kept_texts=slots))
+        assert profile.prefill.error < 1e-6
+        assert profile.call_s == pytest.approx(3e-4, rel=1e-3)
+        for new, cached in ((1, 0), (100, 300), (77, 9)):
+            assert profile.prefill_s(new, cached) == pytest.approx(prefill_s(new, cached), rel=1e-3)
+        for batch in (1, slots):
+            assert profile.decode_s(batch, 500) == pytest.approx(decode_s(batch, 500), rel=0.01)
+
+    def test_both_in_one_iteration(self) -> None:
+        profile, samples = measured(replace(PLAIN, slots=4, kept_texts=4))
+        assert any(isinstance(sample.place, Mixed) for sample in samples)
+        assert profile.mixed_decode == pytest.approx(1.0, rel=0.05)
+        alone, _ = measured(PLAIN)
+        assert alone.mixed_decode is None
+
+    def test_the_fixed_part_of_a_call_to_a_server(self) -> None:
+        """Between a prefill of one token and a decode is what a call costs before."""
+        with target_of(PLAIN) as target:
+            remote = replace(target, is_remote=True)
+            profile = measure_latency(remote, PATIENT)
+        assert profile.call_s == pytest.approx(prefill_s(1, 0) - decode_s(1, 16), rel=0.02)
+        assert profile.call_s + profile.prefill_s(300, 0) == pytest.approx(prefill_s(300, 0), 0.02)
+
+
+def noisy(seed: int, drift: float) -> Callable[[], float]:
+    """Lognormal noise, some slow iterations, and a level that wanders."""
+    rng, level = np.random.default_rng(seed), [0.0]
+
+    def factor() -> float:
+        level[0] = 0.999 * level[0] + drift * rng.standard_normal()
+        slow = 5.0 if rng.random() < 0.01 else 1.0
+        return slow * math.exp(0.05 * rng.standard_normal() + level[0])
+
+    return factor
+
+
+class TestTrust:
+    @pytest.mark.parametrize("drift", [0.0, 0.003])
+    def test_twice_in_a_row_within_the_stated_error(self, drift: float) -> None:
+        effort = Effort(10.0, target_error=0.01)
+        runs = [
+            measured(replace(PLAIN, factor=noisy(seed, drift)), effort, seed=seed)[0]
+            for seed in range(4)
+        ]
+        places = Region(LONGEST, block_tokens=1).coarse()
+        for one, two in zip(runs[::2], runs[1::2], strict=True):
+            for kind in (Prefill, Decode):
+                apart = [
+                    abs(expected_s(one, place) / expected_s(two, place) - 1)
+                    for place in places
+                    if isinstance(place, kind)
+                ]
+                fits = [run.prefill if kind is Prefill else run.decode for run in (one, two)]
+                assert np.median(apart) <= max(fit.stated_error for fit in fits)
+
+    def test_a_level_that_wanders_is_stated(self) -> None:
+        calm, _ = measured(replace(PLAIN, factor=noisy(1, 0.0)), Effort(10.0, 0.01))
+        wild, _ = measured(replace(PLAIN, factor=noisy(1, 0.01)), Effort(10.0, 0.01))
+        assert wild.prefill.drift > 3 * calm.prefill.drift
+
+    def test_outliers_are_kept_as_spread_and_mean(self) -> None:
+        rng = random.Random(0)
+        slow = replace(PLAIN, factor=lambda: 11.0 if rng.random() < 0.05 else 1.0)
+        profile, _ = measured(slow, Effort(30.0))
+        middle = float(np.dot(profile.decode.coefficients, (1, 1, 100)))
+        assert middle == pytest.approx(decode_s(1, 100), rel=0.05)
+        assert 1.2 < profile.decode.mean_ratio < 1.8
+
+
+class TestEffort:
+    def test_a_good_fit_needs_the_coarse_grid_only(self) -> None:
+        _, samples = measured(PLAIN)
+        coarse = Region(LONGEST, block_tokens=1).coarse()
+        assert visits(samples) == dict.fromkeys(coarse, LEAST_VISITS)
+
+    def test_it_looks_closer_where_the_fit_is_worst(self) -> None:
+        """Prefills go up and down as no term of the formula does; decodes fit."""
+        wave = replace(
+            PLAIN, prefill_s=lambda n, k: prefill_s(n, k) * (1 + 0.3 * math.sin(6 * math.log(n)))
+        )
+        _, samples = measured(wave, Effort(20.0))
+        coarse = Region(LONGEST, block_tokens=1).coarse()
+        new = [place for place in visits(samples) if place not in coarse]
+        assert new
+        assert all(isinstance(place, Prefill) for place in new)
+
+    def test_it_ends_when_its_time_is_up(self) -> None:
+        clock, effort = VirtualClock(), Effort(5.0, target_error=1e-9)
+        with target_of(replace(PLAIN, factor=noisy(0, 0.0)), clock) as target:
+            measure_latency(target, effort)
+        assert 5.0 <= clock.now_s < 6.0
+
+    def test_however_little_time_there_is_every_place_is_seen_once(self) -> None:
+        _, samples = measured(PLAIN, Effort(1e-6))
+        assert set(visits(samples)) == set(Region(LONGEST, block_tokens=1).coarse())
+        assert len(samples) < COARSE_VISITS * len(visits(samples))
+
+    def test_what_is_known_is_not_measured_again(self) -> None:
+        whole, samples = measured(PLAIN)
+        again, more = measured(PLAIN, known=samples)
+        assert more == []
+        assert again.prefill.coefficients == pytest.approx(whole.prefill.coefficients, rel=1e-6)
+        _, rest = measured(PLAIN, known=samples[:20])
+        assert len(rest) == len(samples) - 20
+
+    def test_time_that_was_spent_before_counts(self) -> None:
+        slow = Effort(5.0, target_error=1e-9)
+        nature = replace(PLAIN, factor=noisy(0, 0.0))
+        _, samples = measured(nature, slow)
+        _, more = measured(nature, slow, known=samples)
+        assert len(more) < len(samples) / 2
+
+
+class TestPrefixCache:
+    @pytest.mark.parametrize("reports", [True, False])
+    @pytest.mark.parametrize(
+        ("block", "kept", "generated"), [(1, 1, True), (16, 4, True), (64, 9, False), (32, 2, True)]
+    )
+    def test_is_found(self, block: int, kept: int, generated: bool, reports: bool) -> None:
+        nature = replace(
+            PLAIN,
+            block_tokens=block,
+            kept_texts=kept,
+            keeps_generated=generated,
+            reports_cached=reports,
+        )
+        with target_of(nature) as target:
+            found = find_cache(target)
+        assert found is not None
+        assert (found.block_tokens, found.keeps_generated) == (block, generated)
+        assert found.kept_texts == (2 ** int(math.log2(kept - 1)) if kept > 1 else 0)
+        assert found.recomputed_tokens == (block if block > 1 or not reports else 1)
+        assert found.is_reported == reports
+
+    @pytest.mark.parametrize("reports", [True, False])
+    def test_none_is_found_where_there_is_none(self, reports: bool) -> None:
+        nature = replace(
+            PLAIN,
+            kept_texts=0,
+            reports_cached=reports,
+            factor=noisy(3, 0.0) if reports else PLAIN.factor,
+        )
+        with target_of(nature) as target:
+            assert find_cache(target) is None
+
+    def test_places_are_those_that_it_can_hold(self) -> None:
+        _, samples = measured(replace(PLAIN, block_tokens=64, kept_texts=4))
+        cached = {s.place.cached_tokens for s in samples if isinstance(s.place, Prefill)}
+        assert cached == {0, 192}
+
+    def test_hits(self) -> None:
+        cache = PrefixCache(16, 16, True, 4)
+        assert [cache.hits(known, 64) for known in (15, 16, 40, 64)] == [0, 16, 32, 48]
+
+
+def test_contention_is_what_turns_cost_more() -> None:
+    clock, working = VirtualClock(), list[VirtualEngine]()
+    crowded = replace(PLAIN, factor=lambda: 1.3 if all(e.has_work for e in working) else 1.0)
+    with Device() as device:
+        one, two = (target_on(device, crowded, clock, seed) for seed in (0, 1))
+        for target in (one, two):
+            assert isinstance(target.engine, VirtualEngine)
+            working.append(target.engine)
+        assert measure_contention(one, two) == pytest.approx(1.3, rel=0.02)
+
+
+class TestSampleLog:
+    SAMPLES = (
+        Sample(Prefill(4, 0), (0.25, 0.5), 0.125, 1.0),
+        Sample(Decode(2, 16), (), 0.0, 0.5),
+        Sample(Mixed(8, 1, 16), (0.1,), 0.0, 0.5),
+    )
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        log = SampleLog(tmp_path / "some" / "it.jsonl", ["a", "b"])
+        for sample in self.SAMPLES:
+            log.append("a", sample)
+        return tmp_path / "some" / "it.jsonl"
+
+    def test_comes_back_as_it_was(self, path: Path) -> None:
+        log = SampleLog(path, ["a", "b"])
+        assert log.samples("a") == list(self.SAMPLES)
+        assert log.samples("b") == []
+        assert log.notes == []
+        log.remove()
+        assert not path.exists()
+
+    def test_of_something_else_is_told(self, path: Path) -> None:
+        log = SampleLog(path, ["b"])
+        assert log.notes == [
+            f"{path}: 3 samples are of another engine or scenario; they are not used"
+        ]
+        assert log.samples("b") == []
+
+    def test_edited_is_told(self, path: Path) -> None:
+        path.write_text(path.read_text().replace("0.25", "0.2", 1))
+        log = SampleLog(path, ["a"])
+        assert log.notes == [f"{path}: 1 samples were edited; they are not used"]
+        assert log.samples("a") == list(self.SAMPLES[1:])
+
+    def test_half_a_line_is_what_an_interrupt_leaves(self, path: Path) -> None:
+        path.write_text(path.read_text()[:-20])
+        log = SampleLog(path, ["a"])
+        assert log.notes == []
+        log.append("a", self.SAMPLES[2])
+        assert SampleLog(path, ["a"]).samples("a") == list(self.SAMPLES)
+
+
+def test_drift_needs_some_samples() -> None:
+    profile, samples = measured(PLAIN, Effort(1e-6))
+    assert Samples(taken=samples[:0]).took_s == 0
+    assert profile.prefill.drift < 1e-6
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_real_engines_are_measured(slots: int) -> None:
+    """Only that everything is visited and that more work takes longer: no figure is asserted."""
+    model = random_model("llama", 1)
+    rng = random.Random(0)
+    with Device() as device:
+        engine = (
+            BatchingEngine(model, device, slots) if slots > 1 else TransformersEngine(model, device)
+        )
+        target = Target(
+            engine,
+            lambda tokens: [rng.randrange(VOCABULARY) for _ in range(tokens)],
+            96,
+            slots,
+            96 if slots > 1 else 0,
+        )
+        found = measure_latency(target, Effort(0.1))
+    assert {point.batch for point in found.decode_points} == set(range(1, slots + 1))
+    assert found.cache == PrefixCache(1, 1, True, 2 if slots > 1 else 0)
+    assert (found.mixed_decode is None) == (slots == 1)
+    assert found.prefill_s(96, 0) > found.prefill_s(1, 0) > 0

@@ -1,0 +1,128 @@
+"""Measured engines as the simulator plays them: what an iteration costs, and when a call begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from profiles.latency import DecodePoint, EngineProfile, LatencyProfile, PrefillPoint, fit_engine
+from profiles.prefix_cache import PrefixCache
+from profiles.store import provenance_of_now
+from simulator.batching import BatchingSetup
+from simulator.cost import at, cost_of_profile, mixed_attention_ps
+from simulator.forecast import Forecaster
+from simulator.profiled import setup_of_profile
+from simulator.serial import SerialSetup
+from simulator.simulate import simulate
+from staircase import Pipeline, Schedule, moa
+from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.timeline import Timeline, to_ps
+from staircase.workload import RequestShape, Workload
+
+PIPELINE = moa([["a", "b"]], "z")
+ENGINES = {name: EngineSpec(model="embedded") for name in "abz"}
+SLOTS = {name: EngineSpec(model="embedded", slots=2) for name in "abz"}
+SERVER = OpenAISpec(kind="openai", base_url="http://there/v1", model="m")
+
+
+def prefill_s(new: int, cached: int) -> float:
+    return 0.004 + 1e-5 * new + 1e-7 * cached
+
+
+def profile(**changes: float) -> EngineProfile:
+    prefill = [
+        PrefillPoint(n, k, prefill_s(n, k), 0.0, 1.0) for n in (1, 16, 64, 200) for k in (0, 50)
+    ]
+    decode = [DecodePoint(b, 100 * b, 0.001 + 1e-4 * b, 0.0, 1.0) for b in (1, 2, 4)]
+    return replace(fit_engine(prefill, decode, 0.0), **changes)  # type: ignore[arg-type]
+
+
+def request(pipeline: Pipeline, written: int = 10) -> Workload:
+    fixed = {
+        f"{part}/{agent.name}": 20 for agent in pipeline for part in ("header", "query", "own")
+    }
+    labels = {f"label/{agent.name}/{source}": 2 for agent in pipeline for source in agent.reads}
+    return Workload([RequestShape({**fixed, **labels}, dict.fromkeys("abz", written), "length")])
+
+
+def played(
+    found: EngineProfile, engines: Mapping[str, EngineSpec | OpenAISpec] = ENGINES
+) -> Timeline:
+    setups = {name: setup_of_profile(found, spec, name) for name, spec in engines.items()}
+    return simulate(PIPELINE, Schedule(), setups, request(PIPELINE))[0]
+
+
+@pytest.mark.parametrize("engines", [ENGINES, SLOTS])
+def test_a_call_begins_after_what_is_fixed_for_it(engines: Mapping[str, EngineSpec]) -> None:
+    soon, late = played(profile(), engines), played(profile(call_s=0.5), engines)
+    for one, other in zip(soon.spans, late.spans, strict=True):
+        assert other.started_ps - other.submitted_ps >= to_ps(0.5)
+        assert one.output_tokens == other.output_tokens
+    assert late.completed_ps - soon.completed_ps == 2 * to_ps(0.5)
+
+
+@pytest.mark.parametrize("engines", [ENGINES, SLOTS])
+def test_turns_take_longer_by_the_contention(engines: Mapping[str, EngineSpec]) -> None:
+    """Two proposers share the device from beginning to end; the answer has it for itself."""
+    alone, crowded = played(profile(), engines), played(profile(contention=1.5), engines)
+    drafts = [max(s.ended_ps for s in t.spans if s.agent != "z") for t in (alone, crowded)]
+    last_ps = to_ps(profile().decode_s(1, 60))
+    assert drafts[1] == pytest.approx(1.5 * drafts[0], abs=last_ps)
+    assert alone.completed_ps - drafts[0] == crowded.completed_ps - drafts[1]
+
+
+def test_engines_with_slots_share_their_device() -> None:
+    line = played(profile(), SLOTS)
+    a, b = (next(s for s in line.spans if s.agent == name) for name in "ab")
+    assert b.started_ps >= a.first_token_ps or a.started_ps >= b.first_token_ps  # type: ignore[operator]
+
+
+def test_separate_passes_for_chunks_and_decodes() -> None:
+    """Of an engine whose mixed iterations were measured."""
+    found = replace(profile(), mixed_decode=1.0)
+    cost = cost_of_profile(found, 256, 4)
+    for chunk, before, decoding, context in ((16, 0, 1, 100), (200, 50, 3, 300), (64, 0, 0, 0)):
+        work = chunk * (2 * before + chunk)
+        took = at(cost.tokens_ps, chunk + decoding) + at(cost.pieces_ps, 1)
+        took += mixed_attention_ps(cost, chunk, work, decoding, context)
+        decode = found.decode_s(decoding, context) if decoding else 0.0
+        expected = found.prefill_s(chunk, before) + decode
+        assert took == pytest.approx(expected * 1e12, rel=0.01)
+    two = at(cost.pieces_ps, 2) - at(cost.pieces_ps, 1)
+    assert two == pytest.approx(found.prefill.coefficients[0] * 1e12, rel=1e-6)
+
+
+class TestServers:
+    def test_keep_what_was_found_of_their_cache(self) -> None:
+        cached = replace(profile(), cache=PrefixCache(16, 16, True, 8))
+        setup = setup_of_profile(cached, SERVER, "a")
+        assert isinstance(setup, BatchingSetup)
+        assert setup.limits.block_tokens == 16
+        assert setup.limits.max_num_seqs == SERVER.max_concurrency
+        assert setup.device == "server of a"
+
+    def test_without_a_cache_they_compute_everything(self) -> None:
+        setup = setup_of_profile(profile(), SERVER, "a")
+        assert isinstance(setup, BatchingSetup)
+        assert setup.limits.blocks is None
+
+
+def test_a_batch_that_was_not_measured_is_told() -> None:
+    one = profile()
+    small = replace(one, decode_points=tuple(p for p in one.decode_points if p.batch == 1))
+    engines = {"one": EngineSpec(model="embedded", slots=2)}
+    pipeline = replace(
+        PIPELINE, agents=tuple(replace(agent, engine="one") for agent in PIPELINE.agents)
+    )
+    for found, words in ((small, ("one: batch 2 > 1",)), (one, ())):
+        latency = LatencyProfile({"one": found}, provenance_of_now())
+        forecaster = Forecaster(pipeline, latency, None, engines, request(pipeline))
+        forecast = forecaster(Schedule())
+        assert forecast.extrapolated == words
+        assert forecast.quality is None
+
+
+def test_engines_of_one_call_are_serial() -> None:
+    assert isinstance(setup_of_profile(profile(), ENGINES["a"], "a"), SerialSetup)
