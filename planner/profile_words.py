@@ -10,7 +10,7 @@ from rich.table import Table
 
 from planner.tables import number
 from profiles.endpoint import EndpointProfile
-from profiles.latency import PREFILL_KNOTS, EngineProfile, Fit, Reach
+from profiles.latency import ATTENTION, PREFILL_KNOTS, EngineProfile, Fit, Reach
 from profiles.store import Provenance
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))
@@ -88,14 +88,18 @@ def engine_lines(engine: EngineProfile) -> Iterator[str]:
 
 
 def _prefill_words(fit: Fit) -> str:
-    fixed, token, *bends, pair = (value * fit.mean_ratio for value in fit.coefficients)
+    fixed, token, *rest = (value * fit.mean_ratio for value in fit.coefficients)
+    bends, pair, reading = rest[: ATTENTION - 2], rest[ATTENTION - 2], rest[ATTENTION - 1 :]
     more = [
         f"{seconds_words(bend)} more for each beyond {knot:,}"
         for knot, bend in zip(PREFILL_KNOTS, bends, strict=True)
         if bend >= NOTHING_S
     ]
     words = [f"{seconds_words(fixed)} and {seconds_words(token)} a new token", *more]
-    return "; ".join([*words, f"{seconds_words(pair)} a pair of tokens that attend"])
+    words.append(f"{seconds_words(pair)} a pair of tokens that attend")
+    # Profiles of before know nothing of it.
+    words += [f"{seconds_words(value)} a cached token" for value in reading if value >= NOTHING_S]
+    return "; ".join(words)
 
 
 def _decode_words(fit: Fit) -> str:

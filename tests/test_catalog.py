@@ -189,7 +189,7 @@ class TestScenario:
         assert found.extrapolated == (
             "model: prefill 600 > 512",
             "model: context 611 > 512",
-            "model: sequences 8 > 4",
+            "model: batch 8 > 4",
         )
 
     def test_an_endpoint_takes_its_times_from_a_load_test(self, tmp_path: Path) -> None:
