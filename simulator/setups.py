@@ -154,10 +154,9 @@ def _with_profile(spec: EndpointSpec, folder: Path) -> EndpointSpec:
     if spec.profile is None:
         return spec
     profile = load_endpoint(find(spec.profile, folder))
-    known = {key: getattr(profile, key) for key in ENDPOINT_KEYS}
-    return spec.model_copy(
-        update={key: value for key, value in known.items() if key not in spec.model_fields_set}
-    )
+    said = spec.model_dump(exclude_unset=True, exclude_none=True)
+    known = {key: getattr(profile, key) for key in ENDPOINT_KEYS if key not in said}
+    return spec.model_copy(update=known)
 
 
 def _linear_of(spec: SimulatedSpec, factor: float) -> Cost:
