@@ -33,6 +33,7 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "unread": ("unread", 1),
     "device_s": ("device ms", 1000),
 }
+STAND_INS = ("unread", "device_s")
 WITH_INTERVAL = ("ttft_s", "agreement", "score")
 
 
@@ -64,9 +65,11 @@ def forecast_cells(candidates: Mapping[str, Candidate]) -> Cells:
 
 
 def _cells_of(entries: Iterable[tuple[str, str, Mapping[str, Summary]]]) -> Cells:
-    """With the columns that some entry fills."""
+    """With the columns that some entry fills; stand-ins for quality where it is not known."""
     rows = list(entries)
-    columns = [name for name in COLUMNS if any(name in metrics for _, _, metrics in rows)]
+    known = {name for _, _, metrics in rows for name in metrics}
+    hidden = STAND_INS if "loss" in known else ()
+    columns = [name for name in COLUMNS if name in known and name not in hidden]
     return Cells(
         tuple(COLUMNS[name][0] for name in columns),
         tuple(
