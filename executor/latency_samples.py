@@ -12,13 +12,12 @@ import numpy as np
 from executor.latency_places import DECODE_RUN, Decode, Place, Prefill
 from executor.latency_visits import Sample
 from profiles.fit import Fit, leave_out_errors
-from profiles.latency import (
+from profiles.latency import EngineProfile, fit_engine
+from profiles.points import (
     DecodePoint,
-    EngineProfile,
     MixedPoint,
     PrefillPoint,
     decode_rows,
-    fit_engine,
     prefill_rows,
     seconds_of,
 )

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from planner.front import front_of
+from planner.objectives import Goals, Limit
 from profiles.store import Provenance, load, save
 from simulator.forecast import Forecast
 from staircase.errors import PlanError
 from staircase.metrics import Summary
 from staircase.schedule import Schedule
 
-SCHEMA = "staircase.plan/1"
+SCHEMA = "staircase.plan/2"
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,23 @@ class Plan:
     """What a search found.
 
     Attributes:
+        objectives, limits: in words.
         candidates: every schedule that was simulated, in the order of the search.
-        front: numbers of the candidates that no other beats in TTFT and loss.
-        chosen: number of the candidate with the lowest TTFT at the quality asked for.
+        front: numbers of the candidates within the limits that no other beats in all objectives,
+            by the first one; of all candidates, if none is within them.
+        chosen: number of the best candidate by the first objective, within the limits.
         normal, paper: numbers of the baselines, in the chosen layout.
         profile_hashes: of the profiles that the forecasts rest on.
     """
 
     scenario: str
+    objectives: tuple[str, ...]
+    limits: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     front: tuple[int, ...]
     chosen: int
     normal: int
     paper: int
-    min_quality: float
     profile_hashes: dict[str, str]
     provenance: Provenance = field(compare=False)
 
@@ -81,41 +86,37 @@ class Plan:
         return {name: self.candidates[number] for name, number in numbers.items()}
 
 
-def pareto_front(candidates: Sequence[Candidate]) -> tuple[int, ...]:
-    """Numbers of the candidates that no other beats in both TTFT and loss, by rising TTFT."""
-    order = sorted(range(len(candidates)), key=lambda n: (candidates[n].ttft_s, candidates[n].loss))
-    front: list[int] = []
-    for number in order:
-        if not front or candidates[number].loss < candidates[front[-1]].loss:
-            front.append(number)
-    return tuple(front)
+def pareto_front(candidates: Sequence[Candidate], goals: Goals) -> tuple[int, ...]:
+    """Numbers of the candidates that no other beats, by the first objective.
+
+    Only of those within the limits, if there are any.
+    """
+    good = [number for number, one in enumerate(candidates) if goals.keeps(one.forecast)]
+    among = good or list(range(len(candidates)))
+    points = [goals.costs(candidates[number].forecast) for number in among]
+    return tuple(among[place] for place in front_of(points))
 
 
-def choose(
-    candidates: Sequence[Candidate], min_quality: float, max_stall_s: float | None = None
-) -> int:
-    """Number of the candidate with the lowest TTFT among those that are good enough.
-
-    Good enough: agreement with full reading of at least ``min_quality``, and a stall of at most
-    ``max_stall_s``, for TTFT alone is won by a few tokens and a long wait.
+def choose(candidates: Sequence[Candidate], goals: Goals) -> int:
+    """Number of the best candidate by the first objective, then the next, within the limits.
 
     Raises:
-        PlanError: none is.
+        PlanError: none is within them.
     """
-    good = [
-        number
-        for number, candidate in enumerate(candidates)
-        if candidate.agreement >= min_quality
-        and (max_stall_s is None or candidate.stall_s <= max_stall_s)
-    ]
+    good = [number for number, one in enumerate(candidates) if goals.keeps(one.forecast)]
     if not good:
-        best = max(candidates, key=lambda candidate: candidate.agreement)
         raise PlanError(
-            f"no schedule reaches quality {min_quality} within a stall of {max_stall_s} s; "
-            f"the best of {len(candidates)} reaches {best.agreement:.3f}: lower plan.min_quality "
-            "or raise plan.max_stall_s"
+            f"none of {len(candidates)} schedules keeps the plan's limits: "
+            + "; ".join(_best(candidates, limit) for limit in goals.limits)
         )
-    return min(good, key=lambda number: (candidates[number].ttft_s, candidates[number].loss))
+    return min(good, key=lambda number: goals.costs(candidates[number].forecast))
+
+
+def _best(candidates: Sequence[Candidate], limit: Limit) -> str:
+    nearest = min(candidates, key=lambda candidate: limit.excess(candidate.forecast))
+    if not limit.objective.is_known(nearest.forecast):
+        return f"{limit} (not known here)"
+    return f"{limit} (best {limit.objective.figure(nearest.forecast):.3g})"
 
 
 def spread_out(numbers: Sequence[int], most: int) -> tuple[int, ...]:

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from planner.tables import number
 from profiles.endpoint import EndpointProfile
-from profiles.latency import ATTENTION, PREFILL_KNOTS, EngineProfile, Fit, Reach
+from profiles.latency import EngineProfile, Fit, Reach
+from profiles.points import ATTENTION, PREFILL_KNOTS
 from profiles.store import Provenance
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))

@@ -47,7 +47,9 @@ def make_latency(
     Raises:
         EngineError: a call failed.
     """
-    names = {key: name for name, key in reversed(keys_of(scenario).items())}
+    names: dict[str, str] = {}
+    for name, key in keys_of(scenario).items():
+        names.setdefault(key, name)
     budget_s = scenario.profile.budget_s / len(names)
     measured = {
         key: _measured(scenario, bench, log, key, name, budget_s, track)

@@ -1,87 +1,253 @@
-"""The search: an Optuna study over schedules, judged by simulation."""
+"""The search: an Optuna study over schedules, judged by simulation.
+
+Every generation asks the study for points: first the neighbours of the front that were not tried
+yet, then what its sampler suggests. Forecasts are exact for the simulated requests, so a schedule
+is forecast once, however often it is suggested. At the end steps of the best staircases are moved,
+split and merged freely, outside of the families.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol, TypeVar
 
 import optuna
+from optuna.study import StudyDirection
+from optuna.trial import create_trial
 
+from planner.moves import moves_of
+from planner.objectives import Goals
 from planner.plan import Candidate, Plan, choose, find, pareto_front
-from planner.space import baseline_parameters, paper_staircase, suggest_schedule
+from planner.space import Point, Space, paper_staircase
 from profiles.store import provenance_of_now
-from simulator.forecast import Forecaster
-from staircase.errors import PlanError
+from simulator.forecast import Forecast
+from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule, normal, uniform
 
-POPULATION = 40
+T = TypeVar("T")
+
+GENERATION = 20
+# Of a generation, at most so many are neighbours of the front.
+NEIGHBOURS = 14
+# The search ends after so many generations without anything new.
+PATIENCE = 5
+# Of all trials, so many are free moves.
+FREE_SHARE = 0.2
 
 
-def search(
-    scenario: Scenario,
-    forecaster: Forecaster,
-    profile_hashes: Mapping[str, str],
-    on_trial: Callable[[], None] = lambda: None,
-) -> Plan:
-    """Searches for schedules with low TTFT and low quality loss.
+class Judge(Protocol):
+    """Forecasts schedules of one pipeline."""
 
-    The same seed gives the same candidates. Baselines are tried first.
+    @property
+    def pipeline(self) -> Pipeline: ...
 
-    Raises:
-        PlanError: no schedule is good enough, or nothing is known of quality.
-    """
-    if forecaster.quality is None:
-        raise PlanError("a plan weighs latency against quality, of which there is no profile")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pipeline, spec = forecaster.pipeline, scenario.plan
-    study = optuna.create_study(
-        directions=["minimize", "minimize"],
-        sampler=optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=spec.seed),
-    )
-    for parameters in baseline_parameters(spec):
-        study.enqueue_trial(parameters)
-    book = _Book(forecaster)
-    for _ in range(spec.trials):
-        trial = study.ask()
-        candidate = book.candidate(suggest_schedule(trial, pipeline, spec))
-        study.tell(trial, [candidate.ttft_s, candidate.loss])
-        on_trial()
-    for layout in spec.layouts:
-        book.candidate(uniform(pipeline, normal(), layout))
-        book.candidate(uniform(pipeline, paper_staircase(spec), layout))
-    return _plan(scenario, book.candidates, profile_hashes)
+    @property
+    def knows_quality(self) -> bool: ...
+
+    def __call__(self, schedule: Schedule) -> Forecast: ...
 
 
-class _Book:
-    """Forecasts every schedule once, however often it is suggested."""
+class Memory(Protocol):
+    """Forecasts that were made before."""
 
-    def __init__(self, forecaster: Forecaster) -> None:
-        self._forecaster = forecaster
-        self._numbers: dict[str, int] = {}
-        self.candidates: list[Candidate] = []
+    def recall(self, schedule: Schedule) -> Candidate | None: ...
+
+    def note(self, candidate: Candidate) -> None: ...
+
+
+class Forgetful:
+    """The memory of a search that nobody will go on with."""
+
+    def recall(self, schedule: Schedule) -> Candidate | None:
+        return None
+
+    def note(self, candidate: Candidate) -> None:
+        pass
+
+
+NOTHING_KNOWN = Forgetful()
+
+
+@dataclass
+class Book:
+    """Forecasts every schedule once."""
+
+    judge: Judge
+    memory: Memory = NOTHING_KNOWN
+    on_trial: Callable[[], None] = lambda: None
+    candidates: list[Candidate] = field(default_factory=list)
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def __contains__(self, schedule: Schedule) -> bool:
+        return repr(schedule) in self._numbers
 
     def candidate(self, schedule: Schedule) -> Candidate:
         name = repr(schedule)
         if name not in self._numbers:
             self._numbers[name] = len(self.candidates)
-            self.candidates.append(Candidate.of(schedule, self._forecaster(schedule)))
+            self.candidates.append(self._forecast(schedule))
+            self.on_trial()
         return self.candidates[self._numbers[name]]
+
+    def _forecast(self, schedule: Schedule) -> Candidate:
+        known = self.memory.recall(schedule)
+        if known:
+            return known
+        candidate = Candidate.of(schedule, self.judge(schedule))
+        self.memory.note(candidate)
+        return candidate
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    if name == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True)
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.NSGAIISampler(population_size=2 * GENERATION, seed=seed)
+
+
+@dataclass
+class Search:
+    """One search under way.
+
+    Attributes:
+        trials: schedules to forecast at most.
+        neighbours: of a generation, at most so many are neighbours of the front.
+    """
+
+    space: Space
+    goals: Goals
+    book: Book
+    study: optuna.Study
+    trials: int
+    neighbours: int = NEIGHBOURS
+    _points: dict[str, Point] = field(default_factory=dict)
+
+    def run(self) -> None:
+        for point in self.space.baselines():
+            self.study.enqueue_trial(dict(point))
+        self._generation(len(self.space.baselines()))
+        families = round(self.trials * (1 - FREE_SHARE))
+        idle = 0
+        while len(self.book.candidates) < families and idle < PATIENCE:
+            known = len(self.book.candidates)
+            near = list(islice(self._untried(), self.neighbours))
+            for neighbour in near:
+                self.study.enqueue_trial(dict(neighbour))
+            self._generation(min(GENERATION, families - known))
+            idle = 0 if len(self.book.candidates) > known else idle + 1
+        self._free_moves()
+
+    def _generation(self, size: int) -> None:
+        """Asks for ``size`` points and tells what they come to."""
+        asked = [self.study.ask() for _ in range(size)]
+        points = [self.space.suggest(trial) for trial in asked]
+        for trial, point in zip(asked, points, strict=True):
+            schedule = self.space.schedule(point)
+            self._points.setdefault(repr(schedule), point)
+            forecast = self.book.candidate(schedule).forecast
+            for limit in self.goals.limits:
+                trial.set_constraint(str(limit), limit.excess(forecast))
+            self.study.tell(trial, self.goals.costs(forecast))
+
+    def _untried(self) -> Iterator[Point]:
+        """Neighbours of the front that were not tried yet, those of its members in turn."""
+        seen: set[str] = set()
+        members = [self._points.get(repr(schedule)) for schedule in self._front()]
+        for near in _in_turn([self.space.neighbours(point) for point in members if point]):
+            schedule = self.space.schedule(near)
+            if schedule not in self.book and repr(schedule) not in seen:
+                seen.add(repr(schedule))
+                yield near
+
+    def _free_moves(self) -> None:
+        """Moves, splits and merges steps of the front's staircases, as long as there are trials."""
+        while len(self.book.candidates) < self.trials:
+            moved = _in_turn([moves_of(schedule) for schedule in self._front()])
+            new = list(islice((s for s in moved if s not in self.book), GENERATION))
+            if not new:
+                return
+            for schedule in new[: self.trials - len(self.book.candidates)]:
+                self._tell_of(schedule)
+
+    def _tell_of(self, schedule: Schedule) -> None:
+        """The study hears of a schedule that is not in its space."""
+        forecast = self.book.candidate(schedule).forecast
+        excess = {str(limit): limit.excess(forecast) for limit in self.goals.limits}
+        self.study.add_trial(
+            create_trial(
+                values=self.goals.costs(forecast),
+                user_attrs={"schedule": repr(schedule)},
+                constraints=excess,
+            )
+        )
+
+    def _front(self) -> list[Schedule]:
+        candidates = self.book.candidates
+        return [candidates[number].schedule for number in pareto_front(candidates, self.goals)]
+
+
+def _in_turn(sources: Iterable[Iterator[T]]) -> Iterator[T]:
+    """The first of each, the second of each, …"""
+    left = deque(sources)
+    while left:
+        source = left.popleft()
+        for one in islice(source, 1):
+            yield one
+            left.append(source)
+
+
+def search(
+    scenario: Scenario,
+    judge: Judge,
+    profile_hashes: Mapping[str, str],
+    on_trial: Callable[[], None] = lambda: None,
+    memory: Memory = NOTHING_KNOWN,
+) -> Plan:
+    """Searches for the schedules that nobody beats in the scenario's objectives.
+
+    The same seed gives the same candidates. Baselines are tried first. What ``memory`` recalls is
+    not forecast again.
+
+    Raises:
+        PlanError: an objective is not known, or no schedule is within the limits.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    spec, space = scenario.plan, Space(judge.pipeline, scenario.plan)
+    goals, book = Goals.of(spec, judge.knows_quality), Book(judge, memory, on_trial)
+    for layout in spec.layouts:
+        for staircase in (normal(), paper_staircase(spec)):
+            goals.check(book.candidate(uniform(judge.pipeline, staircase, layout)).forecast)
+    study = optuna.create_study(
+        directions=[StudyDirection.MINIMIZE] * len(goals.objectives),
+        sampler=make_sampler(spec.sampler, spec.seed),
+    )
+    Search(space, goals, book, study, spec.trials).run()
+    return _plan(scenario, goals, book.candidates, profile_hashes)
 
 
 def _plan(
-    scenario: Scenario, candidates: list[Candidate], profile_hashes: Mapping[str, str]
+    scenario: Scenario,
+    goals: Goals,
+    candidates: list[Candidate],
+    profile_hashes: Mapping[str, str],
 ) -> Plan:
     spec, pipeline = scenario.plan, scenario.pipeline.build()
-    chosen = choose(candidates, spec.min_quality, spec.max_stall_s)
+    chosen = choose(candidates, goals)
     layout = candidates[chosen].schedule.layout
     return Plan(
         scenario=scenario.name,
+        objectives=tuple(objective.name for objective in goals.objectives),
+        limits=tuple(str(limit) for limit in goals.limits),
         candidates=tuple(candidates),
-        front=pareto_front(candidates),
+        front=pareto_front(candidates, goals),
         chosen=chosen,
         normal=find(candidates, uniform(pipeline, normal(), layout)),
         paper=find(candidates, uniform(pipeline, paper_staircase(spec), layout)),
-        min_quality=spec.min_quality,
         profile_hashes=dict(profile_hashes),
         provenance=provenance_of_now(spec.model_dump(mode="json")),
     )

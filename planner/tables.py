@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from staircase.run_metrics import RunMetrics
 if TYPE_CHECKING:
     from planner.capacity import Capacity
     from planner.plan import Candidate
-    from planner.validate import Row, Validation
+    from planner.validate import Validation
     from profiles.latency import EngineProfile, LatencyProfile
     from simulator.run import EngineUse
 
@@ -30,6 +30,8 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "loss": ("loss", 1),
     "agreement": ("quality", 1),
     "score": ("score", 1),
+    "unread": ("unread", 1),
+    "device_s": ("device ms", 1000),
 }
 WITH_INTERVAL = ("ttft_s", "agreement", "score")
 
@@ -50,39 +52,36 @@ class Cells:
 
 
 def validation_cells(validation: Validation) -> Cells:
-    rows = [row for entry in validation.rows for row in _two_rows(entry)]
-    return Cells(_titles(), tuple(rows))
-
-
-def forecast_cells(candidates: Mapping[str, Candidate]) -> Cells:
-    rows = [
-        TableRow(name, "forecast", _cells(candidate.forecast))
-        for name, candidate in candidates.items()
-    ]
-    return Cells(_titles(), tuple(rows))
-
-
-def _two_rows(row: Row) -> list[TableRow]:
-    return [
-        TableRow(row.name, "forecast", _cells(row.candidate.forecast)),
-        TableRow(row.name, "measured", _cells(row.measured)),
-    ]
-
-
-def _titles() -> tuple[str, ...]:
-    return tuple(title for title, _ in COLUMNS.values())
-
-
-def _cells(metrics: Mapping[str, Summary]) -> tuple[str, ...]:
-    return tuple(
-        _cell(metrics[name], factor, name in WITH_INTERVAL) if name in metrics else "–"
-        for name, (_, factor) in COLUMNS.items()
+    return _cells_of(
+        (row.name, kind, metrics)
+        for row in validation.rows
+        for kind, metrics in (("forecast", row.candidate.forecast), ("measured", row.measured))
     )
 
 
-def _cell(summary: Summary, factor: float, has_interval: bool) -> str:
+def forecast_cells(candidates: Mapping[str, Candidate]) -> Cells:
+    return _cells_of((name, "forecast", one.forecast) for name, one in candidates.items())
+
+
+def _cells_of(entries: Iterable[tuple[str, str, Mapping[str, Summary]]]) -> Cells:
+    """With the columns that some entry fills."""
+    rows = list(entries)
+    columns = [name for name in COLUMNS if any(name in metrics for _, _, metrics in rows)]
+    return Cells(
+        tuple(COLUMNS[name][0] for name in columns),
+        tuple(
+            TableRow(name, kind, tuple(_cell(metrics, column) for column in columns))
+            for name, kind, metrics in rows
+        ),
+    )
+
+
+def _cell(metrics: Mapping[str, Summary], column: str) -> str:
+    if column not in metrics:
+        return "–"
+    summary, factor = metrics[column], COLUMNS[column][1]
     mean = number(summary.mean * factor)
-    if not has_interval:
+    if column not in WITH_INTERVAL:
         return mean
     return f"{mean} ±{number((summary.high - summary.low) / 2 * factor)}"
 
@@ -128,6 +127,7 @@ METRIC_ROWS: dict[str, tuple[str, float]] = {
     "answer_tokens": ("answer tokens", 1),
     "prefilled_tokens": ("prefilled tokens", 1),
     "cached_tokens": ("cached tokens", 1),
+    "unread": ("unread share", 1),
     "loss": ("loss, nats a token", 1),
     "agreement": ("quality", 1),
 }

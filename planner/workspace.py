@@ -10,8 +10,9 @@ from typing import Any
 from profiles.catalog import find
 from profiles.latency import LatencyProfile, load_latency
 from profiles.quality import QualityProfile, load_quality
-from profiles.store import stored_hash
-from simulator.forecast import Forecaster, sampled_workload
+from profiles.store import content_hash, stored_hash
+from simulator.forecast import SimulatedWorld
+from simulator.forecaster import Forecaster, sampled_workload
 from simulator.setups import workload_of
 from staircase.errors import ProfileError
 from staircase.scenario import Scenario, load_scenario
@@ -87,6 +88,15 @@ class Workspace:
     def trace_path(self) -> Path:
         return self.folder / "trace.json"
 
+    @property
+    def trials_path(self) -> Path:
+        return self.folder / "trials.jsonl"
+
+    def search_key(self) -> str:
+        """Changes with everything that a search depends on."""
+        scenario = self.scenario.model_dump(mode="json")
+        return content_hash({"scenario": scenario, "profiles": self.profile_hashes()})
+
     def latency(self) -> LatencyProfile:
         return load_latency(self._existing(self.latency_path, "latency"))
 
@@ -101,15 +111,22 @@ class Workspace:
         """
         spec = self.scenario
         count = requests or spec.plan.requests
+        latency = self.latency()
         quality = None if self._has_lengths_only() else self.quality()
         return Forecaster(
             pipeline=spec.pipeline.build(),
-            latency=self.latency(),
+            latency=latency,
             quality=quality,
             engines={**spec.real, **spec.remote},
             workload=sampled_workload(quality, count) if quality else self._given_workload(count),
             reading_rate=spec.plan.reading_rate,
         )
+
+    def judge(self) -> Forecaster | SimulatedWorld:
+        """What a search asks: the stored profiles, or the simulated engines and their workload."""
+        if self.scenario.simulated:
+            return SimulatedWorld.open(self.scenario, self.source)
+        return self.forecaster()
 
     def _has_lengths_only(self) -> bool:
         return self.scenario.workload is not None and not self.quality_path.is_file()

@@ -20,6 +20,17 @@ from pathlib import Path
 import numpy as np
 
 from profiles.fit import FOLDS, Fit, fit
+from profiles.points import (
+    ATTENTION,
+    DecodePoint,
+    MixedPoint,
+    PrefillPoint,
+    decode_features,
+    decode_rows,
+    prefill_features,
+    prefill_rows,
+    seconds_of,
+)
 from profiles.prefix_cache import PrefixCache
 from profiles.store import Provenance, load, save
 from profiles.surface import Floats
@@ -32,60 +43,13 @@ __all__ = [
     "LatencyProfile",
     "MixedPoint",
     "PrefillPoint",
-    "decode_features",
     "fit_engine",
     "load_latency",
-    "prefill_features",
     "save_latency",
 ]
 
 SCHEMA = "staircase.latency/1"
-PREFILL_KNOTS = (16, 64, 256, 1024)
-# Place of q in the formula.
-ATTENTION = 2 + len(PREFILL_KNOTS)
 LEAST_DECODE_POINTS = 3
-
-
-@dataclass(frozen=True)
-class PrefillPoint:
-    """An iteration that prefills.
-
-    Attributes:
-        seconds: median over repetitions.
-        spread: median deviation, relative to the median.
-        mean_ratio: mean over median.
-        prompts: as many of these at once.
-    """
-
-    new_tokens: int
-    cached_tokens: int
-    seconds: float
-    spread: float
-    mean_ratio: float
-    prompts: int = 1
-
-
-@dataclass(frozen=True)
-class DecodePoint:
-    """The same for an iteration that decodes ``batch`` sequences with this context in all."""
-
-    batch: int
-    context_tokens: int
-    seconds: float
-    spread: float
-    mean_ratio: float
-
-
-@dataclass(frozen=True)
-class MixedPoint:
-    """The same for an iteration that prefills ``new_tokens`` beside ``batch`` that decode."""
-
-    new_tokens: int
-    batch: int
-    context_tokens: int
-    seconds: float
-    spread: float
-    mean_ratio: float
 
 
 @dataclass(frozen=True)
@@ -233,28 +197,6 @@ def fit_engine(
 def fit_points(rows: Floats, points: Sequence[PrefillPoint] | Sequence[DecodePoint]) -> Fit:
     seconds = seconds_of(points)
     return fit(rows, seconds, seconds * np.asarray([point.mean_ratio for point in points]))
-
-
-def seconds_of(points: Sequence[PrefillPoint] | Sequence[DecodePoint]) -> Floats:
-    return np.asarray([point.seconds for point in points])
-
-
-def prefill_rows(points: Sequence[PrefillPoint]) -> Floats:
-    return np.asarray([prefill_features(p.new_tokens, p.cached_tokens, p.prompts) for p in points])
-
-
-def decode_rows(points: Sequence[DecodePoint]) -> Floats:
-    return np.asarray([decode_features(p.batch, p.context_tokens) for p in points])
-
-
-def prefill_features(new: int, cached: int, prompts: int = 1) -> list[float]:
-    tokens = new * prompts
-    bends = [max(0.0, tokens - knot) for knot in PREFILL_KNOTS]
-    return [1.0, tokens, *bends, tokens * (cached + (new + 1) / 2), prompts * cached]
-
-
-def decode_features(batch: int, context: int) -> list[float]:
-    return [1.0, batch, context]
 
 
 def _mixed_decode(points: Sequence[MixedPoint], prefill: Fit, decode: Fit) -> float | None:

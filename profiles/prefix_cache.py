@@ -23,11 +23,6 @@ class PrefixCache:
     kept_texts: int
     is_reported: bool = True
 
-    def hits(self, known_tokens: int, prompt_tokens: int) -> int:
-        """Tokens not computed again of a prompt whose first ``known_tokens`` are in the cache."""
-        most = min(known_tokens, prompt_tokens - self.recomputed_tokens)
-        return max(0, most) // self.block_tokens * self.block_tokens
-
     def __str__(self) -> str:
         block = "every token" if self.block_tokens == 1 else f"blocks of {self.block_tokens}"
         generated = "also of generated text" if self.keeps_generated else "of prompts only"

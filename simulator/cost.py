@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.kernels import KernelTables
-from profiles.latency import PREFILL_KNOTS, EngineProfile
+from profiles.latency import EngineProfile
+from profiles.points import PREFILL_KNOTS
 from profiles.roofline import Roofline
 from simulator.compiling import compiled
 from staircase.timeline import to_ps

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-from profiles.latency import LatencyProfile
-from profiles.quality import QualityForecast, QualityProfile, forecast_quality
-from simulator.batching import BatchingSetup
-from simulator.profiled import setup_of_profile
-from simulator.reach import beyond, most_at_once, profiled
+import numpy as np
+
+from profiles.latency import EngineProfile
+from profiles.quality import QualityForecast
+from simulator.engine import EngineSetup
+from simulator.reach import beyond, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload
-from simulator.serial import SerialSetup
 from simulator.setups import setup_of, workload_of
-from simulator.simulate import simulate
-from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import ScenarioError
-from staircase.measured import Measured, measure_all, summarize_replicates
-from staircase.metrics import READING_RATE, Summary
+from staircase.measured import Measured, summarize_replicates
+from staircase.metrics import Summary, summarize
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
+from staircase.simulated_spec import SimulatedSpec
 from staircase.timeline import Timeline
-from staircase.workload import RequestShape, Workload
+from staircase.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -69,82 +67,78 @@ def forecast_simulated(
         ScenarioError: an engine is not simulated, or its model does not fit its hardware.
         WorkloadError: a file that the workload names is wrong.
     """
-    pipeline = scenario.pipeline.build()
-    for name in scenario.real:
-        raise ScenarioError(f"engine {name!r} is real, others are simulated: make it one or other")
-    assert scenario.workload is not None
     runs: list[Run] = []
-    measured_in = profiled(scenario, folder)
     for replicate in range(1, replicates + 1) if replicates > 1 else [0]:
-        engines = {
-            name: setup_of(spec, name, replicate, folder)
-            for name, spec in scenario.simulated.items()
-        }
-        run = run_workload(
-            pipeline,
-            schedule,
-            engines,
-            workload_of(scenario.workload, pipeline, folder, replicate),
-            reading_rate=scenario.plan.reading_rate,
-            needs_timelines=(needs_timelines or bool(measured_in)) and not runs,
-        )
-        runs.append(run)
+        world = SimulatedWorld.open(scenario, folder, replicate)
+        runs.append(world.play(schedule, needs_timelines and not runs))
         on_replicate()
+    said = beyond(profiled(scenario, folder), runs[0].timelines)
+    return forecast_of(runs, tuple(said))
+
+
+def forecast_of(
+    runs: Sequence[Run], extrapolated: tuple[str, ...], quality: QualityForecast | None = None
+) -> Forecast:
+    """What ``runs``, one or more replicates, come to."""
     measured = [run.measured for run in runs]
-    metrics, use = summarize_replicates(measured), mean_use([run.use for run in runs])
-    extrapolated = tuple(beyond(measured_in, runs[0].timelines))
-    return Forecast(metrics, None, extrapolated, runs[0].timelines, measured, use)
+    use = mean_use([run.use for run in runs])
+    metrics = summarize_replicates(measured)
+    metrics["unread"] = summarize(np.concatenate([run.unread for run in runs]))
+    if use:
+        answered = sum(run.answered for run in measured) / len(measured)
+        metrics["device_s"] = Summary.of(sum(one.busy_s for one in use.values()) / answered)
+    return Forecast(metrics, quality, extrapolated, runs[0].timelines, measured, use)
 
 
 @dataclass(frozen=True)
-class Forecaster:
-    """Forecasts schedules of one pipeline on measured engines.
+class SimulatedWorld:
+    """A scenario's simulated engines and their workload, ready for any schedule.
 
     Attributes:
-        quality: None where only latency is to be forecast.
-        engines: what they are, by name.
-        workload: the lengths of the requests that are played.
+        profiled: the engines whose cost is a profile's, which has a range.
     """
 
     pipeline: Pipeline
-    latency: LatencyProfile
-    quality: QualityProfile | None
-    engines: Mapping[str, EngineSpec | OpenAISpec]
+    engines: Mapping[str, EngineSetup]
     workload: Workload
-    reading_rate: float = READING_RATE
+    reading_rate: float
+    profiled: Mapping[str, tuple[SimulatedSpec, EngineProfile]]
 
-    def __call__(self, schedule: Schedule) -> Forecast:
-        timelines = simulate(self.pipeline, schedule, self._setups, self.workload)
-        measured = measure_all(timelines, self.reading_rate)
-        quality = self.quality
-        return Forecast(
-            measured.summaries(),
-            forecast_quality(quality, timelines, schedule.layout) if quality else None,
-            tuple(self._extrapolated(timelines)),
-            timelines,
-            [measured],
+    @staticmethod
+    def open(scenario: Scenario, folder: Path = Path(), replicate: int = 0) -> SimulatedWorld:
+        """Raises as ``forecast_simulated`` does."""
+        for name in scenario.real:
+            raise ScenarioError(
+                f"engine {name!r} is real, others are simulated: make it one or other"
+            )
+        assert scenario.workload is not None
+        pipeline = scenario.pipeline.build()
+        return SimulatedWorld(
+            pipeline,
+            {
+                name: setup_of(spec, name, replicate, folder)
+                for name, spec in scenario.simulated.items()
+            },
+            workload_of(scenario.workload, pipeline, folder, replicate),
+            scenario.plan.reading_rate,
+            profiled(scenario, folder),
         )
 
-    @cached_property
-    def _setups(self) -> dict[str, SerialSetup | BatchingSetup]:
-        return {
-            name: setup_of_profile(self.latency[name], self.engines[name], name)
-            for name in self.pipeline.engines
-        }
+    @property
+    def knows_quality(self) -> bool:
+        return False
 
-    def _extrapolated(self, timelines: Iterable[Timeline]) -> Iterator[str]:
-        spans = [span for timeline in timelines for span in timeline.spans]
-        for engine in self.pipeline.engines:
-            own = [span for span in spans if span.engine == engine]
-            prefill = max((span.prefilled_tokens for span in own), default=0)
-            context = max((span.prompt_tokens + span.output_tokens for span in own), default=0)
-            batch = 1 if isinstance(self._setups[engine], SerialSetup) else most_at_once(own)
-            for words in self.latency[engine].outside(prefill, context, batch):
-                yield f"{engine}: {words}"
+    def play(self, schedule: Schedule, needs_timelines: bool = False) -> Run:
+        return run_workload(
+            self.pipeline,
+            schedule,
+            self.engines,
+            self.workload,
+            reading_rate=self.reading_rate,
+            # What lies beyond a profile's range is seen in timelines.
+            needs_timelines=needs_timelines or bool(self.profiled),
+        )
 
-
-def sampled_workload(quality: QualityProfile, requests: int) -> Workload:
-    """The lengths of the quality profile's sample, from its beginning, again if it is too small."""
-    samples = quality.samples
-    chosen = [samples[number % len(samples)] for number in range(requests)]
-    return Workload([RequestShape(s.fixed_tokens, s.output_tokens) for s in chosen])
+    def __call__(self, schedule: Schedule) -> Forecast:
+        run = self.play(schedule)
+        return forecast_of([run], tuple(beyond(self.profiled, run.timelines)))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from simulator.batching import BatchingSetup
 from simulator.compiled import play_compiled
 from simulator.engine import EngineSetup
 from simulator.simulate import simulate_all
+from simulator.unread import unread_of_tables, unread_of_timeline
 from staircase.measured import Measured, measure_all
-from staircase.metrics import READING_RATE
+from staircase.metrics import READING_RATE, Floats
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_s
@@ -38,11 +41,13 @@ class Run:
     """A workload that was played.
 
     Attributes:
+        unread: share of each request (``simulator.unread``).
         use: by engine; only those of which it is known.
         timelines: empty if they were not asked for and there was a faster way.
     """
 
     measured: Measured
+    unread: Floats
     use: Mapping[str, EngineUse]
     timelines: Sequence[Timeline]
 
@@ -65,11 +70,14 @@ def run_workload(
     if played is None:
         found = simulate_all(pipeline, schedule, engines, workload)
         measured = measure_all(found.timelines, reading_rate)
+        pairs = zip(found.timelines, workload.requests, strict=True)
+        unread = np.array([unread_of_timeline(pipeline, line, shape) for line, shape in pairs])
         use = _use(engines, found.busy_ps, measured.duration_s)
-        return Run(measured, use, found.timelines)
+        return Run(measured, unread, use, found.timelines)
     measured = played.measured(reading_rate)
     lines = played.timelines() if needs_timelines else ()
-    return Run(measured, _use(engines, played.busy_ps, measured.duration_s), lines)
+    unread = unread_of_tables(pipeline, played.tables)[played.requests["table"]]
+    return Run(measured, unread, _use(engines, played.busy_ps, measured.duration_s), lines)
 
 
 def _use(

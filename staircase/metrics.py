@@ -62,8 +62,13 @@ class Summary:
     p90: float
     p99: float
 
+    @staticmethod
+    def of(value: float) -> Summary:
+        """Of a figure that is one for the whole run."""
+        return Summary(*[value] * 6)
 
-UNDEFINED = Summary(*[float("nan")] * 6)
+
+UNDEFINED = Summary.of(float("nan"))
 
 
 def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMetrics:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
@@ -146,10 +147,15 @@ class _Drawer:
 
     def _chunk(self, before: Round, now: Round) -> list[Segment]:
         pieces: list[Segment] = []
-        for source, start, stop in zip(self.sources, before.read, now.read, strict=True):
+        sources = zip(self.sources, self._labels, before.read, now.read, strict=True)
+        for source, name, start, stop in sources:
             if stop > start:
-                pieces += [self._fixed(label(self.agent, source)), Segment(source, start, stop)]
+                pieces += [name, Segment(source, start, stop)]
         return pieces
+
+    @cached_property
+    def _labels(self) -> list[Segment]:
+        return [self._fixed(label(self.agent, source)) for source in self.sources]
 
     def _own(self, start: int, stop: int) -> list[Segment]:
         return [self._fixed(own(self.agent)), Segment(self.agent, start, stop)]

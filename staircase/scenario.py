@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
@@ -42,7 +42,7 @@ class ProfileSpec(Strict):
     read_levels: list[Annotated[int, Field(ge=0)]] = [0, 4, 8, 16, 24, 32, 48, 64, 96]
     max_prompt_tokens: Count = 512
     max_batch: Count = 8
-    budget_s: PositiveSeconds = 30.0
+    budget_s: PositiveSeconds = 15.0
     target_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
 
 
@@ -55,7 +55,13 @@ class BaselineSpec(Strict):
 
 
 class PlanSpec(Strict):
-    """The search: its space, its effort, and what is good enough."""
+    """The search: its space, its effort, and what is good enough.
+
+    ``objectives`` are figures of a forecast as ``planner/objectives.py`` names them, ``limits`` the
+    most that such a figure may be (of quality and score the least), in seconds. ``min_quality``
+    holds where quality is known, ``max_unread`` elsewhere; ``max_stall_s`` always, since TTFT alone
+    is won by a few tokens and a long wait.
+    """
 
     trials: Count = 150
     seed: int = 0
@@ -66,8 +72,12 @@ class PlanSpec(Strict):
     write: list[Count] = [2, 4, 8, 12, 16, 24, 32]
     ratio: list[Annotated[float, Field(ge=LEAST_RATIO)]] = [1.5, 2.0, 3.0]
     paper_default: BaselineSpec = BaselineSpec()
+    sampler: Literal["nsga2", "tpe", "random"] = "nsga2"
+    objectives: list[str] = []
+    limits: dict[str, float] = {}
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.95
-    max_stall_s: Annotated[float, Field(ge=0)] | None = None
+    max_unread: Annotated[float, Field(ge=0, le=1)] = 0.25
+    max_stall_s: Annotated[float, Field(ge=0)] | None = 1.0
     reading_rate: Annotated[float, Field(gt=0)] = 10.0
     validated_front: Annotated[int, Field(ge=0)] = 5
 

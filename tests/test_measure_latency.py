@@ -228,10 +228,6 @@ class TestPrefixCache:
         cached = {s.place.cached_tokens for s in samples if isinstance(s.place, Prefill)}
         assert cached == {0, 192}
 
-    def test_hits(self) -> None:
-        cache = PrefixCache(16, 16, True, 4)
-        assert [cache.hits(known, 64) for known in (15, 16, 40, 64)] == [0, 16, 32, 48]
-
 
 def test_contention_is_what_turns_cost_more() -> None:
     clock, working = VirtualClock(), list[VirtualEngine]()

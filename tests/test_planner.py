@@ -1,24 +1,33 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.front import front_of, hypervolume
+from planner.moves import moves_of
+from planner.objectives import Goals, parse_limits, parse_objective, parse_objectives
 from planner.plan import Candidate, choose, load_plan, pareto_front, save_plan, spread_out
 from planner.search import search
+from planner.space import Space
+from planner.workspace import Workspace
 from profiles.latency import DecodePoint, LatencyProfile, PrefillPoint, fit_engine
 from profiles.quality import QualityProfile, QualitySample, Surface
 from profiles.store import provenance_of_now
-from simulator.forecast import Forecaster, sampled_workload
+from simulator.forecaster import Forecaster, sampled_workload
 from staircase import Schedule, constant, normal, uniform
 from staircase.errors import PlanError
 from staircase.metrics import summarize
 from staircase.scenario import PlanSpec, Scenario, load_scenario
-from staircase.schedule import LAYOUTS
+from staircase.schedule import LAYOUTS, Staircase, Step
 
-DEMO = Path(__file__).parents[1] / "planner" / "demo.yaml"
+ROOT = Path(__file__).parents[1]
+DEMO, EXAMPLES = ROOT / "planner" / "demo.yaml", ROOT / "examples"
 
 
 def candidate(
@@ -28,29 +37,71 @@ def candidate(
     return Candidate(Schedule(), {name: summarize([value]) for name, value in values.items()})
 
 
-def slow_front(candidates: list[Candidate]) -> set[tuple[float, float]]:
-    points = {(c.ttft_s, c.loss) for c in candidates}
-    return {p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)}
+GOALS = Goals(parse_objectives(["ttft", "loss"]))
+POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30)
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
-def test_front_is_what_nobody_beats(points: list[tuple[int, int]]) -> None:
-    candidates = [candidate(float(t), float(q)) for t, q in points]
-    front = pareto_front(candidates)
-    assert {(candidates[n].ttft_s, candidates[n].loss) for n in front} == slow_front(candidates)
+def is_beaten(point: tuple[float, ...], points: Iterable[tuple[float, ...]]) -> bool:
+    return any(
+        other != point and all(o <= p for o, p in zip(other, point, strict=True))
+        for other in points
+    )
 
 
-def test_choice_is_the_fastest_that_is_good_enough() -> None:
+@given(st.lists(st.tuples(*[st.integers(0, 5)] * 3), min_size=1, max_size=30))
+def test_front_is_what_nobody_beats(points: list[tuple[int, int, int]]) -> None:
+    front = [points[number] for number in front_of(points)]
+    assert set(front) == {point for point in points if not is_beaten(point, points)}
+    assert len(front) == len(set(front))
+    assert [point[0] for point in front] == sorted(point[0] for point in front)
+
+
+@given(POINTS)
+def test_hypervolume_counts_the_cells_that_are_beaten(points: list[tuple[int, int]]) -> None:
+    cells = [(x, y) for x in range(10) for y in range(10)]
+    beaten = sum(any(p[0] <= x and p[1] <= y for p in points) for x, y in cells)
+    assert hypervolume([(float(x), float(y)) for x, y in points], (10.0, 10.0)) == beaten
+
+
+def test_choice_is_the_fastest_that_keeps_the_limits() -> None:
     candidates = [
         candidate(1.0, 0.5, agreement=0.90),
         candidate(2.0, 0.2, agreement=0.97, stall_s=9.0),
         candidate(3.0, 0.1, agreement=0.98),
         candidate(9.0, 0.0),
     ]
-    assert choose(candidates, 0.95) == 1
-    assert choose(candidates, 0.95, max_stall_s=1.0) == 2
-    with pytest.raises(PlanError, match=r"the best of 1 reaches 0\.900"):
-        choose(candidates[:1], 0.95)
+    good = Goals(GOALS.objectives, parse_limits({"quality": 0.95}))
+    strict = Goals(GOALS.objectives, parse_limits({"quality": 0.95, "stall": 1.0}))
+    assert choose(candidates, good) == 1
+    assert choose(candidates, strict) == 2
+    assert pareto_front(candidates, GOALS) == (0, 1, 2, 3)
+    assert pareto_front(candidates, strict) == (2, 3)
+    assert pareto_front(candidates[:2], strict) == (0, 1)  # None keeps them: of all.
+    with pytest.raises(PlanError, match=r"none of 1 .* quality ≥ 0\.95 \(best 0\.9\)"):
+        choose(candidates[:1], good)
+
+
+def test_objectives_in_words() -> None:
+    assert parse_objective("ttft.p90").name == "ttft.p90"
+    assert parse_objective("ttft").name == "ttft"
+    values = summarize([1.0, 2.0, 3.0])
+    assert parse_objective("e2e.p50").figure({"e2e_s": values}) == 2.0
+    assert parse_objective("score").cost({"score": values}) == -2.0
+    assert parse_objective("tpot").cost({"tpot_s": summarize([])}) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tftt"], "'tftt': must be one of ttft, "),
+        (["ttft.p95"], "'p95' must be one of mean, p50, p90, p99"),
+        (["ttft", "ttft"], "1 to 4, each once"),
+        ([], "1 to 4"),
+    ],
+)
+def test_objectives_that_there_are_not(words: list[str], said: str) -> None:
+    with pytest.raises(PlanError, match=re.escape(said)):
+        parse_objectives(words)
 
 
 def test_spreading_keeps_the_ends() -> None:
@@ -87,21 +138,89 @@ def scenario() -> Scenario:
     return load_scenario(DEMO).model_copy(update={"plan": spec})
 
 
+class TestSpace:
+    @pytest.fixture
+    def space(self, scenario: Scenario) -> Space:
+        return Space(scenario.pipeline.build(), PlanSpec(first=[4, 8], chunk=[8], write=[2, 4]))
+
+    def test_holds_every_member_of_every_family_once(self, space: Space) -> None:
+        points = list(space)
+        assert len(points) == len(LAYOUTS) * (1 + 4 + 4 * 3)
+        assert len({repr(point) for point in points}) == len(points)
+
+    def test_neighbours_are_in_it_and_lead_everywhere(self, space: Space) -> None:
+        points = {repr(dict(sorted(point.items()))) for point in space}
+        start = {"layout": "rebuild", "family": "constant", "first": 4, "chunk": 8, "write": 2}
+        seen, left = set(), [start]
+        while left:
+            point = left.pop()
+            name = repr(dict(sorted(point.items())))
+            if name not in seen:
+                seen.add(name)
+                left += space.neighbours(point)
+        assert seen == {name for name in points if "normal" not in name}
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 9)), min_size=1, max_size=5),
+    st.sampled_from([None, Step(8, 4)]),
+)
+def test_moves_are_schedules_that_differ(sizes: list[tuple[int, int]], growth: Step | None) -> None:
+    reads = accumulate(read for read, _ in sizes)
+    steps = tuple(Step(read, write) for read, (_, write) in zip(reads, sizes, strict=True))
+    schedule = Schedule({"z": Staircase(steps, growth)})
+    moved = list(moves_of(schedule))
+    assert moved
+    assert all(repr(one) != repr(schedule) for one in moved)
+
+
+def test_what_reads_all_first_has_no_moves() -> None:
+    assert not list(moves_of(Schedule({"z": normal()})))
+
+
 def test_search_is_reproducible(scenario: Scenario) -> None:
     one, two = (search(scenario, forecaster(scenario), {}) for _ in range(2))
     assert one == two
+    assert len(one.candidates) == 60
+    assert len({repr(one.schedule) for one in one.candidates}) == 60
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_other_samplers(scenario: Scenario, sampler: str) -> None:
+    spec = scenario.plan.model_copy(update={"sampler": sampler, "trials": 30})
+    plan = search(scenario.model_copy(update={"plan": spec}), forecaster(scenario), {})
+    assert len(plan.candidates) == 30
 
 
 def test_search_tries_the_baselines_first(scenario: Scenario) -> None:
     plan = search(scenario, forecaster(scenario), {"latency": "abc"})
     pipeline = scenario.pipeline.build()
     begun = [c.schedule for c in plan.candidates[:8]]
-    assert begun[:4] == [uniform(pipeline, normal(), layout) for layout in LAYOUTS]
-    assert begun[4:] == [uniform(pipeline, constant(8, 16, 16), layout) for layout in LAYOUTS]
+    assert begun[::2] == [uniform(pipeline, normal(), layout) for layout in LAYOUTS]
+    assert begun[1::2] == [uniform(pipeline, constant(8, 16, 16), layout) for layout in LAYOUTS]
     named = plan.named()
     assert named["normal"].loss == 0
     assert named["chosen"].ttft_s <= named["normal"].ttft_s
     assert named["chosen"].agreement >= 0.5
+    assert plan.limits == ("quality ≥ 0.5", "stall ≤ 1")
+
+
+def test_an_objective_that_nobody_knows_is_told(scenario: Scenario) -> None:
+    spec = scenario.plan.model_copy(update={"objectives": ["ttft", "score"]})
+    with pytest.raises(
+        PlanError, match=r"plan\.objectives: 'score' is not known here; known: ttft"
+    ):
+        search(scenario.model_copy(update={"plan": spec}), forecaster(scenario), {})
+
+
+def test_simulated_engines_are_planned_for_what_is_unread(tmp_path: Path) -> None:
+    work = Workspace.open(EXAMPLES / "paper_moa.yaml", tmp_path).with_plan({"trials": 40})
+    plan = search(work.scenario, work.judge(), work.profile_hashes())
+    named = plan.named()
+    assert plan.objectives == ("ttft", "unread")
+    assert named["normal"].forecast["unread"].mean == 0
+    assert named["chosen"].forecast["unread"].mean <= work.scenario.plan.max_unread
+    assert named["chosen"].ttft_s < named["normal"].ttft_s / 5
 
 
 def test_plans_come_back_as_they_were(scenario: Scenario, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from profiles.prefix_cache import PrefixCache
 from profiles.store import provenance_of_now
 from simulator.batching import BatchingSetup
 from simulator.cost import at, cost_of_profile, mixed_attention_ps
-from simulator.forecast import Forecaster
+from simulator.forecaster import Forecaster
 from simulator.profiled import setup_of_profile
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate

@@ -128,7 +128,7 @@ def test_validation_measures_what_can_be_measured(fake: FakeServer, tmp_path: Pa
         Candidate(schedule, forecast)
         for schedule in (uniform(pipeline, constant(8, 8, 6)), Schedule())
     )
-    plan = Plan("x", candidates, (0, 1), 0, 1, 1, 0.5, {}, provenance_of_now())
+    plan = Plan("x", ("ttft",), (), candidates, (0, 1), 0, 1, 1, {}, provenance_of_now())
     with open_bench(scenario) as bench:
         checked, timelines = validate(scenario, tmp_path, plan, bench, requests=2, front=0)
     for row in checked.rows:

@@ -6,7 +6,7 @@ Needs no GPU and no model, but numba, pydantic, scipy and simpy.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from benchmarks.gpu.lab import Lab, Row
 from benchmarks.gpu.moa import (
@@ -14,7 +14,6 @@ from benchmarks.gpu.moa import (
     DEPLOYMENTS,
     FORM,
     METRICS,
-    PROPOSERS,
     pipeline_of,
     variants_of,
 )
@@ -22,53 +21,28 @@ from benchmarks.gpu.profiling import PROFILE_FILE
 from benchmarks.gpu.shape import Shape
 from executor.rendering import fixed_texts
 from profiles.latency import EngineProfile, load_latency
-from simulator.batching import BatchingSetup, Limits
-from simulator.cost import cost_of_profile
+from simulator.batching import BatchingSetup
 from simulator.engine import EngineSetup
+from simulator.profiled import setup_of_profile
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate
 from staircase import Pipeline, RequestShape, Workload
+from staircase.engine_spec import EngineSpec
 from staircase.metrics import measure
-from staircase.timeline import to_ps
-
-BUDGET_TOKENS = 2048
-# Of one token each, as the real engine re-uses prefixes token by token; more than are ever needed.
-BLOCKS = 1 << 16
 
 
 def forecast(lab: Lab) -> Iterator[Row]:
-    """By deployment and variant. No simulated engine is quite the measured one:
-
-    batching    batches as the measured one; two of them do not share a device, so that the
-                forecast of ``apart`` is a lower bound
-    in turn     the four agents take turns on one device, each token a pass of its own, so that it
-                is an upper bound
-    """
+    """By deployment and variant, on engines that batch and take turns as the measured ones do."""
     profile = load_latency(lab.folder / PROFILE_FILE)[AGGREGATOR]
     for deployment in DEPLOYMENTS:
-        pipeline, engines = pipeline_of(lab.shape, deployment), _batching(profile, deployment)
+        pipeline, engines = pipeline_of(lab.shape, deployment), _engines(profile, deployment)
         for row in _forecasts(lab.shape, pipeline, engines):
-            yield {"deployment": deployment, "engines": "batching"} | row
-    for row in _forecasts(lab.shape, _one_engine_each(lab.shape), _in_turn(profile)):
-        yield {"deployment": "apart", "engines": "in turn"} | row
+            yield {"deployment": deployment} | row
 
 
-def _one_engine_each(shape: Shape) -> Pipeline:
-    pipeline = pipeline_of(shape, "apart")
-    return replace(pipeline, agents=tuple(replace(a, engine=a.name) for a in pipeline))
-
-
-def _in_turn(profile: EngineProfile) -> dict[str, SerialSetup]:
-    return dict.fromkeys((*PROPOSERS, AGGREGATOR), SerialSetup(profile))
-
-
-def _batching(profile: EngineProfile, deployment: str) -> dict[str, BatchingSetup]:
+def _engines(profile: EngineProfile, deployment: str) -> dict[str, SerialSetup | BatchingSetup]:
     return {
-        engine: BatchingSetup(
-            cost_of_profile(profile, BUDGET_TOKENS, len(agents)),
-            Limits(BUDGET_TOKENS, len(agents), blocks=BLOCKS, block_tokens=1),
-            call_ps=to_ps(profile.call_s),
-        )
+        engine: setup_of_profile(profile, EngineSpec(model="", slots=len(agents)), engine)
         for engine, agents in DEPLOYMENTS[deployment].items()
     }
 

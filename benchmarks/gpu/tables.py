@@ -104,12 +104,12 @@ def table_of_profile(journal: Journal) -> Table:
 def table_of_forecast(journal: Journal) -> Table:
     """Forecast / measured."""
     names = ("TTFT, s", "TPOT, ms", "E2E, s", "stall, s")
-    table = Table("forecast / measured", "schedule", "layout", "engines", *names)
+    table = Table("forecast / measured", "schedule", "layout", *names)
     measured = medians([*journal.rows("apart"), *journal.rows("together")])
     keys = ("deployment", "staircase", "layout")
-    rows = {(*(row[key] for key in keys), row["engines"]): row for row in journal.rows("forecast")}
+    rows = {tuple(row[key] for key in keys): row for row in journal.rows("forecast")}
     for key, row in rows.items():
-        there = measured.get(key[:3], {})
+        there = measured.get(key, {})
         table.add_row(*key, *(_pair(row, there, name) for name in METRICS))
     return table
 

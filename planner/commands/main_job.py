@@ -57,7 +57,7 @@ def plan(
     seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search schedules on the simulator, with the profiles that 'profile' measured."""
+    """Search schedules on the simulator: with measured profiles, or on simulated engines."""
     changes = {"trials": trials, "seed": seed}
     work = open_workspace(scenario, out, {k: v for k, v in changes.items() if v is not None})
     found = _plan(work)
@@ -143,11 +143,14 @@ def _kept(samples: Path) -> Iterator[None]:
 def _plan(work: Workspace) -> Plan:
     from planner.plan import save_plan
     from planner.search import search
+    from planner.trial_log import TrialLog
 
-    forecaster, hashes = work.forecaster(), work.profile_hashes()
-    with progress_bars() as track:
+    judge, hashes = work.judge(), work.profile_hashes()
+    with TrialLog(work.trials_path, work.search_key()) as log, progress_bars() as track:
+        if len(log):
+            notes.print(f"going on with {len(log)} forecasts of {work.trials_path}")
         step = track("search", work.scenario.plan.trials)
-        found = search(work.scenario, forecaster, hashes, step)
+        found = search(work.scenario, judge, hashes, step, log)
     save_plan(work.plan_path, found)
     return found
 
@@ -214,8 +217,10 @@ def _show_plan(work: Workspace, found: Plan) -> None:
     screen.print(as_rich(forecast_cells(found.named()), "Plan"))
     chosen = found.named()["chosen"]
     screen.print(
-        f"{len(found.candidates)} schedules simulated, {len(found.front)} on the front; "
-        f"chosen: {describe_schedule(chosen)}"
+        f"{len(found.candidates)} schedules simulated, {len(found.front)} on the front of "
+        f"{', '.join(found.objectives)}; chosen for {found.objectives[0]} within "
+        f"{', '.join(found.limits)}: {describe_schedule(chosen)}",
+        highlight=False,
     )
     for words in chosen.extrapolated:
         screen.print(f"extrapolated: {words}")

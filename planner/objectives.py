@@ -1,0 +1,146 @@
+"""What a plan should be good at: figures of a forecast, from a list, and limits on them.
+
+``ttft``, ``ttft.p90``, ``stall.p99``, ``loss``: a metric's mean, or a percentile over requests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from staircase.errors import PlanError
+from staircase.metrics import Summary
+from staircase.scenario import PlanSpec
+
+# By the words of users: the name in a forecast.
+METRICS = {
+    "ttft": "ttft_s",
+    "tpot": "tpot_s",
+    "itl": "itl_s",
+    "e2e": "e2e_s",
+    "stall": "stall_s",
+    "device": "device_s",
+    "prefill": "prefilled_tokens",
+    "loss": "loss",
+    "quality": "agreement",
+    "score": "score",
+    "unread": "unread",
+}
+# Of which more is better.
+GAINS = ("quality", "score")
+STATISTICS = ("mean", "p50", "p90", "p99")
+MOST = 4
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A figure of a forecast, to be made small."""
+
+    word: str
+    statistic: str = "mean"
+
+    @property
+    def name(self) -> str:
+        return self.word if self.statistic == "mean" else f"{self.word}.{self.statistic}"
+
+    def is_known(self, forecast: Mapping[str, Summary]) -> bool:
+        return METRICS[self.word] in forecast
+
+    def figure(self, forecast: Mapping[str, Summary]) -> float:
+        """As users see it."""
+        return float(getattr(forecast[METRICS[self.word]], self.statistic))
+
+    def cost(self, forecast: Mapping[str, Summary]) -> float:
+        """Less is better; a figure that is undefined is the worst."""
+        figure = self.figure(forecast)
+        if math.isnan(figure):
+            return math.inf
+        return -figure if self.word in GAINS else figure
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most that a figure may be; of gains the least."""
+
+    objective: Objective
+    figure: float
+
+    def excess(self, forecast: Mapping[str, Summary]) -> float:
+        """How far beyond the limit, 0 if it is kept; a figure that nobody knows keeps it."""
+        if not self.objective.is_known(forecast):
+            return 0.0
+        sign = -1 if self.objective.word in GAINS else 1
+        return max(0.0, self.objective.cost(forecast) - sign * self.figure)
+
+    def __str__(self) -> str:
+        relation = "≥" if self.objective.word in GAINS else "≤"
+        return f"{self.objective.name} {relation} {self.figure:g}"
+
+
+def parse_objective(word: str) -> Objective:
+    """``METRIC`` or ``METRIC.STATISTIC``.
+
+    Raises:
+        PlanError: there is no such figure.
+    """
+    metric, _, statistic = word.partition(".")
+    if metric not in METRICS:
+        raise PlanError(f"objective {word!r}: must be one of {', '.join(METRICS)}, as in ttft.p90")
+    if statistic and statistic not in STATISTICS:
+        raise PlanError(f"objective {word!r}: {statistic!r} must be one of {', '.join(STATISTICS)}")
+    return Objective(metric, statistic or "mean")
+
+
+def parse_objectives(words: Sequence[str]) -> tuple[Objective, ...]:
+    """One to four, each once.
+
+    Raises:
+        PlanError: there is none, too many, one twice or an unknown one.
+    """
+    found = tuple(parse_objective(word) for word in words)
+    if not 1 <= len(found) <= MOST or len(set(found)) < len(found):
+        raise PlanError(f"objectives {', '.join(words)}: must be 1 to {MOST}, each once")
+    return found
+
+
+def parse_limits(limits: Mapping[str, float]) -> tuple[Limit, ...]:
+    return tuple(Limit(parse_objective(word), figure) for word, figure in limits.items())
+
+
+@dataclass(frozen=True)
+class Goals:
+    """What a search is for."""
+
+    objectives: tuple[Objective, ...]
+    limits: tuple[Limit, ...] = ()
+
+    @staticmethod
+    def of(spec: PlanSpec, knows_quality: bool) -> Goals:
+        """Those of a scenario; where no quality is known, what is unread stands in for it.
+
+        Raises:
+            PlanError: an objective or a limit that there is not.
+        """
+        words = spec.objectives or (["ttft", "loss"] if knows_quality else ["ttft", "unread"])
+        given = {"quality": spec.min_quality} if knows_quality else {"unread": spec.max_unread}
+        if spec.max_stall_s is not None:
+            given["stall"] = spec.max_stall_s
+        return Goals(parse_objectives(words), parse_limits(given | spec.limits))
+
+    def costs(self, forecast: Mapping[str, Summary]) -> tuple[float, ...]:
+        """What each objective comes to; less is better."""
+        return tuple(objective.cost(forecast) for objective in self.objectives)
+
+    def keeps(self, forecast: Mapping[str, Summary]) -> bool:
+        return not any(limit.excess(forecast) for limit in self.limits)
+
+    def check(self, forecast: Mapping[str, Summary]) -> None:
+        """Raises PlanError if an objective is not known of this pipeline."""
+        for objective in self.objectives:
+            if not objective.is_known(forecast):
+                known = [word for word, metric in METRICS.items() if metric in forecast]
+                raise PlanError(
+                    f"plan.objectives: {objective.word!r} is not known here; "
+                    f"known: {', '.join(known)}"
+                )

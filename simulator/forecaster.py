@@ -1,0 +1,81 @@
+"""Forecasts from profiles that were measured: of latency, and of quality if there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from profiles.latency import LatencyProfile
+from profiles.quality import QualityProfile, forecast_quality
+from simulator.batching import BatchingSetup
+from simulator.forecast import Forecast, forecast_of
+from simulator.profiled import setup_of_profile
+from simulator.reach import most_at_once
+from simulator.run import run_workload
+from simulator.serial import SerialSetup
+from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.metrics import READING_RATE
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+from staircase.timeline import Timeline
+from staircase.workload import RequestShape, Workload
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """Forecasts schedules of one pipeline on measured engines.
+
+    Attributes:
+        quality: None where only latency is to be forecast.
+        engines: what they are, by name.
+        workload: the lengths of the requests that are played.
+    """
+
+    pipeline: Pipeline
+    latency: LatencyProfile
+    quality: QualityProfile | None
+    engines: Mapping[str, EngineSpec | OpenAISpec]
+    workload: Workload
+    reading_rate: float = READING_RATE
+
+    @property
+    def knows_quality(self) -> bool:
+        return self.quality is not None
+
+    def __call__(self, schedule: Schedule) -> Forecast:
+        run = run_workload(
+            self.pipeline,
+            schedule,
+            self._setups,
+            self.workload,
+            reading_rate=self.reading_rate,
+            needs_timelines=True,
+        )
+        lines, profile = run.timelines, self.quality
+        quality = forecast_quality(profile, lines, schedule.layout) if profile else None
+        return forecast_of([run], tuple(self._extrapolated(lines)), quality)
+
+    @cached_property
+    def _setups(self) -> dict[str, SerialSetup | BatchingSetup]:
+        return {
+            name: setup_of_profile(self.latency[name], self.engines[name], name)
+            for name in self.pipeline.engines
+        }
+
+    def _extrapolated(self, timelines: Iterable[Timeline]) -> Iterator[str]:
+        spans = [span for timeline in timelines for span in timeline.spans]
+        for engine in self.pipeline.engines:
+            own = [span for span in spans if span.engine == engine]
+            prefill = max((span.prefilled_tokens for span in own), default=0)
+            context = max((span.prompt_tokens + span.output_tokens for span in own), default=0)
+            batch = 1 if isinstance(self._setups[engine], SerialSetup) else most_at_once(own)
+            for words in self.latency[engine].outside(prefill, context, batch):
+                yield f"{engine}: {words}"
+
+
+def sampled_workload(quality: QualityProfile, requests: int) -> Workload:
+    """The lengths of the quality profile's sample, from its beginning, again if it is too small."""
+    samples = quality.samples
+    chosen = [samples[number % len(samples)] for number in range(requests)]
+    return Workload([RequestShape(s.fixed_tokens, s.output_tokens) for s in chosen])

@@ -1,0 +1,69 @@
+"""How much was not read yet when it was written: what a schedule risks, where nobody measured it.
+
+For a token t of a reading agent, u(t) is the share of its sources' tokens that the agent had not
+been shown when it wrote t. An agent's unread share is the mean of u over its tokens, a request's
+the mean over its reading agents: 0 where everything is read first, 1 where nothing ever is. It
+needs no model, so it stands in for quality without a quality profile; what it costs differs from
+task to task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from simulator.call_tables import CallTables
+from staircase.metrics import Floats
+from staircase.pipeline import Agent, Pipeline
+from staircase.timeline import Timeline
+from staircase.workload import RequestShape
+
+# An int64 array.
+Ints = Any
+
+
+def unread_of_timeline(pipeline: Pipeline, timeline: Timeline, request: RequestShape) -> float:
+    """The unread share of ``request``, played as ``timeline``.
+
+    Who was cancelled counts as a source with all that it would have written, as a reader with what
+    it wrote.
+    """
+    readers = pipeline.readers
+    whole = {a.name: min(request.output_tokens[a.name], a.max_tokens) for a in pipeline}
+    shares = [_missed(agent, timeline, whole) for agent in readers]
+    return sum(shares) / len(readers) if readers else 0.0
+
+
+def _missed(agent: Agent, timeline: Timeline, whole: Mapping[str, int]) -> float:
+    there, written = sum(whole[source] for source in agent.reads), timeline.written[agent.name]
+    if not there or not written:
+        return 0.0
+    spans = [span for span in timeline.spans if span.agent == agent.name]
+    return sum((1 - sum(s.read) / there) * s.output_tokens for s in spans) / written
+
+
+def unread_of_tables(pipeline: Pipeline, tables: CallTables) -> Floats:
+    """The unread share of each table of calls, as if nobody was cancelled."""
+    order = pipeline.order
+    counts = np.diff(tables.agent_rows)
+    agents = np.repeat(np.arange(len(counts)) % len(order), counts)
+    numbers = np.repeat(np.arange(len(counts)) // len(order), counts)
+    sums = np.concatenate([[0], np.cumsum(tables.rows["goal"])])[tables.agent_rows]
+    written = np.diff(sums).reshape(-1, len(order))
+    missed = np.zeros(len(written))
+    for agent in pipeline.readers:
+        own, sources = order.index(agent), [order.index(pipeline[name]) for name in agent.reads]
+        rows = np.flatnonzero(agents == own)
+        _add_missed(missed, tables.rows[rows], numbers[rows], written[:, own], written[:, sources])
+    return missed / max(len(pipeline.readers), 1)
+
+
+def _add_missed(missed: Floats, rows: Any, numbers: Ints, written: Ints, there: Ints) -> None:
+    """Adds an agent's shares to those of its tables, ``numbers``; ``there`` is by table, source."""
+    read = np.minimum(rows["level"][:, None], there[numbers]).sum(axis=1)
+    whole = there.sum(axis=1)[numbers]
+    shares = 1 - read / np.maximum(whole, 1)
+    weights = rows["goal"] / np.maximum(written[numbers], 1)
+    np.add.at(missed, numbers, np.where(whole > 0, shares * weights, 0.0))
