@@ -128,15 +128,3 @@ def _bulletin_question(scenario: Scenario, seed: int) -> Question:
     bulletin = task.draw_bulletin(random.Random(f"bulletin {seed}"), names, styles)
     reference = task.bulletin_text(bulletin.record)
     return Question(samples.EDITOR_QUERY, bulletin.inputs(), reference)
-
-
-def score_answer(scenario: Scenario, question: Question, answer: str) -> float | None:
-    """The task's score in 0..1: field accuracy, or exact match; None without a reference."""
-    if question.reference is None:
-        return None
-    if scenario.requests.dataset == "embedded":
-        record = {
-            claim.field: claim.value for claim in task.read_claims(question.reference.split())
-        }
-        return task.field_accuracy(answer, record)
-    return float(answer.strip() == question.reference.strip())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from executor.bench import Bench, read_dataset, score_answer
+from executor.bench import Bench, read_dataset
 from executor.measure_latency import Grid, measure_latency
 from executor.measure_quality import profile_quality
 from executor.runtime import Job
+from executor.scores import answer_scorer
 from profiles.latency import EngineProfile, LatencyProfile
 from profiles.quality import QualityProfile
 from profiles.store import provenance_of_now
@@ -60,12 +61,13 @@ def make_quality(
 ) -> QualityProfile:
     """Plays sampled requests in full and scores them again with less read."""
     pipeline, count = scenario.pipeline.build(), scenario.profile.requests
+    scorer = answer_scorer(scenario.requests, folder)
     questions = read_dataset(scenario, folder, count, offset=0)
     step = track("quality: full answers", count)
     jobs = [Job(pipeline, Schedule(), question) for question in questions]
     outcomes = bench.runtime.run(jobs, on_done=lambda _: step())
     scores = [
-        score_answer(scenario, question, outcome.texts[pipeline.answer])
+        scorer(question, outcome.texts[pipeline.answer])
         for question, outcome in zip(questions, outcomes, strict=True)
     ]
     return profile_quality(
