@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,17 +105,7 @@ class Probe:
         self, profile: ServerProfile, ask: Ask, extra: Mapping[str, Any] | None = None
     ) -> list[Chunk]:
         body = request_body(profile, self.model, self.settings, ask) | (extra or {})
-        tried = 0
-        while True:
-            tried += 1
-            try:
-                async with aclosing(self.server.stream(profile.path, body)) as chunks:
-                    return [chunk async for chunk in chunks]
-            except ServerError as fault:
-                wait_s = self.patience.wait_s(fault, tried)
-                if wait_s is None:
-                    raise
-            await asyncio.sleep(wait_s)
+        return await self.patience.insist(lambda: self.server.collect(profile.path, body))
 
 
 def _is_chat(profile: ServerProfile) -> bool:

@@ -113,6 +113,15 @@ class Server:
             if not has_ended:
                 raise self._told(fault) from None
 
+    async def collect(self, path: str, body: Any) -> list[Chunk]:
+        """All chunks of an answer.
+
+        Raises:
+            ServerError: as ``stream``.
+        """
+        async with aclosing(self.stream(path, body)) as chunks:
+            return [chunk async for chunk in chunks]
+
     def _told(self, fault: ServerError) -> ServerError:
         """The fault with the server's name, and without the key if the server repeated it."""
         words = f"{self.address.base_url}: {fault}"

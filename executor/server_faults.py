@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from staircase.errors import EngineError
 
+T = TypeVar("T")
 # Statuses after which the same request may go through a little later.
 PASSING_STATUSES = frozenset({408, 409, 425, 429, *range(500, 600)} - {501, 505})
 HINTS = {
@@ -63,6 +65,23 @@ class Patience:
         wait_s = self.first_wait_s * 2 ** (tried - 1)
         wait_s = max(wait_s, fault.retry_after_s or 0.0)
         return wait_s if wait_s <= self.most_wait_s else None
+
+    async def insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What the first successful ``attempt`` gives.
+
+        Raises:
+            ServerError: the last fault.
+        """
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                return await attempt()
+            except ServerError as fault:
+                wait_s = self.wait_s(fault, tried)
+                if wait_s is None:
+                    raise
+            await asyncio.sleep(wait_s)
 
 
 def status_fault(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:

@@ -107,6 +107,7 @@ METRIC_ROWS: dict[str, tuple[str, float]] = {
     "cached_tokens": ("cached tokens", 1),
     "loss": ("loss, nats a token", 1),
     "agreement": ("quality", 1),
+    "score": ("task score", 1),
 }
 
 

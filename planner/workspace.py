@@ -72,6 +72,10 @@ class Workspace:
     def trace_path(self) -> Path:
         return self.folder / "trace.json"
 
+    @property
+    def judgements_path(self) -> Path:
+        return self.folder / "judgements.jsonl"
+
     def latency(self) -> LatencyProfile:
         return load_latency(self._existing(self.latency_path, "latency"))
 

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.engine_spec import EngineSpec, JudgeSpec, OpenAISpec
 from staircase.errors import PipelineError, ScenarioError
 from staircase.files import first_error, read_text
 from staircase.pipeline import Pipeline
@@ -124,6 +124,7 @@ class Scenario(Strict):
     requests: RequestsSpec = RequestsSpec()
     profile: ProfileSpec = ProfileSpec()
     plan: PlanSpec = PlanSpec()
+    judge: JudgeSpec | None = None
 
     @model_validator(mode="after")
     def _check_engines(self) -> Self:

@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -43,6 +43,16 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Reply:
+    """Said instead of counting; ``refuses``: in the field that OpenAI has for that."""
+
+    words: str
+    refuses: bool = False
+    reason: str = "stop"
+    status: int = 200
+
+
+@dataclass(frozen=True)
 class Manners:
     """What kind of server it is.
 
@@ -55,6 +65,7 @@ class Manners:
         has_reason: whether it says why an answer ends.
         comments: that it sends before the first token.
         drops_space: answers begin without the space that they should begin with.
+        reply: what it says to a prompt; None to count.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -70,6 +81,7 @@ class Manners:
     has_reason: bool = True
     comments: int = 0
     drops_space: bool = False
+    reply: Callable[[str], Reply | None] = lambda prompt: None
 
 
 class FakeServer:
@@ -209,11 +221,17 @@ class _Talk:
             return 404, '{"detail": "Not Found"}'
         if isinstance(body.get("prompt"), list) and not manners.takes_ids:
             return 400, '{"error": {"message": "prompt must be a string"}}'
+        reply = manners.reply(_asked(body))
+        if reply and reply.status != 200:
+            return reply.status, json.dumps({"error": {"message": reply.words}})
         unknown = sorted(body.keys() - BASIC - manners.fields)
         return (422, json.dumps({"detail": f"unexpected: {unknown}"})) if unknown else None
 
     def _events(self, body: dict[str, Any]) -> Iterator[str]:
         manners = self._server.manners
+        if reply := manners.reply(_asked(body)):
+            yield from _replied(reply, "chat" if "messages" in body else "text")
+            return
         last, kind, is_ids = _counted(body)
         limit = last + body["max_tokens"] + manners.over
         stop = min(limit, manners.length)
@@ -271,6 +289,23 @@ class _Talk:
         await self._writer.drain()
         if await asyncio.wait({self._next}, timeout=seconds) != (set(), {self._next}):
             raise ConnectionResetError
+
+
+def _asked(body: dict[str, Any]) -> str:
+    return str(body["messages"][0]["content"] if "messages" in body else body["prompt"])
+
+
+def _replied(reply: Reply, kind: str) -> Iterator[str]:
+    """In two pieces, so that labels are cut."""
+    half = len(reply.words) // 2
+    pieces = [""] if reply.refuses else [reply.words[:half], reply.words[half:]]
+    for piece in pieces:
+        choice = _said(kind, piece)
+        if reply.refuses:
+            choice["delta"]["refusal"] = reply.words
+        yield json.dumps({"choices": [choice | {"finish_reason": None}]})
+    yield json.dumps({"choices": [_said(kind, "") | {"finish_reason": reply.reason}]})
+    yield "[DONE]"
 
 
 def _counted(body: dict[str, Any]) -> tuple[int, str, bool]:
