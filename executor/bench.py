@@ -18,6 +18,8 @@ from executor.models import LoadedModel, Weights, load_model
 from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
+from executor.scorer import Scorer
+from executor.scoring import ModelScorer
 from executor.transformers_engine import TransformersEngine
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import ScenarioError
@@ -33,19 +35,26 @@ class Bench:
     Attributes:
         models: by engine name, of the in-process ones; engines that name the same model share it.
         engines: by engine name, the in-process ones.
+        scorers: by engine name, of those that can say how probable a text is.
     """
 
     models: Mapping[str, LoadedModel]
     engines: Mapping[str, Engine]
+    scorers: Mapping[str, Scorer]
     runtime: Runtime
 
     def can_score(self, pipeline: Pipeline) -> bool:
-        """Whether every agent's text is there as token ids of a model that can be asked."""
-        return all(agent.engine in self.models for agent in pipeline)
+        """Whether every agent's text is there as token ids of models that can be asked.
 
-    def model_of(self, pipeline: Pipeline) -> dict[str, LoadedModel]:
-        """Models by agent name."""
-        return {agent.name: self.models[agent.engine] for agent in pipeline}
+        All must share one vocabulary: the ids that one wrote stand in the prompts of others.
+        """
+        engines = {agent.engine for agent in pipeline}
+        names = {self.runtime.served[name].engine.vocabulary for name in engines}
+        return engines <= self.scorers.keys() and len(names) == 1
+
+    def scorers_of(self, pipeline: Pipeline) -> dict[str, Scorer]:
+        """By agent name."""
+        return {agent.name: self.scorers[agent.engine] for agent in pipeline}
 
 
 @contextmanager
@@ -66,7 +75,9 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
         every: dict[str, Engine] = {**remote, **engines}
         specs: dict[str, EngineSpec | OpenAISpec] = {**scenario.remote, **scenario.real}
         served = {name: ServedModel(every[name], _format(spec)) for name, spec in specs.items()}
-        yield Bench(models, engines, Runtime(served))
+        scorers: dict[str, Scorer] = {name: ModelScorer(model) for name, model in models.items()}
+        scorers |= {name: one.scorer for name, one in remote.items() if one.scorer}
+        yield Bench(models, engines, scorers, Runtime(served))
 
 
 def _open_local(

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from executor.server import Server
 from executor.server_faults import Patience, ServerError
-from executor.server_profile import FIELDS, Api, Ask, ServerProfile, request_body
+from executor.server_profile import (
+    FIELDS,
+    PATHS,
+    SCORINGS,
+    Api,
+    Ask,
+    PromptScores,
+    ServerProfile,
+    request_body,
+)
+from executor.server_scoring import read_scores, scoring_body
 from executor.stream_chunks import Chunk
 
 # How servers say that they do not know a path, a field, or a prompt of this kind.
@@ -42,9 +53,11 @@ class Probe:
         profile = replace(profile, drops_space=await self._drops_space(profile))
         chunks = await self._ask(profile, Ask(TEXT, TOKENS, ignore_end=True))
         usages = [chunk.usage for chunk in chunks if chunk.usage]
+        takes_ids = profile.api == "completions" and await self._takes_ids(profile)
         return replace(
             profile,
-            takes_ids=profile.api == "completions" and await self._takes_ids(profile),
+            takes_ids=takes_ids,
+            scores=await self._scores() if takes_ids else None,
             returns_ids=any(chunk.token_ids is not None for chunk in chunks),
             reports_usage=bool(usages),
             reports_cached=any(usage.cached_tokens is not None for usage in usages),
@@ -91,6 +104,21 @@ class Probe:
 
     async def _takes_ids(self, profile: ServerProfile) -> bool:
         return await self._is_taken(profile, Ask(IDS, TOKENS), {})
+
+    async def _scores(self) -> PromptScores | None:
+        """Lenient servers read over the fields, so what comes back is looked at."""
+        for scores in SCORINGS:
+            body = scoring_body(self.model, IDS, scores)
+            try:
+                answer = await self.patience.insist(
+                    partial(self.server.fetch, PATHS["completions"], body)
+                )
+                read_scores(answer, IDS, scores)
+                return scores
+            except ServerError:
+                # Nobody needs it to run, so whatever a server says to it, it may be used.
+                continue
+        return None
 
     async def _is_taken(self, profile: ServerProfile, ask: Ask, extra: Mapping[str, Any]) -> bool:
         try:

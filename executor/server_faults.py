@@ -120,6 +120,22 @@ def error_words(content: Any) -> str | None:
     return _short(said if isinstance(said, str) else json.dumps(said)) if said else None
 
 
+def read_object(body: bytes) -> Any:
+    """The JSON object in a response.
+
+    Raises:
+        ServerError: it is none, or one that tells an error.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ServerError(f"not a JSON object: {body[:60]!r}") from None
+    said = error_words(content)
+    if said is not None:
+        raise ServerError(f"the server broke off: {said}")
+    return content
+
+
 def retry_after_s(value: str | None) -> float | None:
     """Seconds of a Retry-After header: a number, or a date."""
     if value is None:

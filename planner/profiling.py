@@ -15,6 +15,7 @@ from profiles.quality import QualityProfile
 from profiles.store import provenance_of_now
 from staircase.engine_spec import EngineSpec
 from staircase.errors import ScenarioError
+from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 
@@ -27,16 +28,36 @@ def no_track(what: str, total: int) -> Callable[[], None]:
     return lambda: None
 
 
-def check_profilable(scenario: Scenario) -> None:
-    """Measuring needs the models in this process: their KV cache and their probabilities.
+def check_latency(scenario: Scenario) -> None:
+    """Measuring latency needs the models in this process: what is in their KV cache is planned.
 
     Raises:
         ScenarioError: an engine is behind a server.
     """
     for name in scenario.remote:
         raise ScenarioError(
-            f"engine {name!r} is behind a server, which 'profile' cannot measure; profile the "
-            "pipeline with in-process engines and name the files under profile: latency, quality"
+            f"engine {name!r} is behind a server, whose latency 'profile' cannot measure; measure "
+            "quality with --only quality, profile the pipeline with in-process engines and name "
+            "that file under profile: latency"
+        )
+
+
+def check_quality(bench: Bench, pipeline: Pipeline) -> None:
+    """Measuring quality needs every model's probabilities, over one vocabulary.
+
+    Raises:
+        ScenarioError: a server does not tell them, or agents have different vocabularies.
+    """
+    for agent in pipeline:
+        if agent.engine not in bench.scorers:
+            raise ScenarioError(
+                f"engine {agent.engine!r}: its server does not tell log-probabilities of prompts "
+                "given as token ids (vLLM's prompt_logprobs, or echo with logprobs), or the "
+                "scenario names no tokenizer for it; quality needs both"
+            )
+    if not bench.can_score(pipeline):
+        raise ScenarioError(
+            "engines: quality needs agents that share one vocabulary; these have several"
         )
 
 
@@ -62,6 +83,7 @@ def make_quality(
     """Plays sampled requests in full and scores them again with less read."""
     pipeline, count = scenario.pipeline.build(), scenario.profile.requests
     scorer = answer_scorer(scenario.requests, folder)
+    check_quality(bench, pipeline)
     questions = read_dataset(scenario, folder, count, offset=0)
     step = track("quality: full answers", count)
     jobs = [Job(pipeline, Schedule(), question) for question in questions]
@@ -72,7 +94,7 @@ def make_quality(
     ]
     return profile_quality(
         pipeline,
-        bench.model_of(pipeline),
+        bench.scorers_of(pipeline),
         outcomes,
         scenario.profile.read_levels,
         provenance_of_now(scenario.profile.model_dump(mode="json")),

@@ -134,15 +134,15 @@ def _scores(
 def _quality(
     pipeline: Pipeline, bench: Bench, candidate: Candidate, outcomes: Sequence[Outcome]
 ) -> dict[str, Summary]:
-    """Loss and agreement; nothing where a text came from a server, which cannot be asked."""
+    """Nothing where a text came from a model that cannot be asked how probable it is."""
     if not bench.can_score(pipeline):
         return {}
-    model = bench.models[pipeline[pipeline.answer].engine]
+    scorer = bench.scorers_of(pipeline)[pipeline.answer]
     layout = candidate.schedule.layout
-    measured = [measure_quality(pipeline, model, outcome, layout, None) for outcome in outcomes]
+    measured = [measure_quality(pipeline, scorer, outcome, layout) for outcome in outcomes]
     return {
-        "loss": summarize([quality.loss for quality in measured]),
-        "agreement": summarize([quality.agreement for quality in measured]),
+        name: summarize([getattr(quality, name) for quality in measured])
+        for name in ("loss", "agreement", "nll_gap")
     }
 
 

@@ -78,11 +78,11 @@ class TestReplies:
 
 def pair(first: int | None, second: int | None, extra: int = 0) -> JudgedPair:
     """``first`` is the baseline's strength in game 1, ``second`` the candidate's in game 2."""
-    rulings = [
-        Ruling("unparsable" if strength is None else "verdict", strength)
-        for strength in (first, second)
-    ]
-    return JudgedPair(0, *rulings, extra)
+
+    def ruling(strength: int | None) -> Ruling:
+        return Ruling("unparsable" if strength is None else "verdict", strength)
+
+    return JudgedPair(0, ruling(first), ruling(second), extra)
 
 
 class TestWinRates:
@@ -187,8 +187,8 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
         ("fair", "bad", None),
         ("fair", None, None),
     ]
-    rows = [(kind, "bad", "good") for kind in KINDS] + more
-    rows = [(f"{kind} {number}", *answers) for number, (kind, *answers) in enumerate(rows)]
+    kinds: list[tuple[str, str | None, str | None]] = [(kind, "bad", "good") for kind in KINDS]
+    rows = [(f"{kind} {n}", one, two) for n, (kind, one, two) in enumerate(kinds + more)]
     baseline = write_run(tmp_path / "a.jsonl", [(question, one) for question, one, _ in rows])
     candidate = write_run(tmp_path / "b.jsonl", [(question, two) for question, _, two in rows])
     return baseline, candidate

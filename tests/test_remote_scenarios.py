@@ -13,7 +13,7 @@ import yaml
 from executor.bench import open_bench, read_dataset
 from executor.runtime import Job
 from planner.plan import Candidate, Plan
-from planner.profiling import check_profilable
+from planner.profiling import check_latency
 from planner.report import Runs, write_report
 from planner.tables import validation_cells
 from planner.validate import validate
@@ -92,9 +92,9 @@ def test_a_tokenizer_that_is_not_there(fake: FakeServer, tmp_path: Path) -> None
         open_bench(scenario).__enter__()
 
 
-def test_profiling_a_server_is_refused(fake: FakeServer, tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="engine 'north' is behind a server"):
-        check_profilable(demo(tmp_path, fake.url))
+def test_latency_of_a_server_is_refused(fake: FakeServer, tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"'north' is behind a server.*--only quality"):
+        check_latency(demo(tmp_path, fake.url))
 
 
 def test_validation_measures_what_can_be_measured(fake: FakeServer, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,14 +28,26 @@ if TYPE_CHECKING:
     from staircase.timeline import Timeline
 
 
-def profile(scenario: ScenarioPath, out: OutFolder = None, as_json: AsJson = False) -> None:
+class Kind(StrEnum):
+    """What there are profiles of."""
+
+    LATENCY = "latency"
+    QUALITY = "quality"
+
+
+def profile(
+    scenario: ScenarioPath,
+    only: Annotated[Kind | None, typer.Option(help="Measure this alone.")] = None,
+    out: OutFolder = None,
+    as_json: AsJson = False,
+) -> None:
     """Measure what the scenario's engines cost and what reading less costs in quality."""
-    work = open_workspace(scenario, out)
-    paths = _profile(work)
+    work, kinds = open_workspace(scenario, out), [only] if only else list(Kind)
+    paths = _profile(work, kinds)
     if as_json:
         print_json(paths)
     else:
-        _show_profiles(work)
+        _show_profiles(work, kinds)
 
 
 def plan(
@@ -85,19 +99,22 @@ def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = Fal
     _show_validation(work, checked)
 
 
-def _profile(work: Workspace) -> dict[str, str]:
+def _profile(work: Workspace, kinds: Sequence[Kind] = tuple(Kind)) -> dict[str, str]:
     from executor.bench import open_bench
-    from planner.profiling import check_profilable, make_latency, make_quality
+    from planner.profiling import check_latency, make_latency, make_quality
     from profiles.latency import save_latency
     from profiles.quality import save_quality
 
-    check_profilable(work.scenario)
+    paths = {"latency": work.latency_path, "quality": work.quality_path}
+    if Kind.LATENCY in kinds:
+        check_latency(work.scenario)
     with open_bench(work.scenario) as bench, progress_bars() as track:
-        latency = make_latency(work.scenario, bench, track)
-        quality = make_quality(work.scenario, work.source, bench, track)
-    save_latency(work.latency_path, latency)
-    save_quality(work.quality_path, quality)
-    return {"latency": str(work.latency_path), "quality": str(work.quality_path)}
+        if Kind.LATENCY in kinds:
+            save_latency(work.latency_path, make_latency(work.scenario, bench, track))
+        if Kind.QUALITY in kinds:
+            quality = make_quality(work.scenario, work.source, bench, track)
+            save_quality(work.quality_path, quality)
+    return {kind.value: str(paths[kind.value]) for kind in kinds}
 
 
 def _plan(work: Workspace) -> Plan:
@@ -147,7 +164,14 @@ def _named(found: Plan) -> dict[str, Any]:
     return {name: asdict(candidate) for name, candidate in found.named().items()}
 
 
-def _show_profiles(work: Workspace) -> None:
+def _show_profiles(work: Workspace, kinds: Sequence[Kind] = tuple(Kind)) -> None:
+    if Kind.LATENCY in kinds:
+        _show_latency(work)
+    if Kind.QUALITY in kinds:
+        _show_quality(work)
+
+
+def _show_latency(work: Workspace) -> None:
     latency = work.latency()
     for engine in {one.prefill: one for one in latency.engines.values()}.values():
         names = [name for name, one in latency.engines.items() if one == engine]
@@ -155,11 +179,15 @@ def _show_profiles(work: Workspace) -> None:
             f"{', '.join(names)}: prefill within {engine.prefill.error:.1%}, decode within "
             f"{engine.decode.error:.1%} (median error of points left out of the fit)"
         )
+    screen.print(f"written: {work.latency_path}")
+
+
+def _show_quality(work: Workspace) -> None:
     quality = work.quality()
     screen.print(
         f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}"
     )
-    screen.print(f"written: {work.latency_path}, {work.quality_path}")
+    screen.print(f"written: {work.quality_path}")
 
 
 def _show_plan(work: Workspace, found: Plan) -> None:

@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -66,6 +66,9 @@ class Manners:
         comments: that it sends before the first token.
         drops_space: answers begin without the space that they should begin with.
         reply: what it says to a prompt; None to count.
+        scores: log-probabilities [positions, vocabulary] from which the tokens of a prompt were
+            drawn; None if it does not tell.
+        most_tops: of how many of the most probable tokens it tells them.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -82,6 +85,8 @@ class Manners:
     comments: int = 0
     drops_space: bool = False
     reply: Callable[[str], Reply | None] = lambda prompt: None
+    scores: Callable[[list[int]], Sequence[Sequence[float]]] | None = None
+    most_tops: int = 20
 
 
 class FakeServer:
@@ -201,6 +206,8 @@ class _Talk:
             return self._status(fault.status, fault.body, fault.headers)
         if refusal := self._refusal(path, body):
             return self._status(*refusal)
+        if not body.get("stream"):
+            return self._status(200, json.dumps(_scored(self._server.manners, body)))
         self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
         for _ in range(self._server.manners.comments):
             await self._pause(self._server.manners.token_s)
@@ -224,6 +231,8 @@ class _Talk:
         reply = manners.reply(_asked(body))
         if reply and reply.status != 200:
             return reply.status, json.dumps({"error": {"message": reply.words}})
+        if max(body.get("prompt_logprobs", 0), body.get("logprobs", 0)) > manners.most_tops:
+            return 400, '{"error": {"message": "too many"}}'
         unknown = sorted(body.keys() - BASIC - manners.fields)
         return (422, json.dumps({"detail": f"unexpected: {unknown}"})) if unknown else None
 
@@ -306,6 +315,33 @@ def _replied(reply: Reply, kind: str) -> Iterator[str]:
         yield json.dumps({"choices": [choice | {"finish_reason": None}]})
     yield json.dumps({"choices": [_said(kind, "") | {"finish_reason": reply.reason}]})
     yield "[DONE]"
+
+
+def _scored(manners: Manners, body: dict[str, Any]) -> dict[str, Any]:
+    """Of every token of the prompt but the first, and of one that was written."""
+    ids = body["prompt"]
+    if manners.scores is None:
+        return {"choices": [{"text": " 1"}]}
+    tops = [
+        _tops(row, token, body.get("prompt_logprobs") or body["logprobs"])
+        for row, token in zip(manners.scores(ids), ids[1:], strict=True)
+    ]
+    if "prompt_logprobs" in body:
+        by_id = [{str(n): {"logprob": p} for n, p in top.items()} for top in tops]
+        return {"choices": [{"text": " 1", "prompt_logprobs": [None, *by_id]}]}
+    drawn = [top[token] for top, token in zip(tops, ids[1:], strict=True)]
+    echoed = {
+        "tokens": [f"<{token}>" for token in [*ids, 0]],
+        "token_logprobs": [None, *drawn, 0.0],
+        "top_logprobs": [None, *({f"<{n}>": p for n, p in top.items()} for top in tops), {}],
+    }
+    return {"choices": [{"text": " 1", "logprobs": echoed}]}
+
+
+def _tops(row: Sequence[float], token: int, count: int) -> dict[int, float]:
+    """The most probable tokens, and the one that stands there."""
+    best = sorted(range(len(row)), key=lambda n: -row[n])[:count]
+    return {n: float(row[n]) for n in [*best, token]}
 
 
 def _counted(body: dict[str, Any]) -> tuple[int, str, bool]:
