@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from executor.bench import Bench, read_dataset
 from executor.measure_latency import Grid, measure_latency
 from executor.measure_quality import profile_quality
+from executor.measure_scores import PROBES, ScoreProbe, check_finished
 from executor.runtime import Job
 from executor.scores import answer_scorer
 from profiles.latency import EngineProfile, LatencyProfile
@@ -88,11 +90,12 @@ def make_quality(
     step = track("quality: full answers", count)
     jobs = [Job(pipeline, Schedule(), question) for question in questions]
     outcomes = bench.runtime.run(jobs, on_done=lambda _: step())
+    check_finished(outcomes)
     scores = [
         scorer(question, outcome.texts[pipeline.answer])
         for question, outcome in zip(questions, outcomes, strict=True)
     ]
-    return profile_quality(
+    profile = profile_quality(
         pipeline,
         bench.scorers_of(pipeline),
         outcomes,
@@ -101,3 +104,9 @@ def make_quality(
         scores,
         track("quality: the same with less read", count),
     )
+    if None in scores:
+        return profile
+    answering = bench.scorers_of(pipeline)[pipeline.answer]
+    probe = ScoreProbe(pipeline, bench.runtime.served, answering, scorer)
+    step = track("quality: task scores", count * PROBES)
+    return replace(profile, score_fit=probe.measure(questions, outcomes, step))

@@ -27,7 +27,6 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "prefilled_tokens": ("prefill", 1),
     "cached_tokens": ("cached", 1),
     "loss": ("loss", 1),
-    "nll_gap": ("NLL gap", 1),
     "agreement": ("quality", 1),
     "score": ("score", 1),
 }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -187,6 +188,13 @@ def _show_quality(work: Workspace) -> None:
     screen.print(
         f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}"
     )
+    if quality.score_fit:
+        scored = [(mean(one.loss), mean(one.score)) for one in quality.score_fit.played]
+        (least, best), (most, worst) = min(scored), max(scored)
+        screen.print(
+            f"task score: {best:.3f} at loss {least:.3f} to {worst:.3f} at loss {most:.3f}, "
+            f"fitted over {len(scored)} schedules"
+        )
     screen.print(f"written: {work.quality_path}")
 
 
