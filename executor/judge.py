@@ -43,7 +43,7 @@ class JudgementBook:
         self._rulings[key] = ruling
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, **asdict(ruling)}, ensure_ascii=False) + "\n")
+            file.write(json.dumps({"key": key, **asdict(ruling)}) + "\n")
 
     def _mend(self) -> None:
         content = self._path.read_bytes()
