@@ -28,12 +28,12 @@ def main() -> None:
     questions = read_dataset(work.scenario, work.source, 12, offset=FRESH)
     table = Table("interleaved", "forecast loss", "measured loss")
     with open_bench(work.scenario) as bench:
-        model = bench.models[pipeline[pipeline.answer].engine]
+        scorer = bench.scorers_of(pipeline)[pipeline.answer]
         for words in STAIRCASES:
             schedule = uniform(pipeline, parse_staircase(words), "interleave")
             outcomes = bench.runtime.run([Job(pipeline, schedule, one) for one in questions])
             losses = [
-                measure_quality(pipeline, model, outcome, "interleave", None).loss
+                measure_quality(pipeline, scorer, outcome, "interleave").loss
                 for outcome in outcomes
             ]
             quality = forecaster(schedule).quality

@@ -20,6 +20,8 @@ from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
 from executor.sampling import Sampling
+from executor.scorer import Scorer
+from executor.scoring import ModelScorer
 from executor.transformers_engine import TransformersEngine
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import ScenarioError
@@ -36,20 +38,27 @@ class Bench:
         models: by engine name, of the in-process ones; engines that name the same model share it.
         engines: by engine name, the in-process ones.
         remote: by engine name, those behind servers.
+        scorers: by engine name, of those that can say how probable a text is.
     """
 
     models: Mapping[str, LoadedModel]
     engines: Mapping[str, Engine]
     remote: Mapping[str, OpenAIEngine]
+    scorers: Mapping[str, Scorer]
     runtime: Runtime
 
     def can_score(self, pipeline: Pipeline) -> bool:
-        """Whether every agent's text is there as token ids of a model that can be asked."""
-        return all(agent.engine in self.models for agent in pipeline)
+        """Whether every agent's text is there as token ids of models that can be asked.
 
-    def model_of(self, pipeline: Pipeline) -> dict[str, LoadedModel]:
-        """Models by agent name."""
-        return {agent.name: self.models[agent.engine] for agent in pipeline}
+        All must share one vocabulary: the ids that one wrote stand in the prompts of others.
+        """
+        engines = {agent.engine for agent in pipeline}
+        names = {self.runtime.served[name].engine.vocabulary for name in engines}
+        return engines <= self.scorers.keys() and len(names) == 1
+
+    def scorers_of(self, pipeline: Pipeline) -> dict[str, Scorer]:
+        """By agent name."""
+        return {agent.name: self.scorers[agent.engine] for agent in pipeline}
 
 
 @contextmanager
@@ -70,7 +79,9 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
         every: dict[str, Engine] = {**remote, **engines}
         specs: dict[str, EngineSpec | OpenAISpec] = {**scenario.remote, **scenario.real}
         served = {name: ServedModel(every[name], _format(spec)) for name, spec in specs.items()}
-        yield Bench(models, engines, remote, Runtime(served))
+        scorers: dict[str, Scorer] = {name: ModelScorer(model) for name, model in models.items()}
+        scorers |= {name: one.scorer for name, one in remote.items() if one.scorer}
+        yield Bench(models, engines, remote, scorers, Runtime(served))
 
 
 def _open_local(
@@ -139,15 +150,3 @@ def _bulletin_question(scenario: Scenario, seed: int) -> Question:
     bulletin = task.draw_bulletin(random.Random(f"bulletin {seed}"), names, styles)
     reference = task.bulletin_text(bulletin.record)
     return Question(samples.EDITOR_QUERY, bulletin.inputs(), reference)
-
-
-def score_answer(scenario: Scenario, question: Question, answer: str) -> float | None:
-    """The task's score in 0..1: field accuracy, or exact match; None without a reference."""
-    if question.reference is None:
-        return None
-    if scenario.requests.dataset == "embedded":
-        record = {
-            claim.field: claim.value for claim in task.read_claims(question.reference.split())
-        }
-        return task.field_accuracy(answer, record)
-    return float(answer.strip() == question.reference.strip())

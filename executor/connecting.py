@@ -10,7 +10,7 @@ from executor.probe import Probe
 from executor.server import Address, Network, Server
 from executor.server_faults import Patience, ServerError
 from executor.server_profile import Api, ServerProfile
-from staircase.engine_spec import OpenAISpec
+from staircase.engine_spec import ServerSpec
 from staircase.errors import EngineError, ScenarioError
 
 # What a scenario says of these is not dropped in silence.
@@ -35,7 +35,7 @@ class Connector:
         self._servers: dict[Address, Server] = {}
         self._profiles: dict[tuple[Address, str, str], ServerProfile] = {}
 
-    def connect(self, name: str, spec: OpenAISpec) -> Connection:
+    def connect(self, name: str, spec: ServerSpec) -> Connection:
         """The server of engine ``name``.
 
         Raises:
@@ -56,7 +56,7 @@ class Connector:
                 raise EngineError(f"engine {name!r}: {said}")
         return Connection(server, profile)
 
-    def _ask(self, name: str, server: Server, spec: OpenAISpec) -> ServerProfile:
+    def _ask(self, name: str, server: Server, spec: ServerSpec) -> ServerProfile:
         apis: list[Api] = ["completions", "chat"] if spec.api == "auto" else [spec.api]
         probe = Probe(server, spec.model, fields_of(spec), patience_of(spec))
         try:
@@ -65,7 +65,7 @@ class Connector:
             raise EngineError(f"engine {name!r}: {fault}") from None
 
 
-def fields_of(spec: OpenAISpec) -> Mapping[str, float]:
+def fields_of(spec: ServerSpec) -> Mapping[str, float]:
     """What every request of this engine says beside its prompt."""
     fields: dict[str, float] = {"temperature": spec.temperature}
     if spec.top_p < 1:
@@ -77,11 +77,11 @@ def fields_of(spec: OpenAISpec) -> Mapping[str, float]:
     return fields
 
 
-def patience_of(spec: OpenAISpec) -> Patience:
+def patience_of(spec: ServerSpec) -> Patience:
     return Patience(spec.tries, MOST_WAIT_S)
 
 
-def _address(name: str, spec: OpenAISpec) -> Address:
+def _address(name: str, spec: ServerSpec) -> Address:
     key = _key(name, spec.api_key_env) if spec.api_key_env else None
     return Address(spec.base_url.rstrip("/"), key, spec.timeout_s, spec.connect_timeout_s)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from executor.models import LoadedModel
 from executor.rendering import render
 from executor.runtime import Outcome
-from executor.scoring import agreement, divergence, log_probabilities
+from executor.scorer import Comparison, Distributions, ForcedText, Scorer
 from profiles.quality import QualityProfile, QualitySample, Surface, bin_rows
 from profiles.store import Provenance
 from staircase.pipeline import Agent, Pipeline
@@ -28,16 +26,16 @@ INTERLEAVE_WRITE = 8
 
 @dataclass(frozen=True)
 class MeasuredQuality:
-    """The executed answer's mean KL (nats a token) and agreement to full reading, and its score."""
+    """The executed answer beside full reading: means over its tokens (``executor.scorer``)."""
 
     loss: float
     agreement: float
-    score: float | None
+    nll_gap: float
 
 
 def profile_quality(
     pipeline: Pipeline,
-    models: Mapping[str, LoadedModel],
+    scorers: Mapping[str, Scorer],
     outcomes: Sequence[Outcome],
     read_levels: Sequence[int],
     provenance: Provenance,
@@ -47,14 +45,14 @@ def profile_quality(
     """Scores the fully read ``outcomes`` again with less read: one forward pass a read level.
 
     Args:
-        models: by agent name.
+        scorers: by agent name.
     """
     longest = max(len(o.ids[agent.name]) for o in outcomes for agent in pipeline.readers)
     bin_tokens = -(-longest // MOST_BINS)
     samples = []
     for outcome, score in zip(outcomes, scores, strict=True):
         surfaces = {
-            agent.name: _surfaces(agent, models[agent.name], outcome.ids, read_levels, bin_tokens)
+            agent.name: _surfaces(agent, scorers[agent.name], outcome.ids, read_levels, bin_tokens)
             for agent in pipeline.readers
         }
         samples.append(_sample(pipeline, outcome, surfaces, score))
@@ -76,13 +74,13 @@ def _sample(
 
 
 def _surfaces(
-    agent: Agent, model: LoadedModel, ids: Ids, read_levels: Sequence[int], bin_tokens: int
+    agent: Agent, asked: Scorer, ids: Ids, read_levels: Sequence[int], bin_tokens: int
 ) -> dict[str, Surface]:
     """One surface a layout; layouts whose prompts are the same are scored once."""
     if not ids[agent.name]:
         nothing = Surface(((0.0,),) * (len(read_levels) + 1), ((1.0,),) * (len(read_levels) + 1))
         return dict.fromkeys(LAYOUTS, nothing)
-    scorer = _Scorer(agent, model, ids)
+    scorer = _Scorer(agent, asked, ids)
     done: dict[tuple[Prompt, ...], Surface] = {}
     surfaces: dict[str, Surface] = {}
     for layout in LAYOUTS:
@@ -91,8 +89,8 @@ def _surfaces(
             continue
         prompts = tuple(scorer.prompt(layout, _flat(level)) for level in [*read_levels, None])
         if prompts not in done:
-            rows = [scorer.compare(prompts[-1], prompt) for prompt in prompts]
-            done[prompts] = _binned(rows, bin_tokens)
+            rows = scorer.compare(prompts[-1], prompts[:-1])
+            done[prompts] = _binned([*rows, _same(len(ids[agent.name]))], bin_tokens)
         surfaces[layout] = done[prompts]
     return surfaces
 
@@ -109,17 +107,15 @@ def _interleaved(scorer: _Scorer, read_levels: Sequence[int], bin_tokens: int) -
     (tokens read, D), between which the read levels are interpolated.
     """
     full = scorer.prompt("interleave", normal())
-    levels, losses, agreements = [], [], []
-    for first, chunk in INTERLEAVE_PROBES:
-        probe = constant(first, chunk, INTERLEAVE_WRITE)
-        loss, agreement_ = scorer.compare(full, scorer.prompt("interleave", probe))
-        levels.append(scorer.levels(probe))
-        losses.append(loss)
-        agreements.append(agreement_)
+    probes = [constant(first, chunk, INTERLEAVE_WRITE) for first, chunk in INTERLEAVE_PROBES]
+    found = scorer.compare(full, [scorer.prompt("interleave", probe) for probe in probes])
+    levels = np.array([scorer.levels(probe) for probe in probes])
     knots = [*(min(level, scorer.longest_source) for level in read_levels), scorer.longest_source]
-    loss_rows = _at_levels(np.array(levels), np.array(losses), knots)
-    agreement_rows = _at_levels(np.array(levels), np.array(agreements), knots)
-    return _binned(list(zip(loss_rows, agreement_rows, strict=True)), bin_tokens)
+    columns = [
+        _at_levels(levels, np.array([getattr(one, name) for one in found]), knots)
+        for name in ("loss", "agreement", "nll_gap")
+    ]
+    return _binned([Comparison(*row) for row in zip(*columns, strict=True)], bin_tokens)
 
 
 def _at_levels(
@@ -136,13 +132,15 @@ def _at_levels(
     return list(np.array(columns).T)
 
 
-Rows = Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
+def _same(positions: int) -> Comparison:
+    """Full reading beside itself."""
+    return Comparison(np.zeros(positions), np.ones(positions), np.zeros(positions))
 
 
-def _binned(rows: Rows, bin_tokens: int) -> Surface:
+def _binned(rows: Sequence[Comparison], bin_tokens: int) -> Surface:
     return Surface(
-        bin_rows([loss.tolist() for loss, _ in rows], bin_tokens),
-        bin_rows([same.tolist() for _, same in rows], bin_tokens),
+        bin_rows([row.loss.tolist() for row in rows], bin_tokens),
+        bin_rows([row.agreement.tolist() for row in rows], bin_tokens),
     )
 
 
@@ -151,7 +149,7 @@ class _Scorer:
     """Scores one agent's finished text as if it had been written along another staircase."""
 
     agent: Agent
-    model: LoadedModel
+    scorer: Scorer
     ids: Ids
 
     @property
@@ -190,17 +188,19 @@ class _Scorer:
             levels[entry.written :] = max(entry.read)
         return levels
 
-    def compare(
-        self, full: Prompt, less: Prompt
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """KL and agreement at every position."""
-        reference, other = self.log_probabilities(full), self.log_probabilities(less)
-        return divergence(reference, other), agreement(reference, other)
+    def compare(self, full: Prompt, less: Sequence[Prompt]) -> list[Comparison]:
+        """``less`` beside ``full``, at every position; each prompt is scored once."""
+        scored = self.score([full, *less])
+        reference = next(scored)
+        return [reference.against(other) for other in scored]
 
-    def log_probabilities(self, prompt: Prompt) -> torch.Tensor:
-        """Those from which the agent's tokens in ``prompt`` were drawn."""
-        return log_probabilities(
-            self.model, render(prompt, self.ids), places(prompt, self.agent.name)
+    def score(self, prompts: Sequence[Prompt]) -> Iterator[Distributions]:
+        """Those from which the agent's tokens in each prompt were drawn."""
+        return self.scorer.score(
+            [
+                ForcedText(render(prompt, self.ids), places(prompt, self.agent.name))
+                for prompt in prompts
+            ]
         )
 
 
@@ -216,32 +216,32 @@ def places(prompt: Prompt, source: str) -> list[int]:
 
 
 def measure_quality(
-    pipeline: Pipeline,
-    model: LoadedModel,
-    outcome: Outcome,
-    layout: Layout,
-    score: float | None,
+    pipeline: Pipeline, asked: Scorer, outcome: Outcome, layout: Layout
 ) -> MeasuredQuality:
     """Compares each distribution from which the answer was written with the fully read one.
 
     Args:
-        model: that of the answering agent.
+        asked: that of the answering agent.
     """
     agent = pipeline[pipeline.answer]
-    scorer = _Scorer(agent, model, outcome.ids)
-    if not scorer.text_tokens:
-        return MeasuredQuality(float("nan"), float("nan"), score)
-    full = scorer.log_probabilities(scorer.prompt(layout, normal()))
+    scorer = _Scorer(agent, asked, outcome.ids)
     calls = {call.number: call for call in outcome.calls}
-    losses, agreements = [], []
-    for span in outcome.timeline.spans:
-        if span.agent != agent.name or not span.output_tokens:
-            continue
-        piece = Segment(agent.name, span.written, span.written + span.output_tokens)
-        seen = calls[span.call].prompt.extended(piece)
-        less = scorer.log_probabilities(seen)[-piece.tokens :]
-        losses.append(divergence(full[piece.start : piece.stop], less))
-        agreements.append(agreement(full[piece.start : piece.stop], less))
-    return MeasuredQuality(
-        float(np.concatenate(losses).mean()), float(np.concatenate(agreements).mean()), score
+    pieces = [
+        (calls[span.call], Segment(agent.name, span.written, span.written + span.output_tokens))
+        for span in outcome.timeline.spans
+        if span.agent == agent.name and span.output_tokens
+    ]
+    if not pieces:
+        return MeasuredQuality(float("nan"), float("nan"), float("nan"))
+    seen = [call.prompt.extended(piece) for call, piece in pieces]
+    scored = scorer.score([scorer.prompt(layout, normal()), *seen])
+    full = next(scored)
+    found = [
+        full.rows(piece.start, piece.stop).against(less.rows(-piece.tokens, None))
+        for (_, piece), less in zip(pieces, scored, strict=True)
+    ]
+    means = (
+        float(np.concatenate([getattr(one, name) for one in found]).mean())
+        for name in ("loss", "agreement", "nll_gap")
     )
+    return MeasuredQuality(*means)

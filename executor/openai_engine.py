@@ -15,9 +15,11 @@ from typing import Any
 
 from executor.draws import call_seed
 from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.scorer import Scorer
 from executor.server import Network, Server
 from executor.server_faults import Patience, ServerError
 from executor.server_profile import Ask, ServerProfile, request_body
+from executor.server_scoring import ServerScorer
 from executor.stream_chunks import Chunk, Usage
 from executor.vocabularies import ModelTokens, Vocabulary
 from staircase.messages import EndReason
@@ -101,6 +103,22 @@ class OpenAIEngine:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._vocabulary.decode(ids)
+
+    @property
+    def scorer(self) -> Scorer | None:
+        """None where the server cannot score, or tokens are not the model's own."""
+        scores = self._profile.scores
+        if scores is None or not isinstance(self._vocabulary, ModelTokens):
+            return None
+        settings = self._settings
+        return ServerScorer(
+            self._network,
+            self._server,
+            settings.model,
+            scores,
+            settings.patience,
+            settings.max_concurrency,
+        )
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
         self._network.post(lambda: self._begin(_Active(call, listener)))

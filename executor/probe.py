@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from executor.server import Server
 from executor.server_faults import Patience, ServerError
-from executor.server_profile import FIELDS, Api, Ask, ServerProfile, request_body
+from executor.server_profile import (
+    FIELDS,
+    PATHS,
+    SCORINGS,
+    Api,
+    Ask,
+    PromptScores,
+    ServerProfile,
+    request_body,
+)
+from executor.server_scoring import read_scores, scoring_body
 from executor.stream_chunks import Chunk
 
 # How servers say that they do not know a path, a field, or a prompt of this kind.
@@ -45,9 +54,11 @@ class Probe:
         profile = replace(profile, drops_space=await self._drops_space(profile))
         chunks = await self._ask(profile, Ask(TEXT, TOKENS, ignore_end=True))
         usages = [chunk.usage for chunk in chunks if chunk.usage]
+        takes_ids = profile.api == "completions" and await self._takes_ids(profile)
         return replace(
             profile,
-            takes_ids=profile.api == "completions" and await self._takes_ids(profile),
+            takes_ids=takes_ids,
+            scores=await self._scores() if takes_ids else None,
             returns_ids=any(chunk.token_ids is not None for chunk in chunks),
             reports_usage=bool(usages),
             reports_cached=any(usage.cached_tokens is not None for usage in usages),
@@ -107,6 +118,21 @@ class Probe:
     async def _takes_ids(self, profile: ServerProfile) -> bool:
         return await self._is_taken(profile, Ask(IDS, TOKENS), {})
 
+    async def _scores(self) -> PromptScores | None:
+        """Lenient servers read over the fields, so what comes back is looked at."""
+        for scores in SCORINGS:
+            body = scoring_body(self.model, IDS, scores)
+            try:
+                answer = await self.patience.insist(
+                    partial(self.server.fetch, PATHS["completions"], body)
+                )
+                read_scores(answer, IDS, scores)
+                return scores
+            except ServerError:
+                # Nobody needs it to run, so whatever a server says to it, it may be used.
+                continue
+        return None
+
     async def _is_taken(self, profile: ServerProfile, ask: Ask, extra: Mapping[str, Any]) -> bool:
         try:
             await self._ask(profile, ask, extra)
@@ -120,17 +146,7 @@ class Probe:
         self, profile: ServerProfile, ask: Ask, extra: Mapping[str, Any] | None = None
     ) -> list[Chunk]:
         body = request_body(profile, self.model, self.settings, ask) | (extra or {})
-        tried = 0
-        while True:
-            tried += 1
-            try:
-                async with aclosing(self.server.stream(profile.path, body)) as chunks:
-                    return [chunk async for chunk in chunks]
-            except ServerError as fault:
-                wait_s = self.patience.wait_s(fault, tried)
-                if wait_s is None:
-                    raise
-            await asyncio.sleep(wait_s)
+        return await self.patience.insist(lambda: self.server.collect(profile.path, body))
 
 
 def _is_chat(profile: ServerProfile) -> bool:

@@ -1,14 +1,50 @@
-"""Teacher-forced scoring: what would the model have said had it read something else?"""
+"""Scoring by a model in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from executor.models import LoadedModel
+from executor.scorer import Comparison, Distributions, ForcedText
+
+
+class ModelScorer:
+    """Asks a model in this process: one forward pass a text, when it is its turn."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+
+    def score(self, texts: Sequence[ForcedText]) -> Iterator[Distributions]:
+        for text in texts:
+            every = log_probabilities(self._model, text.ids, text.positions)
+            drawn = torch.tensor([text.ids[place] for place in text.positions]).to(every.device)
+            yield WholeDistributions(every, drawn)
+
+
+@dataclass(frozen=True)
+class WholeDistributions:
+    """Log-probabilities of all tokens [positions, vocabulary], and the drawn ones [positions]."""
+
+    log_probabilities: torch.Tensor
+    drawn: torch.Tensor
+
+    def rows(self, start: int, stop: int | None) -> WholeDistributions:
+        return WholeDistributions(self.log_probabilities[start:stop], self.drawn[start:stop])
+
+    def against(self, less: Distributions) -> Comparison:
+        assert isinstance(less, WholeDistributions)
+        full, other = self.log_probabilities, less.log_probabilities
+        gap = (full - other).gather(1, self.drawn[:, None])[:, 0]
+        return Comparison(
+            divergence(full, other),
+            agreement(full, other),
+            np.asarray(gap.cpu().numpy(), dtype=np.float64),
+        )
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from executor.server_faults import ServerError, status_fault, transport_fault
+from executor.server_faults import ServerError, read_object, status_fault, transport_fault
 from executor.sse import EventParser
 from executor.stream_chunks import Chunk, read_chunk
 
@@ -112,6 +112,28 @@ class Server:
         except ServerError as fault:
             if not has_ended:
                 raise self._told(fault) from None
+
+    async def collect(self, path: str, body: Any) -> list[Chunk]:
+        """All chunks of an answer.
+
+        Raises:
+            ServerError: as ``stream``.
+        """
+        async with aclosing(self.stream(path, body)) as chunks:
+            return [chunk async for chunk in chunks]
+
+    async def fetch(self, path: str, body: Any) -> Any:
+        """Sends a request whose answer is one JSON object, and returns it.
+
+        Raises:
+            ServerError: anything went wrong.
+        """
+        try:
+            async with self._response(path, body) as response:
+                content = await self._awaited(response.aread(), self.address.timeout_s)
+                return read_object(content)
+        except ServerError as fault:
+            raise self._told(fault) from None
 
     def _told(self, fault: ServerError) -> ServerError:
         """The fault with the server's name, and without the key if the server repeated it."""

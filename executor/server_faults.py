@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from staircase.errors import EngineError
 
+T = TypeVar("T")
 # Statuses after which the same request may go through a little later.
 PASSING_STATUSES = frozenset({408, 409, 425, 429, *range(500, 600)} - {501, 505})
 HINTS = {
@@ -64,6 +66,23 @@ class Patience:
         wait_s = max(wait_s, fault.retry_after_s or 0.0)
         return wait_s if wait_s <= self.most_wait_s else None
 
+    async def insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What the first successful ``attempt`` gives.
+
+        Raises:
+            ServerError: the last fault.
+        """
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                return await attempt()
+            except ServerError as fault:
+                wait_s = self.wait_s(fault, tried)
+                if wait_s is None:
+                    raise
+            await asyncio.sleep(wait_s)
+
 
 def status_fault(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:
     """The fault that a response other than 200 tells."""
@@ -99,6 +118,22 @@ def error_words(content: Any) -> str | None:
     if isinstance(said, Mapping):
         said = said.get("message") or said
     return _short(said if isinstance(said, str) else json.dumps(said)) if said else None
+
+
+def read_object(body: bytes) -> Any:
+    """The JSON object in a response.
+
+    Raises:
+        ServerError: it is none, or one that tells an error.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ServerError(f"not a JSON object: {body[:60]!r}") from None
+    said = error_words(content)
+    if said is not None:
+        raise ServerError(f"the server broke off: {said}")
+    return content
 
 
 def retry_after_s(value: str | None) -> float | None:

@@ -40,6 +40,28 @@ ALWAYS = ("stream_options", "return_token_ids")
 
 
 @dataclass(frozen=True)
+class PromptScores:
+    """How a server tells the log-probabilities of a prompt's tokens.
+
+    Attributes:
+        form: vLLM's field, or OpenAI's older ``echo`` with ``logprobs``.
+        top: how many of the most probable tokens it tells at each position.
+    """
+
+    form: Literal["prompt_logprobs", "echo"]
+    top: int
+
+
+# What the probe tries, best first; 20 is vLLM's limit unless it was started with another.
+SCORINGS: tuple[PromptScores, ...] = (
+    PromptScores("prompt_logprobs", 20),
+    PromptScores("prompt_logprobs", 5),
+    PromptScores("echo", 20),
+    PromptScores("echo", 5),
+)
+
+
+@dataclass(frozen=True)
 class ServerProfile:
     """What a probe found.
 
@@ -52,6 +74,7 @@ class ServerProfile:
         limit: its name for the most tokens that it may write.
         drops_space: an answer that begins with a space comes without it, as where a tokenizer
             marks words by their space and the server decodes each answer by itself.
+        scores: how it tells the log-probabilities of a prompt of ids; None if it does not.
     """
 
     api: Api
@@ -63,6 +86,7 @@ class ServerProfile:
     sends_done: bool = False
     drops_space: bool = False
     limit: Limit = "max_tokens"
+    scores: PromptScores | None = None
 
     @property
     def path(self) -> str:

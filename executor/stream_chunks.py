@@ -32,6 +32,7 @@ class Chunk:
     Attributes:
         token_ids: None where the server sends none.
         end: why the answer ended, in its last chunk with text.
+        is_refusal: the model, or a filter of the server, refuses to answer.
         is_last: nothing comes after it.
     """
 
@@ -40,6 +41,7 @@ class Chunk:
     end: EndReason | None = None
     usage: Usage | None = None
     is_last: bool = False
+    is_refusal: bool = False
 
 
 def read_chunk(data: str) -> Chunk:
@@ -77,7 +79,12 @@ def _chunk(content: Any) -> Chunk:
         None if ids is None else tuple(map(int, ids)),
         _end(choice.get("finish_reason")),
         usage,
+        is_refusal=_is_refusal(delta, choice.get("finish_reason")),
     )
+
+
+def _is_refusal(delta: Mapping[str, Any] | None, finish_reason: str | None) -> bool:
+    return bool(delta and delta.get("refusal")) or finish_reason == "content_filter"
 
 
 def _end(finish_reason: str | None) -> EndReason | None:

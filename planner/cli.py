@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from planner.commands import main_job, profiles, real_engines, simulation
+from planner.commands import judging, main_job, profiles, real_engines, simulation
 from planner.terminal import notes
 from staircase.errors import EngineError, InputError
 
@@ -34,6 +34,7 @@ for command in (
     main_job.validate,
     real_engines.run,
     real_engines.engines,
+    judging.judge,
     main_job.demo,
 ):
     app.command()(command)

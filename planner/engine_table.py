@@ -23,6 +23,7 @@ class Description:
         where: device or URL.
         tokens: ids where they go over the wire both ways, else text.
         fields: optional fields that a server takes, and its name for max_tokens if it is another.
+        scores: how it tells the log-probabilities of a prompt, which quality is measured by.
         error: why a server cannot be used.
     """
 
@@ -37,6 +38,7 @@ class Description:
     reports_cached: bool | None = None
     continues: bool | None = None
     fields: tuple[str, ...] = ()
+    scores: str = ""
     error: str | None = None
 
 
@@ -77,6 +79,7 @@ def _described(name: str, spec: OpenAISpec, profile: ServerProfile) -> Descripti
         profile.reports_cached,
         profile.continues,
         tuple(sorted(profile.fields | ({profile.limit} - {"max_tokens"}))),
+        f"{profile.scores.form}, top {profile.scores.top}" if profile.scores else "",
     )
 
 
@@ -91,6 +94,7 @@ LINES: Mapping[str, str] = {
     "reports_cached": "tells cached",
     "continues": "continues",
     "fields": "fields",
+    "scores": "scores",
     "error": "error",
 }
 

@@ -22,7 +22,8 @@ class Candidate:
     """A schedule and its forecast.
 
     Attributes:
-        forecast: summaries by metric, plus ``loss`` and ``agreement``.
+        forecast: summaries by metric, plus ``loss``, ``agreement`` and, where the quality profile
+            ties it to the loss, ``score``.
         extrapolated: what lies outside the profile's measured range.
     """
 
@@ -35,8 +36,10 @@ class Candidate:
         quality = forecast.quality
         if quality is None:
             return Candidate(schedule, forecast.metrics, forecast.extrapolated)
-        measured = {"loss": quality.loss, "agreement": quality.agreement}
-        return Candidate(schedule, {**forecast.metrics, **measured}, forecast.extrapolated)
+        figures = {"loss": quality.loss, "agreement": quality.agreement}
+        if quality.score is not None:
+            figures["score"] = quality.score
+        return Candidate(schedule, {**forecast.metrics, **figures}, forecast.extrapolated)
 
     @property
     def ttft_s(self) -> float:

@@ -10,11 +10,13 @@ from rich.console import Console
 
 from executor.bench import Bench, read_dataset
 from executor.runtime import Job, Outcome
+from executor.scores import AnswerScorer
 from planner.live_view import LiveView
 from planner.plan import load_plan
 from planner.validate import FRESH
 from planner.workspace import Workspace
 from staircase.errors import PlanError
+from staircase.records import Exchange
 from staircase.schedule import Schedule
 from staircase.workload import Question
 
@@ -52,6 +54,17 @@ def questions_of(work: Workspace, text: str | None, count: int) -> list[Question
     if text is not None:
         return [Question(text)]
     return read_dataset(work.scenario, work.source, count, offset=FRESH)
+
+
+def exchange_of(job: Job, outcome: Outcome, scorer: AnswerScorer) -> Exchange:
+    """What was asked and answered; an answer that broke off is none."""
+    question, answer = job.question, outcome.texts[job.pipeline.answer]
+    if outcome.timeline.error:
+        return Exchange(question=question.text, reference=question.reference)
+    score = scorer(question, answer)
+    return Exchange(
+        question=question.text, reference=question.reference, answer=answer, score=score
+    )
 
 
 def play_one(bench: Bench, job: Job, screen: Console) -> Outcome:

@@ -1,26 +1,21 @@
-"""Measures a scenario's profiles on this machine."""
+"""Measures the latency profile of a scenario's engines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-from executor.bench import Bench, read_dataset, score_answer
+from executor.bench import Bench
 from executor.contention import measure_contention
 from executor.latency_visits import Sample
 from executor.measure_latency import Effort, measure_latency
-from executor.measure_quality import profile_quality
-from executor.runtime import Job
 from executor.sample_log import SampleLog
 from planner.targets import key_of, target_of
 from profiles.latency import EngineProfile, LatencyProfile
-from profiles.quality import QualityProfile
 from profiles.store import provenance_of_now
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import EngineError
 from staircase.scenario import Scenario
-from staircase.schedule import Schedule
 
 Track = Callable[[str, int | None], Callable[[], None]]
 
@@ -98,27 +93,3 @@ def _contention(scenario: Scenario, bench: Bench, name: str) -> float:
     other = next((n for n in others if specs[n].model != specs[name].model), others[0])
     one, two = (target_of(bench, n, specs[n], scenario.profile) for n in (name, other))
     return measure_contention(one, two)
-
-
-def make_quality(
-    scenario: Scenario, folder: Path, bench: Bench, track: Track = no_track
-) -> QualityProfile:
-    """Plays sampled requests in full and scores them again with less read."""
-    pipeline, count = scenario.pipeline.build(), scenario.profile.requests
-    questions = read_dataset(scenario, folder, count, offset=0)
-    step = track("quality: full answers", count)
-    jobs = [Job(pipeline, Schedule(), question) for question in questions]
-    outcomes = bench.runtime.run(jobs, on_done=lambda _: step())
-    scores = [
-        score_answer(scenario, question, outcome.texts[pipeline.answer])
-        for question, outcome in zip(questions, outcomes, strict=True)
-    ]
-    return profile_quality(
-        pipeline,
-        bench.model_of(pipeline),
-        outcomes,
-        scenario.profile.read_levels,
-        provenance_of_now(scenario.profile.model_dump(mode="json")),
-        scores,
-        track("quality: the same with less read", count),
-    )

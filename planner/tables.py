@@ -133,6 +133,7 @@ METRIC_ROWS: dict[str, tuple[str, float]] = {
     "unread": ("unread share", 1),
     "loss": ("loss, nats a token", 1),
     "agreement": ("quality", 1),
+    "score": ("task score", 1),
 }
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from executor.bench import Bench, read_dataset, score_answer
+from executor.bench import Bench, read_dataset
 from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
+from executor.scores import AnswerScorer, answer_scorer
 from planner.plan import Candidate, Plan, spread_out
 from profiles.store import Provenance, provenance_of_now, save
 from staircase.errors import PlanError
@@ -76,7 +77,7 @@ def validate(
     Schedules take turns, so that a machine's drift hits all alike, and never play the same
     question one after the other, so that none finds another's prompt in the KV cache.
     """
-    pipeline = scenario.pipeline.build()
+    pipeline, scorer = scenario.pipeline.build(), answer_scorer(scenario.requests, folder)
     chosen = contenders(plan, front)
     questions = read_dataset(scenario, folder, requests, offset=FRESH)
     asked = {
@@ -90,10 +91,11 @@ def validate(
     ]
     outcomes = bench.runtime.run(jobs, on_done=lambda _: on_done())
     played = {name: outcomes[place :: len(chosen)] for place, name in enumerate(chosen)}
-    rows = [
-        Row(name, candidate, _measure(scenario, bench, candidate, asked[name], played[name]))
-        for name, candidate in chosen.items()
-    ]
+    rows = []
+    for name, candidate in chosen.items():
+        measured = _measure(scenario, bench, candidate, played[name])
+        answers = [outcome.texts[pipeline.answer] for outcome in played[name]]
+        rows.append(Row(name, candidate, measured | _scores(scorer, asked[name], answers)))
     timelines = {name: [outcome.timeline for outcome in some] for name, some in played.items()}
     settings = {"requests": requests, "profiles": dict(plan.profile_hashes)}
     return Validation(scenario.name, requests, tuple(rows), provenance_of_now(settings)), timelines
@@ -108,39 +110,39 @@ def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
 
 
 def _measure(
-    scenario: Scenario,
-    bench: Bench,
-    candidate: Candidate,
-    questions: Sequence[Question],
-    outcomes: Sequence[Outcome],
+    scenario: Scenario, bench: Bench, candidate: Candidate, outcomes: Sequence[Outcome]
 ) -> dict[str, Summary]:
     for outcome in outcomes:
         if outcome.timeline.error:
             raise PlanError(f"a request failed while it was validated: {outcome.timeline.error}")
-    pipeline = scenario.pipeline.build()
-    pairs = list(zip(questions, outcomes, strict=True))
-    scores = [score_answer(scenario, q, outcome.texts[pipeline.answer]) for q, outcome in pairs]
     timelines = [outcome.timeline for outcome in outcomes]
-    known = [score for score in scores if score is not None]
     return {
         **measure_all(timelines, scenario.plan.reading_rate).summaries(),
-        **_quality(pipeline, bench, candidate, outcomes),
-        **({"score": summarize(known)} if known else {}),
+        **_quality(scenario.pipeline.build(), bench, candidate, outcomes),
     }
+
+
+def _scores(
+    scorer: AnswerScorer, questions: Sequence[Question], answers: Sequence[str]
+) -> dict[str, Summary]:
+    """Nothing where there is no reference."""
+    scores = [scorer(*pair) for pair in zip(questions, answers, strict=True)]
+    known = [score for score in scores if score is not None]
+    return {"score": summarize(known)} if known else {}
 
 
 def _quality(
     pipeline: Pipeline, bench: Bench, candidate: Candidate, outcomes: Sequence[Outcome]
 ) -> dict[str, Summary]:
-    """Loss and agreement; nothing where a text came from a server, which cannot be asked."""
+    """Nothing where a text came from a model that cannot be asked how probable it is."""
     if not bench.can_score(pipeline):
         return {}
-    model = bench.models[pipeline[pipeline.answer].engine]
+    scorer = bench.scorers_of(pipeline)[pipeline.answer]
     layout = candidate.schedule.layout
-    measured = [measure_quality(pipeline, model, outcome, layout, None) for outcome in outcomes]
+    measured = [measure_quality(pipeline, scorer, outcome, layout) for outcome in outcomes]
     return {
-        "loss": summarize([quality.loss for quality in measured]),
-        "agreement": summarize([quality.agreement for quality in measured]),
+        name: summarize([getattr(quality, name) for quality in measured])
+        for name in ("loss", "agreement", "nll_gap")
     }
 
 

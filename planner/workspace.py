@@ -97,6 +97,10 @@ class Workspace:
         scenario = self.scenario.model_dump(mode="json")
         return content_hash({"scenario": scenario, "profiles": self.profile_hashes()})
 
+    @property
+    def judgements_path(self) -> Path:
+        return self.folder / "judgements.jsonl"
+
     def latency(self) -> LatencyProfile:
         return load_latency(self._existing(self.latency_path, "latency"))
 

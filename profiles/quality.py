@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.score_fit import ScoreFit, forecast_score
 from profiles.store import Provenance, load, save
 from staircase.errors import ProfileError
 from staircase.metrics import Summary, summarize
@@ -67,6 +68,7 @@ class QualityProfile:
         read_levels: tokens of each source shown, increasing.
         bin_tokens: own positions are averaged over bins of so many tokens.
         sources: of each reading agent, in prompt order.
+        score_fit: ties the task's score to the loss, where there is a score.
     """
 
     read_levels: tuple[int, ...]
@@ -74,14 +76,20 @@ class QualityProfile:
     sources: dict[str, tuple[str, ...]]
     samples: tuple[QualitySample, ...]
     provenance: Provenance = field(compare=False)
+    score_fit: ScoreFit | None = None
 
 
 @dataclass(frozen=True)
 class QualityForecast:
-    """Loss in nats a token, and agreement with full reading (1 is full), each with its interval."""
+    """Loss in nats a token, and agreement with full reading (1 is full), each with its interval.
+
+    Attributes:
+        score: of the task; None where the profile has no fit of it.
+    """
 
     loss: Summary
     agreement: Summary
+    score: Summary | None = None
 
 
 def save_quality(path: Path, profile: QualityProfile) -> str:
@@ -103,9 +111,9 @@ def forecast_quality(
     count = len(profile.samples)
     pairs = [(profile.samples[line.request % count], line) for line in timelines]
     scored = [_along_all(profile, sample, line, layout) for sample, line in pairs]
-    return QualityForecast(
-        summarize([loss for loss, _ in scored]), summarize([agreement for _, agreement in scored])
-    )
+    loss, agreement = (summarize(column) for column in zip(*scored, strict=True))
+    score = forecast_score(profile.score_fit, loss, layout) if profile.score_fit else None
+    return QualityForecast(loss, agreement, score)
 
 
 def _along_all(

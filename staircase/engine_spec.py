@@ -66,28 +66,23 @@ class EngineSpec(SamplingSpec):
         return self
 
 
-class OpenAISpec(SamplingSpec):
-    """An engine behind an OpenAI-compatible server, whose ``base_url`` mostly ends in ``/v1``.
+class ServerSpec(SamplingSpec):
+    """A model behind an OpenAI-compatible server, whose ``base_url`` mostly ends in ``/v1``.
 
-    ``tokenizer`` is the model's folder, hub id or ``embedded``; with it tokens are counted as the
-    model counts them, and go over the wire as ids where the server takes and returns them. The key
-    is read from the environment variable ``api_key_env`` and is nowhere else. ``timeout_s`` passes
-    at most without news of a call; before its first token a call is sent up to ``tries`` times.
-    ``priority`` and ``seed`` are sent where the server takes them.
+    The key is read from the environment variable ``api_key_env`` and is nowhere else. ``timeout_s``
+    passes at most without news of a call; before its first token a call is sent up to ``tries``
+    times. ``priority`` and ``seed`` are sent where the server takes them.
     """
 
-    kind: Literal["openai"]
     base_url: str
     model: str
     api: Literal["auto", "completions", "chat"] = "auto"
-    tokenizer: str | None = None
     api_key_env: str | None = None
     timeout_s: PositiveSeconds = 60.0
     connect_timeout_s: PositiveSeconds = 5.0
     tries: Count = 3
     max_concurrency: Count = 64
     priority: int | None = None
-    format: FormatSpec | None = None
 
     @field_validator("base_url")
     @classmethod
@@ -106,3 +101,23 @@ class OpenAISpec(SamplingSpec):
         if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
             raise ValueError("must be the name of an environment variable, not a key")
         return value
+
+
+class OpenAISpec(ServerSpec):
+    """An engine behind a server.
+
+    ``tokenizer`` is the model's folder, hub id or ``embedded``; with it tokens are counted as the
+    model counts them, and go over the wire as ids where the server takes and returns them.
+    """
+
+    kind: Literal["openai"]
+    tokenizer: str | None = None
+    format: FormatSpec | None = None
+
+
+class JudgeSpec(ServerSpec):
+    """The model that compares answers (``staircase judge``)."""
+
+    api: Literal["auto", "completions", "chat"] = "chat"
+    max_concurrency: Count = 8
+    max_tokens: Count = 2048

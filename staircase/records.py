@@ -28,8 +28,18 @@ Entry = tuple[str, Mapping[str, Any]]
 NAN = float("nan")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """What was asked and answered; None where the texts or the score are not known."""
+
+    question: str | None = None
+    reference: str | None = None
+    answer: str | None = None
+    score: float | None = None
+
+
 @dataclass(frozen=True)
-class Record(RequestMetrics):
+class Record(RequestMetrics, Exchange):
     """One request; NaN where the file does not say.
 
     Attributes:
@@ -49,9 +59,9 @@ class Record(RequestMetrics):
         return np.diff(self.token_s)
 
 
-UNKNOWN = Record(
-    **dict.fromkeys(METRICS, NAN), request=0, arrival_s=NAN, token_s=(), error="no answer"
-)
+UNTOLD = Exchange()
+_UNMEASURED: dict[str, Any] = dict.fromkeys(METRICS, NAN)
+UNKNOWN = Record(**_UNMEASURED, request=0, arrival_s=NAN, token_s=(), error="no answer")
 
 
 @dataclass(frozen=True)
@@ -79,9 +89,12 @@ class _ServingSimLine:
 OWN, VLLM, SERVING_SIM = TypeAdapter(Record), TypeAdapter(_VllmRun), TypeAdapter(_ServingSimLine)
 
 
-def record(timeline: Timeline, reading_rate: float = READING_RATE) -> Record:
+def record(
+    timeline: Timeline, reading_rate: float = READING_RATE, exchange: Exchange = UNTOLD
+) -> Record:
     return Record(
         **asdict(measure(timeline, reading_rate)),
+        **asdict(exchange),
         request=timeline.request,
         arrival_s=to_s(timeline.arrival_ps),
         token_s=tuple(to_s(ps - timeline.arrival_ps) for ps in timeline.answer_ps),
@@ -90,10 +103,15 @@ def record(timeline: Timeline, reading_rate: float = READING_RATE) -> Record:
 
 
 def write_records(
-    path: Path, timelines: Sequence[Timeline], reading_rate: float = READING_RATE
+    path: Path,
+    timelines: Sequence[Timeline],
+    reading_rate: float = READING_RATE,
+    exchanges: Sequence[Exchange] | None = None,
 ) -> None:
-    """Writes ``timelines`` in Staircase's own format."""
-    records = [asdict(record(timeline, reading_rate)) for timeline in timelines]
+    """Writes ``timelines`` in Staircase's own format, with what was said if it is known."""
+    said = exchanges or [UNTOLD] * len(timelines)
+    pairs = zip(timelines, said, strict=True)
+    records = [asdict(record(timeline, reading_rate, one)) for timeline, one in pairs]
     lines = [json.dumps(without_nan(entry), ensure_ascii=False) + "\n" for entry in records]
     write_text(path, "".join(lines))
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.engine_spec import EngineSpec, JudgeSpec, OpenAISpec
 from staircase.errors import PipelineError, ScenarioError
 from staircase.files import first_error, read_text
 from staircase.pipeline import Pipeline
@@ -19,13 +28,40 @@ from staircase.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSp
 from staircase.strict import Count, PositiveSeconds, Strict
 from staircase.workload_spec import WorkloadSpec
 
+SCORES = ("exact_match", "f1", "field_accuracy")
+
 
 class RequestsSpec(Strict):
-    """``dataset``: ``embedded``, or a JSON-lines file beside the scenario."""
+    """What is asked, and how answers are scored.
+
+    ``dataset``: ``embedded``, or a JSON-lines file beside the scenario. ``score``: one of
+    ``SCORES`` or the user's own function, ``FILE.py:NAME`` beside the scenario or
+    ``MODULE:NAME``; without it ``field_accuracy`` for the embedded task and ``exact_match`` else.
+    """
 
     dataset: str = "embedded"
     count: Count = 24
     seed: int = 0
+    score: str | None = None
+
+    @field_validator("score")
+    @classmethod
+    def _check_score(cls, value: str | None) -> str | None:
+        if value is None or value in SCORES or re.fullmatch(r"[^:]+:[A-Za-z_]\w*", value):
+            return value
+        near = difflib.get_close_matches(value, SCORES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"must be one of {', '.join(SCORES)}"
+        raise ValueError(
+            f"unknown score {value!r}; {hint}, or your own function as in 'score.py:function'"
+        )
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> Self:
+        if self.score == "field_accuracy" and self.dataset != "embedded":
+            raise ValueError(
+                "score: field_accuracy needs dataset: embedded; use exact_match, f1 or a function"
+            )
+        return self
 
 
 class ProfileSpec(Strict):
@@ -106,6 +142,7 @@ class Scenario(Strict):
     requests: RequestsSpec = RequestsSpec()
     profile: ProfileSpec = ProfileSpec()
     plan: PlanSpec = PlanSpec()
+    judge: JudgeSpec | None = None
 
     @model_validator(mode="after")
     def _check_engines(self) -> Self:

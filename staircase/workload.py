@@ -32,6 +32,12 @@ class Question:
     def query_for(self, agent: str) -> str:
         return self.inputs.get(agent, self.query)
 
+    @property
+    def text(self) -> str:
+        """All that was asked, for whoever judges the answer."""
+        own = [f"{agent}: {query}" for agent, query in self.inputs.items()]
+        return "\n".join([self.query, *own])
+
 
 @dataclass(frozen=True)
 class RequestShape:

@@ -309,6 +309,9 @@ def test_run_writes_the_answer_and_nothing_else_to_stdout(tmp_path: Path) -> Non
     assert "Measured" in done.stderr
     row = json.loads(record.read_text())
     assert row["answer_tokens"] == len(row["token_s"]) > 10
+    assert row["answer"] == done.stdout.strip()
+    assert row["question"].startswith("bulletin\nnorth: ")
+    assert 0 <= row["score"] <= 1
     many = staircase(*words, "--requests", "3", "--concurrency", "2", "--rate", "20")
     assert many.returncode == 0, many.stderr
     assert "3 of 3 requests" in many.stderr
@@ -374,6 +377,9 @@ def test_the_main_job(tmp_path: Path) -> None:
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert page.count("<svg") == 6
     assert json.loads((tmp_path / "out" / "trace.json").read_text())["traceEvents"]
+    for kind in (rows["chosen"]["candidate"]["forecast"], rows["chosen"]["measured"]):
+        assert 0 <= kind["score"]["mean"] <= 1
+    assert rows["chosen"]["measured"]["nll_gap"]["mean"] < 0.1
     forecast = staircase("simulate", str(path), *out, "--staircase", "constant:8,16,8", "--json")
     assert json.loads(forecast.stdout)["forecast"]["ttft_s"]["mean"] > 0
     wrong = staircase("simulate", str(path), *out, "--staircase", "constant:8,-1,8")

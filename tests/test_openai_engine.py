@@ -30,7 +30,7 @@ from executor.server_faults import (
     status_fault,
     transport_fault,
 )
-from executor.server_profile import FIELDS, Api, ServerProfile
+from executor.server_profile import FIELDS, SCORINGS, Api, ServerProfile
 from executor.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
 from staircase import constant, moa, uniform
 from tests.support.fake_server import FIRST_ID, FakeServer, Fault, Kind, Manners
@@ -661,7 +661,7 @@ class TestProbe:
         profile, fake = probe(Manners())
         names = frozenset(FIELDS) - {"continue_final_message"}
         assert profile == ServerProfile("completions", names, True, True, True, True, True)
-        assert len(fake.bodies) == 6
+        assert len(fake.bodies) == 6 + len(SCORINGS)
 
     def test_a_strict_server(self) -> None:
         profile, fake = probe(STRICT)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from planner.commands.measuring import measure_profiles, show_profiles
 from planner.terminal import (
     AsJson,
     OutFolder,
@@ -27,27 +26,6 @@ if TYPE_CHECKING:
     from planner.validate import Validation
     from planner.workspace import Workspace
     from staircase.timeline import Timeline
-
-
-def profile(
-    scenario: ScenarioPath,
-    out: OutFolder = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(min=0.1, help="Seconds for latency [default: as the scenario says]."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure what the scenario's engines cost and what reading less costs in quality.
-
-    An interrupted measurement of latency goes on where it was when the same is asked for again.
-    """
-    work = open_workspace(scenario, out).with_budget(budget)
-    paths = _profile(work)
-    if as_json:
-        print_json(paths)
-    else:
-        _show_profiles(work)
 
 
 def plan(
@@ -88,56 +66,15 @@ def validate(
 def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = False) -> None:
     """The main job on embedded models: profile, plan, validate, report. Needs no download."""
     work = open_workspace(Path(__file__).parents[1] / "demo.yaml", out)
-    _profile(work)
+    measure_profiles(work)
     found = _plan(work)
     checked = _validate(work, found, requests or work.scenario.requests.count)
     if as_json:
         print_json(asdict(checked))
         return
-    _show_profiles(work)
+    show_profiles(work)
     _show_plan(work, found)
     _show_validation(work, checked)
-
-
-def _profile(work: Workspace) -> dict[str, str]:
-    """Paths of what was measured."""
-    from executor.bench import open_bench
-    from executor.sample_log import SampleLog
-    from planner.profiling import keys_of, make_latency, make_quality
-    from profiles.latency import save_latency
-    from profiles.quality import save_quality
-
-    with open_bench(work.scenario) as bench:
-        log = SampleLog(work.samples_path, keys_of(work.scenario).values())
-        for words in log.notes:
-            notes.print(words, soft_wrap=True, highlight=False)
-        with _kept(work.samples_path), progress_bars(between_steps=True) as track:
-            latency = make_latency(work.scenario, bench, log, track)
-            save_latency(work.latency_path, latency)
-        paths = {"latency": str(work.latency_path)}
-        if bench.can_score(work.scenario.pipeline.build()):
-            with _kept(work.samples_path), progress_bars() as track:
-                save_quality(
-                    work.quality_path, make_quality(work.scenario, work.source, bench, track)
-                )
-            paths["quality"] = str(work.quality_path)
-    log.remove()
-    return paths
-
-
-@contextmanager
-def _kept(samples: Path) -> Iterator[None]:
-    """Says what an interrupt leaves."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if samples.exists():
-            notes.print(
-                f"kept: {samples}; the same command goes on from there",
-                soft_wrap=True,
-                highlight=False,
-            )
-        raise
 
 
 def _plan(work: Workspace) -> Plan:
@@ -188,26 +125,6 @@ def _write_pictures(
 
 def _named(found: Plan) -> dict[str, Any]:
     return {name: asdict(candidate) for name, candidate in found.named().items()}
-
-
-def _show_profiles(work: Workspace) -> None:
-    from planner.tables import latency_lines
-
-    for words in latency_lines(work.latency()):
-        screen.print(words, highlight=False)
-    if work.quality_path.is_file():
-        quality = work.quality()
-        screen.print(
-            f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}"
-        )
-    else:
-        screen.print(
-            "quality: not measured, as servers do not give probabilities of tokens; name a file "
-            "that was made with in-process engines under profile: quality"
-        )
-    for path in (work.latency_path, work.quality_path):
-        if path.is_file():
-            screen.print(f"written: {path}")
 
 
 def _show_plan(work: Workspace, found: Plan) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from planner.commands import main_job
+from planner.commands import measuring
 from planner.default_command import DefaultGroup
 from planner.terminal import AsJson, print_json, screen
 from staircase.errors import ProfileError
@@ -25,7 +25,7 @@ app = typer.Typer(
     "and look at profiles.",
     no_args_is_help=True,
 )
-app.command("measure")(main_job.profile)
+app.command("measure")(measuring.profile)
 
 ProfileName = Annotated[
     str,

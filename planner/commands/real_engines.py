@@ -48,13 +48,22 @@ def run(
     out: OutFolder = None,
     trace: Trace = None,
     save: Annotated[
-        Path | None, typer.Option(help="Write a record of the requests here, for 'compare'.")
+        Path | None,
+        typer.Option(help="Write a record of the requests here, for 'compare' and 'judge'."),
     ] = None,
 ) -> None:
     """Play a schedule on the real engines: watch one answer grow, or measure many."""
     from executor.bench import open_bench
     from executor.runtime import Job
-    from planner.playing import Pace, planned_schedule, play_many, play_one, questions_of
+    from executor.scores import answer_scorer
+    from planner.playing import (
+        Pace,
+        exchange_of,
+        planned_schedule,
+        play_many,
+        play_one,
+        questions_of,
+    )
     from staircase.records import write_records
     from staircase.trace import write_trace
 
@@ -67,6 +76,7 @@ def run(
     pipeline = work.scenario.pipeline.build()
     asked = questions_of(work, question, requests or 1)
     jobs = [Job(pipeline, chosen, one) for one in asked]
+    scorer = answer_scorer(work.scenario.requests, work.source)
     with open_bench(work.scenario) as bench:
         if len(jobs) == 1:
             outcomes = [play_one(bench, jobs[0], screen)]
@@ -75,22 +85,25 @@ def run(
                 step = track("real runs", len(jobs))
                 outcomes = play_many(bench, jobs, Pace(concurrency, rate), step)
     lines = [outcome.timeline for outcome in outcomes]
+    said = [exchange_of(*pair, scorer) for pair in zip(jobs, outcomes, strict=True)]
     if trace:
         write_trace(trace, {"real": lines})
     if save:
-        write_records(save, lines, work.scenario.plan.reading_rate)
-    _show_runs(work, lines)
+        write_records(save, lines, work.scenario.plan.reading_rate, said)
+    _show_runs(work, lines, [one.score for one in said if one.score is not None])
 
 
-def _show_runs(work: Workspace, lines: list[Timeline]) -> None:
+def _show_runs(work: Workspace, lines: list[Timeline], scores: list[float]) -> None:
     """Metrics on stderr, as stdout is the answer's; a request that failed is told."""
     from planner.tables import metrics_table, run_lines
     from staircase.measured import measure_all
+    from staircase.metrics import summarize
     from staircase.run_metrics import Slo, measure_run
 
     measured = measure_all(lines, work.scenario.plan.reading_rate)
     if measured.answered:
-        notes.print(metrics_table(measured.summaries(), "Measured"))
+        score = {"score": summarize(scores)} if scores else {}
+        notes.print(metrics_table(measured.summaries() | score, "Measured"))
     for words in run_lines(measure_run(measured, Slo()), []):
         notes.print(words, highlight=False)
     for line in lines:

@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections import Counter, deque
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -65,6 +65,16 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class Reply:
+    """Said instead of counting; ``refuses``: in the field that OpenAI has for that."""
+
+    words: str
+    refuses: bool = False
+    reason: str = "stop"
+    status: int = 200
+
+
+@dataclass(frozen=True)
 class Manners:
     """What kind of server it is.
 
@@ -81,6 +91,10 @@ class Manners:
         takes_greedy: whether temperature may be 0.
         keeps: connections; else one that is used again is closed without a word.
         pace: for prompts of token ids only.
+        reply: what it says to a prompt; None to count.
+        scores: log-probabilities [positions, vocabulary] from which the tokens of a prompt were
+            drawn; None if it does not tell.
+        most_tops: of how many of the most probable tokens it tells them.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -100,6 +114,9 @@ class Manners:
     takes_greedy: bool = True
     keeps: bool = True
     pace: Pace | None = None
+    reply: Callable[[str], Reply | None] = lambda prompt: None
+    scores: Callable[[list[int]], Sequence[Sequence[float]]] | None = None
+    most_tops: int = 20
 
 
 class FakeServer:
@@ -224,6 +241,8 @@ class _Talk:
             return self._status(fault.status, fault.body, fault.headers)
         if refusal := self._refusal(path, body):
             return self._status(*refusal)
+        if not body.get("stream"):
+            return self._status(200, json.dumps(_scored(self._server.manners, body)))
         self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
         for _ in range(self._server.manners.comments):
             await self._pause(self._server.manners.token_s)
@@ -260,11 +279,19 @@ class _Talk:
             return 400, f'{{"error": {{"message": "use \'{manners.limit}\', not max_tokens"}}}}'
         if not manners.takes_greedy and body.get("temperature") == 0:
             return 400, '{"error": {"message": "temperature must not be 0"}}'
+        reply = manners.reply(_asked(body))
+        if reply and reply.status != 200:
+            return reply.status, json.dumps({"error": {"message": reply.words}})
+        if max(body.get("prompt_logprobs", 0), body.get("logprobs", 0)) > manners.most_tops:
+            return 400, '{"error": {"message": "too many"}}'
         unknown = sorted(body.keys() - BASIC - manners.fields - {manners.limit})
         return (422, json.dumps({"detail": f"unexpected: {unknown}"})) if unknown else None
 
     def _events(self, body: dict[str, Any], cached: int = 0) -> Iterator[str]:
         manners = self._server.manners
+        if reply := manners.reply(_asked(body)):
+            yield from _replied(reply, "chat" if "messages" in body else "text")
+            return
         last, kind, is_ids = _counted(body)
         limit = last + body[manners.limit] + manners.over
         stop = min(limit, manners.length)
@@ -325,6 +352,50 @@ class _Talk:
         await self._writer.drain()
         if await asyncio.wait({self._next}, timeout=seconds) != (set(), {self._next}):
             raise ConnectionResetError
+
+
+def _asked(body: dict[str, Any]) -> str:
+    return str(body["messages"][0]["content"] if "messages" in body else body["prompt"])
+
+
+def _replied(reply: Reply, kind: str) -> Iterator[str]:
+    """In two pieces, so that labels are cut."""
+    half = len(reply.words) // 2
+    pieces = [""] if reply.refuses else [reply.words[:half], reply.words[half:]]
+    for piece in pieces:
+        choice = _said(kind, piece)
+        if reply.refuses:
+            choice["delta"]["refusal"] = reply.words
+        yield json.dumps({"choices": [choice | {"finish_reason": None}]})
+    yield json.dumps({"choices": [_said(kind, "") | {"finish_reason": reply.reason}]})
+    yield "[DONE]"
+
+
+def _scored(manners: Manners, body: dict[str, Any]) -> dict[str, Any]:
+    """Of every token of the prompt but the first, and of one that was written."""
+    ids = body["prompt"]
+    if manners.scores is None:
+        return {"choices": [{"text": " 1"}]}
+    tops = [
+        _tops(row, token, body.get("prompt_logprobs") or body["logprobs"])
+        for row, token in zip(manners.scores(ids), ids[1:], strict=True)
+    ]
+    if "prompt_logprobs" in body:
+        by_id = [{str(n): {"logprob": p} for n, p in top.items()} for top in tops]
+        return {"choices": [{"text": " 1", "prompt_logprobs": [None, *by_id]}]}
+    drawn = [top[token] for top, token in zip(tops, ids[1:], strict=True)]
+    echoed = {
+        "tokens": [f"<{token}>" for token in [*ids, 0]],
+        "token_logprobs": [None, *drawn, 0.0],
+        "top_logprobs": [None, *({f"<{n}>": p for n, p in top.items()} for top in tops), {}],
+    }
+    return {"choices": [{"text": " 1", "logprobs": echoed}]}
+
+
+def _tops(row: Sequence[float], token: int, count: int) -> dict[int, float]:
+    """The most probable tokens, and the one that stands there."""
+    best = sorted(range(len(row)), key=lambda n: -row[n])[:count]
+    return {n: float(row[n]) for n in [*best, token]}
 
 
 def _counted(body: dict[str, Any]) -> tuple[int, str, bool]:

@@ -1,0 +1,58 @@
+"""An engine that recites what an agent once wrote.
+
+An agent that reads nobody writes the same under every schedule, so only the others need be played
+again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from executor.device import Device
+from executor.engine import CallReport, Engine, EngineCall, Key, Listener
+from staircase.messages import EndReason
+
+
+class ReplayEngine:
+    """Recites at once, in ``device``'s thread.
+
+    Args:
+        writer: whose tokens they are.
+        texts: token ids by number of the job.
+    """
+
+    def __init__(self, device: Device, writer: Engine, texts: Sequence[Sequence[int]]) -> None:
+        self._device = device
+        self._writer = writer
+        self._texts = texts
+        self._cancelled: set[Key] = set()
+
+    @property
+    def vocabulary(self) -> str:
+        return self._writer.vocabulary
+
+    def encode(self, text: str) -> list[int]:
+        return self._writer.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._writer.decode(ids)
+
+    def submit(self, call: EngineCall, listener: Listener) -> None:
+        self._device.post(lambda: self._recite(call, listener))
+
+    def cancel(self, key: Key) -> None:
+        self._cancelled.add(key)
+
+    def _recite(self, call: EngineCall, listener: Listener) -> None:
+        started = time.perf_counter_ns()
+        text = self._texts[call.key[0]]
+        rest = text[call.own_tokens : call.own_tokens + call.max_tokens]
+        for token in rest:
+            if call.key in self._cancelled:
+                break
+            listener.on_token(call.key, token, time.perf_counter_ns())
+        ended: EndReason = "length" if len(rest) == call.max_tokens else "stop"
+        reason: EndReason = "cancelled" if call.key in self._cancelled else ended
+        now = time.perf_counter_ns()
+        listener.on_end(call.key, CallReport(reason, started, now, now - started, 0))

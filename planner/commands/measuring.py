@@ -1,0 +1,156 @@
+"""Measuring profiles: what engines cost, and what reading less costs in quality."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from planner.terminal import (
+    AsJson,
+    OutFolder,
+    ScenarioPath,
+    notes,
+    open_workspace,
+    print_json,
+    progress_bars,
+    screen,
+)
+
+if TYPE_CHECKING:
+    from executor.bench import Bench
+    from executor.sample_log import SampleLog
+    from planner.workspace import Workspace
+
+
+class Kind(StrEnum):
+    """What there are profiles of."""
+
+    LATENCY = "latency"
+    QUALITY = "quality"
+
+
+def profile(
+    scenario: ScenarioPath,
+    only: Annotated[Kind | None, typer.Option(help="Measure this alone.")] = None,
+    out: OutFolder = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds for latency [default: as the scenario says]."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what the scenario's engines cost and what reading less costs in quality.
+
+    An interrupted measurement of latency goes on where it was when the same is asked for again.
+    """
+    work = open_workspace(scenario, out).with_budget(budget)
+    paths = measure_profiles(work, only)
+    if as_json:
+        print_json(paths)
+    else:
+        show_profiles(work, only)
+
+
+def measure_profiles(work: Workspace, only: Kind | None = None) -> dict[str, str]:
+    """Paths of what was measured: all that can be, or the one that is asked for."""
+    from executor.bench import open_bench
+
+    paths = {}
+    with open_bench(work.scenario) as bench:
+        log = _sample_log(work)
+        with _kept(work.samples_path):
+            if only is not Kind.QUALITY:
+                paths["latency"] = _profile_latency(work, bench, log)
+            if only is Kind.QUALITY or (
+                only is None and bench.can_score(work.scenario.pipeline.build())
+            ):
+                paths["quality"] = _profile_quality(work, bench)
+    if only is not Kind.QUALITY:
+        log.remove()
+    return paths
+
+
+def _sample_log(work: Workspace) -> SampleLog:
+    from executor.sample_log import SampleLog
+    from planner.profiling import keys_of
+
+    log = SampleLog(work.samples_path, keys_of(work.scenario).values())
+    for words in log.notes:
+        notes.print(words, soft_wrap=True, highlight=False)
+    return log
+
+
+def _profile_latency(work: Workspace, bench: Bench, log: SampleLog) -> str:
+    from planner.profiling import make_latency
+    from profiles.latency import save_latency
+
+    with progress_bars(between_steps=True) as track:
+        save_latency(work.latency_path, make_latency(work.scenario, bench, log, track))
+    return str(work.latency_path)
+
+
+def _profile_quality(work: Workspace, bench: Bench) -> str:
+    from planner.quality_profiling import make_quality
+    from profiles.quality import save_quality
+
+    with progress_bars() as track:
+        save_quality(work.quality_path, make_quality(work.scenario, work.source, bench, track))
+    return str(work.quality_path)
+
+
+@contextmanager
+def _kept(samples: Path) -> Iterator[None]:
+    """Says what an interrupt leaves."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if samples.exists():
+            notes.print(
+                f"kept: {samples}; the same command goes on from there",
+                soft_wrap=True,
+                highlight=False,
+            )
+        raise
+
+
+def show_profiles(work: Workspace, only: Kind | None = None) -> None:
+    if only is not Kind.QUALITY:
+        _show_latency(work)
+    if only is Kind.LATENCY:
+        return
+    if work.quality_path.is_file():
+        _show_quality(work)
+    else:
+        screen.print(
+            "quality: not measured, as the servers do not tell probabilities of prompts; name a "
+            "file that was made with in-process engines under profile: quality"
+        )
+
+
+def _show_latency(work: Workspace) -> None:
+    from planner.tables import latency_lines
+
+    for words in latency_lines(work.latency()):
+        screen.print(words, highlight=False)
+    screen.print(f"written: {work.latency_path}")
+
+
+def _show_quality(work: Workspace) -> None:
+    quality = work.quality()
+    screen.print(
+        f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}"
+    )
+    if quality.score_fit:
+        scored = [(mean(one.loss), mean(one.score)) for one in quality.score_fit.played]
+        (least, best), (most, worst) = min(scored), max(scored)
+        screen.print(
+            f"task score: {best:.3f} at loss {least:.3f} to {worst:.3f} at loss {most:.3f}, "
+            f"fitted over {len(scored)} schedules"
+        )
+    screen.print(f"written: {work.quality_path}")

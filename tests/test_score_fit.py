@@ -1,0 +1,188 @@
+"""The fit of the task's score to the loss, and the pairs that it is made of."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executor.bench import open_bench, read_dataset
+from executor.device import Device
+from executor.engine import CallReport, EngineCall, Key
+from executor.measure_scores import PROBES, ScoreProbe, probe_schedules
+from executor.replay_engine import ReplayEngine
+from executor.runtime import Job
+from executor.scores import answer_scorer
+from profiles.quality import QualityProfile, forecast_quality, load_quality, save_quality
+from profiles.score_fit import PlayedSchedule, ScoreFit, forecast_score
+from profiles.store import provenance_of_now
+from staircase import Schedule, chain
+from staircase.metrics import Summary
+from staircase.scenario import load_scenario
+from staircase.schedule import LAYOUTS, Layout
+from tests.support.scripted_engine import ScriptedEngine
+from tests.test_cli import DEMO
+from tests.test_quality_profile import SAMPLE, line
+
+
+def fit(*points: tuple[float, float], requests: int = 3) -> ScoreFit:
+    """Schedules of which every request has the same loss and score."""
+    played = [
+        PlayedSchedule(str(place), None, (loss,) * requests, (score,) * requests)
+        for place, (loss, score) in enumerate(points)
+    ]
+    return ScoreFit(tuple(played))
+
+
+def loss(mean: float, low: float | None = None, high: float | None = None) -> Summary:
+    return Summary(mean, low or mean, high or mean, mean, mean, mean)
+
+
+def test_by_hand() -> None:
+    # 0.6 before 0.8 cannot be: both become their mean.
+    found = fit((0.4, 0.5), (0.0, 0.9), (0.2, 0.8), (0.1, 0.6))
+    assert found.at(0.0) == 0.9
+    assert found.at(0.1) == found.at(0.2) == pytest.approx(0.7)
+    assert found.at(0.05) == pytest.approx(0.8), "linear between schedules"
+    assert found.at(0.3) == pytest.approx(0.6)
+    assert found.at(9.0) == 0.5, "constant beyond what was measured"
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1)), min_size=2, max_size=9),
+    st.lists(st.floats(0, 6), min_size=2),
+)
+def test_more_loss_never_forecasts_a_better_score(
+    points: list[tuple[float, float]], losses: list[float]
+) -> None:
+    found = fit(*points)
+    scores = [found.at(x) for x in sorted(losses)]
+    assert all(0 <= score <= 1 for score in scores)
+    assert all(one >= other - 1e-12 for one, other in pairwise(scores))
+
+
+def test_the_interval_holds_what_both_sources_of_error_say() -> None:
+    rng = np.random.default_rng(3)
+    played = []
+    for place, mean in enumerate([0.0, 0.2, 0.4]):
+        scores = np.clip(rng.normal(0.9 - mean, 0.1, 60), 0, 1)
+        played.append(PlayedSchedule(str(place), None, (mean,) * 60, tuple(scores.tolist())))
+    many = ScoreFit(tuple(played))
+    few = ScoreFit(tuple(PlayedSchedule(p.name, None, p.loss[:6], p.score[:6]) for p in played))
+    sure, unsure = (
+        forecast_score(many, loss(0.2), "rebuild"),
+        forecast_score(few, loss(0.2), "rebuild"),
+    )
+    vague = forecast_score(many, loss(0.2, 0.1, 0.3), "rebuild")
+    assert sure.low < 0.7 < sure.high
+    assert unsure.high - unsure.low > 1.5 * (sure.high - sure.low)
+    assert vague.high - vague.low > 1.5 * (sure.high - sure.low)
+
+
+def test_interleaving_has_a_curve_of_its_own() -> None:
+    layouts: list[Layout | None] = [None, "rebuild", "append_rounds", "interleave"]
+    points = [(0.0, 0.9), (0.2, 0.5), (0.1, 0.7), (0.4, 0.8)]
+    found = ScoreFit(
+        tuple(
+            PlayedSchedule(str(layout), layout, (x,) * 2, (y,) * 2)
+            for layout, (x, y) in zip(layouts, points, strict=True)
+        )
+    )
+    assert forecast_score(found, loss(0.2), "rebuild_query_first").mean == pytest.approx(0.5)
+    assert forecast_score(found, loss(0.2), "interleave").mean == pytest.approx(0.85)
+    alone = ScoreFit(found.played[1:3])
+    assert forecast_score(alone, loss(0.2), "interleave").mean == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "played",
+    [
+        (PlayedSchedule("a", None, (0.1,), (1.0,)),),
+        (
+            PlayedSchedule("a", None, (0.1,), (1.0,)),
+            PlayedSchedule("b", None, (0.1, 0.2), (1.0, 1.0)),
+        ),
+        (PlayedSchedule("a", None, (), ()), PlayedSchedule("b", None, (), ())),
+    ],
+)
+def test_a_fit_needs_two_schedules_over_the_same_requests(
+    played: tuple[PlayedSchedule, ...],
+) -> None:
+    with pytest.raises(ValueError, match="two schedules or more over the same requests"):
+        ScoreFit(played)
+
+
+def test_a_profile_keeps_it_and_forecasts_by_it(tmp_path: Path) -> None:
+    profile = QualityProfile(
+        (0, 10), 2, {"z": ("p", "q")}, (SAMPLE,), provenance_of_now(), fit((0.0, 1.0), (1.5, 0.4))
+    )
+    save_quality(tmp_path / "quality.json", profile)
+    assert load_quality(tmp_path / "quality.json") == profile
+    forecast = forecast_quality(profile, [line(((0, 0), 0))], "rebuild")
+    assert forecast.loss.mean == 1.5
+    assert forecast.score is not None
+    assert forecast.score.mean == pytest.approx(0.4)
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.reasons: list[str] = []
+        self.ended = threading.Event()
+
+    def on_token(self, key: Key, token: int, time_ns: int) -> None:
+        self.tokens.append(token)
+
+    def on_end(self, key: Key, report: CallReport) -> None:
+        self.reasons.append(report.reason)
+        self.ended.set()
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "own", "tokens", "reason"),
+    [(9, 0, [5, 6, 7], "stop"), (3, 0, [5, 6, 7], "length"), (2, 1, [6, 7], "length")],
+)
+def test_a_replay_recites(max_tokens: int, own: int, tokens: list[int], reason: str) -> None:
+    heard, cancelled = Heard(), Heard()
+    with Device() as device:
+        engine = ReplayEngine(device, ScriptedEngine(1), [[], [5, 6, 7]])
+        engine.cancel((1, 8))
+        engine.submit(EngineCall((1, 8), [1], 9), cancelled)
+        engine.submit(EngineCall((1, 0), [1], max_tokens, own_tokens=own), heard)
+        assert cancelled.ended.wait(10)
+        assert heard.ended.wait(10)
+    assert (heard.tokens, heard.reasons) == (tokens, [reason])
+    assert (cancelled.tokens, cancelled.reasons) == ([], ["cancelled"])
+
+
+@pytest.mark.slow
+def test_pairs_come_from_schedules_that_were_played() -> None:
+    """On the embedded models: other reads, the same proposals, both figures of every request."""
+    scenario = load_scenario(DEMO)
+    pipeline, scorer = scenario.pipeline.build(), answer_scorer(scenario.requests, DEMO.parent)
+    questions = read_dataset(scenario, DEMO.parent, 2, 0)
+    steps: list[int] = []
+    with open_bench(scenario) as bench:
+        outcomes = bench.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
+        answering = bench.scorers_of(pipeline)[pipeline.answer]
+        probe = ScoreProbe(pipeline, bench.runtime.served, answering, scorer)
+        found = probe.measure(questions, outcomes, lambda: steps.append(1))
+    assert found is not None
+    assert len(steps) == PROBES * len(questions)
+    full, *less = found.played
+    assert full.loss == pytest.approx((0.0, 0.0), abs=1e-6)
+    answers = [outcome.texts[pipeline.answer] for outcome in outcomes]
+    assert list(full.score) == [scorer(*pair) for pair in zip(questions, answers, strict=True)]
+    assert len(less) == PROBES
+    assert max(np.mean(one.loss) for one in less) > 0.05
+
+
+def test_the_probes_are_of_every_layout() -> None:
+    pipeline = chain(["a", "b"])
+    assert {one.layout for one in probe_schedules(pipeline, 60).values()} == set(LAYOUTS)
+    assert len(probe_schedules(pipeline, 60)) == PROBES
