@@ -26,13 +26,18 @@ WORST = 3
 NEIGHBOURS = 2
 ROUND_VISITS = 3
 REVISITED = 0.25
+# Measured for at least so long, if there is time.
+LEAST_S = 6.0
 # Visits after which a place that never was what it should be is given up.
 MOST_FAILURES = 4
 
 
 @dataclass(frozen=True)
 class Effort:
-    """When to stop: both cross-validated errors at most ``target_error``, or no time left."""
+    """When to stop: both cross-validated errors at most ``target_error``, or no time left.
+
+    Never before some seconds: what a machine does in one is not what it does in ten.
+    """
 
     budget_s: float
     target_error: float = 0.03
@@ -65,9 +70,8 @@ def measure_latency(
         cache.block_tokens if cache else None,
         target.mixed_tokens,
     )
-    deadline_s = began_s + effort.budget_s
     rng = random.Random(effort.seed + len(known))
-    work = _Work(region, samples, effort, rng, lambda: target.now_ns() / 1e9 >= deadline_s)
+    work = _Work(region, samples, effort, rng, lambda: target.now_ns() / 1e9 - began_s)
     while places := work.next_round():
         for place in places:
             sample = _warm_visit(target, place, is_new=work.is_new(place))
@@ -87,13 +91,17 @@ def _warm_visit(target: Target, place: Place, is_new: bool) -> Sample:
 
 @dataclass
 class _Work:
-    """What is to be visited next."""
+    """What is to be visited next.
+
+    Attributes:
+        spent_s: what has passed by now.
+    """
 
     region: Region
     samples: Samples
     effort: Effort
     rng: random.Random
-    is_late: Callable[[], bool]
+    spent_s: Callable[[], float]
     places: list[Place] = field(default_factory=list)
     _warm: set[Place] = field(default_factory=set)
 
@@ -111,14 +119,19 @@ class _Work:
 
     def is_out_of_time(self) -> bool:
         """Never before every place of the coarse grid was visited."""
-        return self.is_late() and all(self.samples.tries(place) for place in self.region.coarse())
+        is_late = self.spent_s() >= self.effort.budget_s
+        return is_late and all(self.samples.tries(place) for place in self.region.coarse())
 
     def next_round(self) -> list[Place]:
         """Empty if it is good enough, or time is up."""
         if self.is_out_of_time():
             return []
-        missing = self._missing(COARSE_VISITS)
-        return self.shuffled(missing or self._refined() or self._missing(LEAST_VISITS))
+        wanted = self._missing(COARSE_VISITS) or self._refined() or self._missing(LEAST_VISITS)
+        is_early = self.spent_s() < min(LEAST_S, self.effort.budget_s)
+        return self.shuffled(wanted or (self._worth_visiting() if is_early else []))
+
+    def _worth_visiting(self) -> list[Place]:
+        return [place for place in self.places if self.samples.by_place().get(place)]
 
     def _missing(self, visits: int) -> list[Place]:
         """Every place as often as it lacks visits, but for those that were given up."""

@@ -78,7 +78,7 @@ class ProfileSpec(Strict):
     read_levels: list[Annotated[int, Field(ge=0)]] = [0, 4, 8, 16, 24, 32, 48, 64, 96]
     max_prompt_tokens: Count = 512
     max_batch: Count = 8
-    budget_s: PositiveSeconds = 15.0
+    budget_s: PositiveSeconds = 10.0
     target_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
 
 
