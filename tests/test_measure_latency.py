@@ -156,7 +156,8 @@ class TestEffort:
         # As often as there was time for: some seconds, and then not once more.
         assert len(set(counts.values())) == 1
         assert min(counts.values()) > LEAST_VISITS
-        assert LEAST_S < sum(sample.took_s for sample in samples) < LEAST_S + 1
+        # Finding out about the prefix cache took its share.
+        assert LEAST_S - 1 < sum(sample.took_s for sample in samples) < LEAST_S + 1
 
     def test_it_looks_closer_where_the_fit_is_worst(self) -> None:
         """Prefills go up and down as no term of the formula does; decodes fit."""
