@@ -18,7 +18,6 @@ from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 
-
 # The task's score is played for one in so many of the sampled requests: it takes the most time.
 SCORED = 2
 
