@@ -142,21 +142,15 @@ class Workspace:
         return workload_of(counted, self.scenario.pipeline.build(), self.source)
 
     def profile_hashes(self) -> dict[str, str]:
-        """By kind, or for simulated engines by the engine; those without a profile have none.
-
-        Raises:
-            ProfileError: one is missing.
-        """
+        """By kind, or for simulated engines by the engine; what was not measured has none."""
         if self.scenario.simulated:
             return {
                 name: stored_hash(find(engine.profile, self.source))
                 for name, engine in self.scenario.simulated.items()
                 if engine.profile is not None
             }
-        return {
-            "latency": stored_hash(self._existing(self.latency_path, "latency")),
-            "quality": stored_hash(self._existing(self.quality_path, "quality")),
-        }
+        paths = {"latency": self.latency_path, "quality": self.quality_path}
+        return {kind: stored_hash(path) for kind, path in paths.items() if path.is_file()}
 
     def _existing(self, path: Path, kind: str) -> Path:
         if path.is_file():
