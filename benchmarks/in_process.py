@@ -56,19 +56,32 @@ SHAPE: dict[str, Any] = {
 
 
 class Timed:
-    """A network that knows how long and how often it has worked."""
+    """A network that knows how long and how often its two parts have worked."""
 
     def __init__(self, network: Any) -> None:
         self._network = network
         self.seconds = 0.0
         self.passes = 0
 
+    @property
+    def base_model(self) -> Callable[..., Any]:
+        return self._timed(self._network.base_model, passes=1)
+
+    def get_output_embeddings(self) -> Callable[..., Any]:
+        return self._timed(self._network.get_output_embeddings(), passes=0)
+
+    def _timed(self, part: Any, passes: int) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            started = time.perf_counter()
+            output = part(*args, **options)
+            self.seconds += time.perf_counter() - started
+            self.passes += passes
+            return output
+
+        return call
+
     def __call__(self, *args: Any, **options: Any) -> Any:
-        started = time.perf_counter()
-        output = self._network(*args, **options)
-        self.seconds += time.perf_counter() - started
-        self.passes += 1
-        return output
+        return self._network(*args, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._network, name)

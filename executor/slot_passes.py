@@ -9,6 +9,7 @@ from torch import Tensor
 
 from executor.masks import Sight
 from executor.models import LoadedModel
+from executor.next_logits import next_logits
 from executor.slots import Column, Piece, SlotCache
 from executor.static_steps import StaticSteps
 
@@ -26,7 +27,8 @@ class SlotPasses:
         self, model: LoadedModel, slots: int, is_static: bool, choose: Callable[[Tensor], Tensor]
     ) -> None:
         self._choose = choose
-        self._network = model.network
+        self._next_logits = next_logits(model.network)
+        self._dtype = model.network.dtype
         self._device = model.device
         self._sight = Sight.of(model.network.config.get_text_config())
         self._cache = SlotCache(slots)
@@ -69,23 +71,21 @@ class SlotPasses:
 
     def _run_column(self, column: Column, ids: Tensor) -> Tensor:
         self._cache.place = column
-        masks = self._sight.masks(column.positions, column.window_tokens, self._network.dtype)
+        masks = self._sight.masks(column.positions, column.window_tokens, self._dtype)
         return self._run(ids[:, None], column.positions[:, None], masks)
 
     def _run(
         self, ids: Tensor, positions: Tensor, masks: Tensor | dict[str, Tensor] | None
     ) -> Tensor:
         """``choose`` of what follows ``ids`` [B, T] at ``positions`` [B, T]: [B, …]."""
-        output = self._network(
+        logits = self._next_logits(
             input_ids=ids,
             position_ids=positions,
             attention_mask=masks,
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=1,
         )
-        logits: Tensor = output.logits
-        return self._choose(logits[:, -1])
+        return self._choose(logits)
 
 
 def _span(slots: Sequence[int]) -> slice | None:

@@ -16,6 +16,7 @@ from transformers import DynamicCache
 from executor.device import Device
 from executor.engine import CallReport, EngineCall, Key, Listener
 from executor.models import LoadedModel
+from executor.next_logits import next_logits
 from executor.prefix import common_prefix
 from executor.sampling import GREEDY, Chooser, Sampling
 from staircase.messages import EndReason
@@ -54,6 +55,7 @@ class TransformersEngine:
 
     def __init__(self, model: LoadedModel, device: Device, sampling: Sampling = GREEDY) -> None:
         self._model = model
+        self._next_logits = next_logits(model.network)
         self._device = device
         self._chooser = Chooser(sampling)
         self._memory = _Memory()
@@ -108,11 +110,11 @@ class TransformersEngine:
     @torch.inference_mode()
     def _forward(self, active: _Active) -> int:
         ids = torch.tensor([active.pending], device=self._model.device)
-        output = self._model.network(
-            input_ids=ids, past_key_values=self._memory.cache, use_cache=True, logits_to_keep=1
+        logits = self._next_logits(
+            input_ids=ids, past_key_values=self._memory.cache, use_cache=True
         )
         self._memory.ids += active.pending
-        left = self._chooser.in_pass(output.logits[:, -1])
+        left = self._chooser.in_pass(logits)
         return self._chooser.tokens(left, [active.call.place_after(active.written)])[0]
 
     def _take(self, active: _Active, token: int, now_ns: int) -> None:

@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import chisquare, kstest
@@ -80,6 +80,7 @@ def test_frequencies_are_those_of_the_softmax(sampling: Sampling) -> None:
 
 
 @given(rows_of_logits, samplings)
+@example([[0.0] * 8 + [1.0]] * 6, Sampling(1.0, top_p=0.5, top_k=2))
 def test_nothing_outside_top_k_and_top_p_is_drawn(
     logits: list[list[float]], sampling: Sampling
 ) -> None:
@@ -87,9 +88,11 @@ def test_nothing_outside_top_k_and_top_p_is_drawn(
     for row, token in zip(logits, tokens, strict=True):
         higher = [score for score in row if score > row[token]]
         assert sampling.top_k is None or len(higher) < sampling.top_k
-        # What is likelier than it does not yet sum up to top_p of what top_k leaves.
-        kept = np.array(sorted(row, reverse=True)[: sampling.top_k])
-        weights = np.exp((kept - kept[0]) / sampling.temperature)
+        # What is likelier than it does not yet sum up to top_p of what top_k leaves: tokens as
+        # likely as the last of those stay too.
+        last = sorted(row, reverse=True)[: sampling.top_k][-1]
+        kept = np.array([score for score in row if score >= last])
+        weights = np.exp((kept - kept.max()) / sampling.temperature)
         share = weights[kept > row[token]].sum() / weights.sum()
         assert share <= sampling.top_p + 1e-9
 

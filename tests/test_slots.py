@@ -252,7 +252,7 @@ class TestFaults:
         engine.submit(EngineCall((0, 0), prompt, 9), recorder)
         device.step(engine)
         with monkeypatch.context() as patch:
-            patch.setattr(model.network, "forward", _fails)
+            patch.setattr(model.network.base_model, "forward", _fails)
             device.step(engine)
         assert recorder.reports[0, 0].error == "RuntimeError: no more memory"
         assert engine.is_idle
