@@ -1,4 +1,4 @@
-"""Measures pairs of intrinsic loss and task score: some schedules, played for real."""
+"""Measures quality and task score together: some schedules, played for real."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from staircase.pipeline import Pipeline
 from staircase.schedule import Layout, Schedule, constant, explicit, uniform
 from staircase.workload import Question
 
-Pair = tuple[float, float]
+# Loss, agreement, score.
+Triple = tuple[float, float, float]
 NAN = float("nan")
 # Shares of the longest source text: schedules that read so much of each and write on; staircases
 # that begin with so much and go on in such chunks.
@@ -111,20 +112,20 @@ class ScoreProbe:
                 agents.append(replace(agent, engine=name))
             yield Pipeline(tuple(agents), self.pipeline.answer), Runtime(served)
 
-    def _judge(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Pair]:
+    def _judge(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Triple]:
         check_finished(outcomes)
-        return [self._pair(*both) for both in zip(jobs, outcomes, strict=True)]
+        return [self._triple(*both) for both in zip(jobs, outcomes, strict=True)]
 
-    def _pair(self, job: Job, outcome: Outcome) -> Pair:
+    def _triple(self, job: Job, outcome: Outcome) -> Triple:
         quality = measure_quality(job.pipeline, self.scorer, outcome, job.schedule.layout)
         score = self.answer_scorer(job.question, outcome.texts[job.pipeline.answer])
-        return quality.loss, NAN if score is None else score
+        return quality.loss, quality.agreement, NAN if score is None else score
 
 
 def _fit(
-    played: Mapping[str, Sequence[Pair]], layouts: Mapping[str, Layout | None]
+    played: Mapping[str, Sequence[Triple]], layouts: Mapping[str, Layout | None]
 ) -> ScoreFit | None:
-    """Over the requests that have both figures under every schedule; empty answers have no loss."""
+    """Over the requests that have all figures under every schedule; empty answers have no loss."""
     table = np.array(list(played.values()))
     known = ~np.isnan(table).any(axis=(0, 2))
     if known.sum() < 2:
@@ -134,8 +135,7 @@ def _fit(
             PlayedSchedule(
                 name,
                 layouts[name],
-                tuple(rows[known, 0].round(4).tolist()),
-                tuple(rows[known, 1].round(4).tolist()),
+                *(tuple(column.round(4).tolist()) for column in rows[known].T),
             )
             for name, rows in zip(played, table, strict=True)
         )

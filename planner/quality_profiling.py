@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from executor.bench import Bench, read_dataset
-from executor.measure_quality import profile_quality
 from executor.measure_scores import PROBES, ScoreProbe, check_finished
-from executor.runtime import Job
-from executor.scores import answer_scorer
-from planner.profiling import Track, no_track
-from profiles.quality import QualityProfile
-from profiles.store import provenance_of_now
+from executor.measure_surfaces import measure_sample
+from executor.quality_log import QualityLog
+from executor.runtime import Job, Outcome
+from executor.scores import AnswerScorer, answer_scorer
+from planner.profiling import Track, keys_of, no_track
+from profiles.quality import QualityProfile, QualitySample
+from profiles.store import content_hash, provenance_of_now
 from staircase.errors import ScenarioError
+from staircase.metrics import summarize
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
+from staircase.workload import Question
 
-# The task's score is played for one in so many of the sampled requests: it takes the most time.
-SCORED = 2
+# After so many requests it is looked whether the loss is known well enough.
+BATCH = 12
+# Own positions are averaged over bins, at most so many of the longest of the first texts.
+MOST_BINS = 16
+# A source is left out in one of so many requests; the task's score is played for one of so many.
+LEFT_OUT, SCORED = 2, 2
+# Scoring needs no more memory for a second request at once, and a second core is mostly there.
+WORKERS = min(4, os.cpu_count() or 1)
 
 
 def check_quality(bench: Bench, pipeline: Pipeline) -> None:
@@ -41,35 +55,119 @@ def check_quality(bench: Bench, pipeline: Pipeline) -> None:
         )
 
 
+def quality_key(scenario: Scenario) -> str:
+    """Of what is measured: pipeline, models, requests and read levels."""
+    pipeline, requests = scenario.pipeline, scenario.requests
+    plain = [part.model_dump(mode="json") for part in (pipeline, requests)]
+    return content_hash([plain, keys_of(scenario), list(scenario.profile.read_levels)])
+
+
 def make_quality(
-    scenario: Scenario, folder: Path, bench: Bench, track: Track = no_track
+    scenario: Scenario, folder: Path, bench: Bench, log: QualityLog, track: Track = no_track
 ) -> QualityProfile:
-    """Plays sampled requests in full and scores them again with less read."""
-    pipeline, count = scenario.pipeline.build(), scenario.profile.requests
-    scorer = answer_scorer(scenario.requests, folder)
+    """Plays sampled requests in full and scores them again with less read.
+
+    Until the interval of the loss is as narrow as ``profile.quality_error`` says, or
+    ``profile.requests`` are measured; then some are played under some schedules for the task's
+    score.
+
+    Raises:
+        ScenarioError: quality cannot be measured here.
+        EngineError: a request failed.
+    """
+    pipeline = scenario.pipeline.build()
     check_quality(bench, pipeline)
-    questions = read_dataset(scenario, folder, count, offset=0)
-    step = track("quality: full answers", count)
-    jobs = [Job(pipeline, Schedule(), question) for question in questions]
-    outcomes = bench.runtime.run(jobs, on_done=lambda _: step())
-    check_finished(outcomes)
-    scores = [
-        scorer(question, outcome.texts[pipeline.answer])
-        for question, outcome in zip(questions, outcomes, strict=True)
-    ]
-    profile = profile_quality(
-        pipeline,
-        bench.scorers_of(pipeline),
-        outcomes,
-        scenario.profile.read_levels,
+    sampler = _Sampler(scenario, folder, bench, pipeline, log)
+    step = track("quality: with less read", scenario.profile.requests)
+    while not sampler.is_done:
+        sampler.measure_more(step)
+    profile = QualityProfile(
+        tuple(scenario.profile.read_levels),
+        sampler.bin_tokens,
+        {agent.name: agent.reads for agent in pipeline.readers},
+        tuple(sampler.samples),
         provenance_of_now(scenario.profile.model_dump(mode="json")),
-        scores,
-        track("quality: the same with less read", count),
     )
-    if None in scores:
+    if any(sample.score is None for sample in profile.samples):
         return profile
     answering = bench.scorers_of(pipeline)[pipeline.answer]
-    probe = ScoreProbe(pipeline, bench.runtime.served, answering, scorer)
-    some = -(-count // SCORED)
+    probe = ScoreProbe(pipeline, bench.runtime.served, answering, sampler.score)
+    some = -(-len(profile.samples) // SCORED)
     step = track("quality: task scores", some * PROBES)
-    return replace(profile, score_fit=probe.measure(questions[:some], outcomes[:some], step))
+    played = probe.measure(sampler.questions[:some], sampler.outcomes[:some], step)
+    return replace(profile, score_fit=played)
+
+
+@dataclass
+class _Sampler:
+    """Requests that were played in full so far, and their samples."""
+
+    scenario: Scenario
+    folder: Path
+    bench: Bench
+    pipeline: Pipeline
+    log: QualityLog
+    questions: list[Question] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    samples: list[QualitySample] = field(default_factory=list)
+    bin_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.score: AnswerScorer = answer_scorer(self.scenario.requests, self.folder)
+
+    @property
+    def is_done(self) -> bool:
+        spec = self.scenario.profile
+        if len(self.samples) >= spec.requests:
+            return True
+        return bool(self.samples) and loss_error(self.samples) <= spec.quality_error
+
+    def measure_more(self, on_sample: Callable[[], None]) -> None:
+        first = len(self.samples)
+        count = min(BATCH, self.scenario.profile.requests - first)
+        questions = read_dataset(self.scenario, self.folder, count, offset=first)
+        jobs = [Job(self.pipeline, Schedule(), question) for question in questions]
+        outcomes = self.bench.runtime.run(jobs)
+        check_finished(outcomes)
+        self.questions += questions
+        self.outcomes += outcomes
+        self.bin_tokens = self.bin_tokens or self._bin_tokens()
+        numbers = range(first, first + count)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for sample in pool.map(self._sample, numbers):
+                self.samples.append(sample)
+                on_sample()
+
+    def _bin_tokens(self) -> int:
+        readers = [agent.name for agent in self.pipeline.readers]
+        longest = max(len(one.ids[name]) for one in self.outcomes for name in readers)
+        return max(1, -(-longest // MOST_BINS))
+
+    def _sample(self, number: int) -> QualitySample:
+        return self.log.sample(number, lambda: self._measured(number))
+
+    def _measured(self, number: int) -> QualitySample:
+        outcome = self.outcomes[number]
+        return measure_sample(
+            self.pipeline,
+            self.bench.scorers_of(self.pipeline),
+            outcome,
+            self.score(self.questions[number], outcome.texts[self.pipeline.answer]),
+            self.scenario.profile.read_levels,
+            self.bin_tokens,
+            None if number % LEFT_OUT else number // LEFT_OUT,
+        )
+
+
+def loss_error(samples: Sequence[QualitySample]) -> float:
+    """Half of the 90 % interval of the loss over its mean; loss is meant over all surfaces."""
+    losses = [
+        sum(
+            float(np.mean([np.mean(row) for row in surface.loss[:-1]]))
+            for by_layout in sample.surfaces.values()
+            for surface in by_layout.values()
+        )
+        for sample in samples
+    ]
+    found = summarize(losses)
+    return (found.high - found.low) / (2 * found.mean) if found.mean > 0 else 0.0

@@ -73,6 +73,11 @@ class Workspace:
         return self.source / named if named else self.folder / "quality.json"
 
     @property
+    def quality_samples_path(self) -> Path:
+        """What was measured for a quality profile that is not finished."""
+        return self.quality_path.with_suffix(".partial.jsonl")
+
+    @property
     def plan_path(self) -> Path:
         return self.folder / "plan.json"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from profiles.latency import EngineProfile
-from profiles.quality import QualityForecast
+from profiles.quality_forecast import QualityForecast
 from simulator.engine import EngineSetup
 from simulator.reach import beyond, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload

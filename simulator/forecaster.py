@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from profiles.latency import LatencyProfile
-from profiles.quality import QualityProfile, forecast_quality
+from profiles.quality import QualityProfile
+from profiles.quality_forecast import QualityForecaster
 from simulator.batching import BatchingSetup
 from simulator.forecast import Forecast, forecast_of
 from simulator.profiled import setup_of_profile
@@ -52,9 +53,13 @@ class Forecaster:
             reading_rate=self.reading_rate,
             needs_timelines=True,
         )
-        lines, profile = run.timelines, self.quality
-        quality = forecast_quality(profile, lines, schedule.layout) if profile else None
+        lines, forecast = run.timelines, self._quality
+        quality = forecast(lines, schedule.layout) if forecast else None
         return forecast_of([run], tuple(self._extrapolated(lines)), quality)
+
+    @cached_property
+    def _quality(self) -> QualityForecaster | None:
+        return QualityForecaster(self.quality) if self.quality else None
 
     @cached_property
     def _setups(self) -> dict[str, SerialSetup | BatchingSetup]:

@@ -70,11 +70,15 @@ class ProfileSpec(Strict):
     Latency: until its cross-validated error is at most ``target_error`` or ``budget_s`` have passed
     for all engines together, with prompts up to ``max_prompt_tokens`` and up to ``max_batch`` calls
     at once.
+
+    Quality: until the loss is known within ``quality_error`` of itself (half of its 90 % interval),
+    or ``requests`` are measured.
     """
 
     latency: str | None = None
     quality: str | None = None
-    requests: Count = 48
+    requests: Count = 96
+    quality_error: Annotated[float, Field(gt=0, lt=1)] = 0.05
     read_levels: list[Annotated[int, Field(ge=0)]] = [0, 4, 8, 16, 24, 32, 48, 64, 96]
     max_prompt_tokens: Count = 512
     max_batch: Count = 8

@@ -116,7 +116,8 @@ def forecaster(scenario: Scenario) -> Forecaster:
     prefill = [PrefillPoint(n, 0, 0.01, 0.0, 1.0) for n in (1, 2, 4, 8, 16, 500)]
     decode = [DecodePoint(1, n, 0.001, 0.0, 1.0) for n in (1, 100, 1000)]
     engine = fit_engine(prefill, decode, 0.0)
-    surface = Surface(((1.0,), (0.5,), (0.0,)), ((0.4,), (0.7,), (1.0,)))
+    rows = ((1.0,), (0.5,), (0.0,))
+    surface = Surface(rows, ((0.4,), (0.7,), (1.0,)), rows)
     written = {"north": 40, "south": 30, "east": 50, "editor": 20}
     sample = QualitySample({}, written, {"editor": dict.fromkeys(LAYOUTS, surface)})
     pipeline = scenario.pipeline.build()

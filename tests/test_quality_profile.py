@@ -12,17 +12,19 @@ from profiles.quality import (
     QualitySample,
     Surface,
     bin_rows,
-    forecast_quality,
     load_quality,
-    read_along,
     save_quality,
 )
+from profiles.quality_forecast import QualityForecaster
+from profiles.reading import read_along
 from profiles.store import provenance_of_now
 from staircase.errors import ProfileError
 from staircase.timeline import Span, Timeline
 
 # Read levels 0 and 10 of sources with 20 tokens at most; positions 0–1 and 2–3.
-SURFACE = Surface(((1.0, 2.0), (0.5, 1.0), (0.0, 0.2)), ((0.0, 0.0), (0.5, 0.5), (1.0, 0.8)))
+SURFACE = Surface(
+    ((1.0, 2.0), (0.5, 1.0), (0.0, 0.2)), ((0.0, 0.0), (0.5, 0.5), (1.0, 0.8)), ((0.0,) * 2,) * 3
+)
 SAMPLE = QualitySample({}, {"p": 20, "q": 12, "z": 4}, {"z": {"rebuild": SURFACE}})
 PROFILE = QualityProfile((0, 10), 2, {"z": ("p", "q")}, (SAMPLE,), provenance_of_now())
 
@@ -37,7 +39,9 @@ def line(*steps: tuple[tuple[int, int], int]) -> Timeline:
 
 
 def test_what_was_read_before_each_token() -> None:
-    assert read_along(line(((5, 3), 0), ((20, 12), 3)), "z", 4).tolist() == [5, 5, 5, 20]
+    found = read_along(line(((5, 3), 0), ((20, 12), 3)), "z", 4, (20, 12))
+    assert found.levels.tolist() == [5, 5, 5, 20]
+    assert found.missing.tolist() == pytest.approx([0.4, 0.4, 0.4, 0.0])
 
 
 @pytest.mark.parametrize(
@@ -53,13 +57,13 @@ def test_what_was_read_before_each_token() -> None:
 def test_loss_is_the_mean_along_the_staircase(
     steps: list[tuple[tuple[int, int], int]], loss: float
 ) -> None:
-    forecast = forecast_quality(PROFILE, [line(*steps)], "rebuild")
+    forecast = QualityForecaster(PROFILE)([line(*steps)], "rebuild")
     assert forecast.loss.mean == pytest.approx(loss)
 
 
 def test_a_layout_that_was_not_measured_is_told() -> None:
     with pytest.raises(ProfileError, match="interleave"):
-        forecast_quality(PROFILE, [line(((5, 5), 0))], "interleave")
+        QualityForecaster(PROFILE)([line(((5, 5), 0))], "interleave")
 
 
 def test_files_come_back_as_they_were(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from executor.measure_scores import PROBES, ScoreProbe, probe_schedules
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job
 from executor.scores import answer_scorer
-from profiles.quality import QualityProfile, forecast_quality, load_quality, save_quality
+from profiles.quality import QualityProfile, load_quality, save_quality
+from profiles.quality_forecast import QualityForecaster
 from profiles.score_fit import PlayedSchedule, ScoreFit, forecast_score
 from profiles.store import provenance_of_now
 from staircase import Schedule, chain
@@ -31,37 +32,39 @@ from tests.test_quality_profile import SAMPLE, line
 
 
 def fit(*points: tuple[float, float], requests: int = 3) -> ScoreFit:
-    """Schedules of which every request has the same loss and score."""
+    """Schedules of which every request has the same agreement and score."""
     played = [
-        PlayedSchedule(str(place), None, (loss,) * requests, (score,) * requests)
-        for place, (loss, score) in enumerate(points)
+        PlayedSchedule(
+            str(place), None, (1 - share,) * requests, (share,) * requests, (score,) * requests
+        )
+        for place, (share, score) in enumerate(points)
     ]
     return ScoreFit(tuple(played))
 
 
-def loss(mean: float, low: float | None = None, high: float | None = None) -> Summary:
+def agreement(mean: float, low: float | None = None, high: float | None = None) -> Summary:
     return Summary(mean, low or mean, high or mean, mean, mean, mean)
 
 
 def test_by_hand() -> None:
-    # 0.6 before 0.8 cannot be: both become their mean.
-    found = fit((0.4, 0.5), (0.0, 0.9), (0.2, 0.8), (0.1, 0.6))
-    assert found.at(0.0) == 0.9
-    assert found.at(0.1) == found.at(0.2) == pytest.approx(0.7)
-    assert found.at(0.05) == pytest.approx(0.8), "linear between schedules"
-    assert found.at(0.3) == pytest.approx(0.6)
-    assert found.at(9.0) == 0.5, "constant beyond what was measured"
+    # 0.8 before 0.6 cannot be: both become their mean.
+    found = fit((0.6, 0.5), (1.0, 0.9), (0.8, 0.8), (0.9, 0.6))
+    assert found.at(1.0) == 0.9
+    assert [found.at(0.8), found.at(0.9)] == pytest.approx([0.7, 0.7])
+    assert found.at(0.95) == pytest.approx(0.8), "linear between schedules"
+    assert found.at(0.7) == pytest.approx(0.6)
+    assert found.at(0.0) == 0.5, "constant beyond what was measured"
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1)), min_size=2, max_size=9),
-    st.lists(st.floats(0, 6), min_size=2),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=9),
+    st.lists(st.floats(0, 1), min_size=2),
 )
-def test_more_loss_never_forecasts_a_better_score(
-    points: list[tuple[float, float]], losses: list[float]
+def test_less_agreement_never_forecasts_a_better_score(
+    points: list[tuple[float, float]], agreements: list[float]
 ) -> None:
     found = fit(*points)
-    scores = [found.at(x) for x in sorted(losses)]
+    scores = [found.at(x) for x in sorted(agreements, reverse=True)]
     assert all(0 <= score <= 1 for score in scores)
     assert all(one >= other - 1e-12 for one, other in pairwise(scores))
 
@@ -71,14 +74,19 @@ def test_the_interval_holds_what_both_sources_of_error_say() -> None:
     played = []
     for place, mean in enumerate([0.0, 0.2, 0.4]):
         scores = np.clip(rng.normal(0.9 - mean, 0.1, 60), 0, 1)
-        played.append(PlayedSchedule(str(place), None, (mean,) * 60, tuple(scores.tolist())))
+        shares = ((mean,) * 60, (1 - mean,) * 60)
+        played.append(PlayedSchedule(str(place), None, *shares, tuple(scores.tolist())))
     many = ScoreFit(tuple(played))
-    few = ScoreFit(tuple(PlayedSchedule(p.name, None, p.loss[:6], p.score[:6]) for p in played))
-    sure, unsure = (
-        forecast_score(many, loss(0.2), "rebuild"),
-        forecast_score(few, loss(0.2), "rebuild"),
+    few = ScoreFit(
+        tuple(
+            PlayedSchedule(p.name, None, p.loss[:6], p.agreement[:6], p.score[:6]) for p in played
+        )
     )
-    vague = forecast_score(many, loss(0.2, 0.1, 0.3), "rebuild")
+    sure, unsure = (
+        forecast_score(many, agreement(0.8), "rebuild"),
+        forecast_score(few, agreement(0.8), "rebuild"),
+    )
+    vague = forecast_score(many, agreement(0.8, 0.7, 0.9), "rebuild")
     assert sure.low < 0.7 < sure.high
     assert unsure.high - unsure.low > 1.5 * (sure.high - sure.low)
     assert vague.high - vague.low > 1.5 * (sure.high - sure.low)
@@ -86,28 +94,28 @@ def test_the_interval_holds_what_both_sources_of_error_say() -> None:
 
 def test_interleaving_has_a_curve_of_its_own() -> None:
     layouts: list[Layout | None] = [None, "rebuild", "append_rounds", "interleave"]
-    points = [(0.0, 0.9), (0.2, 0.5), (0.1, 0.7), (0.4, 0.8)]
+    points = [(1.0, 0.9), (0.8, 0.5), (0.9, 0.7), (0.6, 0.8)]
     found = ScoreFit(
         tuple(
-            PlayedSchedule(str(layout), layout, (x,) * 2, (y,) * 2)
+            PlayedSchedule(str(layout), layout, (1 - x,) * 2, (x,) * 2, (y,) * 2)
             for layout, (x, y) in zip(layouts, points, strict=True)
         )
     )
-    assert forecast_score(found, loss(0.2), "rebuild_query_first").mean == pytest.approx(0.5)
-    assert forecast_score(found, loss(0.2), "interleave").mean == pytest.approx(0.85)
+    assert forecast_score(found, agreement(0.8), "rebuild_query_first").mean == pytest.approx(0.5)
+    assert forecast_score(found, agreement(0.8), "interleave").mean == pytest.approx(0.85)
     alone = ScoreFit(found.played[1:3])
-    assert forecast_score(alone, loss(0.2), "interleave").mean == pytest.approx(0.5)
+    assert forecast_score(alone, agreement(0.8), "interleave").mean == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
     "played",
     [
-        (PlayedSchedule("a", None, (0.1,), (1.0,)),),
+        (PlayedSchedule("a", None, (0.1,), (0.9,), (1.0,)),),
         (
-            PlayedSchedule("a", None, (0.1,), (1.0,)),
-            PlayedSchedule("b", None, (0.1, 0.2), (1.0, 1.0)),
+            PlayedSchedule("a", None, (0.1,), (0.9,), (1.0,)),
+            PlayedSchedule("b", None, (0.1, 0.2), (0.9, 0.8), (1.0, 1.0)),
         ),
-        (PlayedSchedule("a", None, (), ()), PlayedSchedule("b", None, (), ())),
+        (PlayedSchedule("a", None, (), (), ()), PlayedSchedule("b", None, (), (), ())),
     ],
 )
 def test_a_fit_needs_two_schedules_over_the_same_requests(
@@ -119,11 +127,11 @@ def test_a_fit_needs_two_schedules_over_the_same_requests(
 
 def test_a_profile_keeps_it_and_forecasts_by_it(tmp_path: Path) -> None:
     profile = QualityProfile(
-        (0, 10), 2, {"z": ("p", "q")}, (SAMPLE,), provenance_of_now(), fit((0.0, 1.0), (1.5, 0.4))
+        (0, 10), 2, {"z": ("p", "q")}, (SAMPLE,), provenance_of_now(), fit((1.0, 1.0), (0.0, 0.4))
     )
     save_quality(tmp_path / "quality.json", profile)
     assert load_quality(tmp_path / "quality.json") == profile
-    forecast = forecast_quality(profile, [line(((0, 0), 0))], "rebuild")
+    forecast = QualityForecaster(profile)([line(((0, 0), 0))], "rebuild")
     assert forecast.loss.mean == 1.5
     assert forecast.score is not None
     assert forecast.score.mean == pytest.approx(0.4)

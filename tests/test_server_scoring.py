@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from executor.bench import open_bench
 from executor.device import Device
-from executor.measure_quality import measure_quality, profile_quality
+from executor.measure_quality import measure_quality
+from executor.measure_surfaces import measure_sample
 from executor.models import LoadedModel, load_model
 from executor.probe import Probe
+from executor.quality_log import QualityLog
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.scorer import Comparison, ForcedText, Scorer
 from executor.scoring import ModelScorer, log_probabilities
@@ -28,8 +30,7 @@ from executor.server_faults import Patience, ServerError
 from executor.server_profile import PromptScores
 from executor.server_scoring import ServerScorer, TopDistribution, read_scores
 from executor.transformers_engine import TransformersEngine
-from planner.quality_profiling import make_quality
-from profiles.store import provenance_of_now
+from planner.quality_profiling import make_quality, quality_key
 from staircase import Question, Schedule, constant, moa, uniform
 from staircase.errors import ScenarioError
 from staircase.pipeline import Pipeline
@@ -189,10 +190,8 @@ def test_a_profile_by_a_server_is_the_in_process_one(model: LoadedModel) -> None
 
     def measured(scorer: Scorer) -> tuple[Any, Any]:
         scorers = dict.fromkeys("pqz", scorer)
-        found = profile_quality(pipeline, scorers, [full], [0, 8], provenance_of_now(), [None])
-        return found.samples[0].surfaces["z"], measure_quality(
-            pipeline, scorer, less, "append_rounds"
-        )
+        found = measure_sample(pipeline, scorers, full, None, [0, 8], 4)
+        return found.surfaces["z"], measure_quality(pipeline, scorer, less, "append_rounds")
 
     surfaces, executed = measured(ModelScorer(model))
     with asked(manners(model, "prompt_logprobs"), PromptScores("prompt_logprobs", WHOLE)) as scorer:
@@ -235,8 +234,9 @@ class TestRemoteScenario:
         fake = Manners(fields=EXTRAS | FIELDS["prompt_logprobs"], scores=self.scores, token_s=0)
         with FakeServer(fake) as server:
             scenario = self.scenario(letters, server.url)
+            log = QualityLog(tmp_path / "log.jsonl", quality_key(scenario))
             with open_bench(scenario) as bench:
-                found = make_quality(scenario, tmp_path, bench)
+                found = make_quality(scenario, tmp_path, bench, log)
         surface = found.samples[0].surfaces["z"]["append_rounds"]
         assert surface.loss[0][0] > 0.5, "unlike distributions"
         assert surface.loss[-1][0] == 0
@@ -244,8 +244,9 @@ class TestRemoteScenario:
     def test_a_server_that_cannot_is_told(self, letters: Path, tmp_path: Path) -> None:
         with FakeServer() as server:
             scenario = self.scenario(letters, server.url)
+            log = QualityLog(tmp_path / "log.jsonl", quality_key(scenario))
             with (
                 open_bench(scenario) as bench,
                 pytest.raises(ScenarioError, match=r"engine 'e'.*log-probabilities"),
             ):
-                make_quality(scenario, tmp_path, bench)
+                make_quality(scenario, tmp_path, bench, log)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +24,6 @@ from planner.terminal import (
 
 if TYPE_CHECKING:
     from executor.bench import Bench
-    from executor.sample_log import SampleLog
     from planner.workspace import Workspace
 
 
@@ -47,7 +46,7 @@ def profile(
 ) -> None:
     """Measure what the scenario's engines cost and what reading less costs in quality.
 
-    An interrupted measurement of latency goes on where it was when the same is asked for again.
+    An interrupted measurement goes on where it was when the same is asked for again.
     """
     work = open_workspace(scenario, out).with_budget(budget)
     paths = measure_profiles(work, only)
@@ -63,45 +62,45 @@ def measure_profiles(work: Workspace, only: Kind | None = None) -> dict[str, str
 
     paths = {}
     with open_bench(work.scenario) as bench:
-        log = _sample_log(work)
-        with _kept(work.samples_path):
-            if only is not Kind.QUALITY:
-                paths["latency"] = _profile_latency(work, bench, log)
-            if only is Kind.QUALITY or (
-                only is None and bench.can_score(work.scenario.pipeline.build())
-            ):
-                paths["quality"] = _profile_quality(work, bench)
-    if only is not Kind.QUALITY:
-        log.remove()
+        if only is not Kind.QUALITY:
+            paths["latency"] = _profile_latency(work, bench)
+        if only is Kind.QUALITY or (
+            only is None and bench.can_score(work.scenario.pipeline.build())
+        ):
+            paths["quality"] = _profile_quality(work, bench)
     return paths
 
 
-def _sample_log(work: Workspace) -> SampleLog:
+def _profile_latency(work: Workspace, bench: Bench) -> str:
     from executor.sample_log import SampleLog
-    from planner.profiling import keys_of
-
-    log = SampleLog(work.samples_path, keys_of(work.scenario).values())
-    for words in log.notes:
-        notes.print(words, soft_wrap=True, highlight=False)
-    return log
-
-
-def _profile_latency(work: Workspace, bench: Bench, log: SampleLog) -> str:
-    from planner.profiling import make_latency
+    from planner.profiling import keys_of, make_latency
     from profiles.latency import save_latency
 
-    with progress_bars(between_steps=True) as track:
+    log = SampleLog(work.samples_path, keys_of(work.scenario).values())
+    _say(log.notes)
+    with _kept(work.samples_path), progress_bars(between_steps=True) as track:
         save_latency(work.latency_path, make_latency(work.scenario, bench, log, track))
+    log.remove()
     return str(work.latency_path)
 
 
 def _profile_quality(work: Workspace, bench: Bench) -> str:
-    from planner.quality_profiling import make_quality
+    from executor.quality_log import QualityLog
+    from planner.quality_profiling import make_quality, quality_key
     from profiles.quality import save_quality
 
-    with progress_bars() as track:
-        save_quality(work.quality_path, make_quality(work.scenario, work.source, bench, track))
+    log = QualityLog(work.quality_samples_path, quality_key(work.scenario))
+    _say(log.notes)
+    with _kept(work.quality_samples_path), progress_bars() as track:
+        found = make_quality(work.scenario, work.source, bench, log, track)
+        save_quality(work.quality_path, found)
+    log.remove()
     return str(work.quality_path)
+
+
+def _say(words: Iterable[str]) -> None:
+    for line in words:
+        notes.print(line, soft_wrap=True, highlight=False)
 
 
 @contextmanager
@@ -142,15 +141,18 @@ def _show_latency(work: Workspace) -> None:
 
 
 def _show_quality(work: Workspace) -> None:
+    from planner.quality_profiling import loss_error
+
     quality = work.quality()
     screen.print(
-        f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}"
+        f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}; "
+        f"loss within {loss_error(quality.samples):.1%}"
     )
     if quality.score_fit:
-        scored = [(mean(one.loss), mean(one.score)) for one in quality.score_fit.played]
-        (least, best), (most, worst) = min(scored), max(scored)
+        scored = [(mean(one.agreement), mean(one.score)) for one in quality.score_fit.played]
+        (least, worst), (most, best) = min(scored), max(scored)
         screen.print(
-            f"task score: {best:.3f} at loss {least:.3f} to {worst:.3f} at loss {most:.3f}, "
+            f"task score: {best:.3f} at agreement {most:.3f} to {worst:.3f} at {least:.3f}, "
             f"fitted over {len(scored)} schedules"
         )
     screen.print(f"written: {work.quality_path}")

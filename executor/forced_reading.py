@@ -1,0 +1,99 @@
+"""One agent's finished text, scored as if it had been written along another staircase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from executor.rendering import render
+from executor.scorer import Comparison, Distributions, ForcedText, Scorer
+from staircase.pipeline import Agent
+from staircase.prompt import Prompt, Round, build_prompt
+from staircase.schedule import Layout, Staircase
+
+Ids = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class ForcedReading:
+    """``agent``'s text, and all other texts of the request.
+
+    Attributes:
+        ids: token ids by agent and prompt text.
+    """
+
+    agent: Agent
+    scorer: Scorer
+    ids: Ids
+
+    @property
+    def text_tokens(self) -> int:
+        return len(self.ids[self.agent.name])
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(self.ids[source]) for source in self.agent.reads]
+
+    def prompt(self, layout: Layout, rounds: Sequence[Round]) -> Prompt:
+        """The whole text as it stands at the end if it was written in ``rounds``."""
+        fixed = {name: len(tokens) for name, tokens in self.ids.items()}
+        return build_prompt(
+            self.agent.name, self.agent.reads, rounds, self.text_tokens, layout, fixed
+        )
+
+    def flat(self, level: int | None, without: int | None = None) -> list[Round]:
+        """``level`` tokens of each source (None: all) before the first own one.
+
+        Args:
+            without: number of a source of which nothing is read.
+        """
+        read = [n if level is None else min(n, level) for n in self.lengths]
+        return [Round(tuple(0 if k == without else n for k, n in enumerate(read)), 0)]
+
+    def along(self, staircase: Staircase) -> list[Round]:
+        rounds, written, number = [], 0, 0
+        while True:
+            step = staircase.step(number)
+            read = tuple(n if step.read is None else min(n, step.read) for n in self.lengths)
+            rounds.append(Round(read, written))
+            if step.write is None or list(read) == self.lengths:
+                return rounds
+            number, written = number + 1, written + step.write
+            if written >= self.text_tokens:
+                return rounds
+
+    def levels(self, rounds: Sequence[Round]) -> NDArray[np.int64]:
+        """The most that was read of any source before each position."""
+        levels = np.zeros(self.text_tokens, dtype=np.int64)
+        for entry in rounds:
+            levels[entry.written :] = max(entry.read)
+        return levels
+
+    def compare(self, full: Prompt, less: Sequence[Prompt]) -> list[Comparison]:
+        """``less`` beside ``full``, at every position; each prompt is scored once."""
+        scored = self.score([full, *less])
+        reference = next(scored)
+        return [reference.against(other) for other in scored]
+
+    def score(self, prompts: Sequence[Prompt]) -> Iterator[Distributions]:
+        """Those from which the agent's tokens in each prompt were drawn."""
+        return self.scorer.score(
+            [
+                ForcedText(render(prompt, self.ids), places(prompt, self.agent.name))
+                for prompt in prompts
+            ]
+        )
+
+
+def places(prompt: Prompt, source: str) -> list[int]:
+    """Positions of ``source``'s tokens in the rendered prompt."""
+    found: list[int] = []
+    position = 0
+    for segment in prompt.segments:
+        if segment.source == source:
+            found += range(position, position + segment.tokens)
+        position += segment.tokens
+    return found

@@ -1,0 +1,81 @@
+"""What a schedule costs in quality, forecast from the surfaces of a quality profile.
+
+    v(t)   the most that was shown of any source when own token t was written
+    m(t)   how much is missing of the others: Σ_i (1 − read_i / min(v, length_i)), in sources
+    f(t)   F(v(t), t) + m(t)·(F°(v(t), t) − F(v(t), t)) for each figure F of the profile
+
+A schedule's forecast loss is the mean of its f over t and over the sampled requests. Between read
+levels F is linear; a staircase that reads all of everything before it writes has loss 0 by
+definition. Two things are common to all samples. The mean surface must not rise with the read
+level: where it does, by chance, isotonic regression says what is added to every sample's (Barlow
+et al. 1972). And F° − F is the mean over the samples that left a source out; that k missing sources
+cost k times one is an assumption, within what reading nothing at all costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from profiles.quality import QualityProfile
+from profiles.quality_surfaces import Figure, FigureSurfaces
+from profiles.reading import read_along
+from profiles.score_fit import forecast_score
+from staircase.metrics import Summary, summarize
+from staircase.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class QualityForecast:
+    """Loss in nats a token, and agreement with full reading (1 is full), each with its interval.
+
+    Attributes:
+        score: of the task; None where the profile has no fit of it.
+    """
+
+    loss: Summary
+    agreement: Summary
+    score: Summary | None = None
+
+
+class QualityForecaster:
+    """Forecasts of one profile."""
+
+    def __init__(self, profile: QualityProfile) -> None:
+        self._profile = profile
+        self._surfaces: dict[tuple[str, str, Figure], FigureSurfaces] = {}
+
+    def __call__(self, timelines: Sequence[Timeline], layout: str) -> QualityForecast:
+        """Of the schedule that ``timelines`` played, one of them per sample in turn.
+
+        With several reading agents, losses add up and agreements multiply: an assumption that
+        treats their errors as independent.
+
+        Raises:
+            ProfileError: the profile does not know the layout.
+        """
+        scored = [self._along_all(line, layout) for line in timelines]
+        loss, agreement = (summarize(column) for column in zip(*scored, strict=True))
+        fit = self._profile.score_fit
+        return QualityForecast(
+            loss, agreement, forecast_score(fit, agreement, layout) if fit else None
+        )
+
+    def _along_all(self, line: Timeline, layout: str) -> tuple[float, float]:
+        number = line.request % len(self._profile.samples)
+        sample = self._profile.samples[number]
+        loss, agreement = 0.0, 1.0
+        for agent, sources in self._profile.sources.items():
+            lengths = [sample.output_tokens[source] for source in sources]
+            reading = read_along(line, agent, sample.output_tokens[agent], lengths)
+            # Who has read everything before it writes loses nothing, by definition.
+            if len(reading.levels) and (reading.levels[0] < max(lengths) or reading.missing[0] > 0):
+                loss += self._of(agent, layout, "loss").mean_along(number, reading)
+                agreement *= self._of(agent, layout, "agreement").mean_along(number, reading)
+        return loss, agreement
+
+    def _of(self, agent: str, layout: str, figure: Figure) -> FigureSurfaces:
+        key = (agent, layout, figure)
+        if key not in self._surfaces:
+            self._surfaces[key] = FigureSurfaces(self._profile, *key)
+        return self._surfaces[key]

@@ -1,0 +1,116 @@
+"""One figure of a quality profile over all samples, read off along what an agent had read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.quality import QualityProfile, QualitySample, Surface
+from profiles.reading import Reading
+from staircase.errors import ProfileError
+
+Floats = NDArray[np.float64]
+Figure = Literal["loss", "agreement"]
+
+
+@dataclass(frozen=True)
+class FigureSurfaces:
+    """One figure of one agent in one layout, over all samples."""
+
+    profile: QualityProfile
+    agent: str
+    layout: str
+    figure: Figure
+
+    def mean_along(self, number: int, reading: Reading) -> float:
+        """Mean of f over the tokens of sample ``number``."""
+        sample = self.profile.samples[number]
+        bins = np.arange(len(reading.levels)) // self.profile.bin_tokens
+        own = _read_off(self._knots(sample), self._matrix(sample), reading.levels, bins)
+        found = own + self._common(self._shift, reading.levels, bins)
+        if reading.missing.any():
+            nothing = _read_off(self._knots(sample), self._matrix(sample), 0 * bins, bins)
+            more = self._common(self._left_out, reading.levels, bins)
+            worst = np.maximum if self.figure == "agreement" else np.minimum
+            found = worst(found + reading.missing * more, nothing)
+        return float(found.mean())
+
+    def _knots(self, sample: QualitySample) -> Floats:
+        """Read levels below the longest source's length, and that."""
+        full = max(sample.output_tokens[one] for one in self.profile.sources[self.agent])
+        return np.asarray([*(v for v in self.profile.read_levels if v < full), full], dtype=float)
+
+    def _matrix(self, sample: QualitySample) -> Floats:
+        """[knots, bins]"""
+        try:
+            surface = sample.surfaces[self.agent][self.layout]
+        except KeyError:
+            raise ProfileError(
+                f"the quality profile was not measured for agent {self.agent!r} "
+                f"in layout {self.layout!r}"
+            ) from None
+        return self._rows(surface, len(self._knots(sample)))
+
+    def _rows(self, surface: Surface, knots: int) -> Floats:
+        matrix = np.asarray(getattr(surface, self.figure))
+        return np.asarray(matrix[[*range(knots - 1), len(matrix) - 1]])
+
+    @cached_property
+    def _bins(self) -> int:
+        samples = self.profile.samples
+        return max(len(self._matrix(sample)[0]) for sample in samples)
+
+    def _on_grid(self, sample: QualitySample, matrix: Floats) -> Floats:
+        """[read levels, bins]; NaN behind the sample's last bin."""
+        levels, knots = np.asarray(self.profile.read_levels, dtype=float), self._knots(sample)
+        columns = [np.interp(levels, knots, column) for column in matrix.T]
+        nothing = [np.full(len(levels), np.nan)] * (self._bins - len(columns))
+        return np.asarray(np.column_stack([*columns, *nothing]))
+
+    @cached_property
+    def _shift(self) -> Floats:
+        """[read levels, bins]: what makes the mean surface monotone in the read level."""
+        # Only forecasts of quality need it, and it takes longer to import than a simulation.
+        from scipy.optimize import isotonic_regression
+
+        grids = [self._on_grid(one, self._matrix(one)) for one in self.profile.samples]
+        mean, rises = np.nanmean(grids, axis=0), self.figure == "agreement"
+        smooth = [isotonic_regression(column, increasing=rises).x for column in mean.T]
+        return np.asarray(np.column_stack(smooth) - mean)
+
+    @cached_property
+    def _left_out(self) -> Floats:
+        """[read levels, bins]: the mean of F° − F, which never makes anything better."""
+        first = next(iter(self.profile.samples[0].surfaces[self.agent]))
+        base = FigureSurfaces(self.profile, self.agent, first, self.figure)
+        differences = []
+        for sample in self.profile.samples:
+            if self.agent in sample.without:
+                less = self._rows(sample.without[self.agent], len(self._knots(sample)))
+                differences.append(self._on_grid(sample, less - base._matrix(sample)))
+        if not differences:
+            raise ProfileError(
+                f"the quality profile does not say what agent {self.agent!r} loses with a source "
+                "left out; measure it anew with 'staircase profile SCENARIO --only quality'"
+            )
+        mean = np.nan_to_num(np.nanmean(differences, axis=0))
+        return np.minimum(mean, 0) if self.figure == "agreement" else np.maximum(mean, 0)
+
+    def _common(self, grid: Floats, levels: NDArray[np.int64], bins: NDArray[np.int64]) -> Floats:
+        return _read_off(np.asarray(self.profile.read_levels, dtype=float), grid, levels, bins)
+
+
+def _read_off(
+    knots: Floats, matrix: Floats, levels: NDArray[np.int64], bins: NDArray[np.int64]
+) -> Floats:
+    """``matrix`` [knots, bins] at each (level, bin), linear between knots, constant beyond."""
+    place = np.clip(np.searchsorted(knots, levels, side="right") - 1, 0, len(knots) - 1)
+    above = np.minimum(place + 1, len(knots) - 1)
+    step = np.maximum(knots[above] - knots[place], 1.0)
+    share = np.clip((levels - knots[place]) / step, 0.0, 1.0)
+    low, high = matrix[place, bins], matrix[above, bins]
+    return np.asarray(low + share * (high - low))

@@ -1,0 +1,39 @@
+"""What an agent had read before each token that it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staircase.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of one agent in one request, [tokens].
+
+    Attributes:
+        levels: v(t), the most that was shown of any source.
+        missing: m(t), how much of the others was not: Σ_i (1 − read_i / min(v, length_i)).
+    """
+
+    levels: NDArray[np.int64]
+    missing: NDArray[np.float64]
+
+
+def read_along(timeline: Timeline, agent: str, tokens: int, lengths: Sequence[int]) -> Reading:
+    """What ``agent`` had read of its sources, which end after ``lengths`` tokens."""
+    spans = sorted((s for s in timeline.spans if s.agent == agent), key=lambda span: span.written)
+    levels, missing = np.zeros(tokens, dtype=np.int64), np.zeros(tokens)
+    for span in spans:
+        top = max(span.read, default=0)
+        levels[span.written :] = top
+        missing[span.written :] = sum(
+            1 - read / min(top, length)
+            for read, length in zip(span.read, lengths, strict=True)
+            if min(top, length)
+        )
+    return Reading(levels, missing)
