@@ -98,7 +98,8 @@ class FigureSurfaces:
                 "left out; measure it anew with 'staircase profile SCENARIO --only quality'"
             )
         mean = np.nan_to_num(np.nanmean(differences, axis=0))
-        return np.minimum(mean, 0) if self.figure == "agreement" else np.maximum(mean, 0)
+        worst = np.minimum if self.figure == "agreement" else np.maximum
+        return np.asarray(worst(mean, 0))
 
     def _common(self, grid: Floats, levels: NDArray[np.int64], bins: NDArray[np.int64]) -> Floats:
         return _read_off(np.asarray(self.profile.read_levels, dtype=float), grid, levels, bins)

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from executor.quality_log import QualityLog
 from executor.scoring import agreement, divergence
+from planner.quality_profiling import loss_error
 from profiles.quality import (
     QualityProfile,
     QualitySample,
@@ -81,3 +87,98 @@ def test_divergence_of_known_distributions() -> None:
     expected = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
     assert divergence(one, other) == pytest.approx([expected, 0.0], abs=1e-6)
     assert agreement(one, other).tolist() == [0.0, 1.0]
+
+
+def with_surfaces(losses: list[tuple[tuple[float, ...], ...]], levels: int) -> QualityProfile:
+    """Samples of one source of 40 tokens and an answer of 4, by their losses [rows, bins]."""
+    samples = []
+    for loss in losses:
+        agreement = tuple(tuple(1 - x for x in row) for row in loss)
+        surface = Surface(loss, agreement, loss)
+        samples.append(QualitySample({}, {"p": 40, "z": 4}, {"z": {"rebuild": surface}}))
+    grid = tuple(10 * number for number in range(levels))
+    return QualityProfile(grid, 2, {"z": ("p",)}, tuple(samples), provenance_of_now())
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=3),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_reading_more_never_forecasts_more_loss(
+    drawn: list[list[tuple[float, float]]],
+) -> None:
+    losses = [(*rows, (0.0, 0.0)) for rows in drawn]
+    profile = with_surfaces(losses, levels=3)
+    forecaster = QualityForecaster(profile)
+
+    def at(level: int) -> tuple[float, float]:
+        lines = [replace(line(((level,), 0)), request=n) for n in range(len(losses))]
+        found = forecaster(lines, "rebuild")
+        return found.loss.mean, found.agreement.mean
+
+    found = [at(level) for level in (0, 5, 10, 13, 20)]
+    assert all(one[0] >= other[0] - 1e-9 for one, other in pairwise(found))
+    assert all(one[1] <= other[1] + 1e-9 for one, other in pairwise(found))
+
+
+class TestSourcesLeftOut:
+    """Two sources of 20 tokens; without one of them loss is 0.4 more at any level."""
+
+    LESS = Surface(((1.0,), (0.9,), (0.4,)), ((0.0,), (0.1,), (0.6,)), ((0.0,),) * 3)
+    WHOLE = Surface(((1.0,), (0.5,), (0.0,)), ((0.0,), (0.5,), (1.0,)), ((0.0,),) * 3)
+
+    def profile(self, without: dict[str, Surface]) -> QualityProfile:
+        lengths = {"p": 20, "q": 20, "z": 4}
+        sample = QualitySample({}, lengths, {"z": {"rebuild": self.WHOLE}}, without=without)
+        return QualityProfile((0, 10), 4, {"z": ("p", "q")}, (sample,), provenance_of_now())
+
+    @pytest.mark.parametrize(
+        ("read", "loss", "agreement"),
+        [
+            ((10, 10), 0.5, 0.5),
+            ((10, 0), 0.9, 0.1),
+            ((10, 5), 0.7, 0.3),
+            # Beyond the last measured level what a source is worth stays as it was there.
+            ((20, 0), 0.4, 0.6),
+            # Never worse than having read nothing at all.
+            ((0, 5), 1.0 - 0.25 + 0.2, 0.25 - 0.2),
+        ],
+    )
+    def test_by_hand(self, read: tuple[int, int], loss: float, agreement: float) -> None:
+        forecast = QualityForecaster(self.profile({"z": self.LESS}))([line((read, 0))], "rebuild")
+        assert forecast.loss.mean == pytest.approx(loss)
+        assert forecast.agreement.mean == pytest.approx(agreement)
+
+    def test_a_profile_that_did_not_measure_it_is_told(self) -> None:
+        with pytest.raises(ProfileError, match="with a source left out"):
+            QualityForecaster(self.profile({}))([line(((10, 0), 0))], "rebuild")
+
+
+class TestQualityLog:
+    def test_goes_on_where_it_was(self, tmp_path: Path) -> None:
+        path = tmp_path / "some" / "it.jsonl"
+        log = QualityLog(path, "a")
+        assert log.sample(3, lambda: SAMPLE) == SAMPLE
+        again = QualityLog(path, "a")
+        assert len(again) == 1
+        assert again.sample(3, lambda: pytest.fail("measured twice")) == SAMPLE
+
+    def test_of_another_pipeline_nothing_is_used(self, tmp_path: Path) -> None:
+        path = tmp_path / "it.jsonl"
+        QualityLog(path, "a").sample(0, lambda: SAMPLE)
+        other = QualityLog(path, "b")
+        assert len(other) == 0
+        assert "1 samples are of another engine or scenario" in other.notes[0]
+
+
+def test_the_error_that_sampling_stops_at() -> None:
+    alike = with_surfaces([((0.5, 0.5), (0.2, 0.2), (0.0, 0.0))] * 20, 2).samples
+    assert loss_error(alike) == pytest.approx(0)
+    rng = np.random.default_rng(0)
+    drawn = rng.gamma(2.0, size=100)
+    spread = with_surfaces([((x, x), (0.0, 0.0)) for x in drawn.tolist()], 1).samples
+    # A mean of 100 values whose standard deviation is 0.71 of it.
+    assert loss_error(spread) == pytest.approx(1.645 * drawn.std() / drawn.mean() / 10, rel=0.2)
