@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from executor.bench import Bench, read_dataset
-from executor.measure_scores import PROBES, ScoreProbe, check_finished
+from executor.measure_played import PROBES, ScheduleProbe, check_finished
 from executor.measure_surfaces import measure_sample
 from executor.quality_log import QualityLog
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
 from planner.profiling import Track, keys_of, no_track
+from profiles.played import PlayedSchedule
 from profiles.quality import QualityProfile, QualitySample
+from profiles.quality_forecast import QualityForecaster
 from profiles.store import content_hash, provenance_of_now
 from staircase.errors import ScenarioError
 from staircase.metrics import summarize
@@ -30,8 +32,8 @@ from staircase.workload import Question
 BATCH = 12
 # Own positions are averaged over bins, at most so many of the longest of the first texts.
 MOST_BINS = 16
-# A source is left out in one of so many requests; the task's score is played for one of so many.
-LEFT_OUT, SCORED = 2, 2
+# A source is left out in one of so many requests; schedules are played on one of so many.
+LEFT_OUT, PLAYED = 2, 2
 # Scoring needs no more memory for a second request at once, and a second core is mostly there.
 WORKERS = min(4, os.cpu_count() or 1)
 
@@ -68,8 +70,8 @@ def make_quality(
     """Plays sampled requests in full and scores them again with less read.
 
     Until the interval of the loss is as narrow as ``profile.quality_error`` says, or
-    ``profile.requests`` are measured; then some are played under some schedules for the task's
-    score.
+    ``profile.requests`` are measured; then some are played under some schedules, which calibrates
+    forecasts and ties the task's score to them.
 
     Raises:
         ScenarioError: quality cannot be measured here.
@@ -88,14 +90,21 @@ def make_quality(
         tuple(sampler.samples),
         provenance_of_now(scenario.profile.model_dump(mode="json")),
     )
-    if any(sample.score is None for sample in profile.samples):
-        return profile
-    answering = bench.scorers_of(pipeline)[pipeline.answer]
-    probe = ScoreProbe(pipeline, bench.runtime.served, answering, sampler.score)
-    some = -(-len(profile.samples) // SCORED)
-    step = track("quality: task scores", some * PROBES)
-    played = probe.measure(sampler.questions[:some], sampler.outcomes[:some], step)
-    return replace(profile, score_fit=played)
+    return replace(profile, played=_played(sampler, profile, track))
+
+
+def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[PlayedSchedule, ...]:
+    pipeline, bench = sampler.pipeline, sampler.bench
+    probe = ScheduleProbe(
+        pipeline,
+        bench.runtime.served,
+        bench.scorers_of(pipeline)[pipeline.answer],
+        sampler.score,
+        QualityForecaster(profile),
+    )
+    some = -(-len(profile.samples) // PLAYED)
+    step = track("quality: schedules played", some * PROBES)
+    return probe.measure(sampler.questions[:some], sampler.outcomes[:some], step)
 
 
 @dataclass

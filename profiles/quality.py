@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from profiles.score_fit import ScoreFit
+from profiles.played import PlayedSchedule
 from profiles.store import Provenance, load, save
 from staircase.errors import ProfileError
 
@@ -68,7 +68,7 @@ class QualityProfile:
         read_levels: tokens of each source shown, increasing.
         bin_tokens: own positions are averaged over bins of so many tokens.
         sources: of each reading agent, in prompt order.
-        score_fit: ties the task's score to the agreement, where there is a score.
+        played: schedules that were played for real, by which forecasts are calibrated.
     """
 
     read_levels: tuple[int, ...]
@@ -76,7 +76,7 @@ class QualityProfile:
     sources: dict[str, tuple[str, ...]]
     samples: tuple[QualitySample, ...]
     provenance: Provenance = field(compare=False)
-    score_fit: ScoreFit | None = None
+    played: tuple[PlayedSchedule, ...] = ()
 
 
 def save_quality(path: Path, profile: QualityProfile) -> str:

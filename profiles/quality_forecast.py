@@ -9,7 +9,8 @@ levels F is linear; a staircase that reads all of everything before it writes ha
 definition. Two things are common to all samples. The mean surface must not rise with the read
 level: where it does, by chance, isotonic regression says what is added to every sample's (Barlow
 et al. 1972). And F° − F is the mean over the samples that left a source out; that k missing sources
-cost k times one is an assumption, within what reading nothing at all costs.
+cost k times one is an assumption, within what reading nothing at all costs. Schedules that were
+played when the profile was made say what is still to be multiplied (``profiles.played``).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profiles.played import disagreement_calibration, loss_calibration
 from profiles.quality import QualityProfile
 from profiles.quality_surfaces import Figure, FigureSurfaces
 from profiles.reading import read_along
-from profiles.score_fit import forecast_score
+from profiles.score_fit import ScoreFit, forecast_score
 from staircase.metrics import Summary, summarize
 from staircase.timeline import Timeline
 
@@ -44,6 +46,7 @@ class QualityForecaster:
     def __init__(self, profile: QualityProfile) -> None:
         self._profile = profile
         self._surfaces: dict[tuple[str, str, Figure], FigureSurfaces] = {}
+        self._score_fit = ScoreFit.of(profile.played)
 
     def __call__(self, timelines: Sequence[Timeline], layout: str) -> QualityForecast:
         """Of the schedule that ``timelines`` played, one of them per sample in turn.
@@ -54,14 +57,21 @@ class QualityForecaster:
         Raises:
             ProfileError: the profile does not know the layout.
         """
-        scored = [self._along_all(line, layout) for line in timelines]
-        loss, agreement = (summarize(column) for column in zip(*scored, strict=True))
-        fit = self._profile.score_fit
-        return QualityForecast(
-            loss, agreement, forecast_score(fit, agreement, layout) if fit else None
+        losses, agreements = zip(
+            *(self.of_request(line, layout) for line in timelines), strict=True
         )
+        loss = loss_calibration(self._profile.played, layout).applied(summarize(losses))
+        agreement = self._agreement(summarize(agreements), layout)
+        fit = self._score_fit
+        score = forecast_score(fit, agreement, layout) if fit else None
+        return QualityForecast(loss, agreement, score)
 
-    def _along_all(self, line: Timeline, layout: str) -> tuple[float, float]:
+    def _agreement(self, found: Summary, layout: str) -> Summary:
+        calibration = disagreement_calibration(self._profile.played, layout)
+        return _mirrored(calibration.applied(_mirrored(found)))
+
+    def of_request(self, line: Timeline, layout: str) -> tuple[float, float]:
+        """Loss and agreement of one request, before any calibration."""
         number = line.request % len(self._profile.samples)
         sample = self._profile.samples[number]
         loss, agreement = 0.0, 1.0
@@ -79,3 +89,9 @@ class QualityForecaster:
         if key not in self._surfaces:
             self._surfaces[key] = FigureSurfaces(self._profile, *key)
         return self._surfaces[key]
+
+
+def _mirrored(share: Summary) -> Summary:
+    """Of the agreement the disagreement, and back."""
+    p50, p90, p99 = (1 - value for value in (share.p50, share.p90, share.p99))
+    return Summary(1 - share.mean, 1 - share.high, 1 - share.low, p50, p90, p99)

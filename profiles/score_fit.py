@@ -17,6 +17,7 @@ agreement drawn from the normal distribution that the forecast agreement's inter
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,30 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from profiles.played import PlayedSchedule, alike
 from staircase.metrics import RESAMPLES, Z90, Floats, Summary
-from staircase.schedule import Layout
 
 # A curve: agreements and scores, both rising.
 Curve = tuple[Floats, Floats]
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class PlayedSchedule:
-    """What a schedule gave, by request.
-
-    Attributes:
-        loss: nats a token.
-        agreement: with full reading, as a share of the tokens.
-        score: of the task.
-        layout: None for reading everything first, where it does not matter.
-    """
-
-    name: str
-    layout: Layout | None
-    loss: tuple[float, ...]
-    agreement: tuple[float, ...]
-    score: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -57,18 +40,20 @@ class ScoreFit:
     played: tuple[PlayedSchedule, ...]
 
     def __post_init__(self) -> None:
-        lengths = {len(f) for one in self.played for f in (one.loss, one.agreement, one.score)}
+        lengths = {len(f or ()) for one in self.played for f in (one.agreement, one.score)}
         if len(self.played) < 2 or len(lengths) != 1 or 0 in lengths:
             raise ValueError("a fit needs two schedules or more over the same requests")
 
+    @staticmethod
+    def of(played: Sequence[PlayedSchedule]) -> ScoreFit | None:
+        """None where there are no scores."""
+        scored = tuple(one for one in played if one.score)
+        return ScoreFit(scored) if len(scored) > 1 else None
+
     def for_layout(self, layout: str) -> ScoreFit:
         """The schedules that tell of ``layout``; all of them where those are too few."""
-        alike = [
-            one
-            for one in self.played
-            if one.layout is None or (one.layout == "interleave") == (layout == "interleave")
-        ]
-        return ScoreFit(tuple(alike)) if len(alike) > 1 else self
+        some = alike(self.played, layout)
+        return ScoreFit(tuple(some)) if len(some) > 1 else self
 
     def at(self, agreement: float) -> float:
         """The score at a mean agreement, by all schedules."""
@@ -89,7 +74,7 @@ def forecast_score(every: ScoreFit, agreement: Summary, layout: str) -> Summary:
 @lru_cache(maxsize=8)
 def _resampled(fit: ScoreFit) -> list[Curve]:
     """Curves of ``RESAMPLES`` draws of the fit's requests."""
-    requests = len(fit.played[0].loss)
+    requests = len(fit.played[0].agreement)
     drawn = np.random.default_rng(0).integers(0, requests, (RESAMPLES, requests))
     return [_curve(fit, rows) for rows in drawn]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from executor.quality_log import QualityLog
 from executor.scoring import agreement, divergence
 from planner.quality_profiling import loss_error
 from profiles.quality import (
+    Matrix,
     QualityProfile,
     QualitySample,
     Surface,
@@ -35,7 +37,7 @@ SAMPLE = QualitySample({}, {"p": 20, "q": 12, "z": 4}, {"z": {"rebuild": SURFACE
 PROFILE = QualityProfile((0, 10), 2, {"z": ("p", "q")}, (SAMPLE,), provenance_of_now())
 
 
-def line(*steps: tuple[tuple[int, int], int]) -> Timeline:
+def line(*steps: tuple[tuple[int, ...], int]) -> Timeline:
     """Calls of ``z`` that read so much and began after so many own tokens."""
     spans = tuple(
         Span(n, "z", "z", n, read, written, 0, 0, 0, 0, 0, 0, 0, 0, "length")
@@ -89,7 +91,7 @@ def test_divergence_of_known_distributions() -> None:
     assert agreement(one, other).tolist() == [0.0, 1.0]
 
 
-def with_surfaces(losses: list[tuple[tuple[float, ...], ...]], levels: int) -> QualityProfile:
+def with_surfaces(losses: Sequence[Matrix], levels: int) -> QualityProfile:
     """Samples of one source of 40 tokens and an answer of 4, by their losses [rows, bins]."""
     samples = []
     for loss in losses:

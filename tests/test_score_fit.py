@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,13 +16,15 @@ from hypothesis import strategies as st
 from executor.bench import open_bench, read_dataset
 from executor.device import Device
 from executor.engine import CallReport, EngineCall, Key
-from executor.measure_scores import PROBES, ScoreProbe, probe_schedules
+from executor.measure_played import PROBES, ScheduleProbe, probe_schedules
+from executor.measure_surfaces import measure_sample
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job
 from executor.scores import answer_scorer
+from profiles.played import Calibration, PlayedSchedule
 from profiles.quality import QualityProfile, load_quality, save_quality
 from profiles.quality_forecast import QualityForecaster
-from profiles.score_fit import PlayedSchedule, ScoreFit, forecast_score
+from profiles.score_fit import ScoreFit, forecast_score
 from profiles.store import provenance_of_now
 from staircase import Schedule, chain
 from staircase.metrics import Summary
@@ -31,15 +35,22 @@ from tests.test_cli import DEMO
 from tests.test_quality_profile import SAMPLE, line
 
 
+def played(
+    name: str, layout: Layout | None, shares: Sequence[float], scores: Sequence[float]
+) -> PlayedSchedule:
+    """By request: agreements and scores; losses are what is missing of agreement."""
+    loss, share = tuple(1 - x for x in shares), tuple(shares)
+    return PlayedSchedule(name, layout, loss, share, loss, share, tuple(scores))
+
+
 def fit(*points: tuple[float, float], requests: int = 3) -> ScoreFit:
     """Schedules of which every request has the same agreement and score."""
-    played = [
-        PlayedSchedule(
-            str(place), None, (1 - share,) * requests, (share,) * requests, (score,) * requests
+    return ScoreFit(
+        tuple(
+            played(str(place), None, (share,) * requests, (score,) * requests)
+            for place, (share, score) in enumerate(points)
         )
-        for place, (share, score) in enumerate(points)
-    ]
-    return ScoreFit(tuple(played))
+    )
 
 
 def agreement(mean: float, low: float | None = None, high: float | None = None) -> Summary:
@@ -71,17 +82,12 @@ def test_less_agreement_never_forecasts_a_better_score(
 
 def test_the_interval_holds_what_both_sources_of_error_say() -> None:
     rng = np.random.default_rng(3)
-    played = []
+    found = []
     for place, mean in enumerate([0.0, 0.2, 0.4]):
         scores = np.clip(rng.normal(0.9 - mean, 0.1, 60), 0, 1)
-        shares = ((mean,) * 60, (1 - mean,) * 60)
-        played.append(PlayedSchedule(str(place), None, *shares, tuple(scores.tolist())))
-    many = ScoreFit(tuple(played))
-    few = ScoreFit(
-        tuple(
-            PlayedSchedule(p.name, None, p.loss[:6], p.agreement[:6], p.score[:6]) for p in played
-        )
-    )
+        found.append(played(str(place), None, (1 - mean,) * 60, scores.tolist()))
+    many = ScoreFit(tuple(found))
+    few = ScoreFit(tuple(played(p.name, None, p.agreement[:6], (p.score or ())[:6]) for p in found))
     sure, unsure = (
         forecast_score(many, agreement(0.8), "rebuild"),
         forecast_score(few, agreement(0.8), "rebuild"),
@@ -97,7 +103,7 @@ def test_interleaving_has_a_curve_of_its_own() -> None:
     points = [(1.0, 0.9), (0.8, 0.5), (0.9, 0.7), (0.6, 0.8)]
     found = ScoreFit(
         tuple(
-            PlayedSchedule(str(layout), layout, (1 - x,) * 2, (x,) * 2, (y,) * 2)
+            played(str(layout), layout, (x,) * 2, (y,) * 2)
             for layout, (x, y) in zip(layouts, points, strict=True)
         )
     )
@@ -108,33 +114,72 @@ def test_interleaving_has_a_curve_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "played",
+    "some",
     [
-        (PlayedSchedule("a", None, (0.1,), (0.9,), (1.0,)),),
-        (
-            PlayedSchedule("a", None, (0.1,), (0.9,), (1.0,)),
-            PlayedSchedule("b", None, (0.1, 0.2), (0.9, 0.8), (1.0, 1.0)),
-        ),
-        (PlayedSchedule("a", None, (), (), ()), PlayedSchedule("b", None, (), (), ())),
+        (played("a", None, (0.9,), (1.0,)),),
+        (played("a", None, (0.9,), (1.0,)), played("b", None, (0.9, 0.8), (1.0, 1.0))),
+        (played("a", None, (), ()), played("b", None, (), ())),
+        (played("a", None, (0.9,), ()), played("b", None, (0.9,), ())),
     ],
 )
 def test_a_fit_needs_two_schedules_over_the_same_requests(
-    played: tuple[PlayedSchedule, ...],
+    some: tuple[PlayedSchedule, ...],
 ) -> None:
     with pytest.raises(ValueError, match="two schedules or more over the same requests"):
-        ScoreFit(played)
+        ScoreFit(some)
 
 
 def test_a_profile_keeps_it_and_forecasts_by_it(tmp_path: Path) -> None:
     profile = QualityProfile(
-        (0, 10), 2, {"z": ("p", "q")}, (SAMPLE,), provenance_of_now(), fit((1.0, 1.0), (0.0, 0.4))
+        (0, 10),
+        2,
+        {"z": ("p", "q")},
+        (SAMPLE,),
+        provenance_of_now(),
+        fit((1.0, 1.0), (0.0, 0.4)).played,
     )
     save_quality(tmp_path / "quality.json", profile)
     assert load_quality(tmp_path / "quality.json") == profile
     forecast = QualityForecaster(profile)([line(((0, 0), 0))], "rebuild")
+    # Where it was measured, forecasts were right: nothing is calibrated.
     assert forecast.loss.mean == 1.5
     assert forecast.score is not None
     assert forecast.score.mean == pytest.approx(0.4)
+
+
+def test_forecasts_are_calibrated_by_what_was_played() -> None:
+    """Measured losses are 0.8 of the forecast's, those of interleaving twice."""
+    layouts: list[Layout] = ["rebuild", "append_rounds", "interleave"]
+    some = tuple(
+        PlayedSchedule(
+            layout,
+            layout,
+            loss=(factor * x,) * 2,
+            agreement=(1 - factor * x / 10,) * 2,
+            forecast_loss=(x,) * 2,
+            forecast_agreement=(1 - x / 10,) * 2,
+        )
+        for layout, x, factor in zip(layouts, (0.5, 1.0, 0.3), (0.8, 0.8, 2.0), strict=True)
+    )
+    both = dict.fromkeys(("rebuild", "interleave"), SAMPLE.surfaces["z"]["rebuild"])
+    sample = replace(SAMPLE, surfaces={"z": both})
+    plain = QualityProfile((0, 10), 2, {"z": ("p", "q")}, (sample,), provenance_of_now())
+    calibrated = replace(plain, played=some)
+    lines = [line(((5, 5), 0))]
+    for layout, factor in (("rebuild", 0.8), ("interleave", 2.0)):
+        one, other = (QualityForecaster(p)(lines, layout) for p in (plain, calibrated))
+        assert other.loss.mean == pytest.approx(factor * one.loss.mean)
+        assert 1 - other.agreement.mean == pytest.approx(factor * (1 - one.agreement.mean))
+        assert other.score is None
+
+
+def test_schedules_that_differ_widen_the_interval() -> None:
+    found = Calibration.of([1.0, 1.0], [0.6, 1.0])
+    assert found.factor == pytest.approx(0.8)
+    assert found.spread == pytest.approx(0.354, abs=1e-3)
+    shown = found.applied(agreement(0.5))
+    assert (shown.mean, shown.high - shown.mean) == pytest.approx((0.4, 1.6449 * 0.354 * 0.4), 1e-2)
+    assert Calibration.of([0.0], [0.1]) == Calibration()
 
 
 class Heard:
@@ -178,16 +223,24 @@ def test_pairs_come_from_schedules_that_were_played() -> None:
     with open_bench(scenario) as bench:
         outcomes = bench.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
         answering = bench.scorers_of(pipeline)[pipeline.answer]
-        probe = ScoreProbe(pipeline, bench.runtime.served, answering, scorer)
+        scorers = bench.scorers_of(pipeline)
+        samples = [measure_sample(pipeline, scorers, one, None, [0, 32], 8) for one in outcomes]
+        sources = {"editor": pipeline["editor"].reads}
+        profile = QualityProfile((0, 32), 8, sources, tuple(samples), provenance_of_now())
+        forecaster = QualityForecaster(profile)
+        probe = ScheduleProbe(pipeline, bench.runtime.served, answering, scorer, forecaster)
         found = probe.measure(questions, outcomes, lambda: steps.append(1))
-    assert found is not None
     assert len(steps) == PROBES * len(questions)
-    full, *less = found.played
+    full, *less = found
     assert full.loss == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert (full.forecast_loss, full.forecast_agreement) == ((0.0, 0.0), (1.0, 1.0))
     answers = [outcome.texts[pipeline.answer] for outcome in outcomes]
-    assert list(full.score) == [scorer(*pair) for pair in zip(questions, answers, strict=True)]
+    assert list(full.score or ()) == [
+        scorer(*both) for both in zip(questions, answers, strict=True)
+    ]
     assert len(less) == PROBES
     assert max(np.mean(one.loss) for one in less) > 0.05
+    assert min(np.mean(one.forecast_loss) for one in less) > 0
 
 
 def test_the_probes_are_of_every_layout() -> None:

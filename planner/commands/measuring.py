@@ -142,14 +142,21 @@ def _show_latency(work: Workspace) -> None:
 
 def _show_quality(work: Workspace) -> None:
     from planner.quality_profiling import loss_error
+    from profiles.played import loss_calibration
 
     quality = work.quality()
     screen.print(
         f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}; "
         f"loss within {loss_error(quality.samples):.1%}"
     )
-    if quality.score_fit:
-        scored = [(mean(one.agreement), mean(one.score)) for one in quality.score_fit.played]
+    for layout in ("flat", "interleave"):
+        found = loss_calibration(quality.played, layout)
+        screen.print(
+            f"loss of {layout} layouts under schedules that were played: {found.factor:.2f} of the "
+            f"uncalibrated forecast, single ones within {found.spread:.0%}"
+        )
+    scored = [(mean(one.agreement), mean(one.score)) for one in quality.played if one.score]
+    if scored:
         (least, worst), (most, best) = min(scored), max(scored)
         screen.print(
             f"task score: {best:.3f} at agreement {most:.3f} to {worst:.3f} at {least:.3f}, "

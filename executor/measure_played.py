@@ -1,10 +1,10 @@
-"""Measures quality and task score together: some schedules, played for real."""
+"""Measures what reading less costs under some schedules, played for real (``profiles.played``)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
@@ -14,30 +14,29 @@ from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.scorer import Scorer
 from executor.scores import AnswerScorer
-from profiles.score_fit import PlayedSchedule, ScoreFit
+from profiles.played import PlayedSchedule
+from profiles.quality_forecast import QualityForecaster
 from staircase.errors import EngineError
 from staircase.pipeline import Pipeline
 from staircase.schedule import Layout, Schedule, constant, explicit, uniform
 from staircase.workload import Question
 
-# Loss, agreement, score.
-Triple = tuple[float, float, float]
 NAN = float("nan")
 # Shares of the longest source text: schedules that read so much of each and write on; staircases
-# that begin with so much and go on in such chunks.
+# that begin with so much, go on in such chunks and write so many tokens a step.
 LEVELS: tuple[tuple[float, Layout], ...] = (
     (0.1, "rebuild"),
     (0.3, "rebuild_query_first"),
     (0.5, "append_rounds"),
 )
-CHUNKS: tuple[tuple[float, Layout], ...] = (
-    (0.1, "append_rounds"),
-    (0.25, "rebuild"),
-    (0.1, "interleave"),
-    (0.25, "interleave"),
-    (0.5, "interleave"),
+CHUNKS: tuple[tuple[float, int, Layout], ...] = (
+    (0.1, 5, "append_rounds"),
+    (0.25, 10, "rebuild"),
+    (0.1, 4, "interleave"),
+    (0.2, 9, "interleave"),
+    (0.3, 6, "interleave"),
+    (0.5, 14, "interleave"),
 )
-WRITE = 8
 PROBES = len(LEVELS) + len(CHUNKS)
 
 
@@ -47,54 +46,67 @@ def probe_schedules(pipeline: Pipeline, longest: int) -> dict[str, Schedule]:
     for share, layout in LEVELS:
         level = max(1, round(share * longest))
         found[f"read {level}, {layout}"] = uniform(pipeline, explicit([(level, None)]), layout)
-    for share, layout in CHUNKS:
+    for share, write, layout in CHUNKS:
         chunk = max(1, round(share * longest))
-        steps = constant(chunk, chunk, WRITE)
-        found[f"constant:{chunk},{chunk},{WRITE}, {layout}"] = uniform(pipeline, steps, layout)
+        steps = constant(chunk, chunk, write)
+        found[f"constant:{chunk},{chunk},{write}, {layout}"] = uniform(pipeline, steps, layout)
     return found
 
 
 @dataclass(frozen=True)
-class ScoreProbe:
+class _Figures:
+    """Of one request: the fields of ``PlayedSchedule``; without a reference the score is NaN."""
+
+    loss: float
+    agreement: float
+    forecast_loss: float
+    forecast_agreement: float
+    score: float
+
+
+@dataclass(frozen=True)
+class ScheduleProbe:
     """What it takes to play requests again and to judge what comes.
 
     Attributes:
         served: by engine name.
         scorer: of the answering agent's model.
+        forecaster: of the profile as it is before any calibration.
     """
 
     pipeline: Pipeline
     served: Mapping[str, ServedModel]
     scorer: Scorer
     answer_scorer: AnswerScorer
+    forecaster: QualityForecaster
 
     def measure(
         self,
         questions: Sequence[Question],
         outcomes: Sequence[Outcome],
         on_done: Callable[[], None] = lambda: None,
-    ) -> ScoreFit | None:
+    ) -> tuple[PlayedSchedule, ...]:
         """Plays ``questions``, whose fully read ``outcomes`` are known, under some schedules.
 
-        None without two scores, and with several reading agents: forecasts add up their losses,
-        of which only the answer's can be measured.
+        Both are those of the profile's first samples. Nothing with several reading agents:
+        forecasts add up their losses, of which only the answer's can be measured.
 
         Raises:
             EngineError: a request failed.
         """
         if len(self.pipeline.readers) != 1:
-            return None
+            return ()
         sources = self.pipeline.readers[0].reads
         longest = max(len(outcome.ids[name]) for outcome in outcomes for name in sources)
         full = [Job(self.pipeline, Schedule(), question) for question in questions]
         layouts: dict[str, Layout | None] = {"normal": None}
-        played = {"normal": self._judge(full, outcomes)}
+        found = {"normal": self._judge(full, outcomes)}
         with self._replaying(outcomes) as (pipeline, runtime):
             for name, schedule in probe_schedules(pipeline, longest).items():
                 jobs = [Job(pipeline, schedule, question) for question in questions]
-                played[name] = self._judge(jobs, runtime.run(jobs, on_done=lambda _: on_done()))
+                found[name] = self._judge(jobs, runtime.run(jobs, on_done=lambda _: on_done()))
                 layouts[name] = schedule.layout
-        return _fit(played, layouts)
+        return _played(found, layouts)
 
     @contextmanager
     def _replaying(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[Pipeline, Runtime]]:
@@ -112,33 +124,37 @@ class ScoreProbe:
                 agents.append(replace(agent, engine=name))
             yield Pipeline(tuple(agents), self.pipeline.answer), Runtime(served)
 
-    def _judge(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Triple]:
+    def _judge(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[_Figures]:
         check_finished(outcomes)
-        return [self._triple(*both) for both in zip(jobs, outcomes, strict=True)]
+        return [self._figures(*both) for both in zip(jobs, outcomes, strict=True)]
 
-    def _triple(self, job: Job, outcome: Outcome) -> Triple:
-        quality = measure_quality(job.pipeline, self.scorer, outcome, job.schedule.layout)
+    def _figures(self, job: Job, outcome: Outcome) -> _Figures:
+        layout = job.schedule.layout
+        quality = measure_quality(job.pipeline, self.scorer, outcome, layout)
         score = self.answer_scorer(job.question, outcome.texts[job.pipeline.answer])
-        return quality.loss, quality.agreement, NAN if score is None else score
+        return _Figures(
+            quality.loss,
+            quality.agreement,
+            *self.forecaster.of_request(outcome.timeline, layout),
+            NAN if score is None else score,
+        )
 
 
-def _fit(
-    played: Mapping[str, Sequence[Triple]], layouts: Mapping[str, Layout | None]
-) -> ScoreFit | None:
+def _played(
+    found: Mapping[str, Sequence[_Figures]], layouts: Mapping[str, Layout | None]
+) -> tuple[PlayedSchedule, ...]:
     """Over the requests that have all figures under every schedule; empty answers have no loss."""
-    table = np.array(list(played.values()))
+    table = np.array([[astuple(one) for one in some] for some in found.values()])
+    if np.isnan(table[..., -1]).all():
+        table = table[..., :-1]
     known = ~np.isnan(table).any(axis=(0, 2))
     if known.sum() < 2:
-        return None
-    return ScoreFit(
-        tuple(
-            PlayedSchedule(
-                name,
-                layouts[name],
-                *(tuple(column.round(4).tolist()) for column in rows[known].T),
-            )
-            for name, rows in zip(played, table, strict=True)
+        return ()
+    return tuple(
+        PlayedSchedule(
+            name, layouts[name], *(tuple(column.round(4).tolist()) for column in rows[known].T)
         )
+        for name, rows in zip(found, table, strict=True)
     )
 
 

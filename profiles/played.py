@@ -1,0 +1,98 @@
+"""Schedules that were played for real when a quality profile was made.
+
+The surfaces of a profile are measured on texts that were written after reading everything. Under a
+schedule an agent writes another text, on which reading less costs somewhat less or more. By how
+much is seen where both are known:
+
+    c = Σ measured / Σ forecast   over the played schedules and their requests
+
+separately for what interleaves and what does not. Forecast losses are multiplied by it, and shares
+of tokens that disagree likewise. How far single schedules are from it widens the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from staircase.metrics import Z90, Summary
+from staircase.schedule import Layout
+
+
+@dataclass(frozen=True)
+class PlayedSchedule:
+    """What a schedule gave, by request, beside its forecast before any calibration.
+
+    Attributes:
+        layout: None for reading everything first, where it does not matter.
+        loss: nats a token.
+        agreement: with full reading, as a share of the tokens.
+        score: of the task, if it has one.
+    """
+
+    name: str
+    layout: Layout | None
+    loss: tuple[float, ...]
+    agreement: tuple[float, ...]
+    forecast_loss: tuple[float, ...]
+    forecast_agreement: tuple[float, ...]
+    score: tuple[float, ...] | None = None
+
+
+def alike(played: Sequence[PlayedSchedule], layout: str) -> list[PlayedSchedule]:
+    """Those that tell of ``layout``: only those that interleave tell of interleaving."""
+    return [
+        one
+        for one in played
+        if one.layout is None or (one.layout == "interleave") == (layout == "interleave")
+    ]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What forecast losses are multiplied by, and how far single schedules are from it.
+
+    Attributes:
+        spread: standard deviation of measured over calibrated forecast; 0 if one schedule is known.
+    """
+
+    factor: float = 1.0
+    spread: float = 0.0
+
+    @staticmethod
+    def of(forecast: Sequence[float], measured: Sequence[float]) -> Calibration:
+        """From the mean losses of several schedules; those with a forecast of 0 say nothing."""
+        pairs = [(x, y) for x, y in zip(forecast, measured, strict=True) if x > 0]
+        if not pairs:
+            return Calibration()
+        x, y = np.array(pairs).T
+        factor = float(y.sum() / x.sum())
+        if factor <= 0:
+            return Calibration()
+        ratios = y / (factor * x)
+        return Calibration(factor, float(ratios.std(ddof=1)) if len(ratios) > 1 else 0.0)
+
+    def applied(self, loss: Summary) -> Summary:
+        mean = self.factor * loss.mean
+        sampled = self.factor * (loss.high - loss.low) / 2
+        half = float(np.hypot(sampled, Z90 * self.spread * mean))
+        p50, p90, p99 = (self.factor * value for value in (loss.p50, loss.p90, loss.p99))
+        return Summary(mean, max(mean - half, 0.0), mean + half, p50, p90, p99)
+
+
+def loss_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibration:
+    some = alike(played, layout)
+    return Calibration.of(
+        [float(np.mean(one.forecast_loss)) for one in some],
+        [float(np.mean(one.loss)) for one in some],
+    )
+
+
+def disagreement_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibration:
+    some = alike(played, layout)
+    return Calibration.of(
+        [1 - float(np.mean(one.forecast_agreement)) for one in some],
+        [1 - float(np.mean(one.agreement)) for one in some],
+    )
