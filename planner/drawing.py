@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from planner.plan import Candidate, Plan
+from planner.plans import Candidate, Plan
 from planner.svg import MARGIN, WIDTH, Scale, axes, svg, text
 from staircase.schedule import Step
 from staircase.timeline import Span, Timeline, to_s

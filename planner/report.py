@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 
 from planner.drawing import describe_schedule, draw_front, draw_staircase, draw_timeline
-from planner.plan import Plan
+from planner.plans import Plan
 from planner.tables import validation_cells
 from planner.validate import Validation
 from staircase.files import write_text

@@ -12,7 +12,7 @@ from executor.bench import Bench, read_dataset
 from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
-from planner.plan import Candidate, Plan, spread_out
+from planner.plans import Candidate, Plan, spread_out
 from profiles.store import Provenance, provenance_of_now, save
 from staircase.errors import PlanError
 from staircase.measured import measure_all

@@ -12,7 +12,7 @@ import yaml
 
 from executor.bench import open_bench, read_dataset
 from executor.runtime import Job
-from planner.plan import Candidate, Plan
+from planner.plans import Candidate, Plan
 from planner.report import Runs, write_report
 from planner.tables import validation_cells
 from planner.validate import validate

@@ -22,7 +22,7 @@ from planner.terminal import (
 )
 
 if TYPE_CHECKING:
-    from planner.plan import Plan
+    from planner.plans import Plan
     from planner.validate import Validation
     from planner.workspace import Workspace
     from staircase.timeline import Timeline
@@ -52,7 +52,7 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Run the plan's schedules on the real models and set forecast beside measurement."""
-    from planner.plan import load_plan
+    from planner.plans import load_plan
 
     work = open_workspace(scenario, out)
     found = load_plan(work.plan_path)
@@ -78,7 +78,7 @@ def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = Fal
 
 
 def _plan(work: Workspace) -> Plan:
-    from planner.plan import save_plan
+    from planner.plans import save_plan
     from planner.search import search
     from planner.trial_log import TrialLog
 
