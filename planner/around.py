@@ -1,4 +1,4 @@
-"""Schedules around one: a parameter at a time has its next smaller or larger value, or another kind.
+"""Schedules around one: one parameter has its next smaller or larger value, or another kind.
 
 Sizes are those of the scenario's ``plan`` settings. Staircases that are alike change alike.
 """

@@ -62,3 +62,13 @@ def roles_of(pipeline: Pipeline) -> dict[str, str]:
         for name, depth in sorted(depths.items(), key=lambda entry: entry[1])
     }
     return {**roles, pipeline.answer: "answer"}
+
+
+def median_request(timelines: Sequence[Timeline]) -> int:
+    """The place of the timeline with the median TTFT; the first if none has an answer."""
+    order = sorted(
+        (line.answer_ps[0] - line.arrival_ps, place)
+        for place, line in enumerate(timelines)
+        if line.answer_ps
+    )
+    return order[(len(order) - 1) // 2][1] if order else 0

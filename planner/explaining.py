@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from planner.around import around
-from planner.breakdown import TtftParts, ttft_parts
+from planner.breakdown import TtftParts, median_request, ttft_parts
 from planner.explanation import Explanation, Gain, LimitUse, Neighbour
 from planner.importance import importances
 from planner.objectives import GAINS, Goals, Objective, parse_objective
@@ -116,13 +116,3 @@ def _use(number: int, plan: Plan, goals: Goals) -> LimitUse:
 
 def _figures(candidate: Candidate, goals: Goals) -> dict[str, float]:
     return {o.name: o.figure(candidate.forecast) for o in goals.objectives}
-
-
-def median_request(timelines: Sequence[Timeline]) -> int:
-    """The place of the timeline with the median TTFT; the first if none has an answer."""
-    order = sorted(
-        (line.answer_ps[0] - line.arrival_ps, place)
-        for place, line in enumerate(timelines)
-        if line.answer_ps
-    )
-    return order[(len(order) - 1) // 2][1] if order else 0

@@ -16,7 +16,7 @@ from staircase.run_metrics import RunMetrics
 if TYPE_CHECKING:
     from planner.capacity import Capacity
     from planner.plans import Candidate
-    from planner.validate import Validation
+    from planner.validation import Validation
     from profiles.latency import EngineProfile, LatencyProfile
     from simulator.run import EngineUse
 
