@@ -17,7 +17,7 @@ MANY = 12
 # The other axis of a plan with one objective: the first of these that is not it and is known.
 SECONDS = ("ttft", "unread", "loss", "e2e", "stall")
 # Words for users that are abbreviations.
-SHORT = ("ttft", "tpot", "itl")
+SHORT = ("ttft", "tpot", "itl", "e2e")
 NAMED = {"normal": "normal", "paper": "paper default", "chosen": "chosen"}
 
 

@@ -58,6 +58,7 @@ class _Explainer:
             answer=answer,
             gains=tuple(self._gains(goals)),
             limits=tuple(_use(limit, plan, goals) for limit in range(len(goals.limits))),
+            keeps_limits={n: goals.keeps(one.forecast) for n, one in plan.named().items()},
             ttft=self._parts(stage, played),
             bound=self._bounds(stage.unhindered()),
             timelines={name: since_arrival(lines[typical]) for name, lines in played.items()},

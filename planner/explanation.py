@@ -65,7 +65,8 @@ class Explanation:
         answer: the agent whose staircase is the plan's.
         gains: over the baselines.
         limits: in the order of the plan's.
-        ttft: where TTFT goes, by the names of ``Plan.named``.
+        keeps_limits: whether each is within them, by the names of ``Plan.named``.
+        ttft: where TTFT goes, by the same names.
         bound: the same with no call in another's way (``simulator.unhindered``).
         timelines: by the same names, of the request that has the choice's median TTFT; they begin
             at 0.
@@ -76,6 +77,7 @@ class Explanation:
     answer: str
     gains: tuple[Gain, ...]
     limits: tuple[LimitUse, ...]
+    keeps_limits: Mapping[str, bool]
     ttft: Mapping[str, TtftParts]
     bound: Mapping[str, TtftParts]
     timelines: Mapping[str, Timeline]

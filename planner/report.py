@@ -182,7 +182,9 @@ class _Page:
 
     @property
     def standings(self) -> Any:
-        return standing_rows(self.figures, self.validation) if self.validation else []
+        if self.validation is None:
+            return []
+        return standing_rows(self.figures, self.explanation, self.validation)
 
     @property
     def axes(self) -> Sequence[Axis]:

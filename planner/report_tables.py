@@ -203,7 +203,9 @@ def limit_rows(figures: Figures, explanation: Explanation) -> list[Markup]:
     return lines
 
 
-def standing_rows(figures: Figures, validation: Validation) -> list[Markup]:
+def standing_rows(
+    figures: Figures, explanation: Explanation, validation: Validation
+) -> list[Markup]:
     """Who beats each baseline in measured runs, in words."""
     lines = []
     for baseline in BASELINES:
@@ -219,7 +221,8 @@ def standing_rows(figures: Figures, validation: Validation) -> list[Markup]:
         verdict = Markup("beaten by {}").format(Markup(", ").join(beating))
         if not beating:
             verdict = Markup("on the measured front: no validated schedule beats it")
-        lines.append(Markup("<b>{}</b>: {}. {}").format(baseline, verdict, *chosen))
+        beyond = "" if explanation.keeps_limits[baseline] else " (beyond the plan's limits)"
+        lines.append(Markup("<b>{}</b>{}: {}. {}").format(baseline, beyond, verdict, *chosen))
     return lines
 
 

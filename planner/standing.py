@@ -10,6 +10,9 @@ from staircase.metrics import Summary
 
 BASELINES = ("normal", "paper default")
 
+# Nats a token: what rounding makes of texts that are the same. Shown figures have three decimals.
+NEGLIGIBLE = {"loss": 1e-4}
+
 Measured = Mapping[str, Summary]
 
 
@@ -18,7 +21,7 @@ class Standing:
     """A schedule beside a baseline, by the objectives that were measured.
 
     Attributes:
-        alike: the means' intervals meet.
+        alike: the means' intervals meet, or what lies between them is negligible.
     """
 
     name: str
@@ -55,5 +58,7 @@ def _compared(objective: Objective, ours: Measured, theirs: Measured) -> str:
     one, two = ours[METRICS[objective.word]], theirs[METRICS[objective.word]]
     if objective.statistic == "mean" and one.low <= two.high and two.low <= one.high:
         return "alike"
-    costs = objective.cost(ours), objective.cost(theirs)
-    return "alike" if costs[0] == costs[1] else "better" if costs[0] < costs[1] else "worse"
+    more = objective.cost(ours) - objective.cost(theirs)
+    if abs(more) <= NEGLIGIBLE.get(objective.word, 0.0):
+        return "alike"
+    return "worse" if more > 0 else "better"

@@ -12,7 +12,7 @@ import numpy as np
 from planner.breakdown import TtftParts
 from planner.objectives import parse_objective
 from planner.plans import Candidate, Plan
-from planner.standing import Standing, standings
+from planner.standing import NEGLIGIBLE, Standing, standings
 from profiles.store import Provenance, load, provenance_of_now, save
 from staircase.errors import PlanError
 from staircase.metrics import Summary
@@ -73,10 +73,11 @@ class Validation:
 
 
 def _error(rows: Sequence[Row], metric: str) -> float:
-    """NaN where no schedule has it forecast, or measured above 0."""
+    """NaN where no schedule has it forecast, or measured above what is negligible."""
     known = [row for row in rows if metric in row.candidate.forecast]
+    least = NEGLIGIBLE.get(metric, 0.0)
     pairs = [(row.candidate.forecast[metric].mean, row.measured[metric].mean) for row in known]
-    errors = [abs(forecast / real - 1) for forecast, real in pairs if real]
+    errors = [abs(forecast / real - 1) for forecast, real in pairs if abs(real) > least]
     return float(np.median(errors)) if errors else math.nan
 
 
