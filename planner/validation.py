@@ -56,6 +56,11 @@ class Validation:
     ttft_reduction: float
     provenance: Provenance = field(compare=False)
 
+    def is_of(self, plan: Plan) -> bool:
+        """Whether it is of this plan, not of one that was made before."""
+        rows = {row.name: row.candidate for row in self.rows}
+        return all(rows.get(name) == one for name, one in plan.named().items())
+
     @staticmethod
     def of(plan: Plan, rows: Sequence[Row], requests: int) -> Validation:
         measured = {row.name: row.measured for row in rows}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from planner.terminal import AsJson, OutFolder, print_json, screen
+from planner.terminal import AsJson, OutFolder, notes, print_json, screen
 from staircase.errors import PlanError
 
 PlanPath = Annotated[
@@ -28,9 +28,12 @@ def explain(plan: PlanPath, out: OutFolder = None, as_json: AsJson = False) -> N
     if not path.is_file():
         raise PlanError(f"{path}: no plan; make one with 'staircase plan SCENARIO'")
     found, measured = load_plan(path), path.with_name("validation.json")
+    checked = load_validation(measured) if measured.is_file() else None
+    if checked is not None and not checked.is_of(found):
+        notes.print(f"{measured}: is of another plan, left out", highlight=False, soft_wrap=True)
+        checked = None
     if found.explanation is None:
         raise PlanError(f"{path}: has no explanation; make it anew with 'staircase plan'")
-    checked = load_validation(measured) if measured.is_file() else None
     if as_json:
         standings = [asdict(one) for one in checked.standings] if checked else None
         print_json({**asdict(found.explanation), "standings": standings})
