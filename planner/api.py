@@ -20,6 +20,8 @@ from planner.report import write_report
 from planner.search import NOTHING_KNOWN, search
 from planner.trial_log import TrialLog
 from planner.workspace import Workspace
+from simulator.forecast import SimulatedWorld
+from simulator.forecaster import Forecaster
 from staircase.scenario import Scenario
 from staircase.trace import write_trace
 
@@ -70,12 +72,17 @@ def plan(
     work = _workspace(scenario, out).with_plan(_changes(objectives, trials, seed))
     if slo:
         work = work.with_plan({"limits": {**work.scenario.plan.limits, **slo}})
-    return plan_of(work, write, watcher)
+    return plan_of(work, work.judge(), write, watcher)
 
 
-def plan_of(work: Workspace, write: bool = True, watcher: Watcher = Watcher()) -> Plan:
-    """The same of a workspace."""
-    judge, hashes = work.judge(), work.profile_hashes()
+def plan_of(
+    work: Workspace,
+    judge: Forecaster | SimulatedWorld,
+    write: bool = True,
+    watcher: Watcher = Watcher(),
+) -> Plan:
+    """The same of a workspace, asking the ``judge`` that it opened."""
+    hashes = work.profile_hashes()
     log = TrialLog(work.trials_path, work.search_key()) if write else nullcontext(None)
     with log as memory:
         watcher.begun(0 if memory is None else len(memory))

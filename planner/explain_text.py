@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -81,7 +80,7 @@ def _gain_lines(gains: Sequence[Gain]) -> Iterator[str]:
 
 def _saved(gain: Gain) -> str:
     """How much the choice has beside the baseline."""
-    return "" if math.isnan(gain.saved) else f"({-gain.saved:+.1%})"
+    return "" if gain.saved is None else f"({-gain.saved:+.1%})"
 
 
 def _ttft_lines(explanation: Explanation, validation: Validation | None) -> Iterator[str]:
@@ -129,7 +128,11 @@ def _figures(figures: Mapping[str, float], objectives: Sequence[str]) -> str:
 def _limit_lines(explanation: Explanation) -> Iterator[str]:
     for use in explanation.limits:
         binds = f"keeps {use.excluded} better schedules out" if use.excluded else "does not bind"
-        yield f"limit {use.words}: the choice has {number(use.value)}; {binds}"
+        yield f"limit {use.words}: the choice has {_known(use.value)}; {binds}"
+
+
+def _known(value: float | None) -> str:
+    return "–" if value is None else number(value)
 
 
 def _measured_lines(validation: Validation) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -102,7 +101,7 @@ class _Explainer:
 
 def gain(objective: Objective, chosen: Candidate, baseline: str, other: Candidate) -> Gain:
     value, before = objective.figure(chosen.forecast), objective.figure(other.forecast)
-    saved = 1 - value / before if before else math.nan
+    saved = 1 - value / before if before else None
     is_better = value > before if objective.word in GAINS else value < before
     return Gain(objective.name, baseline, before, value, saved, is_better)
 
@@ -110,7 +109,7 @@ def gain(objective: Objective, chosen: Candidate, baseline: str, other: Candidat
 def _use(number: int, plan: Plan, goals: Goals) -> LimitUse:
     limit, first = goals.limits[number], goals.objectives[0]
     chosen = plan.named()["chosen"].forecast
-    value = limit.objective.figure(chosen) if limit.objective.is_known(chosen) else math.nan
+    value = limit.objective.figure(chosen) if limit.objective.is_known(chosen) else None
     faster = (c.forecast for c in plan.candidates if first.cost(c.forecast) < first.cost(chosen))
     return LimitUse(str(limit), value, sum(limit.excess(forecast) > 0 for forecast in faster))
 

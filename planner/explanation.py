@@ -14,7 +14,7 @@ class Gain:
     """The choice beside a baseline, in one figure of the forecast.
 
     Attributes:
-        saved: share of the baseline's figure; below 0 if the choice has more; NaN if that is 0.
+        saved: share of the baseline's figure; below 0 if the choice has more; None if that is 0.
         is_better: by the figure's direction.
     """
 
@@ -22,7 +22,7 @@ class Gain:
     baseline: str
     baseline_value: float
     value: float
-    saved: float
+    saved: float | None
     is_better: bool
 
 
@@ -48,12 +48,12 @@ class LimitUse:
 
     Attributes:
         words: the limit as the plan names it.
-        value: what the choice has; NaN where nobody knows.
+        value: what the choice has; None where nobody knows.
         excluded: candidates that would beat the choice in the first objective but break it.
     """
 
     words: str
-    value: float
+    value: float | None
     excluded: int
 
 

@@ -1,8 +1,8 @@
 """How much each parameter decides of an objective, over the schedules that were simulated.
 
 PED-ANOVA (arXiv 2304.10255) as Optuna has it: how far the values of the parameter among the best
-tenth of the schedules differ from those among all. Shares sum to 1, or are all 0 where nothing can
-be told.
+tenth of the schedules differ from those among all. Shares sum to 1; they are equal where nothing
+can be told.
 """
 
 from __future__ import annotations

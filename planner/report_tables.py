@@ -46,7 +46,7 @@ class Table:
 def gains_of(figures: Figures, explanation: Explanation) -> Iterator[tuple[Markup, str]]:
     """What the choice saves of each baseline's first figure, and beside what."""
     for number, gain in enumerate(explanation.gains):
-        if gain.figure == explanation.gains[0].figure:
+        if gain.figure == explanation.gains[0].figure and gain.saved is not None:
             keys = (*EXPLANATION, "gains", number)
             sign = -100 if gain.saved < 0 else 100
             words = "more" if gain.saved < 0 else "less"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,19 +70,21 @@ class Validation:
             requests,
             tuple(rows),
             tuple(standings(measured, list(map(parse_objective, plan.objectives)))),
-            {name: _error(rows, name) for name in rows[0].measured if name != "nll_gap"},
+            dict(_errors(rows)),
             1 - ttft_s["chosen"] / ttft_s["normal"],
             provenance_of_now(settings),
         )
 
 
-def _error(rows: Sequence[Row], metric: str) -> float:
-    """NaN where no schedule has it forecast, or measured above what is negligible."""
-    known = [row for row in rows if metric in row.candidate.forecast]
-    least = NEGLIGIBLE.get(metric, 0.0)
-    pairs = [(row.candidate.forecast[metric].mean, row.measured[metric].mean) for row in known]
-    errors = [abs(forecast / real - 1) for forecast, real in pairs if abs(real) > least]
-    return float(np.median(errors)) if errors else math.nan
+def _errors(rows: Sequence[Row]) -> Iterator[tuple[str, float]]:
+    """Of the metrics that are forecast and were measured above what is negligible."""
+    for metric in rows[0].measured:
+        least = NEGLIGIBLE.get(metric, 0.0)
+        known = [row for row in rows if metric in row.candidate.forecast]
+        pairs = [(r.candidate.forecast[metric].mean, r.measured[metric].mean) for r in known]
+        errors = [abs(forecast / real - 1) for forecast, real in pairs if abs(real) > least]
+        if errors:
+            yield metric, float(np.median(errors))
 
 
 def save_validation(path: Path, validation: Validation) -> str:

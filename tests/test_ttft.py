@@ -23,7 +23,7 @@ from tests.support.random_cases import random_case
 def test_the_parts_follow_one_another_and_sum_to_ttft(seed: int, call_ps: int) -> None:
     case = random_case(seed)
     setups = {name: replace(setup, call_ps=call_ps) for name, setup in case.setups.items()}
-    for line in simulate(case.pipeline, case.schedule, setups, case.workload):
+    for line in replace(case, setups=setups).play():
         path = ttft_path(line, case.pipeline, case.schedule, dict.fromkeys(setups, call_ps))
         if not line.answer_ps:
             assert path == ()
@@ -39,7 +39,7 @@ def test_the_parts_follow_one_another_and_sum_to_ttft(seed: int, call_ps: int) -
 def test_where_only_tokens_are_waited_for_every_part_belongs_to_a_call(seed: int) -> None:
     """A reader starts when the last token that it needs is there: nothing is left over."""
     case = random_case(seed, is_timed=False)
-    for line in simulate(case.pipeline, case.schedule, case.setups, case.workload):
+    for line in case.play():
         path = ttft_path(line, case.pipeline, case.schedule, {})
         assert [part for part in path if part.phase == "rest"] == []
 

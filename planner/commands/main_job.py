@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,11 +94,11 @@ def _plan(work: Workspace) -> Plan:
         if known:
             notes.print(f"going on with {known} forecasts of {work.trials_path}")
 
+    judge = work.judge()  # Before there is a bar: what is missing gets one line.
     with progress_bars() as track:
-        watcher = Watcher(
-            begun, track("search", work.scenario.plan.trials), track("around the choice", None)
-        )
-        return plan_of(work, watcher=watcher)
+        step = track("search", work.scenario.plan.trials)
+        around = cache(lambda: track("around the choice", None))
+        return plan_of(work, judge, watcher=Watcher(begun, step, lambda: around()()))
 
 
 def _validate(work: Workspace, found: Plan, requests: int) -> Validation:
