@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from planner.commands import judging, main_job, profiles, real_engines, simulation
+from planner.commands import explaining, judging, main_job, profiles, real_engines, simulation
 from planner.terminal import notes
 from staircase.errors import EngineError, InputError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(profiles.app, name="profile")
 for command in (
     main_job.plan,
+    explaining.explain,
     simulation.simulate,
     simulation.capacity,
     simulation.compare,

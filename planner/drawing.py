@@ -1,121 +1,111 @@
-"""Pictures as SVG: the staircase, a timeline, the Pareto front."""
+"""Pictures of what was played: the staircases, and a request's timeline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from planner.plan import Candidate, Plan
-from planner.svg import MARGIN, WIDTH, Scale, axes, svg, text
-from staircase.schedule import Step
-from staircase.timeline import Span, Timeline, to_s
+from planner.figures import Figures
+from planner.svg import MARGIN, WIDTH, Scale, axes, scale_text, svg, text, tip
 
-ROW = 26
+ROW, BAR = 26, 16
+# Letters of a name beside its row.
+MOST = 20
+MS = 1e-9  # of a picosecond
+PHASES = (
+    ("queued", "submitted_ps", "started_ps"),
+    ("prefill", "started_ps", "first_token_ps"),
+    ("decode", "first_token_ps", "ended_ps"),
+)
 
 
-def draw_staircase(timeline: Timeline, agent: str) -> str:
-    """Tokens read of each source against own tokens written, as played in ``timeline``."""
-    spans = sorted((s for s in timeline.spans if s.agent == agent), key=lambda span: span.step)
-    corners: list[tuple[int, int]] = []
-    for span in spans:
-        level = max(span.read, default=0)
-        corners += [(span.written, level), (span.written + span.output_tokens, level)]
-    height = 260
-    x = Scale(0, max((c for c, _ in corners), default=1), MARGIN, WIDTH - 12)
-    y = Scale(0, max((c for _, c in corners), default=1), height - 36, 12)
-    path = " ".join(f"{x(own):.1f},{y(read):.1f}" for own, read in corners)
-    area = f"{x(0):.1f},{y(0):.1f} {path} {x(x.high):.1f},{y(0):.1f}"
-    body = [
-        *axes(x, y, height, f"tokens that {agent} has written", "tokens read of each source"),
-        f'<polygon class="area" points="{area}"/><polyline class="stairs" points="{path}"/>',
+def draw_staircases(figures: Figures, place: str, answer: str) -> str:
+    """Tokens read of each source against own tokens written, as played in the timelines there."""
+    played = {name: _steps(line, answer) for name, line in figures.value(place).items()}
+    tops = [(w + o, level) for steps in played.values() for _, w, o, level in steps]
+    height = 300
+    x = Scale(0, max((own for own, _ in tops), default=1), MARGIN, WIDTH - 8)
+    y = Scale(0, max((read for _, read in tops), default=1), height - 40, 28)
+    across = f"tokens that {answer} has written"
+    at = ("plan/explanation/answer", "")
+    body = axes(x, y, height, across, "tokens read of each source", at)
+    for name, steps in played.items():
+        corners = [(own, level) for _, w, o, level in steps for own in (w, w + o)]
+        path = " ".join(f"{x(own):.1f},{y(read):.1f}" for own, read in corners)
+        if name == "chosen":
+            base = (
+                f"{x(0):.1f},{y(0):.1f} {path} {x(corners[-1][0] if corners else 0):.1f},{y(0):.1f}"
+            )
+            body.append(f'<polygon class="area" points="{base}"/>')
+        body.append(f'<polyline class="stairs {name.split()[0]}" points="{path}"/>')
+    body += [
+        _tread(figures, f"{place}/chosen/spans/{number}", level, w, o, x, y)
+        for number, w, o, level in played.get("chosen", [])
     ]
     return svg(height, body)
 
 
-def draw_timeline(timeline: Timeline, until_s: float) -> str:
-    """Spans by agent: queued, prefill, decode; the answer's tokens as ticks."""
-    agents = list(dict.fromkeys(span.agent for span in timeline.spans))
-    top, height = ROW * len(agents) + 12, ROW * (len(agents) + 1) + 40
-    x = Scale(0, until_s, 96, WIDTH - 12)
-    body = [text(8, ROW * row + 25, agent) for row, agent in enumerate([*agents, "answer"])]
-    for span in timeline.spans:
-        body += _bars(span, timeline.arrival_ps, x, ROW * agents.index(span.agent) + 12)
-    for ps in timeline.answer_ps:
-        place = f"{x(to_s(ps - timeline.arrival_ps)):.1f}"
-        ends = f'x1="{place}" x2="{place}" y1="{top}" y2="{top + 16}"'
-        body.append(f'<line class="tick" {ends}/>')
-    for tick in x.ticks():
-        place_px = min(x(tick), WIDTH - 30)
-        body.append(text(place_px, height - 8, f"{tick * 1000:.0f} ms", "middle"))
-    return svg(height, body)
+def _steps(timeline: Any, agent: str) -> list[tuple[int, int, int, int]]:
+    """Of each step: its span's number, own tokens before it, what it wrote, what it had read."""
+    spans = [(n, s) for n, s in enumerate(timeline["spans"]) if s["agent"] == agent]
+    return [(n, s["written"], s["output_tokens"], max(s["read"], default=0)) for n, s in spans]
 
 
-def _bars(span: Span, arrival_ps: int, x: Scale, top: float) -> Iterable[str]:
-    first = span.ended_ps if span.first_token_ps is None else span.first_token_ps
-    phases = [
-        ("queued", span.submitted_ps, span.started_ps),
-        ("prefill", span.started_ps, first),
-        ("decode", first, span.ended_ps),
-    ]
-    for kind, start, stop in phases:
-        left, right = x(to_s(start - arrival_ps)), x(to_s(stop - arrival_ps))
-        words = f"step {span.step}, {kind} {to_s(stop - start) * 1000:.2f} ms"
-        yield (
-            f'<rect class="{kind}" x="{left:.1f}" y="{top}" width="{max(right - left, 0.5):.1f}" '
-            f'height="16"><title>{words}</title></rect>'
-        )
-
-
-def draw_front(plan: Plan) -> str:
-    """Every candidate's forecast TTFT and loss; the front joined, the named ones marked."""
-    height = 320
-    points = plan.candidates
-    x = Scale(0, max(c.ttft_s for c in points) * 1000, MARGIN + 8, WIDTH - 12)
-    y = Scale(0, max(c.loss for c in points) or 1.0, height - 36, 12)
-    front = " ".join(_point(plan.candidates[n], x, y) for n in plan.front)
-    body = axes(x, y, height, "forecast TTFT, ms", "forecast loss, nats a token")
-    body += [_dot(candidate, x, y, "dot") for candidate in points]
-    body.append(f'<polyline class="front" points="{front}"/>')
-    body += [_dot(plan.candidates[number], x, y, "dot onfront") for number in plan.front]
-    for name, candidate in plan.named().items():
-        body.append(_dot(candidate, x, y, f"dot {name.split()[0]}", radius=6, title=name))
-    return svg(height, body)
-
-
-def _point(candidate: Candidate, x: Scale, y: Scale) -> str:
-    return f"{x(candidate.ttft_s * 1000):.1f},{y(candidate.loss):.1f}"
-
-
-def _dot(
-    candidate: Candidate, x: Scale, y: Scale, kind: str, radius: int = 3, title: str = ""
+def _tread(
+    figures: Figures, span: str, level: int, written: int, wrote: int, x: Scale, y: Scale
 ) -> str:
-    across, up = _point(candidate, x, y).split(",")
-    words = f"{title + ': ' if title else ''}{describe(candidate)}"
+    """The ground below a step, which tells of it."""
+    sources = figures.value(f"{span}/read")
+    source = sources.index(level) if sources else None
+    read = [] if source is None else [f"{span}/read/{source}"]
+    template = f"step {{}}: has read {'{} tokens' if read else 'nothing'}, writes {{}}"
+    places = [f"{span}/step", *read, f"{span}/output_tokens"]
+    left, right = x(written), x(written + wrote)
     return (
-        f'<circle class="{kind}" cx="{across}" cy="{up}" r="{radius}">'
-        f"<title>{escape(words)}</title></circle>"
+        f'<rect class="tread" x="{left:.1f}" y="{y(level):.1f}" width="{right - left:.1f}" '
+        f'height="{y(0) - y(level):.1f}">{tip(figures.words(template, places), places)}</rect>'
     )
 
 
-def describe(candidate: Candidate) -> str:
-    return (
-        f"{describe_schedule(candidate)}; TTFT {candidate.ttft_s * 1000:.1f} ms, "
-        f"loss {candidate.loss:.3f}, agreement {candidate.agreement:.3f}"
-    )
+def draw_timeline(figures: Figures, place: str, until_ms: float) -> str:
+    """Spans by agent: queued, prefill, decode; the answer's tokens as ticks."""
+    timeline = figures.value(place)
+    agents = list(dict.fromkeys(span["agent"] for span in timeline["spans"]))
+    top, left = ROW * len(agents) + 8, 14 + 8 * min(MOST, max(map(len, [*agents, "answer"])))
+    x = Scale(0, until_ms, left, WIDTH - 8)
+    body = [text(2, top + 13, "answer")]
+    body += [_name(place, timeline["spans"], name, row) for row, name in enumerate(agents)]
+    for number, span in enumerate(timeline["spans"]):
+        above = ROW * agents.index(span["agent"]) + 8
+        body += _bars(figures, f"{place}/spans/{number}", span, x, above)
+    body += _tokens(timeline["answer_ps"], x, top)
+    body += [scale_text(x(tick), top + ROW + 16, tick, "middle") for tick in x.ticks()[:-1]]
+    body.append(text(x.stop, top + ROW + 16, "ms", "end"))
+    return svg(top + ROW + 22, body)
 
 
-def describe_schedule(candidate: Candidate) -> str:
-    """A schedule in a line: layout and the first steps of its staircases."""
-    staircases = {
-        " ".join(_describe_step(staircase.step(number)) for number in range(3))
-        for staircase in candidate.schedule.staircases.values()
-        if not staircase.is_normal
-    }
-    steps = " | ".join(sorted(staircases))
-    return f"{candidate.schedule.layout}, {f'read/write {steps} …' if steps else 'read all first'}"
+def _name(place: str, spans: Sequence[Any], agent: str, row: int) -> str:
+    number = next(number for number, span in enumerate(spans) if span["agent"] == agent)
+    words = agent if len(agent) <= MOST else f"{agent[: MOST - 1]}…"
+    return text(2, ROW * row + 21, words, at=f"{place}/spans/{number}/agent")
 
 
-def _describe_step(step: Step) -> str:
-    return (
-        f"{'all' if step.read is None else step.read}/{'end' if step.write is None else step.write}"
-    )
+def _bars(figures: Figures, place: str, span: Any, x: Scale, top: float) -> Iterator[str]:
+    for kind, start, stop in PHASES:
+        begin, end = (
+            span[key] if span[key] is not None else span["ended_ps"] for key in (start, stop)
+        )
+        if end > begin:
+            left, right = x(begin * MS), x(end * MS)
+            keys = [k if span[k] is not None else "ended_ps" for k in (start, stop)]
+            places = [f"{place}/step", *(f"{place}/{key}*{MS:g}" for key in keys)]
+            words = figures.words(f"step {{}}, {kind} from {{}} to {{}} ms", places)
+            where = f'x="{left:.1f}" y="{top}" width="{max(right - left, 0.5):.1f}" height="{BAR}"'
+            yield f'<rect class="{kind}" {where}>{tip(words, places)}</rect>'
+
+
+def _tokens(answer_ps: Iterable[int], x: Scale, top: float) -> Iterator[str]:
+    """One path for all: an answer may have thousands."""
+    places = dict.fromkeys(f"{x(ps * MS):.1f}" for ps in answer_ps)
+    strokes = "".join(f"M{place} {top}v{BAR}" for place in places)
+    yield f'<path class="tokens" d="{strokes}"/>'

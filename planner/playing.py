@@ -12,7 +12,7 @@ from executor.bench import Bench, read_dataset
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer
 from planner.live_view import LiveView
-from planner.plan import load_plan
+from planner.plans import load_plan
 from planner.validate import FRESH
 from planner.workspace import Workspace
 from staircase.errors import PlanError

@@ -1,65 +1,200 @@
-"""The report: one self-contained HTML page."""
+"""The report: one self-contained HTML page of a plan and, if it was validated, of that.
+
+Every figure on it is printed from its place in ``plan.json`` or ``validation.json``.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from pydantic import TypeAdapter
 
-from planner.drawing import describe_schedule, draw_front, draw_staircase, draw_timeline
-from planner.plan import Plan
-from planner.tables import validation_cells
-from planner.validate import Validation
+from planner.describing import phrase_of
+from planner.drawing import MS, draw_staircases, draw_timeline
+from planner.drawing_bars import Bar, draw_intervals, draw_ttft
+from planner.drawing_front import Axis, axes_of, draw_front
+from planner.explanation import Explanation
+from planner.figures import Figures, place_of
+from planner.importance import PARAMETERS
+from planner.objectives import METRICS, parse_objective
+from planner.plans import Plan
+from planner.report_tables import (
+    gains_of,
+    importance_rows,
+    limit_rows,
+    neighbour_rows,
+    standing_rows,
+    summary_table,
+    ttft_table,
+)
+from planner.validation import Validation
+from staircase.errors import PlanError
 from staircase.files import write_text
-from staircase.timeline import Timeline, to_s
+
+NAMES = ("normal", "paper default", "chosen")
+# What is set beside measurements in a picture, beside the objectives.
+ALSO = ("ttft", "e2e")
+
+
+def write_report(path: Path, plan: Plan, validation: Validation | None = None) -> None:
+    """Raises PlanError if the plan has no explanation."""
+    write_text(path, render(plan, validation))
+
+
+def render(plan: Plan, validation: Validation | None = None) -> str:
+    """The page."""
+    if plan.explanation is None:
+        raise PlanError("the plan has no explanation; make one with 'staircase plan'")
+    page = _Page(plan, plan.explanation, validation, figures_of(plan, validation))
+    templates = Environment(loader=PackageLoader("planner"), autoescape=True, trim_blocks=True)
+    return templates.get_template("report.html").render(page=page)
+
+
+def figures_of(plan: Plan, validation: Validation | None) -> Figures:
+    """Of the files' contents, as ``profiles.store.save`` writes them."""
+    documents = {"plan": TypeAdapter(Plan).dump_python(plan, mode="json")}
+    if validation is not None:
+        documents["validation"] = TypeAdapter(Validation).dump_python(validation, mode="json")
+    return Figures(documents)
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Timelines by schedule name."""
+class _Page:
+    """What the template asks for."""
 
-    simulated: Mapping[str, Sequence[Timeline]]
-    real: Mapping[str, Sequence[Timeline]]
+    plan: Plan
+    explanation: Explanation
+    validation: Validation | None
+    figures: Figures
 
+    def at(self, *places: str, template: str = "{}") -> Markup:
+        return self.figures.html(*places, template=template)
 
-def write_report(path: Path, plan: Plan, validation: Validation, runs: Runs, answer: str) -> None:
-    """``answer`` is the agent whose staircase is drawn."""
-    templates = Environment(loader=PackageLoader("planner"), autoescape=True)
-    chosen = plan.named()["chosen"]
-    page = templates.get_template("report.html").render(
-        plan=plan,
-        chosen_words=describe_schedule(chosen),
-        cards=_cards(plan, validation),
-        table=validation_cells(validation),
-        extrapolated=chosen.extrapolated,
-        staircase=draw_staircase(runs.real["chosen"][0], answer),
-        timelines=_timelines(runs),
-        front=draw_front(plan),
-        provenance=json.dumps(asdict(plan.provenance), indent=1),
-    )
-    write_text(path, page)
+    @property
+    def choice(self) -> Markup:
+        phrase = phrase_of(self.plan.candidates[self.plan.chosen].schedule, self.explanation.answer)
+        keys = ("plan", "candidates", self.plan.chosen, "schedule")
+        return self.at(*(place_of(*keys, *way) for way in phrase.keys), template=phrase.template)
 
+    @property
+    def extrapolated(self) -> list[Markup]:
+        keys = ("plan", "candidates", self.plan.chosen, "extrapolated")
+        return [
+            self.at(place_of(*keys, n)) for n in range(self.figures.value(place_of(*keys, "#")))
+        ]
 
-def _cards(plan: Plan, validation: Validation) -> list[dict[str, str]]:
-    chosen = next(row for row in validation.rows if row.name == "chosen")
-    agreement = chosen.measured.get("agreement")
-    quality = f"{agreement.mean:.3f}" if agreement else "–"
-    return [
-        {"value": f"{validation.ttft_reduction:.1%}", "words": "less measured TTFT than normal"},
-        {"value": quality, "words": "measured quality (agreement; normal is 1)"},
-        {"value": f"{validation.error('ttft_s'):.1%}", "words": "median TTFT forecast error"},
-        {"value": str(validation.requests), "words": "real requests for each schedule"},
-    ]
+    # pictures
 
+    @property
+    def staircase(self) -> Markup:
+        place = place_of("plan", "explanation", "timelines")
+        return Markup(draw_staircases(self.figures, place, self.explanation.answer))
 
-def _timelines(runs: Runs) -> list[dict[str, str]]:
-    pairs = [
-        (f"{name}, {kind}", timelines[name][0])
-        for name in ("normal", "chosen")
-        for kind, timelines in (("forecast", runs.simulated), ("real", runs.real))
-    ]
-    until = max(to_s(line.completed_ps - line.arrival_ps) for _, line in pairs)
-    return [{"words": words, "svg": draw_timeline(line, until)} for words, line in pairs]
+    @property
+    def front(self) -> Markup:
+        return Markup(draw_front(self.figures, self.plan, self.explanation.answer))
+
+    @property
+    def timelines(self) -> Iterator[list[tuple[str, Markup]]]:
+        """What stands side by side: forecast and real of a schedule, or else two forecasts."""
+        pairs = [list(self._timelines(name)) for name in ("chosen", "normal")]
+        for places in pairs if self.validation else [[*pairs[0], *pairs[1]]]:
+            until = max(self.figures.value(at)["completed_ps"] for _, at in places) * MS
+            yield [(words, Markup(draw_timeline(self.figures, at, until))) for words, at in places]
+
+    def _timelines(self, name: str) -> Iterator[tuple[str, str]]:
+        yield f"{name}, forecast", place_of("plan", "explanation", "timelines", name)
+        for row in self._rows(name):
+            yield f"{name}, real", place_of("validation", "rows", row, "timeline")
+
+    def _rows(self, name: str) -> list[int]:
+        rows = self.validation.rows if self.validation else ()
+        return [number for number, row in enumerate(rows) if row.name == name]
+
+    @property
+    def ttft(self) -> Markup:
+        return Markup(draw_ttft(self.figures, list(self._bars())))
+
+    def _bars(self) -> Iterator[Bar]:
+        for name in NAMES:
+            keys = ("plan", "explanation")
+            yield Bar(f"{name}, forecast", (*keys, "ttft", name), (*keys, "bound", name))
+            for row in self._rows(name):
+                yield Bar(f"{name}, measured", ("validation", "rows", row, "ttft"))
+
+    @property
+    def intervals(self) -> list[tuple[Markup, Markup]]:
+        """Forecast and measurement in each figure that was measured, with words."""
+        if self.validation is None:
+            return []
+        shown = [
+            axis
+            for axis in self._axes()
+            if any(axis.metric in row.measured for row in self.validation.rows)
+        ]
+        return [(self._words(a), Markup(draw_intervals(self.figures, a))) for a in shown]
+
+    def _axes(self) -> list[Axis]:
+        objectives = [
+            Axis(parse_objective(word), f"plan/objectives/{number}")
+            for number, word in enumerate(self.plan.objectives)
+        ]
+        metrics = {axis.metric for axis in objectives}
+        more = [Axis(parse_objective(word)) for word in ALSO if METRICS[word] not in metrics]
+        return [*objectives, *more]
+
+    def _words(self, axis: Axis) -> Markup:
+        """A mean is drawn, whatever the objective's statistic."""
+        return Markup("{}{}").format(axis.label, axis.unit and ", ms")
+
+    # tables
+
+    @property
+    def gains(self) -> Any:
+        return gains_of(self.figures, self.explanation)
+
+    @property
+    def summary(self) -> Any:
+        return summary_table(self.figures, self.plan, self.validation)
+
+    @property
+    def ttft_rows(self) -> Any:
+        measured = self._rows("chosen")
+        return ttft_table(self.figures, measured[0] if measured else None)
+
+    @property
+    def importances(self) -> Any:
+        return importance_rows(self.figures, self.plan.objectives, PARAMETERS)
+
+    @property
+    def neighbours(self) -> Any:
+        return neighbour_rows(self.figures, self.explanation, self.plan.objectives)
+
+    @property
+    def limits(self) -> Any:
+        return limit_rows(self.figures, self.explanation)
+
+    @property
+    def standings(self) -> Any:
+        if self.validation is None:
+            return []
+        return standing_rows(self.figures, self.explanation, self.validation)
+
+    @property
+    def axes(self) -> Sequence[Axis]:
+        return axes_of(self.figures)
+
+    @property
+    def provenance(self) -> str:
+        return json.dumps(self.figures.value("plan/provenance"), indent=1, ensure_ascii=False)
+
+    @property
+    def real_provenance(self) -> str:
+        found = self.figures.value("validation/provenance") if self.validation else None
+        return json.dumps(found, indent=1, ensure_ascii=False)

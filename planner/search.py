@@ -20,7 +20,7 @@ from optuna.trial import create_trial
 
 from planner.moves import moves_of
 from planner.objectives import Goals
-from planner.plan import Candidate, Plan, choose, find, pareto_front
+from planner.plans import Candidate, Plan, choose, find, pareto_front
 from planner.space import Point, Space, paper_staircase
 from profiles.store import provenance_of_now
 from simulator.forecast import Forecast

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH = 640
-MARGIN = 48
-GREY_TEXT = 'class="axis"'
+WIDTH = 460
+MARGIN = 50
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,12 @@ class Scale:
         return self.start + (value - self.low) / span * (self.stop - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
-        return [self.low + (self.high - self.low) * n / (count - 1) for n in range(count)]
+        """Round numbers, about ``count``."""
+        span = (self.high - self.low) or 1.0
+        power = 10.0 ** math.floor(math.log10(span / count))
+        step = next(s * power for s in (1, 2, 5, 10) if span / (s * power) <= count)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [number * step for number in range(first, last + 1)]
 
 
 @dataclass(frozen=True)
@@ -48,31 +52,38 @@ class LogScale(Scale):
         return inside
 
 
-def axes(x: Scale, y: Scale, height: int, across: str, up: str) -> list[str]:
+def axes(
+    x: Scale, y: Scale, height: float, across: str, up: str, at: tuple[str, str] = ("", "")
+) -> list[str]:
+    """Both axes with their words; ``at`` names the places of figures that the words hold."""
     lines = [
-        text(x.stop, height - 4, f"{across} →", "end"),
-        f'<text {GREY_TEXT} transform="translate(12 {y.stop}) rotate(-90)" text-anchor="end">'
-        f"{escape(up)} →</text>",
+        text(x.stop, height - 4, f"{across} →", "end", at=at[0]),
+        text(4, y.stop - 8, f"↑ {up}", at=at[1]),
     ]
     for tick in y.ticks():
         place = f'y1="{y(tick):.1f}" y2="{y(tick):.1f}"'
-        lines.append(f'<line class="grid" x1="{x.start}" x2="{x.stop}" {place}/>')
-        lines.append(text(x.start - 4, y(tick) + 4, _number(tick), "end"))
-    return lines + [text(x(tick), height - 20, _number(tick), "middle") for tick in x.ticks()]
+        lines.append(f'<line class="grid" x1="{x.start:.1f}" x2="{x.stop:.1f}" {place}/>')
+        lines.append(scale_text(x.start - 5, y(tick) + 4, tick, "end"))
+    return lines + [scale_text(x(tick), y.start + 16, tick, "middle") for tick in x.ticks()]
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def scale_text(x: float, y: float, value: float, anchor: str) -> str:
+    words = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text(x, y, words, anchor, kind="axis scale")
 
 
-def text(x: float, y: float, words: str, anchor: str = "start") -> str:
-    return (
-        f'<text {GREY_TEXT} text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
-    )
+def text(
+    x: float, y: float, words: str, anchor: str = "start", kind: str = "axis", at: str = ""
+) -> str:
+    where = f'class="{kind}" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}"'
+    places = f' data-at="{escape(at)}"' if at else ""
+    return f"<text {where}{places}>{escape(words)}</text>"
+
+
+def tip(words: str, at: Sequence[str]) -> str:
+    """What is told of the element that it stands in when somebody points at it."""
+    return f'<title data-at="{escape(" ".join(at))}">{escape(words)}</title>'
 
 
 def svg(height: float, body: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg">'
-        f"{''.join(body)}</svg>"
-    )
+    return f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img">{"".join(body)}</svg>'

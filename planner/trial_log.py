@@ -14,7 +14,7 @@ from typing import Self, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
-from planner.plan import Candidate
+from planner.plans import Candidate
 from staircase.schedule import Schedule
 
 SCHEMA = "staircase.trials/1"

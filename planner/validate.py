@@ -3,64 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from executor.bench import Bench, read_dataset
 from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
-from planner.plan import Candidate, Plan, spread_out
-from profiles.store import Provenance, provenance_of_now, save
+from planner.breakdown import median_request, ttft_parts
+from planner.plans import Candidate, Plan, spread_out
+from planner.validation import Row, Validation
 from staircase.errors import PlanError
 from staircase.measured import measure_all
 from staircase.metrics import Summary, summarize
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
-from staircase.timeline import Timeline
+from staircase.timeline import Timeline, since_arrival
 from staircase.workload import Question
 
-SCHEMA = "staircase.validation/1"
 # Questions of the validation start here, far from those that the quality profile was made of.
 FRESH = 1_000_000
-
-
-@dataclass(frozen=True)
-class Row:
-    """One schedule: what was forecast and what was measured, by metric."""
-
-    name: str
-    candidate: Candidate
-    measured: Mapping[str, Summary]
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Rows over the same requests.
-
-    Attributes:
-        requests: real requests that each schedule played.
-    """
-
-    scenario: str
-    requests: int
-    rows: tuple[Row, ...]
-    provenance: Provenance = field(compare=False)
-
-    def error(self, metric: str) -> float:
-        """Median over schedules of the forecast's relative error."""
-        pairs = [
-            (row.candidate.forecast[metric].mean, row.measured[metric].mean) for row in self.rows
-        ]
-        return float(np.median([abs(forecast / real - 1) for forecast, real in pairs if real]))
-
-    @property
-    def ttft_reduction(self) -> float:
-        """Share of normal's measured TTFT that the chosen schedule saves."""
-        by_name = {row.name: row.measured["ttft_s"].mean for row in self.rows}
-        return 1 - by_name["chosen"] / by_name["normal"]
 
 
 def validate(
@@ -71,8 +32,11 @@ def validate(
     requests: int,
     front: int = 5,
     on_done: Callable[[], None] = lambda: None,
+    call_ps: Mapping[str, int] | None = None,
 ) -> tuple[Validation, dict[str, list[Timeline]]]:
     """Plays the named candidates and ``front`` more of the front; also returns their timelines.
+
+    ``call_ps`` is what passes before a call reaches an engine, by engine, as the profile has it.
 
     Schedules take turns, so that a machine's drift hits all alike, and never play the same
     question one after the other, so that none finds another's prompt in the KV cache.
@@ -95,10 +59,13 @@ def validate(
     for name, candidate in chosen.items():
         measured = _measure(scenario, bench, candidate, played[name])
         answers = [outcome.texts[pipeline.answer] for outcome in played[name]]
-        rows.append(Row(name, candidate, measured | _scores(scorer, asked[name], answers)))
+        measured |= _scores(scorer, asked[name], answers)
+        lines = [outcome.timeline for outcome in played[name]]
+        parts = ttft_parts(lines, pipeline, candidate.schedule, call_ps or {})
+        typical = since_arrival(lines[median_request(lines)])
+        rows.append(Row(name, candidate, measured, parts, typical))
     timelines = {name: [outcome.timeline for outcome in some] for name, some in played.items()}
-    settings = {"requests": requests, "profiles": dict(plan.profile_hashes)}
-    return Validation(scenario.name, requests, tuple(rows), provenance_of_now(settings)), timelines
+    return Validation.of(plan, rows, requests), timelines
 
 
 def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
@@ -144,7 +111,3 @@ def _quality(
         name: summarize([getattr(quality, name) for quality in measured])
         for name in ("loss", "agreement", "nll_gap")
     }
-
-
-def save_validation(path: Path, validation: Validation) -> str:
-    return save(path, SCHEMA, validation, Validation)

@@ -14,6 +14,7 @@ from simulator.engine import EngineSetup
 from simulator.reach import beyond, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.setups import setup_of, workload_of
+from simulator.unhindered import Stage
 from staircase.errors import ScenarioError
 from staircase.measured import Measured, summarize_replicates
 from staircase.metrics import Summary, summarize
@@ -127,6 +128,10 @@ class SimulatedWorld:
     @property
     def knows_quality(self) -> bool:
         return False
+
+    @property
+    def stage(self) -> Stage:
+        return Stage(self.pipeline, self.engines, self.workload)
 
     def play(self, schedule: Schedule, needs_timelines: bool = False) -> Run:
         return run_workload(

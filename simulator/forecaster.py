@@ -15,6 +15,7 @@ from simulator.profiled import setup_of_profile
 from simulator.reach import most_at_once
 from simulator.run import run_workload
 from simulator.serial import SerialSetup
+from simulator.unhindered import Stage
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.metrics import READING_RATE
 from staircase.pipeline import Pipeline
@@ -56,6 +57,10 @@ class Forecaster:
         lines, forecast = run.timelines, self._quality
         quality = forecast(lines, schedule.layout) if forecast else None
         return forecast_of([run], tuple(self._extrapolated(lines)), quality)
+
+    @property
+    def stage(self) -> Stage:
+        return Stage(self.pipeline, self._setups, self.workload)
 
     @cached_property
     def _quality(self) -> QualityForecaster | None:

@@ -7,7 +7,7 @@ run began.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from staircase.messages import EndReason
 
@@ -74,3 +74,25 @@ class Timeline:
     answer_ps: tuple[int, ...]
     written: Mapping[str, int]
     error: str | None = None
+
+
+def since_arrival(timeline: Timeline) -> Timeline:
+    """The same, of a request that arrives at 0."""
+    begin = timeline.arrival_ps
+    spans = tuple(
+        replace(
+            span,
+            submitted_ps=span.submitted_ps - begin,
+            started_ps=span.started_ps - begin,
+            first_token_ps=None if span.first_token_ps is None else span.first_token_ps - begin,
+            ended_ps=span.ended_ps - begin,
+        )
+        for span in timeline.spans
+    )
+    return replace(
+        timeline,
+        arrival_ps=0,
+        completed_ps=timeline.completed_ps - begin,
+        spans=spans,
+        answer_ps=tuple(ps - begin for ps in timeline.answer_ps),
+    )

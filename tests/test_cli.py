@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.report_numbers import check_numbers
+
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "planner" / "demo.yaml"
 
@@ -30,7 +32,8 @@ def staircase(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize(
-    "command", ["", "profile", "plan", "simulate", "compare", "validate", "engines", "demo"]
+    "command",
+    ["", "profile", "plan", "explain", "simulate", "compare", "validate", "engines", "demo"],
 )
 def test_help(command: str) -> None:
     done = staircase(*command.split(), "--help")
@@ -374,8 +377,14 @@ def test_the_main_job(tmp_path: Path) -> None:
     assert rows["normal"]["measured"]["loss"]["mean"] == 0
     assert rows["normal"]["measured"]["ttft_s"]["mean"] > 0
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
-    assert page.count("<svg") == 6
+    documents = {
+        kind: json.loads((tmp_path / "out" / f"{kind}.json").read_text())["content"]
+        for kind in ("plan", "validation")
+    }
+    assert check_numbers(page, documents) > 500
+    assert page.count("<svg") == 10
+    told = staircase("explain", str(path), *out)
+    assert "measured over 3 requests, normal: " in told.stdout
     assert json.loads((tmp_path / "out" / "trace.json").read_text())["traceEvents"]
     for kind in (rows["chosen"]["candidate"]["forecast"], rows["chosen"]["measured"]):
         assert 0 <= kind["score"]["mean"] <= 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from planner.front import front_of, hypervolume
 from planner.moves import moves_of
 from planner.objectives import Goals, parse_limits, parse_objective, parse_objectives
-from planner.plan import Candidate, choose, load_plan, pareto_front, save_plan, spread_out
+from planner.plans import Candidate, choose, load_plan, pareto_front, save_plan, spread_out
 from planner.search import search
 from planner.space import Space
 from planner.workspace import Workspace

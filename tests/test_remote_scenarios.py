@@ -12,10 +12,10 @@ import yaml
 
 from executor.bench import open_bench, read_dataset
 from executor.runtime import Job
-from planner.plan import Candidate, Plan
-from planner.report import Runs, write_report
+from planner.plans import Candidate, Plan
 from planner.tables import validation_cells
 from planner.validate import validate
+from planner.validation import load_validation, save_validation
 from profiles.store import provenance_of_now
 from staircase import Schedule, constant, uniform
 from staircase.errors import EngineError, ModelError, ScenarioError
@@ -134,9 +134,15 @@ def test_validation_measures_what_can_be_measured(fake: FakeServer, tmp_path: Pa
     for row in checked.rows:
         assert {"ttft_s", "score"} <= row.measured.keys()
         assert "loss" not in row.measured
+        assert row.timeline.arrival_ps == 0
+        assert sum(p.mean_s for p in row.ttft.parts) == pytest.approx(row.measured["ttft_s"].mean)
     assert len(validation_cells(checked).rows) == 2 * len(checked.rows)
-    write_report(tmp_path / "r.html", plan, checked, Runs(timelines, timelines), pipeline.answer)
-    assert "–" in (tmp_path / "r.html").read_text()
+    assert {row.timeline.request for row in checked.rows} <= {
+        line.request for lines in timelines.values() for line in lines
+    }
+    assert {"loss", "agreement"}.isdisjoint(checked.errors)
+    save_validation(tmp_path / "v.json", checked)
+    assert load_validation(tmp_path / "v.json") == checked
 
 
 class TestEnginesCommand:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.plan import Candidate, load_plan
+from planner.plans import Candidate, load_plan
 from planner.trial_log import TrialLog
 from staircase import Schedule, constant, moa, uniform
 from staircase.metrics import summarize

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,10 +23,15 @@ from planner.terminal import (
 )
 
 if TYPE_CHECKING:
-    from planner.plan import Plan
-    from planner.validate import Validation
+    from planner.plans import Plan
+    from planner.validation import Validation
     from planner.workspace import Workspace
+    from simulator.unhindered import Stage
     from staircase.timeline import Timeline
+
+
+# Requests of a schedule in a trace.
+TRACED = 3
 
 
 def plan(
@@ -33,10 +39,14 @@ def plan(
     out: OutFolder = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Schedules to try.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="As ttft.p90, loss or stall; once for each [default: the scenario's]."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search schedules on the simulator: with measured profiles, or on simulated engines."""
-    changes = {"trials": trials, "seed": seed}
+    changes = {"trials": trials, "seed": seed, "objectives": objective}
     work = open_workspace(scenario, out, {k: v for k, v in changes.items() if v is not None})
     found = _plan(work)
     if as_json:
@@ -52,7 +62,7 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Run the plan's schedules on the real models and set forecast beside measurement."""
-    from planner.plan import load_plan
+    from planner.plans import load_plan
 
     work = open_workspace(scenario, out)
     found = load_plan(work.plan_path)
@@ -78,49 +88,51 @@ def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = Fal
 
 
 def _plan(work: Workspace) -> Plan:
-    from planner.plan import save_plan
-    from planner.search import search
-    from planner.trial_log import TrialLog
+    from planner.api import Watcher, plan_of
 
-    judge, hashes = work.judge(), work.profile_hashes()
-    with TrialLog(work.trials_path, work.search_key()) as log, progress_bars() as track:
-        if len(log):
-            notes.print(f"going on with {len(log)} forecasts of {work.trials_path}")
+    def begun(known: int) -> None:
+        if known:
+            notes.print(f"going on with {known} forecasts of {work.trials_path}")
+
+    judge = work.judge()  # Before there is a bar: what is missing gets one line.
+    with progress_bars() as track:
         step = track("search", work.scenario.plan.trials)
-        found = search(work.scenario, judge, hashes, step, log)
-    save_plan(work.plan_path, found)
-    return found
+        around = cache(lambda: track("around the choice", None))
+        return plan_of(work, judge, watcher=Watcher(begun, step, lambda: around()()))
 
 
 def _validate(work: Workspace, found: Plan, requests: int) -> Validation:
     from executor.bench import open_bench
-    from planner.validate import contenders, save_validation
+    from planner.report import write_report
+    from planner.validate import contenders
     from planner.validate import validate as check
+    from planner.validation import save_validation
 
-    front = work.scenario.plan.validated_front
+    front, stage = work.scenario.plan.validated_front, work.forecaster().stage
     with open_bench(work.scenario) as bench, progress_bars() as track:
         total = requests * len(contenders(found, front))
         step = track("real runs", total)
-        checked, real = check(work.scenario, work.source, found, bench, requests, front, step)
+        checked, real = check(
+            work.scenario, work.source, found, bench, requests, front, step, stage.call_ps
+        )
     save_validation(work.validation_path, checked)
-    _write_pictures(work, found, checked, real)
+    write_report(work.report_path, found, checked)
+    _write_trace(work, found, stage, real)
     return checked
 
 
-def _write_pictures(
-    work: Workspace, found: Plan, checked: Validation, real: dict[str, list[Timeline]]
+def _write_trace(
+    work: Workspace, found: Plan, stage: Stage, real: dict[str, list[Timeline]]
 ) -> None:
-    from planner.report import Runs, write_report
+    """Of each schedule with a name, some requests, simulated and real."""
     from staircase.trace import write_trace
 
-    forecaster = work.forecaster(requests=3)
-    named = {name: candidate.schedule for name, candidate in found.named().items()}
-    simulated = {name: forecaster(schedule).timelines for name, schedule in named.items()}
-    runs = {f"simulated {name}": lines for name, lines in simulated.items()}
-    runs |= {f"real {name}": real[name][:3] for name in named}
+    runs: dict[str, list[Timeline]] = {}
+    for name, candidate in found.named().items():
+        runs[f"simulated {name}"] = stage.play(candidate.schedule)[:TRACED]
+    for name in found.named():
+        runs[f"real {name}"] = real[name][:TRACED]
     write_trace(work.trace_path, runs)
-    answer = forecaster.pipeline.answer
-    write_report(work.report_path, found, checked, Runs(simulated, real), answer)
 
 
 def _named(found: Plan) -> dict[str, Any]:
@@ -128,7 +140,7 @@ def _named(found: Plan) -> dict[str, Any]:
 
 
 def _show_plan(work: Workspace, found: Plan) -> None:
-    from planner.drawing import describe_schedule
+    from planner.describing import describe_schedule
     from planner.tables import as_rich, forecast_cells
 
     screen.print(as_rich(forecast_cells(found.named()), "Plan"))
@@ -136,12 +148,13 @@ def _show_plan(work: Workspace, found: Plan) -> None:
     screen.print(
         f"{len(found.candidates)} schedules simulated, {len(found.front)} on the front of "
         f"{', '.join(found.objectives)}; chosen for {found.objectives[0]} within "
-        f"{', '.join(found.limits)}: {describe_schedule(chosen)}",
+        f"{', '.join(found.limits)}: {describe_schedule(chosen.schedule)}",
         highlight=False,
     )
     for words in chosen.extrapolated:
         screen.print(f"extrapolated: {words}")
-    screen.print(f"written: {work.plan_path}")
+    for path in (work.plan_path, work.report_path, work.trace_path):
+        screen.print(f"written: {path}")
 
 
 def _show_validation(work: Workspace, checked: Validation) -> None:
@@ -151,7 +164,7 @@ def _show_validation(work: Workspace, checked: Validation) -> None:
     screen.print(as_rich(validation_cells(checked), title))
     screen.print(
         f"measured TTFT: {checked.ttft_reduction:.1%} less than normal; "
-        f"median forecast error of TTFT: {checked.error('ttft_s'):.1%} "
+        f"median forecast error of TTFT: {checked.errors['ttft_s']:.1%} "
         f"over {len(checked.rows)} schedules"
     )
     for path in (work.validation_path, work.trace_path, work.report_path):

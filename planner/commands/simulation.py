@@ -53,7 +53,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Forecast one schedule."""
-    from planner.plan import Candidate
+    from planner.plans import Candidate
     from planner.tables import metrics_table, run_lines, use_lines
     from staircase.records import write_records
     from staircase.run_metrics import measure_runs, parse_slo

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 import numpy as np
+from hypothesis import reject
 
 from simulator.batching import BatchingSetup, Limits
 from simulator.cost import Cost
@@ -17,6 +18,7 @@ from staircase import (
     RequestShape,
     Schedule,
     Staircase,
+    Timeline,
     Workload,
     chain,
     constant,
@@ -27,6 +29,7 @@ from staircase import (
     normal,
     single,
 )
+from staircase.errors import WorkloadError
 from staircase.prompt import fixed_names
 from staircase.schedule import LAYOUTS
 
@@ -48,6 +51,13 @@ class RandomCase:
             limits = replace(setup.limits, blocks=rng.choice([None, few, few, few]))
             setups[name] = replace(setup, limits=limits)
         return replace(self, setups=setups)
+
+    def play(self) -> list[Timeline]:
+        """Raises hypothesis' rejection where a call needs more KV than there turned out to be."""
+        try:
+            return simulate(self.pipeline, self.schedule, self.setups, self.workload)
+        except WorkloadError:
+            reject()
 
     def _longest_call(self) -> int:
         lines = simulate(self.pipeline, self.schedule, self.setups, self.workload)

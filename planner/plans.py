@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from planner.explanation import Explanation
 from planner.front import front_of
-from planner.objectives import Goals, Limit
+from planner.objectives import Goals, Limit, parse_limits, parse_objective
 from profiles.store import Provenance, load, save
 from simulator.forecast import Forecast
 from staircase.errors import PlanError
 from staircase.metrics import Summary
 from staircase.schedule import Schedule
 
-SCHEMA = "staircase.plan/2"
+SCHEMA = "staircase.plan/3"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Plan:
         chosen: number of the best candidate by the first objective, within the limits.
         normal, paper: numbers of the baselines, in the chosen layout.
         profile_hashes: of the profiles that the forecasts rest on.
+        explanation: why this choice, and what it does (``planner.explaining``).
     """
 
     scenario: str
@@ -82,6 +84,32 @@ class Plan:
     paper: int
     profile_hashes: dict[str, str]
     provenance: Provenance = field(compare=False)
+    explanation: Explanation | None = None
+
+    @property
+    def front_candidates(self) -> tuple[Candidate, ...]:
+        """The candidates of the front, by the first objective."""
+        return tuple(self.candidates[number] for number in self.front)
+
+    def best(
+        self, objective: str | None = None, slo: Mapping[str, float] | None = None
+    ) -> Candidate:
+        """The best candidate by ``objective``, or else by the plan's first one.
+
+        Args:
+            objective: as in ``planner.objectives``, say ``ttft.p90``.
+            slo: limits beside the plan's own, the most that a figure may be (of quality and score
+                the least), in seconds: ``{"ttft.p90": 0.5, "quality": 0.97}``.
+
+        Raises:
+            PlanError: there is no such figure, or no candidate is within the limits.
+        """
+        limits = {limit.objective.name: limit for limit in map(_limit, self.limits)}
+        limits |= {limit.objective.name: limit for limit in parse_limits(slo or {})}
+        words = dict.fromkeys([objective or self.objectives[0], *self.objectives])
+        goals = Goals(tuple(map(parse_objective, words)), tuple(limits.values()))
+        goals.check(self.candidates[self.chosen].forecast)
+        return self.candidates[choose(self.candidates, goals)]
 
     def named(self) -> dict[str, Candidate]:
         """The candidates that every table shows."""
@@ -130,6 +158,12 @@ def spread_out(numbers: Sequence[int], most: int) -> tuple[int, ...]:
         return (numbers[0],)
     step = (len(numbers) - 1) / (most - 1)
     return tuple(numbers[round(place * step)] for place in range(most))
+
+
+def _limit(words: str) -> Limit:
+    """The limit that ``str`` of it gave."""
+    name, _, figure = words.split()
+    return Limit(parse_objective(name), float(figure))
 
 
 def save_plan(path: Path, plan: Plan) -> str:

@@ -1,0 +1,112 @@
+"""Planning from Python: what ``staircase plan`` does, as a function.
+
+from planner import plan
+
+found = plan("examples/two_layers.yaml", objectives=["ttft", "unread"], slo={"stall": 1.0})
+found.best("ttft").schedule
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from planner.explaining import explained
+from planner.plans import Plan, save_plan
+from planner.report import write_report
+from planner.search import NOTHING_KNOWN, search
+from planner.trial_log import TrialLog
+from planner.workspace import Workspace
+from simulator.forecast import SimulatedWorld
+from simulator.forecaster import Forecaster
+from staircase.scenario import Scenario
+from staircase.trace import write_trace
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Hears of a search's progress.
+
+    Attributes:
+        begun: with how many forecasts it goes on that were made before.
+        tried: a schedule was forecast or recalled.
+        explained: a forecast for the explanation was made.
+    """
+
+    begun: Callable[[int], None] = lambda known: None
+    tried: Callable[[], None] = lambda: None
+    explained: Callable[[], None] = lambda: None
+
+
+def plan(
+    scenario: str | Path | Scenario,
+    *,
+    objectives: Sequence[str] | None = None,
+    slo: Mapping[str, float] | None = None,
+    trials: int | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    write: bool = False,
+    watcher: Watcher = Watcher(),
+) -> Plan:
+    """Searches schedules on the simulator: with measured profiles, or on simulated engines.
+
+    Args:
+        scenario: a scenario file, or one that was loaded; paths in the latter are counted from
+            the working directory.
+        objectives: figures of a forecast, as in ``ttft.p90``, instead of the scenario's.
+        slo: the most that a figure may be (of quality and score the least), in seconds, beside
+            the scenario's limits: ``{"ttft.p90": 0.5, "quality": 0.97}``.
+        trials: schedules to try.
+        out: folder of results, in which measured profiles lie [default: runs/NAME].
+        write: keep the forecasts there while the search goes on, so that a search that was killed
+            goes on where it was, and in the end ``plan.json``, ``report.html``, ``trace.json``.
+
+    Raises:
+        InputError: the scenario, an objective or a limit is wrong, a profile is missing, or no
+            schedule is within the limits.
+    """
+    work = _workspace(scenario, out).with_plan(_changes(objectives, trials, seed))
+    if slo:
+        work = work.with_plan({"limits": {**work.scenario.plan.limits, **slo}})
+    return plan_of(work, work.judge(), write, watcher)
+
+
+def plan_of(
+    work: Workspace,
+    judge: Forecaster | SimulatedWorld,
+    write: bool = True,
+    watcher: Watcher = Watcher(),
+) -> Plan:
+    """The same of a workspace, asking the ``judge`` that it opened."""
+    hashes = work.profile_hashes()
+    log = TrialLog(work.trials_path, work.search_key()) if write else nullcontext(None)
+    with log as memory:
+        watcher.begun(0 if memory is None else len(memory))
+        known = NOTHING_KNOWN if memory is None else memory
+        found = search(work.scenario, judge, hashes, watcher.tried, known)
+    found = explained(found, work.scenario.plan, judge, watcher.explained)
+    if write:
+        save_plan(work.plan_path, found)
+        write_report(work.report_path, found)
+        assert found.explanation is not None
+        lines = found.explanation.timelines
+        write_trace(work.trace_path, {f"simulated {name}": [one] for name, one in lines.items()})
+    return found
+
+
+def _workspace(scenario: str | Path | Scenario, out: str | Path | None) -> Workspace:
+    folder = None if out is None else Path(out)
+    if isinstance(scenario, Scenario):
+        return Workspace(scenario, Path(), folder or Path("runs") / scenario.name)
+    return Workspace.open(Path(scenario), folder)
+
+
+def _changes(
+    objectives: Sequence[str] | None, trials: int | None, seed: int | None
+) -> dict[str, Any]:
+    given = {"objectives": objectives and list(objectives), "trials": trials, "seed": seed}
+    return {name: value for name, value in given.items() if value is not None}

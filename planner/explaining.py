@@ -1,0 +1,118 @@
+"""Makes the explanation of a plan: a few more forecasts, and figures of those that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from planner.around import around
+from planner.breakdown import TtftParts, median_request, ttft_parts
+from planner.explanation import Explanation, Gain, LimitUse, Neighbour
+from planner.importance import importances
+from planner.objectives import GAINS, Goals, Objective, parse_objective
+from planner.plans import Candidate, Plan
+from simulator.forecast import Forecast
+from simulator.unhindered import Stage
+from staircase.scenario import PlanSpec
+from staircase.schedule import Schedule
+from staircase.timeline import Timeline, since_arrival
+
+# What the choice is set beside the baselines in, beside the objectives.
+ALSO = ("ttft", "e2e", "stall")
+
+
+class World(Protocol):
+    """Forecasts schedules, and shows what it plays them on."""
+
+    @property
+    def knows_quality(self) -> bool: ...
+
+    @property
+    def stage(self) -> Stage: ...
+
+    def __call__(self, schedule: Schedule) -> Forecast: ...
+
+
+def explained(
+    plan: Plan, spec: PlanSpec, world: World, on_forecast: Callable[[], None] = lambda: None
+) -> Plan:
+    """``plan`` with its explanation; schedules that it has not seen are forecast by ``world``."""
+    return replace(plan, explanation=_Explainer(plan, spec, world, on_forecast).explain())
+
+
+@dataclass(frozen=True)
+class _Explainer:
+    plan: Plan
+    spec: PlanSpec
+    world: World
+    on_forecast: Callable[[], None]
+
+    def explain(self) -> Explanation:
+        plan, stage = self.plan, self.world.stage
+        goals, answer = Goals.of(self.spec, self.world.knows_quality), stage.pipeline.answer
+        played = {name: stage.play(one.schedule) for name, one in plan.named().items()}
+        typical = median_request(played["chosen"])
+        return Explanation(
+            answer=answer,
+            gains=tuple(self._gains(goals)),
+            limits=tuple(_use(limit, plan, goals) for limit in range(len(goals.limits))),
+            keeps_limits={n: goals.keeps(one.forecast) for n, one in plan.named().items()},
+            ttft=self._parts(stage, played),
+            bound=self._bounds(stage.unhindered()),
+            timelines={name: since_arrival(lines[typical]) for name, lines in played.items()},
+            importances=importances(plan.candidates, goals, answer),
+            figures=_figures(plan.named()["chosen"], goals),
+            neighbours=tuple(self._neighbours(goals, answer)),
+        )
+
+    def _gains(self, goals: Goals) -> Iterator[Gain]:
+        named = self.plan.named()
+        words = dict.fromkeys([*(o.name for o in goals.objectives), *ALSO])
+        for objective in map(parse_objective, words):
+            if objective.is_known(named["chosen"].forecast):
+                for baseline in ("normal", "paper default"):
+                    yield gain(objective, named["chosen"], baseline, named[baseline])
+
+    def _parts(
+        self, stage: Stage, played: Mapping[str, Sequence[Timeline]]
+    ) -> dict[str, TtftParts]:
+        schedules = {name: one.schedule for name, one in self.plan.named().items()}
+        return {
+            name: ttft_parts(lines, stage.pipeline, schedules[name], stage.call_ps)
+            for name, lines in played.items()
+        }
+
+    def _bounds(self, stage: Stage) -> dict[str, TtftParts]:
+        named = self.plan.named()
+        return self._parts(stage, {name: stage.play(one.schedule) for name, one in named.items()})
+
+    def _neighbours(self, goals: Goals, answer: str) -> Iterator[Neighbour]:
+        known = {repr(one.schedule): one for one in self.plan.candidates}
+        for near in around(self.plan.named()["chosen"].schedule, self.spec, answer):
+            name = repr(near.schedule)
+            if name not in known:
+                known[name] = Candidate.of(near.schedule, self.world(near.schedule))
+            self.on_forecast()
+            found = known[name]
+            figures = _figures(found, goals)
+            yield Neighbour(near.parameter, near.value, figures, goals.keeps(found.forecast))
+
+
+def gain(objective: Objective, chosen: Candidate, baseline: str, other: Candidate) -> Gain:
+    value, before = objective.figure(chosen.forecast), objective.figure(other.forecast)
+    saved = 1 - value / before if before else None
+    is_better = value > before if objective.word in GAINS else value < before
+    return Gain(objective.name, baseline, before, value, saved, is_better)
+
+
+def _use(number: int, plan: Plan, goals: Goals) -> LimitUse:
+    limit, first = goals.limits[number], goals.objectives[0]
+    chosen = plan.named()["chosen"].forecast
+    value = limit.objective.figure(chosen) if limit.objective.is_known(chosen) else None
+    faster = (c.forecast for c in plan.candidates if first.cost(c.forecast) < first.cost(chosen))
+    return LimitUse(str(limit), value, sum(limit.excess(forecast) > 0 for forecast in faster))
+
+
+def _figures(candidate: Candidate, goals: Goals) -> dict[str, float]:
+    return {o.name: o.figure(candidate.forecast) for o in goals.objectives}

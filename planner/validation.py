@@ -1,0 +1,95 @@
+"""Validations: forecast beside measurement, as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from planner.breakdown import TtftParts
+from planner.objectives import parse_objective
+from planner.plans import Candidate, Plan
+from planner.standing import NEGLIGIBLE, Standing, standings
+from profiles.store import Provenance, load, provenance_of_now, save
+from staircase.errors import PlanError
+from staircase.metrics import Summary
+from staircase.timeline import Timeline
+
+SCHEMA = "staircase.validation/2"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One schedule: what was forecast and what was measured, by metric.
+
+    Attributes:
+        ttft: where the measured TTFT went.
+        timeline: of the request with its median TTFT; begins at 0.
+    """
+
+    name: str
+    candidate: Candidate
+    measured: Mapping[str, Summary]
+    ttft: TtftParts
+    timeline: Timeline
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Rows over the same requests.
+
+    Attributes:
+        requests: real requests that each schedule played.
+        standings: of the plan's schedules to the baselines, in the plan's objectives.
+        errors: by metric, the median over schedules of the forecast's relative error.
+        ttft_reduction: share of normal's measured TTFT that the chosen schedule saves.
+    """
+
+    scenario: str
+    requests: int
+    rows: tuple[Row, ...]
+    standings: tuple[Standing, ...]
+    errors: Mapping[str, float]
+    ttft_reduction: float
+    provenance: Provenance = field(compare=False)
+
+    def is_of(self, plan: Plan) -> bool:
+        """Whether it is of this plan, not of one that was made before."""
+        rows = {row.name: row.candidate for row in self.rows}
+        return all(rows.get(name) == one for name, one in plan.named().items())
+
+    @staticmethod
+    def of(plan: Plan, rows: Sequence[Row], requests: int) -> Validation:
+        measured = {row.name: row.measured for row in rows}
+        ttft_s = {name: metrics["ttft_s"].mean for name, metrics in measured.items()}
+        settings = {"requests": requests, "profiles": dict(plan.profile_hashes)}
+        return Validation(
+            plan.scenario,
+            requests,
+            tuple(rows),
+            tuple(standings(measured, list(map(parse_objective, plan.objectives)))),
+            dict(_errors(rows)),
+            1 - ttft_s["chosen"] / ttft_s["normal"],
+            provenance_of_now(settings),
+        )
+
+
+def _errors(rows: Sequence[Row]) -> Iterator[tuple[str, float]]:
+    """Of the metrics that are forecast and were measured above what is negligible."""
+    for metric in rows[0].measured:
+        least = NEGLIGIBLE.get(metric, 0.0)
+        known = [row for row in rows if metric in row.candidate.forecast]
+        pairs = [(r.candidate.forecast[metric].mean, r.measured[metric].mean) for r in known]
+        errors = [abs(forecast / real - 1) for forecast, real in pairs if abs(real) > least]
+        if errors:
+            yield metric, float(np.median(errors))
+
+
+def save_validation(path: Path, validation: Validation) -> str:
+    return save(path, SCHEMA, validation, Validation)
+
+
+def load_validation(path: Path) -> Validation:
+    return load(path, SCHEMA, Validation, PlanError)

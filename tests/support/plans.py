@@ -1,0 +1,37 @@
+"""Plans with an explanation, and validations of them that nothing was run for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from planner.api import plan
+from planner.plans import Plan
+from planner.validation import Row, Validation
+from staircase.metrics import Summary
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def small_plan(example: str = "paper_moa", trials: int = 20, **options: object) -> Plan:
+    return plan(EXAMPLES / f"{example}.yaml", trials=trials, **options)  # type: ignore[arg-type]
+
+
+def scaled(summary: Summary, factor: float) -> Summary:
+    return Summary(**{name: value * factor for name, value in vars(summary).items()})
+
+
+def validation_of(found: Plan, factor: float = 1.25) -> Validation:
+    """As if everything had come to ``factor`` times its forecast."""
+    assert found.explanation is not None
+    rows = [
+        Row(
+            name,
+            candidate,
+            {metric: scaled(one, factor) for metric, one in candidate.forecast.items()},
+            found.explanation.ttft[name],
+            replace(found.explanation.timelines[name], request=7),
+        )
+        for name, candidate in found.named().items()
+    ]
+    return Validation.of(found, rows, requests=3)

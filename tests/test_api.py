@@ -1,0 +1,109 @@
+"""Planning from Python."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import planner
+from planner.plans import Plan, load_plan
+from staircase.errors import PlanError, ScenarioError
+from staircase.scenario import load_scenario
+from tests.support.plans import EXAMPLES, small_plan
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def found() -> Plan:
+    return small_plan()
+
+
+def test_plan_is_a_function_even_after_its_modules_are_imported() -> None:
+    from planner import plan
+
+    assert callable(plan)
+    assert planner.plan is plan
+    assert planner.Plan is Plan
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        planner.nothing  # noqa: B018
+
+
+def test_importing_is_light() -> None:
+    code = (
+        "import planner, sys; print([m for m in ('optuna', 'torch', 'numpy') if m in sys.modules])"
+        "; from planner import plan; print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == ["[]", "False"]
+
+
+def test_the_same_from_a_file_and_a_scenario(found: Plan) -> None:
+    assert planner.plan(load_scenario(EXAMPLES / "paper_moa.yaml"), trials=20) == found
+
+
+def test_seed_objectives_and_slo_reach_the_search(found: Plan) -> None:
+    other = small_plan(objectives=["e2e", "unread"], slo={"ttft": 2.0, "unread": 0.3}, seed=3)
+    assert other.objectives == ("e2e", "unread")
+    assert set(other.limits) == {"ttft ≤ 2", "unread ≤ 0.3", "stall ≤ 1"}
+    assert other.named()["chosen"].ttft_s <= 2.0
+    assert other.named()["chosen"].forecast["unread"].mean <= 0.3
+    assert other.candidates != found.candidates
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"objectives": ["tftt"]}, "'tftt': must be one of ttft"),
+        ({"slo": {"ttft.p95": 1.0}}, "'p95' must be one of"),
+        ({"slo": {"ttft": 1e-6}}, "none of 20 schedules keeps the plan's limits"),
+    ],
+)
+def test_what_there_is_not_is_told(options: dict[str, object], said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        small_plan(**options)  # type: ignore[arg-type]
+    with pytest.raises(ScenarioError, match="no such file"):
+        planner.plan("nowhere.yaml")
+
+
+def test_best(found: Plan) -> None:
+    chosen = found.named()["chosen"]
+    assert found.best() == found.best("ttft") == chosen
+    kept = [
+        one
+        for one in found.candidates
+        if one.forecast["unread"].mean <= 0.25 and one.stall_s <= 1.0
+    ]
+    assert found.best("unread").forecast["unread"] == min(
+        (one.forecast["unread"] for one in kept), key=lambda summary: summary.mean
+    )
+    tight = found.best("ttft", slo={"unread": 0.05})
+    allowed = [one.ttft_s for one in kept if one.forecast["unread"].mean <= 0.05]
+    assert tight.ttft_s == min(allowed)
+    with pytest.raises(PlanError, match="none of 20 schedules"):
+        found.best("ttft", slo={"ttft": 1e-9})
+    with pytest.raises(PlanError, match="'score' is not known here"):
+        found.best("score")
+
+
+def test_front_candidates_are_those_of_the_front(found: Plan) -> None:
+    assert [found.candidates[number] for number in found.front] == list(found.front_candidates)
+
+
+def test_nothing_is_written_unless_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = small_plan(trials=8)
+    assert list(tmp_path.iterdir()) == []
+    again = small_plan(trials=8, write=True, out=tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"plan.json", "report.html", "trace.json"}
+    assert load_plan(tmp_path / "out" / "plan.json") == again == plan
+    assert json.loads((tmp_path / "out" / "trace.json").read_text())["traceEvents"]
