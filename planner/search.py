@@ -75,8 +75,8 @@ NOTHING_KNOWN = Forgetful()
 class Crew(Protocol):
     """Whoever makes the forecasts of a generation: this process, or several."""
 
-    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Forecast]:
-        """Of each in turn, as they are ready."""
+    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
+        """Each in turn, as soon as it is ready."""
         ...
 
 
@@ -86,8 +86,8 @@ class Alone:
 
     judge: Judge
 
-    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Forecast]:
-        return map(self.judge, schedules)
+    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
+        return (Candidate.of(schedule, self.judge(schedule)) for schedule in schedules)
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Book:
         known = {name: self.memory.recall(one) for name, one in new.items()}
         made = self.crew.forecast([one for name, one in new.items() if not known[name]])
         for name, one in new.items():
-            candidate = known[name] or self._noted(Candidate.of(one, next(made)))
+            candidate = known[name] or self._noted(next(made))
             self._numbers[name] = len(self.candidates)
             self.candidates.append(candidate)
             self.on_trial()
