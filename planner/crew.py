@@ -6,7 +6,9 @@ a search finds what it finds alone. A task whose worker dies is done again by Ra
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from planner.plan import Candidate
-from planner.search import Crew, Judge
+from planner.search import Alone, Crew, Judge
 from staircase.errors import EngineError, PlanError
 from staircase.schedule import Schedule
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 RETRIES = 2
 # The least that Ray takes; judges and forecasts are small.
 STORE_BYTES = 80 * 2**20
+# A cluster that does not answer for so long is not there.
+KNOCK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,15 @@ class RayCrew:
 
 
 @contextmanager
-def ray_crew(judge: Judge, workers: int | None, address: str | None) -> Iterator[Crew]:
-    """``workers`` processes of this machine, or all of the cluster at ``address``.
+def crew_of(judge: Judge, workers: int = 1, address: str | None = None) -> Iterator[Crew]:
+    """This process; ``workers`` of this machine; or all of the Ray cluster at ``address``.
 
     Raises:
         PlanError: Ray is not installed, or there is no cluster at the address.
     """
+    if workers == 1 and address is None:
+        yield Alone(judge)
+        return
     try:
         import ray
     except ImportError:
@@ -74,22 +81,31 @@ def ray_crew(judge: Judge, workers: int | None, address: str | None) -> Iterator
         ray.shutdown()
 
 
-def _connect(workers: int | None, address: str | None) -> None:
+def _connect(workers: int, address: str | None) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    own = {} if address else {"num_cpus": workers, "object_store_memory": STORE_BYTES}
     try:
+        if address:
+            _knock(address)
         ray.init(
             address or "local",
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="error",
-            **own,
+            logging_level=logging.ERROR,
+            num_cpus=None if address else workers,
+            object_store_memory=None if address else STORE_BYTES,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"--ray {address}: no Ray cluster there" if address else "Ray does not start here"
         raise PlanError(f"{where} ({_first_line(error)})") from None
+
+
+def _knock(address: str) -> None:
+    """Raises OSError if nobody listens at HOST:PORT; Ray itself tries for ten minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), KNOCK_S).close()
 
 
 def _forecast(judge: Sequence[ObjectRef[Judge]], schedule: Schedule) -> Candidate:

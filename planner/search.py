@@ -111,7 +111,7 @@ class Book:
         new = {repr(one): one for one in schedules if one not in self}
         known = {name: self.memory.recall(one) for name, one in new.items()}
         made = self.crew.forecast([one for name, one in new.items() if not known[name]])
-        for name, one in new.items():
+        for name in new:
             candidate = known[name] or self._noted(next(made))
             self._numbers[name] = len(self.candidates)
             self.candidates.append(candidate)
@@ -270,5 +270,5 @@ def _plan(
         normal=find(candidates, uniform(pipeline, normal(), layout)),
         paper=find(candidates, uniform(pipeline, paper_staircase(spec), layout)),
         profile_hashes=dict(profile_hashes),
-        provenance=provenance_of_now(spec.model_dump(mode="json")),
+        provenance=provenance_of_now(spec.model_dump(mode="json", exclude={"storage"})),
     )

@@ -33,12 +33,27 @@ def plan(
     out: OutFolder = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Schedules to try.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that simulate, on this machine; Ray runs them.")
+    ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Simulate on all of the Ray cluster at this address."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Keep the trials here: a journal file, or postgresql://USER@HOST/DATABASE.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search schedules on the simulator: with measured profiles, or on simulated engines."""
-    changes = {"trials": trials, "seed": seed}
+    where = storage if storage is None or "://" in storage else str(Path(storage).absolute())
+    changes = {"trials": trials, "seed": seed, "storage": where}
     work = open_workspace(scenario, out, {k: v for k, v in changes.items() if v is not None})
-    found = _plan(work)
+    found = _plan(work, workers, ray)
     if as_json:
         print_json({"plan": str(work.plan_path), "named": _named(found)})
     else:
@@ -77,18 +92,28 @@ def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = Fal
     _show_validation(work, checked)
 
 
-def _plan(work: Workspace) -> Plan:
+def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
+    from planner.crew import crew_of
+    from planner.objectives import Goals
     from planner.plan import save_plan
     from planner.search import search
-    from planner.trial_log import TrialLog
+    from planner.storage import open_storage, remove_journal
+    from planner.stored_trials import StoredTrials
 
-    judge, hashes = work.judge(), work.profile_hashes()
-    with TrialLog(work.trials_path, work.search_key()) as log, progress_bars() as track:
+    judge, hashes, spec = work.judge(), work.profile_hashes(), work.scenario.plan
+    goals, storage = Goals.of(spec, judge.knows_quality), open_storage(work.storage)
+    with (
+        StoredTrials(storage, work.search_name(), goals) as log,
+        crew_of(judge, workers, ray) as crew,
+        progress_bars() as track,
+    ):
         if len(log):
-            notes.print(f"going on with {len(log)} forecasts of {work.trials_path}")
-        step = track("search", work.scenario.plan.trials)
-        found = search(work.scenario, judge, hashes, step, log)
+            notes.print(f"going on with {len(log)} forecasts of {storage.where}")
+        step = track("search", spec.trials)
+        found = search(work.scenario, judge, hashes, step, log, crew)
     save_plan(work.plan_path, found)
+    if spec.storage is None:
+        remove_journal(work.trials_path)
     return found
 
 
