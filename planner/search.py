@@ -240,9 +240,13 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec, space = scenario.plan, Space(judge.pipeline, scenario.plan)
     goals, book = Goals.of(spec, judge.knows_quality), Book(crew or Alone(judge), memory, on_trial)
-    for layout in spec.layouts:
-        for staircase in (normal(), paper_staircase(spec)):
-            goals.check(book.candidate(uniform(judge.pipeline, staircase, layout)).forecast)
+    baselines = [
+        uniform(judge.pipeline, staircase, layout)
+        for layout in spec.layouts
+        for staircase in (normal(), paper_staircase(spec))
+    ]
+    for one in book.forecast_all(baselines):
+        goals.check(one.forecast)
     study = optuna.create_study(
         directions=[StudyDirection.MINIMIZE] * len(goals.objectives),
         sampler=make_sampler(spec.sampler, spec.seed),
