@@ -32,7 +32,7 @@ from rich.table import Table
 
 from planner.front import front_of, hypervolume
 from planner.objectives import Goals
-from planner.search import NEIGHBOURS, Book, Search, make_sampler
+from planner.search import NEIGHBOURS, Alone, Book, Search, make_sampler
 from planner.space import Space
 from planner.workspace import Workspace
 from simulator.forecast import Forecast, SimulatedWorld
@@ -133,7 +133,7 @@ def run_search(case: Case, way: str, seed: int, seconds: float) -> Watched:
     study = optuna.create_study(
         directions=["minimize", "minimize"], sampler=make_sampler(sampler, seed)
     )
-    search = Search(case.space, case.goals, Book(watched), study, 1 << 30, neighbours)
+    search = Search(case.space, case.goals, Book(Alone(watched)), study, 1 << 30, neighbours)
     with suppress(TimeoutError):
         search.run()
     return watched

@@ -8,17 +8,20 @@ found.best("ttft").schedule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from planner.crew import crew_of
 from planner.explaining import explained
+from planner.objectives import Goals
 from planner.plans import Plan, save_plan
 from planner.report import write_report
-from planner.search import NOTHING_KNOWN, search
-from planner.trial_log import TrialLog
+from planner.search import NOTHING_KNOWN, Memory, search
+from planner.storage import open_storage, remove_journal
+from planner.stored_trials import StoredTrials
 from planner.workspace import Workspace
 from simulator.forecast import SimulatedWorld
 from simulator.forecaster import Forecaster
@@ -31,12 +34,12 @@ class Watcher:
     """Hears of a search's progress.
 
     Attributes:
-        begun: with how many forecasts it goes on that were made before.
+        begun: with how many forecasts it goes on that were made before, and where they lie.
         tried: a schedule was forecast or recalled.
         explained: a forecast for the explanation was made.
     """
 
-    begun: Callable[[int], None] = lambda known: None
+    begun: Callable[[int, str], None] = lambda known, where: None
     tried: Callable[[], None] = lambda: None
     explained: Callable[[], None] = lambda: None
 
@@ -51,6 +54,8 @@ def plan(
     out: str | Path | None = None,
     write: bool = False,
     watcher: Watcher = Watcher(),
+    workers: int = 1,
+    ray: str | None = None,
 ) -> Plan:
     """Searches schedules on the simulator: with measured profiles, or on simulated engines.
 
@@ -64,6 +69,8 @@ def plan(
         out: folder of results, in which measured profiles lie [default: runs/NAME].
         write: keep the forecasts there while the search goes on, so that a search that was killed
             goes on where it was, and in the end ``plan.json``, ``report.html``, ``trace.json``.
+        workers: processes that simulate, on this machine.
+        ray: address of a Ray cluster that simulates instead.
 
     Raises:
         InputError: the scenario, an objective or a limit is wrong, a profile is missing, or no
@@ -72,7 +79,7 @@ def plan(
     work = _workspace(scenario, out).with_plan(_changes(objectives, trials, seed))
     if slo:
         work = work.with_plan({"limits": {**work.scenario.plan.limits, **slo}})
-    return plan_of(work, work.judge(), write, watcher)
+    return plan_of(work, work.judge(), write, watcher, workers, ray)
 
 
 def plan_of(
@@ -80,14 +87,15 @@ def plan_of(
     judge: Forecaster | SimulatedWorld,
     write: bool = True,
     watcher: Watcher = Watcher(),
+    workers: int = 1,
+    ray: str | None = None,
 ) -> Plan:
     """The same of a workspace, asking the ``judge`` that it opened."""
     hashes = work.profile_hashes()
-    log = TrialLog(work.trials_path, work.search_key()) if write else nullcontext(None)
-    with log as memory:
-        watcher.begun(0 if memory is None else len(memory))
-        known = NOTHING_KNOWN if memory is None else memory
-        found = search(work.scenario, judge, hashes, watcher.tried, known)
+    with ExitStack() as stack:
+        memory = stack.enter_context(_trials(work, judge, watcher)) if write else NOTHING_KNOWN
+        crew = stack.enter_context(crew_of(judge, workers, ray))
+        found = search(work.scenario, judge, hashes, watcher.tried, memory, crew)
     found = explained(found, work.scenario.plan, judge, watcher.explained)
     if write:
         save_plan(work.plan_path, found)
@@ -95,7 +103,21 @@ def plan_of(
         assert found.explanation is not None
         lines = found.explanation.timelines
         write_trace(work.trace_path, {f"simulated {name}": [one] for name, one in lines.items()})
+        if work.scenario.plan.storage is None:
+            remove_journal(work.trials_path)
     return found
+
+
+@contextmanager
+def _trials(
+    work: Workspace, judge: Forecaster | SimulatedWorld, watcher: Watcher
+) -> Iterator[Memory]:
+    """Those that were made before and those to come, where the workspace keeps them."""
+    storage = open_storage(work.storage)
+    goals = Goals.of(work.scenario.plan, judge.knows_quality)
+    with StoredTrials(storage, work.search_name(), goals) as log:
+        watcher.begun(len(log), storage.where)
+        yield log
 
 
 def _workspace(scenario: str | Path | Scenario, out: str | Path | None) -> Workspace:

@@ -9,7 +9,7 @@ split and merged freely, outside of the families.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -72,11 +72,29 @@ class Forgetful:
 NOTHING_KNOWN = Forgetful()
 
 
+class Crew(Protocol):
+    """Whoever makes the forecasts of a generation: this process, or several."""
+
+    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
+        """Each in turn, as soon as it is ready."""
+        ...
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One after the other, in this process."""
+
+    judge: Judge
+
+    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
+        return (Candidate.of(schedule, self.judge(schedule)) for schedule in schedules)
+
+
 @dataclass
 class Book:
     """Forecasts every schedule once."""
 
-    judge: Judge
+    crew: Crew
     memory: Memory = NOTHING_KNOWN
     on_trial: Callable[[], None] = lambda: None
     candidates: list[Candidate] = field(default_factory=list)
@@ -86,18 +104,21 @@ class Book:
         return repr(schedule) in self._numbers
 
     def candidate(self, schedule: Schedule) -> Candidate:
-        name = repr(schedule)
-        if name not in self._numbers:
-            self._numbers[name] = len(self.candidates)
-            self.candidates.append(self._forecast(schedule))
-            self.on_trial()
-        return self.candidates[self._numbers[name]]
+        return self.forecast_all([schedule])[0]
 
-    def _forecast(self, schedule: Schedule) -> Candidate:
-        known = self.memory.recall(schedule)
-        if known:
-            return known
-        candidate = Candidate.of(schedule, self.judge(schedule))
+    def forecast_all(self, schedules: Sequence[Schedule]) -> list[Candidate]:
+        """The candidates of ``schedules``; those that are new are forecast together."""
+        new = {repr(one): one for one in schedules if one not in self}
+        known = {name: self.memory.recall(one) for name, one in new.items()}
+        made = self.crew.forecast([one for name, one in new.items() if not known[name]])
+        for name in new:
+            candidate = known[name] or self._noted(next(made))
+            self._numbers[name] = len(self.candidates)
+            self.candidates.append(candidate)
+            self.on_trial()
+        return [self.candidates[self._numbers[repr(one)]] for one in schedules]
+
+    def _noted(self, candidate: Candidate) -> Candidate:
         self.memory.note(candidate)
         return candidate
 
@@ -146,13 +167,13 @@ class Search:
         """Asks for ``size`` points and tells what they come to."""
         asked = [self.study.ask() for _ in range(size)]
         points = [self.space.suggest(trial) for trial in asked]
-        for trial, point in zip(asked, points, strict=True):
-            schedule = self.space.schedule(point)
+        schedules = [self.space.schedule(point) for point in points]
+        for schedule, point in zip(schedules, points, strict=True):
             self._points.setdefault(repr(schedule), point)
-            forecast = self.book.candidate(schedule).forecast
+        for trial, candidate in zip(asked, self.book.forecast_all(schedules), strict=True):
             for limit in self.goals.limits:
-                trial.set_constraint(str(limit), limit.excess(forecast))
-            self.study.tell(trial, self.goals.costs(forecast))
+                trial.set_constraint(str(limit), limit.excess(candidate.forecast))
+            self.study.tell(trial, self.goals.costs(candidate.forecast))
 
     def _untried(self) -> Iterator[Point]:
         """Neighbours of the front that were not tried yet, those of its members in turn."""
@@ -171,17 +192,16 @@ class Search:
             new = list(islice((s for s in moved if s not in self.book), GENERATION))
             if not new:
                 return
-            for schedule in new[: self.trials - len(self.book.candidates)]:
-                self._tell_of(schedule)
+            for one in self.book.forecast_all(new[: self.trials - len(self.book.candidates)]):
+                self._tell_of(one)
 
-    def _tell_of(self, schedule: Schedule) -> None:
+    def _tell_of(self, one: Candidate) -> None:
         """The study hears of a schedule that is not in its space."""
-        forecast = self.book.candidate(schedule).forecast
-        excess = {str(limit): limit.excess(forecast) for limit in self.goals.limits}
+        excess = {str(limit): limit.excess(one.forecast) for limit in self.goals.limits}
         self.study.add_trial(
             create_trial(
-                values=self.goals.costs(forecast),
-                user_attrs={"schedule": repr(schedule)},
+                values=self.goals.costs(one.forecast),
+                user_attrs={"schedule": repr(one.schedule)},
                 constraints=excess,
             )
         )
@@ -207,21 +227,26 @@ def search(
     profile_hashes: Mapping[str, str],
     on_trial: Callable[[], None] = lambda: None,
     memory: Memory = NOTHING_KNOWN,
+    crew: Crew | None = None,
 ) -> Plan:
     """Searches for the schedules that nobody beats in the scenario's objectives.
 
     The same seed gives the same candidates. Baselines are tried first. What ``memory`` recalls is
-    not forecast again.
+    not forecast again. ``crew`` makes the forecasts, ``judge`` itself if there is none.
 
     Raises:
         PlanError: an objective is not known, or no schedule is within the limits.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec, space = scenario.plan, Space(judge.pipeline, scenario.plan)
-    goals, book = Goals.of(spec, judge.knows_quality), Book(judge, memory, on_trial)
-    for layout in spec.layouts:
-        for staircase in (normal(), paper_staircase(spec)):
-            goals.check(book.candidate(uniform(judge.pipeline, staircase, layout)).forecast)
+    goals, book = Goals.of(spec, judge.knows_quality), Book(crew or Alone(judge), memory, on_trial)
+    baselines = [
+        uniform(judge.pipeline, staircase, layout)
+        for layout in spec.layouts
+        for staircase in (normal(), paper_staircase(spec))
+    ]
+    for one in book.forecast_all(baselines):
+        goals.check(one.forecast)
     study = optuna.create_study(
         directions=[StudyDirection.MINIMIZE] * len(goals.objectives),
         sampler=make_sampler(spec.sampler, spec.seed),
@@ -249,5 +274,5 @@ def _plan(
         normal=find(candidates, uniform(pipeline, normal(), layout)),
         paper=find(candidates, uniform(pipeline, paper_staircase(spec), layout)),
         profile_hashes=dict(profile_hashes),
-        provenance=provenance_of_now(spec.model_dump(mode="json")),
+        provenance=provenance_of_now(spec.model_dump(mode="json", exclude={"storage"})),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,9 @@ from simulator.setups import workload_of
 from staircase.errors import ProfileError
 from staircase.scenario import Scenario, load_scenario
 from staircase.workload import Workload
+
+# The packages that have a say in a forecast.
+FORECASTING = ("staircase", "profiles", "simulator")
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,24 @@ class Workspace:
 
     @property
     def trials_path(self) -> Path:
-        return self.folder / "trials.jsonl"
+        """The journal of a search that has no storage of its own."""
+        return self.folder / "trials.journal"
 
-    def search_key(self) -> str:
-        """Changes with everything that a search depends on."""
+    @property
+    def storage(self) -> str:
+        """Where the search's trials are kept: an address, or the path of a journal."""
+        named = self.scenario.plan.storage
+        if named is None:
+            return str(self.trials_path)
+        return named if "://" in named else str(self.source / named)
+
+    def search_name(self) -> str:
+        """Changes with everything that a forecast and what is wanted of it depend on."""
         scenario = self.scenario.model_dump(mode="json")
-        return content_hash({"scenario": scenario, "profiles": self.profile_hashes()})
+        for effort in ("trials", "seed", "sampler", "storage"):
+            del scenario["plan"][effort]
+        key = {"scenario": scenario, "profiles": self.profile_hashes(), "code": sources_hash()}
+        return f"{self.scenario.name} {content_hash(key)}"
 
     @property
     def judgements_path(self) -> Path:
@@ -164,3 +180,10 @@ class Workspace:
         if kind == "quality" and self.scenario.remote:
             how = "measure one with in-process engines and name it under profile: quality"
         raise ProfileError(f"{path}: no {kind} profile; {how}")
+
+
+def sources_hash() -> str:
+    """Of all code that a forecast depends on."""
+    root = Path(__file__).parents[1]
+    files = [file for name in FORECASTING for file in sorted((root / name).rglob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

@@ -100,7 +100,8 @@ class PlanSpec(Strict):
     ``objectives`` are figures of a forecast as ``planner/objectives.py`` names them, ``limits`` the
     most that such a figure may be (of quality and score the least), in seconds. ``min_quality``
     holds where quality is known, ``max_unread`` elsewhere; ``max_stall_s`` always, since TTFT alone
-    is won by a few tokens and a long wait.
+    is won by a few tokens and a long wait. ``storage`` keeps the trials: the path of a journal file
+    or a PostgreSQL address.
     """
 
     trials: Count = 150
@@ -120,6 +121,7 @@ class PlanSpec(Strict):
     max_stall_s: Annotated[float, Field(ge=0)] | None = 1.0
     reading_rate: Annotated[float, Field(gt=0)] = 10.0
     validated_front: Annotated[int, Field(ge=0)] = 5
+    storage: str | None = None
 
 
 def _kind(engine: Any) -> str:

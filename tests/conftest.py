@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.postgres import empty_database, find_commands, postgres
 from tests.support.real_servers import RealServers
 
 # These machines are shared: how long an example takes says nothing.
@@ -31,6 +32,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def real_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServers]:
     with ExitStack() as stack:
         yield RealServers(stack, lambda: tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    commands = find_commands()
+    if commands is None:
+        pytest.skip("no PostgreSQL: apt-get install postgresql")
+    with postgres(commands) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> str:
+    """The address of a database that no other test sees."""
+    return empty_database(postgres_url)
 
 
 @pytest.fixture(scope="session")

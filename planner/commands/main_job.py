@@ -43,12 +43,27 @@ def plan(
         list[str] | None,
         typer.Option(help="As ttft.p90, loss or stall; once for each [default: the scenario's]."),
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that simulate, on this machine; Ray runs them.")
+    ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Simulate on all of the Ray cluster at this address."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Keep the trials here: a journal file, or postgresql://USER@HOST/DATABASE.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search schedules on the simulator: with measured profiles, or on simulated engines."""
-    changes = {"trials": trials, "seed": seed, "objectives": objective}
+    where = storage if storage is None or "://" in storage else str(Path(storage).absolute())
+    changes = {"trials": trials, "seed": seed, "objectives": objective, "storage": where}
     work = open_workspace(scenario, out, {k: v for k, v in changes.items() if v is not None})
-    found = _plan(work)
+    found = _plan(work, workers, ray)
     if as_json:
         print_json({"plan": str(work.plan_path), "named": _named(found)})
     else:
@@ -87,18 +102,19 @@ def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = Fal
     _show_validation(work, checked)
 
 
-def _plan(work: Workspace) -> Plan:
+def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
     from planner.api import Watcher, plan_of
 
-    def begun(known: int) -> None:
+    def begun(known: int, where: str) -> None:
         if known:
-            notes.print(f"going on with {known} forecasts of {work.trials_path}")
+            notes.print(f"going on with {known} forecasts of {where}")
 
     judge = work.judge()  # Before there is a bar: what is missing gets one line.
     with progress_bars() as track:
         step = track("search", work.scenario.plan.trials)
         around = cache(lambda: track("around the choice", None))
-        return plan_of(work, judge, watcher=Watcher(begun, step, lambda: around()()))
+        watcher = Watcher(begun, step, lambda: around()())
+        return plan_of(work, judge, watcher=watcher, workers=workers, ray=ray)
 
 
 def _validate(work: Workspace, found: Plan, requests: int) -> Validation:

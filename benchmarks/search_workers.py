@@ -1,0 +1,97 @@
+"""What a second worker is worth to a search: ratios of wall times measured in one run.
+
+    python -m benchmarks.search_workers [--workers 2] [--trials 60] [--requests 40] [--rounds 5]
+
+The same search of `examples/two_layers.yaml` by this process alone and by the workers of a local
+Ray cluster, in turn. All must find the same. Left out, and given beside it, is the time until every
+worker is there and has the simulator loaded, which does not depend on the number of trials. A core
+for each worker is needed; the last row sets the least of the rounds side by side, as whatever else
+the machine does only ever adds time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from planner.crew import crew_of
+from planner.plans import Plan
+from planner.search import Alone, Crew, search
+from planner.workspace import Workspace
+from staircase.schedule import constant, uniform
+
+SCENARIO = Path(__file__).parents[1] / "examples" / "two_layers.yaml"
+
+
+@dataclass
+class Runs:
+    """The wall times of each way, and what all of them found."""
+
+    work: Workspace
+    alone_s: list[float] = field(default_factory=list)
+    together_s: list[float] = field(default_factory=list)
+    found: Plan | None = None
+
+    def play(self, crew: Crew, times_s: list[float]) -> None:
+        judge = self.work.judge()
+        begun = time.perf_counter()
+        plan = search(self.work.scenario, judge, {}, crew=crew)
+        times_s.append(time.perf_counter() - begun)
+        assert self.found in (None, plan), "several workers found something else than one"
+        self.found = plan
+
+
+def warm(crew: Crew, work: Workspace, forecasts: int) -> None:
+    """Every worker has made a forecast, most likely."""
+    pipeline = work.scenario.pipeline.build()
+    schedules = [uniform(pipeline, constant(8, 16, 16), "interleave")] * forecasts
+    for _ in crew.forecast(schedules):
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    work = Workspace.open(SCENARIO, None).with_requests(given.requests)
+    runs = Runs(work.with_plan({"trials": given.trials}))
+    judge = runs.work.judge()
+    alone = Alone(judge)
+    warm(alone, work, 1)
+    begun = time.perf_counter()
+    with crew_of(judge, given.workers) as crew:
+        warm(crew, work, 4 * given.workers)
+        start_s = time.perf_counter() - begun
+        for _ in range(given.rounds):
+            runs.play(alone, runs.alone_s)
+            runs.play(crew, runs.together_s)
+    show(runs, given.workers, start_s)
+
+
+def show(runs: Runs, workers: int, start_s: float) -> None:
+    assert runs.found
+    trials = len(runs.found.candidates)
+    rows = [*zip(runs.alone_s, runs.together_s, strict=True)]
+    rows.append((min(runs.alone_s), min(runs.together_s)))
+    names = [*map(str, range(1, len(rows))), "least"]
+    table = Table("round", "one, s", f"{workers} workers, s", "ratio", "one, ms a trial")
+    for name, (one, several) in zip(names, rows, strict=True):
+        cells = f"{one:.1f}", f"{several:.1f}", f"{one / several:.2f}", f"{one / trials * 1e3:.0f}"
+        table.add_row(name, *cells)
+    console = Console(width=100)
+    console.print(table)
+    console.print(
+        f"{trials} trials, the same in all; until the workers were ready: {start_s:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Where studies are kept: in a journal file on one host, in PostgreSQL for several.
+
+Both are Optuna's own, and ``optuna-dashboard`` opens them. Whoever writes takes turns with other
+processes by a lock that ends with its process, so that one that is killed stops nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import (
+    BaseStorage,
+    JournalStorage,
+    RDBStorage,
+    RetryHeartbeatStaleTrialCallback,
+)
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from staircase.errors import PlanError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
+
+# Of PostgreSQL's advisory locks the one that Staircase's processes take; any number would do.
+ADVISORY = 251005059
+CONNECT_S = 10
+# A worker that was not heard of for twice as long is dead.
+HEARTBEAT_S = 60
+
+
+@dataclass(frozen=True)
+class Storage:
+    """An open storage.
+
+    Attributes:
+        where: for people, without a password.
+        turn: only one process at a time is within it.
+    """
+
+    where: str
+    optuna: BaseStorage
+    turn: Callable[[], AbstractContextManager[Any]]
+
+
+def open_storage(where: str, heartbeat: bool = False) -> Storage:
+    """``postgresql://USER:PASSWORD@HOST/DATABASE``, or the path of a journal file.
+
+    With ``heartbeat`` PostgreSQL notices trials whose worker died, if ``Study.optimize`` runs them.
+
+    Raises:
+        PlanError: it is another kind of address, cannot be reached, or is no journal.
+    """
+    scheme, mark, _ = where.partition("://")
+    if not mark:
+        return _journal(Path(where))
+    if scheme.partition("+")[0] in ("postgresql", "postgres"):
+        return _postgres(where, heartbeat)
+    raise PlanError(
+        f"storage {scheme}://…: must be postgresql://USER@HOST/DATABASE or the path of a journal"
+    )
+
+
+class _KernelLock(JournalFileOpenLock):
+    """Ends with its process; Optuna's own outlives a process that is killed by 30 seconds."""
+
+    def __init__(self, lock: FileLock) -> None:
+        self._lock = lock
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _journal(path: Path) -> Storage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check(path)
+        lock = FileLock(_lock_path(path), thread_local=False)
+        with lock:
+            _mend(path)
+            backend = JournalFileBackend(str(path), _KernelLock(lock))
+            return Storage(str(path), JournalStorage(backend), lambda: lock)
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be written ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise PlanError(f"{path}: not a journal of Optuna; name another file") from None
+
+
+def _lock_path(journal: Path) -> Path:
+    return journal.with_name(f"{journal.name}.lock")
+
+
+def remove_journal(path: Path) -> None:
+    path.unlink()
+    _lock_path(path).unlink(missing_ok=True)
+
+
+def _check(path: Path) -> None:
+    """Raises ValueError, KeyError or TypeError if something else is there."""
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            json.loads(file.readline())["op_code"]
+
+
+def _mend(path: Path) -> None:
+    """Drops a last line that a killed process did not write to its end."""
+    if path.is_file():
+        content = path.read_bytes()
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+def _postgres(where: str, heartbeat: bool) -> Storage:
+    from sqlalchemy import create_engine, make_url
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    try:
+        url = make_url(where).set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError):
+        raise PlanError("storage postgresql://…: must be postgresql://USER@HOST/DATABASE") from None
+    shown = url.render_as_string(hide_password=True)
+    try:
+        engine = create_engine(url, connect_args={"connect_timeout": CONNECT_S})
+        # Two that make the tables at once get in each other's way.
+        with _advisory(engine):
+            return Storage(shown, _tables(url, heartbeat), lambda: _advisory(engine))
+    except ImportError:
+        raise PlanError('PostgreSQL needs psycopg: pip install "staircase[cluster]"') from None
+    except SQLAlchemyError as error:
+        raise PlanError(f"{shown}: {first_line(error)}") from None
+
+
+def _tables(url: URL, heartbeat: bool) -> RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RDBStorage(
+            url.render_as_string(hide_password=False),
+            engine_kwargs={"connect_args": {"connect_timeout": CONNECT_S}},
+            heartbeat_interval=HEARTBEAT_S if heartbeat else None,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+        )
+
+
+@contextmanager
+def _advisory(engine: Engine) -> Iterator[None]:
+    from sqlalchemy import text
+
+    with engine.begin() as connection:
+        connection.execute(text(f"select pg_advisory_xact_lock({ADVISORY})"))
+        yield
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of ``error``, in one line."""
+    said = str(getattr(error, "orig", None) or error.__cause__ or error)
+    return next(iter(said.strip().splitlines()), type(error).__name__)

@@ -1,0 +1,154 @@
+"""A search's forecasts as the trials of a study in a storage, where it finds them again.
+
+The search itself keeps its study in memory, as a storage takes milliseconds a trial. What it
+forecasts is copied by a thread of its own, all that has come together at a time. A search that was
+killed is played again with the forecasts that are stored: none is lost and none made twice.
+Searches of another seed share them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import TypeAdapter
+from sqlalchemy.exc import SQLAlchemyError
+
+from planner.describing import describe_schedule
+from planner.objectives import GAINS, Goals
+from planner.plans import Candidate
+from planner.storage import Storage, first_line
+from staircase.errors import PlanError
+from staircase.schedule import LAYOUTS, Schedule
+
+_CANDIDATE = TypeAdapter(Candidate)
+# The name under which a trial keeps its candidate.
+KEPT = "candidate"
+TOKENS = IntDistribution(0, 1 << 20)
+
+
+class StoredTrials:
+    """A study with one finished trial for each schedule that was forecast. A context manager."""
+
+    def __init__(self, storage: Storage, name: str, goals: Goals) -> None:
+        self._storage = storage
+        self._name = name
+        self._goals = goals
+        self._known: dict[str, Candidate] = {}
+        self._stored: set[str] = set()
+        self._waiting: deque[Candidate] = deque()
+        self._writer = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+        self._read_trials = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __enter__(self) -> Self:
+        with self._storage.turn():
+            self._study = _opened(self._storage, self._name, self._goals)
+            self._read()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._writer.shutdown()
+        if kind is None:
+            self._check()
+
+    def recall(self, schedule: Schedule) -> Candidate | None:
+        return self._known.get(repr(schedule))
+
+    def note(self, candidate: Candidate) -> None:
+        """Raises PlanError if what was noted before could not be stored."""
+        self._known[repr(candidate.schedule)] = candidate
+        self._waiting.append(candidate)
+        if self._last and self._last.done():
+            self._check()
+        self._last = self._writer.submit(self._write)
+
+    def _check(self) -> None:
+        try:
+            if self._last:
+                self._last.result()
+        except (StorageInternalError, SQLAlchemyError, OSError) as error:
+            raise PlanError(f"{self._storage.where}: {first_line(error)}") from None
+
+    def _write(self) -> None:
+        """Stores what waits and no other process has stored."""
+        if not self._waiting:
+            return
+        with self._storage.turn():
+            self._read()
+            while self._waiting:
+                if repr(self._waiting[0].schedule) not in self._stored:
+                    self._study.add_trial(trial_of(self._waiting[0], self._goals))
+                self._stored.add(repr(self._waiting.popleft().schedule))
+
+    def _read(self) -> None:
+        """What has come since the last time, of this and of other processes."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        for trial in trials[self._read_trials :]:
+            candidate = _CANDIDATE.validate_python(trial.user_attrs[KEPT])
+            self._known.setdefault(repr(candidate.schedule), candidate)
+            self._stored.add(repr(candidate.schedule))
+        self._read_trials = len(trials)
+
+
+def _opened(storage: Storage, name: str, goals: Goals) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    gains = [objective.word in GAINS for objective in goals.objectives]
+    study = optuna.create_study(
+        storage=storage.optuna,
+        study_name=name,
+        directions=[StudyDirection.MAXIMIZE if g else StudyDirection.MINIMIZE for g in gains],
+        load_if_exists=True,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([objective.name for objective in goals.objectives])
+    return study
+
+
+def trial_of(candidate: Candidate, goals: Goals) -> FrozenTrial:
+    """As people see it in the dashboard, with all that it takes to have the candidate again."""
+    excess = {str(limit): limit.excess(candidate.forecast) for limit in goals.limits}
+    costs = zip(goals.objectives, goals.costs(candidate.forecast), strict=True)
+    parameters = dict(_parameters(candidate.schedule))
+    return create_trial(
+        values=[-cost if objective.word in GAINS else cost for objective, cost in costs],
+        params={name: value for name, (value, _) in parameters.items()},
+        distributions={name: kind for name, (_, kind) in parameters.items()},
+        user_attrs={
+            "schedule": describe_schedule(candidate.schedule),
+            KEPT: _CANDIDATE.dump_python(candidate, mode="json"),
+        },
+        constraints=excess,
+        # Where optuna-dashboard looks for them.
+        system_attrs={"constraints": list(excess.values())},
+    )
+
+
+def _parameters(schedule: Schedule) -> Iterator[tuple[str, tuple[Any, BaseDistribution]]]:
+    """The layout, and of each staircase what its first two steps read and write."""
+    yield "layout", (schedule.layout, CategoricalDistribution(LAYOUTS))
+    for agent, staircase in schedule.staircases.items():
+        first, then = staircase.step(0), staircase.step(1)
+        if first.read is not None:
+            yield f"{agent}: read", (first.read, TOKENS)
+        if first.write is not None:
+            yield f"{agent}: write", (first.write, TOKENS)
+        if first.read is not None and then.read is not None:
+            yield f"{agent}: then read", (then.read - first.read, TOKENS)
+        if then.write is not None:
+            yield f"{agent}: then write", (then.write, TOKENS)
