@@ -1,0 +1,136 @@
+"""What schedules would come to if nobody else were there: many at once, for a search to begin with.
+
+    sketch = sketch_of(pipeline, engines, workload)      # None: there is no closed form
+    figures = sketch.play("interleave", {"z": candidates_of([…])})
+
+Every agent is played by the closed form as if each of its calls had a replica to itself, sources
+before their readers, and cancelled nowhere. For one request alone on two levels that is exact
+(``simulator.closed_form``); under load, on shared devices, or where a debater's next round overlaps
+with its last on the same engine, it is only a guide, to be followed by simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simulator.batching import BatchingSetup
+from simulator.candidates import Candidates, candidates_of
+from simulator.closed_form import AloneTimes, Ints, form_of
+from simulator.engine import EngineSetup
+from simulator.source_levels import fixed_tokens, source_levels, source_ps
+from staircase.metrics import READING_RATE, Floats
+from staircase.pipeline import Agent, Pipeline
+from staircase.schedule import Layout, normal
+from staircase.timeline import PS_PER_S
+from staircase.workload import RequestShape, Workload
+
+# So many requests, of a workload's shorter and longer ones, stand for all.
+REQUESTS = 4
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Requests, each alone on a pipeline's engines."""
+
+    pipeline: Pipeline
+    engines: Mapping[str, BatchingSetup]
+    requests: Sequence[RequestShape]
+    reading_rate: float = READING_RATE
+
+    def play(self, layout: Layout, staircases: Mapping[str, Candidates]) -> dict[str, Floats]:
+        """Means over the requests, by the names of ``staircase.metrics`` and ``unread``.
+
+        Args:
+            staircases: by reading agent, as many of each; who is not named reads normally.
+        """
+        each = [self._play_one(request, layout, staircases) for request in self.requests]
+        return {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+
+    def _play_one(
+        self, request: RequestShape, layout: Layout, staircases: Mapping[str, Candidates]
+    ) -> dict[str, Floats]:
+        there: dict[str, Ints] = {}
+        times: dict[str, AloneTimes] = {}
+        for agent in self.pipeline.order:
+            if not agent.reads:
+                there[agent.name] = source_ps(agent, self.engines[agent.engine], request)
+                continue
+            given = staircases.get(agent.name, candidates_of([normal()]))
+            times[agent.name], there[agent.name] = self._play_reader(
+                agent, request, layout, given, there
+            )
+        return self._figures(request, times)
+
+    def _play_reader(
+        self,
+        agent: Agent,
+        request: RequestShape,
+        layout: Layout,
+        given: Candidates,
+        there: Mapping[str, Ints],
+    ) -> tuple[AloneTimes, Ints]:
+        agents = [self.pipeline[name] for name in agent.reads]
+        ready = [there[name] for name in agent.reads]
+        sources = source_levels(agent, agents, ready, layout, request)
+        form = form_of(
+            agent, sources, self.engines[agent.engine], layout, request, self.reading_rate
+        )
+        tokens = min(request.output_tokens[agent.name], agent.max_tokens)
+        own_ps = np.zeros((len(given), tokens + 2), dtype=np.int64)
+        times = form.play(given, token_ps=own_ps[:, 1:-1])
+        own_ps[:, -1] = times.completed_ps
+        return times, own_ps
+
+    def _figures(self, request: RequestShape, times: Mapping[str, AloneTimes]) -> dict[str, Floats]:
+        answer = self.pipeline[self.pipeline.answer]
+        last = times[answer.name]
+        tokens = min(request.output_tokens[answer.name], answer.max_tokens)
+        readers = [name for name in times if name != answer.name]
+        first = sum(fixed_tokens(request, agent) for agent in self.pipeline if not agent.reads)
+        shares = sum(times[name].unread for name in times) / len(times)
+        own = sum(times[name].prefilled_tokens - self._sources_of(name, request) for name in times)
+        del readers
+        return {
+            "ttft_s": last.ttft_ps / PS_PER_S,
+            "e2e_s": last.e2e_ps / PS_PER_S,
+            "tpot_s": (last.e2e_ps - last.ttft_ps) / PS_PER_S / max(tokens - 1, 1),
+            "stall_s": last.stall_ps / PS_PER_S,
+            "prefilled_tokens": np.asarray(own + first, dtype=float),
+            "unread": np.asarray(shares, dtype=float),
+        }
+
+    def _sources_of(self, name: str, request: RequestShape) -> int:
+        """What ``AloneTimes`` counts of the prompts of an agent's sources."""
+        sources = [self.pipeline[source] for source in self.pipeline[name].reads]
+        return sum(fixed_tokens(request, source) for source in sources)
+
+
+def sketch_of(
+    pipeline: Pipeline,
+    engines: Mapping[str, EngineSetup],
+    workload: Workload,
+    reading_rate: float = READING_RATE,
+) -> Sketch | None:
+    """None where an engine has no closed form, or the answer reads nobody."""
+    setups = {name: engines[name] for name in pipeline.engines}
+    batching = {n: _roomy(one) for n, one in setups.items() if isinstance(one, BatchingSetup)}
+    if len(batching) < len(setups) or not pipeline[pipeline.answer].reads:
+        return None
+    return Sketch(pipeline, batching, _typical(workload.requests), reading_rate)
+
+
+def _roomy(setup: BatchingSetup) -> BatchingSetup:
+    """With room for every call: a schedule that does not fit is told by its simulation."""
+    limits = setup.limits
+    return replace(setup, limits=replace(limits, blocks=limits.blocks and 1 << 40))
+
+
+def _typical(requests: Sequence[RequestShape]) -> list[RequestShape]:
+    """One of each share of the requests, by how much is written in them."""
+    distinct = {repr(request): request for request in requests if min(request.output_tokens.values())}
+    rising = sorted(distinct.values(), key=lambda request: sum(request.output_tokens.values()))
+    count = min(REQUESTS, len(rising))
+    return [rising[(2 * place + 1) * len(rising) // (2 * count)] for place in range(count)]
