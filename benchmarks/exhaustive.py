@@ -20,6 +20,7 @@ from planner.front import front_of
 from planner.objectives import Goals
 from planner.space import Space
 from planner.workspace import Workspace
+from profiles.store import content_hash
 from simulator.forecast import Forecast, SimulatedWorld
 from staircase.schedule import Schedule
 
@@ -44,7 +45,10 @@ class Case:
         world = SimulatedWorld.open(work.scenario, work.source)
         spec = work.scenario.plan
         goals = Goals.of(spec, False)
-        return Case(name, work.search_key(), Space(world.pipeline, spec), goals, world)
+        said = work.scenario.model_dump(mode="json", exclude={"plan"}, exclude_defaults=True)
+        wanted = [spec.reading_rate, *map(str, goals.limits)], [one.name for one in goals.objectives]
+        key = content_hash([said, *wanted])
+        return Case(name, key, Space(world.pipeline, spec), goals, world)
 
     def point(self, forecast: Forecast) -> Point | None:
         """What the objectives come to; None beyond the limits."""

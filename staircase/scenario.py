@@ -6,10 +6,11 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     Discriminator,
     Field,
     Tag,
@@ -19,11 +20,11 @@ from pydantic import (
 )
 
 from staircase.engine_spec import EngineSpec, JudgeSpec, OpenAISpec
-from staircase.errors import PipelineError, ScenarioError
+from staircase.errors import PipelineError, ScenarioError, ScheduleError
 from staircase.files import first_error, read_text
 from staircase.pipeline import Pipeline
 from staircase.pipeline_spec import PipelineSpec
-from staircase.schedule import LAYOUTS, LEAST_RATIO, Layout
+from staircase.schedule import LAYOUTS, LEAST_RATIO, Layout, parse_barrier
 from staircase.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
 from staircase.strict import Count, PositiveSeconds, Strict
 from staircase.workload_spec import WorkloadSpec
@@ -90,6 +91,20 @@ class BaselineSpec(Strict):
     write: Count = 16
 
 
+def _barrier(word: str) -> str:
+    try:
+        parse_barrier(word)
+    except ScheduleError as error:
+        raise ValueError(str(error)) from None
+    return word
+
+
+BarrierWord = Annotated[str, AfterValidator(_barrier)]
+Value = TypeVar("Value")
+# Values of which a search may choose.
+Listed = Annotated[list[Value], Field(min_length=1)]
+
+
 class PlanSpec(Strict):
     """The search: its space, its effort, and what is good enough.
 
@@ -97,16 +112,24 @@ class PlanSpec(Strict):
     most that such a figure may be (of quality and score the least), in seconds. ``min_quality``
     holds where quality is known, ``max_unread`` elsewhere; ``max_stall_s`` always, since TTFT alone
     is won by a few tokens and a long wait.
+
+    ``staircases``: the ``same`` for every reading agent, or one for each ``layer`` or ``agent``.
+    ``barrier`` (words of ``parse_barrier``), ``reading`` and ``starve`` are searched where more than
+    one value is given.
     """
 
     trials: Count = 150
     seed: int = 0
     requests: Count = 24
-    layouts: list[Layout] = list(LAYOUTS)
-    first: list[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
-    chunk: list[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
-    write: list[Count] = [2, 4, 8, 12, 16, 24, 32]
-    ratio: list[Annotated[float, Field(ge=LEAST_RATIO)]] = [1.5, 2.0, 3.0]
+    layouts: Listed[Layout] = list(LAYOUTS)
+    staircases: Literal["same", "layer", "agent"] = "same"
+    barrier: Listed[BarrierWord] = ["all"]
+    reading: Listed[Literal["exact", "latest"]] = ["exact"]
+    starve: Listed[Literal["wait", "write"]] = ["wait"]
+    first: Listed[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
+    chunk: Listed[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
+    write: Listed[Count] = [2, 4, 8, 12, 16, 24, 32]
+    ratio: Listed[Annotated[float, Field(ge=LEAST_RATIO)]] = [1.5, 2.0, 3.0]
     paper_default: BaselineSpec = BaselineSpec()
     sampler: Literal["nsga2", "tpe", "random"] = "nsga2"
     objectives: list[str] = []
