@@ -44,12 +44,17 @@ class Objective:
     def name(self) -> str:
         return self.word if self.statistic == "mean" else f"{self.word}.{self.statistic}"
 
+    @property
+    def metric(self) -> str:
+        """Its name in a forecast."""
+        return METRICS[self.word]
+
     def is_known(self, forecast: Mapping[str, Summary]) -> bool:
-        return METRICS[self.word] in forecast
+        return self.metric in forecast
 
     def figure(self, forecast: Mapping[str, Summary]) -> float:
         """As users see it."""
-        return float(getattr(forecast[METRICS[self.word]], self.statistic))
+        return float(getattr(forecast[self.metric], self.statistic))
 
     def cost(self, forecast: Mapping[str, Summary]) -> float:
         """Less is better; a figure that is undefined is the worst."""
@@ -70,8 +75,12 @@ class Limit:
         """How far beyond the limit, 0 if it is kept; a figure that nobody knows keeps it."""
         if not self.objective.is_known(forecast):
             return 0.0
-        sign = -1 if self.objective.word in GAINS else 1
-        return max(0.0, self.objective.cost(forecast) - sign * self.figure)
+        return max(0.0, self.objective.cost(forecast) - self.cost)
+
+    @property
+    def cost(self) -> float:
+        """The most that the objective may cost."""
+        return -self.figure if self.objective.word in GAINS else self.figure
 
     def __str__(self) -> str:
         relation = "≥" if self.objective.word in GAINS else "≤"

@@ -1,9 +1,12 @@
-"""The search: an Optuna study over schedules, judged by simulation.
+"""The search: an Optuna study over schedules, judged by simulation, in rungs.
 
-Every generation asks the study for points: first the neighbours of the front that were not tried
-yet, then what its sampler suggests. Forecasts are exact for the simulated requests, so a schedule
-is forecast once, however often it is suggested. At the end steps of the best staircases are moved,
-split and merged freely, outside of the families.
+1. A sketch of all schedules of the families (``planner.guide``), where there is a closed form.
+2. Generations of simulations: what the guide finds promising, given what was simulated so far;
+   neighbours of the front that were not tried yet; then what the study's sampler suggests.
+3. Steps of the front's staircases are moved, split and merged freely, outside of the families.
+
+A rung ends when the front's hypervolume stands still. Forecasts are exact for the simulated
+requests, so a schedule is forecast once, however often it is suggested.
 """
 
 from __future__ import annotations
@@ -18,12 +21,15 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import create_trial
 
+from planner.guide import Guide
 from planner.moves import moves_of
 from planner.objectives import Goals
 from planner.plan import Candidate, Plan, choose, find, pareto_front
 from planner.space import Point, Space, paper_staircase
+from planner.standstill import Standstill
 from profiles.store import provenance_of_now
 from simulator.forecast import Forecast
+from simulator.sketch import Sketch
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule, normal, uniform
@@ -31,10 +37,12 @@ from staircase.schedule import Schedule, normal, uniform
 T = TypeVar("T")
 
 GENERATION = 20
-# Of a generation, at most so many are neighbours of the front.
-NEIGHBOURS = 14
-# The search ends after so many generations without anything new.
-PATIENCE = 5
+# Of a generation, at most so many are what the guide finds promising, then together with
+# neighbours of the front so many; the others are the sampler's.
+PROMISING = 12
+NEAR = 16
+# So many schedules are sketched at most before the search begins.
+SKETCHED = 10_000
 # Of all trials, so many are free moves.
 FREE_SHARE = 0.2
 
@@ -49,6 +57,8 @@ class Judge(Protocol):
     def knows_quality(self) -> bool: ...
 
     def __call__(self, schedule: Schedule) -> Forecast: ...
+
+    def sketch(self) -> Sketch | None: ...
 
 
 class Memory(Protocol):
@@ -137,7 +147,8 @@ class Search:
 
     Attributes:
         trials: schedules to forecast at most.
-        neighbours: of a generation, at most so many are neighbours of the front.
+        guide: knows the space's schedules; None where there is no closed form.
+        near: of a generation, at most so many are not the sampler's.
     """
 
     space: Space
@@ -145,23 +156,44 @@ class Search:
     book: Book
     study: optuna.Study
     trials: int
-    neighbours: int = NEIGHBOURS
+    guide: Guide | None = None
+    near: int = NEAR
+    seed: int = 0
     _points: dict[str, Point] = field(default_factory=dict)
 
     def run(self) -> None:
         for point in self.space.baselines():
             self.study.enqueue_trial(dict(point))
         self._generation(len(self.space.baselines()))
-        families = round(self.trials * (1 - FREE_SHARE))
-        idle = 0
-        while len(self.book.candidates) < families and idle < PATIENCE:
-            known = len(self.book.candidates)
-            near = list(islice(self._untried(), self.neighbours))
-            for neighbour in near:
-                self.study.enqueue_trial(dict(neighbour))
-            self._generation(min(GENERATION, families - known))
-            idle = 0 if len(self.book.candidates) > known else idle + 1
+        self._families(round(self.trials * (1 - FREE_SHARE)))
         self._free_moves()
+
+    def _families(self, trials: int) -> None:
+        if self.guide:
+            self._learn(list(self.space.sample(SKETCHED, self.seed)))
+        still = Standstill()
+        while len(self.book.candidates) < trials and not still.sees(self._front_costs()):
+            for point in islice(self._worth_trying(), self.near):
+                self.study.enqueue_trial(dict(point))
+            self._generation(min(GENERATION, trials - len(self.book.candidates)))
+
+    def _worth_trying(self) -> Iterator[Point]:
+        """What the guide finds promising, then neighbours of the front."""
+        near, seen = list(self._untried()), set[str]()
+        if self.guide:
+            self._learn(near)
+            for schedule in self.guide.promising(self.book.candidates, self._best(), PROMISING):
+                seen.add(repr(schedule))
+                yield self._points[repr(schedule)]
+        yield from (point for point in near if repr(self.space.schedule(point)) not in seen)
+
+    def _learn(self, points: Sequence[Point]) -> None:
+        """The guide hears of ``points``."""
+        assert self.guide
+        schedules = [self.space.schedule(point) for point in points]
+        for schedule, point in zip(schedules, points, strict=True):
+            self._points.setdefault(repr(schedule), point)
+        self.guide.add(schedules)
 
     def _generation(self, size: int) -> None:
         """Asks for ``size`` points and tells what they come to."""
@@ -187,13 +219,22 @@ class Search:
 
     def _free_moves(self) -> None:
         """Moves, splits and merges steps of the front's staircases, as long as there are trials."""
-        while len(self.book.candidates) < self.trials:
+        still = Standstill()
+        while len(self.book.candidates) < self.trials and not still.sees(self._front_costs()):
             moved = _in_turn([moves_of(schedule) for schedule in self._front()])
-            new = list(islice((s for s in moved if s not in self.book), GENERATION))
+            new = list(islice(self._worth_moving(moved), GENERATION))
             if not new:
                 return
             for one in self.book.forecast_all(new[: self.trials - len(self.book.candidates)]):
                 self._tell_of(one)
+
+    def _worth_moving(self, moved: Iterator[Schedule]) -> Iterator[Schedule]:
+        new = {repr(schedule): schedule for schedule in moved if schedule not in self.book}
+        if self.guide:
+            self.guide.keep([*new.values(), *(one.schedule for one in self.book.candidates)])
+            for one in self.guide.promising(self.book.candidates, self._best(), PROMISING):
+                yield new.pop(repr(one))
+        yield from new.values()
 
     def _tell_of(self, one: Candidate) -> None:
         """The study hears of a schedule that is not in its space."""
@@ -206,9 +247,16 @@ class Search:
             )
         )
 
+    def _best(self) -> tuple[int, ...]:
+        return pareto_front(self.book.candidates, self.goals)
+
     def _front(self) -> list[Schedule]:
-        candidates = self.book.candidates
-        return [candidates[number].schedule for number in pareto_front(candidates, self.goals)]
+        return [self.book.candidates[number].schedule for number in self._best()]
+
+    def _front_costs(self) -> list[tuple[float, ...]]:
+        """Of the front, if it is within the limits."""
+        best = [self.book.candidates[number].forecast for number in self._best()]
+        return [self.goals.costs(one) for one in best if self.goals.keeps(one)]
 
 
 def _in_turn(sources: Iterable[Iterator[T]]) -> Iterator[T]:
@@ -247,7 +295,9 @@ def search(
         directions=[StudyDirection.MINIMIZE] * len(goals.objectives),
         sampler=make_sampler(spec.sampler, spec.seed),
     )
-    Search(space, goals, book, study, spec.trials).run()
+    sketch = judge.sketch()
+    guide = Guide(sketch, goals) if sketch else None
+    Search(space, goals, book, study, spec.trials, guide, seed=spec.seed).run()
     return _plan(scenario, goals, book.candidates, profile_hashes)
 
 

@@ -7,12 +7,13 @@ the scenario gives one value for is no parameter.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any
 
+import numpy as np
 import optuna
 
 from staircase.pipeline import Pipeline
@@ -114,6 +115,21 @@ class Space:
         given = {f"{group}{name}": size for group in self.groups for name, size in sizes.items()}
         given["layout"] = layout
         return self.point(lambda name, values: given.get(name, values[0]))
+
+    def sample(self, most: int, seed: int) -> Iterator[dict[str, Any]]:
+        """All points, if there are not more; else those alike for all groups, and random ones."""
+        if len(self) <= most:
+            yield from self
+            return
+        alike = replace(self, spec=self.spec.model_copy(update={"staircases": "same"}))
+        count = len(alike) if len(alike) <= most // 2 else 0
+        for point in alike if count else ():
+            sizes = _of_group(point, "")
+            common = {name: value for name, value in point.items() if name not in sizes}
+            yield common | {f"{group}{n}": size for group in self.groups for n, size in sizes.items()}
+        rng = np.random.default_rng(seed)
+        for _ in range(most - count):
+            yield self.point(lambda name, values: values[rng.integers(len(values))])
 
     def __len__(self) -> int:
         """Points, some of which are the same schedule."""

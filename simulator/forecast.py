@@ -14,6 +14,7 @@ from simulator.engine import EngineSetup
 from simulator.reach import beyond, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.setups import setup_of, workload_of
+from simulator.sketch import Sketch, sketch_of
 from staircase.errors import ScenarioError
 from staircase.measured import Measured, summarize_replicates
 from staircase.metrics import Summary, summarize
@@ -127,6 +128,10 @@ class SimulatedWorld:
     @property
     def knows_quality(self) -> bool:
         return False
+
+    def sketch(self) -> Sketch | None:
+        """For many schedules at once, roughly; None where there is no closed form."""
+        return sketch_of(self.pipeline, self.engines, self.workload, self.reading_rate)
 
     def play(self, schedule: Schedule, needs_timelines: bool = False) -> Run:
         return run_workload(

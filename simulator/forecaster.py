@@ -14,6 +14,7 @@ from simulator.profiled import setup_of_profile
 from simulator.reach import most_at_once
 from simulator.run import run_workload
 from simulator.serial import SerialSetup
+from simulator.sketch import Sketch, sketch_of
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.metrics import READING_RATE
 from staircase.pipeline import Pipeline
@@ -55,6 +56,10 @@ class Forecaster:
         lines, profile = run.timelines, self.quality
         quality = forecast_quality(profile, lines, schedule.layout) if profile else None
         return forecast_of([run], tuple(self._extrapolated(lines)), quality)
+
+    def sketch(self) -> Sketch | None:
+        """For many schedules at once, roughly; None where there is no closed form."""
+        return sketch_of(self.pipeline, self._setups, self.workload, self.reading_rate)
 
     @cached_property
     def _setups(self) -> dict[str, SerialSetup | BatchingSetup]:

@@ -16,19 +16,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulator.batching import BatchingSetup
+from simulator.batching import BatchingSetup, Limits
 from simulator.candidates import Candidates, candidates_of
 from simulator.closed_form import AloneTimes, Ints, form_of
+from simulator.cost import cost_of_profile
 from simulator.engine import EngineSetup
+from simulator.serial import SerialSetup
 from simulator.source_levels import fixed_tokens, source_levels, source_ps
 from staircase.metrics import READING_RATE, Floats
 from staircase.pipeline import Agent, Pipeline
 from staircase.schedule import Layout, normal
-from staircase.timeline import PS_PER_S
+from staircase.timeline import PS_PER_S, to_ps
 from staircase.workload import RequestShape, Workload
 
 # So many requests, of a workload's shorter and longer ones, stand for all.
 REQUESTS = 4
+MANY_BLOCKS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,9 @@ class Sketch:
         answer = self.pipeline[self.pipeline.answer]
         last = times[answer.name]
         tokens = min(request.output_tokens[answer.name], answer.max_tokens)
-        readers = [name for name in times if name != answer.name]
         first = sum(fixed_tokens(request, agent) for agent in self.pipeline if not agent.reads)
         shares = sum(times[name].unread for name in times) / len(times)
         own = sum(times[name].prefilled_tokens - self._sources_of(name, request) for name in times)
-        del readers
         return {
             "ttft_s": last.ttft_ps / PS_PER_S,
             "e2e_s": last.e2e_ps / PS_PER_S,
@@ -115,17 +116,23 @@ def sketch_of(
     reading_rate: float = READING_RATE,
 ) -> Sketch | None:
     """None where an engine has no closed form, or the answer reads nobody."""
-    setups = {name: engines[name] for name in pipeline.engines}
-    batching = {n: _roomy(one) for n, one in setups.items() if isinstance(one, BatchingSetup)}
-    if len(batching) < len(setups) or not pipeline[pipeline.answer].reads:
+    setups = {name: _replica_of(engines[name]) for name in pipeline.engines}
+    known = {name: setup for name, setup in setups.items() if setup}
+    if len(known) < len(setups) or not pipeline[pipeline.answer].reads:
         return None
-    return Sketch(pipeline, batching, _typical(workload.requests), reading_rate)
+    return Sketch(pipeline, known, _typical(workload.requests), reading_rate)
 
 
-def _roomy(setup: BatchingSetup) -> BatchingSetup:
+def _replica_of(setup: EngineSetup) -> BatchingSetup | None:
     """With room for every call: a schedule that does not fit is told by its simulation."""
-    limits = setup.limits
-    return replace(setup, limits=replace(limits, blocks=limits.blocks and 1 << 40))
+    if isinstance(setup, BatchingSetup):
+        limits = setup.limits
+        return replace(setup, limits=replace(limits, blocks=limits.blocks and MANY_BLOCKS))
+    if isinstance(setup, SerialSetup):
+        limits = Limits(max_num_seqs=1, blocks=MANY_BLOCKS, block_tokens=1)
+        cost = cost_of_profile(setup.profile, limits.max_num_batched_tokens, limits.max_num_seqs)
+        return BatchingSetup(cost, limits, call_ps=to_ps(setup.profile.call_s))
+    return None
 
 
 def _typical(requests: Sequence[RequestShape]) -> list[RequestShape]:
