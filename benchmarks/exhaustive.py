@@ -1,5 +1,7 @@
 """Every schedule of a scenario's families, simulated: what a search is measured against.
 
+What is unread depends on no clock, so the sketch of all requests says it exactly
+(``tests/test_sketch.py``): schedules beyond the limit on it are left out without being simulated.
 What was simulated is kept in a file of JSON lines, so it can be interrupted and is made once.
 """
 
@@ -10,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from staircase.schedule import Schedule
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCENARIOS = ("paper_moa", "two_layers", "debate")
 Point = tuple[float, float]
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,19 @@ class Case:
         """All of the families, each once."""
         return list({repr(s): s for s in map(self.space.schedule, self.space)}.values())
 
+    def worth_knowing(self) -> list[Schedule]:
+        """Those that may keep the limit on what is unread."""
+        every, limits = self.schedules(), [
+            limit for limit in self.goals.limits if limit.objective.name == "unread"
+        ]
+        sketch = self.world.sketch()
+        if not sketch or not limits:
+            return every
+        figures = replace(sketch, requests=self.world.workload.requests).of(every)
+        unread = figures["unread"].tolist()
+        pairs = zip(every, unread, strict=True)
+        return [one for one, share in pairs if share <= limits[0].figure + ROUNDING]
+
 
 @dataclass(frozen=True)
 class Known:
@@ -83,7 +99,7 @@ def exhaustive(case: Case, folder: Path, workers: int | None = None) -> dict[str
     path = folder / f"{case.name}-{case.key}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     known = dict(_read(path))
-    left = [one for one in case.schedules() if repr(one) not in known]
+    left = [one for one in case.worth_knowing() if repr(one) not in known]
     # Neighbours cost alike: every other hundredth spreads long and short ones over the run.
     spread = [one for first in range(100) for one in left[first::100]]
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool, path.open("a") as file:

@@ -17,10 +17,9 @@ from scipy.interpolate import RBFInterpolator
 
 from planner.objectives import Goals, Objective
 from planner.plan import Candidate
-from simulator.candidates import candidates_of
 from simulator.sketch import Sketch
 from staircase.metrics import Floats
-from staircase.schedule import LAYOUTS, Schedule, normal
+from staircase.schedule import Schedule
 
 # Added to times before their logarithm is taken, in seconds.
 LEAST_S = 0.05
@@ -54,7 +53,7 @@ class Guide:
         new = {repr(one): one for one in schedules if repr(one) not in self.names}
         if not new:
             return
-        added = self._sketched(list(new.values()))
+        added = self.sketch.of(list(new.values()))
         for name, schedule in new.items():
             self.names[name] = len(self.schedules)
             self.schedules.append(schedule)
@@ -74,24 +73,6 @@ class Guide:
         self.names = {name: row for row, name in enumerate(wanted)}
         self._figures = {name: column[rows] for name, column in self._figures.items()}
         self._features = self._all_features()
-
-    def _sketched(self, schedules: Sequence[Schedule]) -> dict[str, Floats]:
-        found: dict[str, Floats] = {}
-        for layout in LAYOUTS:
-            places = [place for place, one in enumerate(schedules) if one.layout == layout]
-            if places:
-                figures = self.sketch.play(
-                    layout,
-                    {
-                        agent.name: candidates_of(
-                            [schedules[p].staircases.get(agent.name, normal()) for p in places]
-                        )
-                        for agent in self.sketch.pipeline.readers
-                    },
-                )
-                for name, column in figures.items():
-                    found.setdefault(name, np.zeros(len(schedules)))[places] = column
-        return found
 
     def _all_features(self) -> Floats:
         """[schedules, features]: the sketch's figures, and what it does not see, in like scales."""

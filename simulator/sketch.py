@@ -1,7 +1,7 @@
 """What schedules would come to if nobody else were there: many at once, for a search to begin with.
 
     sketch = sketch_of(pipeline, engines, workload)      # None: there is no closed form
-    figures = sketch.play("interleave", {"z": candidates_of([…])})
+    figures = sketch.of(schedules)                       # arrays, by the name of the metric
 
 Every agent is played by the closed form as if each of its calls had a replica to itself, sources
 before their readers, and cancelled nowhere. For one request alone on two levels that is exact
@@ -25,7 +25,7 @@ from simulator.serial import SerialSetup
 from simulator.source_levels import fixed_tokens, source_levels, source_ps
 from staircase.metrics import READING_RATE, Floats
 from staircase.pipeline import Agent, Pipeline
-from staircase.schedule import Layout, normal
+from staircase.schedule import LAYOUTS, Layout, Schedule, normal
 from staircase.timeline import PS_PER_S, to_ps
 from staircase.workload import RequestShape, Workload
 
@@ -42,6 +42,23 @@ class Sketch:
     engines: Mapping[str, BatchingSetup]
     requests: Sequence[RequestShape]
     reading_rate: float = READING_RATE
+
+    def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]:
+        """The same of schedules, in their order; of each only staircases and layout count."""
+        found: dict[str, Floats] = {}
+        for layout in LAYOUTS:
+            places = [place for place, one in enumerate(schedules) if one.layout == layout]
+            if not places:
+                continue
+            staircases = {
+                agent.name: candidates_of(
+                    [schedules[place].staircases.get(agent.name, normal()) for place in places]
+                )
+                for agent in self.pipeline.readers
+            }
+            for name, column in self.play(layout, staircases).items():
+                found.setdefault(name, np.zeros(len(schedules)))[places] = column
+        return found
 
     def play(self, layout: Layout, staircases: Mapping[str, Candidates]) -> dict[str, Floats]:
         """Means over the requests, by the names of ``staircase.metrics`` and ``unread``.
