@@ -90,6 +90,7 @@ class Guide:
 
         They are predicted within the limits, and each goes beyond the others too.
         """
+        self.add([one.schedule for one in known])
         tried = {self.names[repr(one.schedule)]: one for one in known}
         rows = np.setdiff1d(np.arange(len(self.schedules)), np.array([*tried], dtype=int))
         if not len(rows):
