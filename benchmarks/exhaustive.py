@@ -49,7 +49,10 @@ class Case:
         spec = work.scenario.plan
         goals = Goals.of(spec, False)
         said = work.scenario.model_dump(mode="json", exclude={"plan"}, exclude_defaults=True)
-        wanted = [spec.reading_rate, *map(str, goals.limits)], [one.name for one in goals.objectives]
+        wanted = (
+            [spec.reading_rate, *map(str, goals.limits)],
+            [one.name for one in goals.objectives],
+        )
         key = content_hash([said, *wanted])
         return Case(name, key, Space(world.pipeline, spec), goals, world)
 
@@ -66,9 +69,10 @@ class Case:
 
     def worth_knowing(self) -> list[Schedule]:
         """Those that may keep the limit on what is unread."""
-        every, limits = self.schedules(), [
-            limit for limit in self.goals.limits if limit.objective.name == "unread"
-        ]
+        every, limits = (
+            self.schedules(),
+            [limit for limit in self.goals.limits if limit.objective.name == "unread"],
+        )
         sketch = self.world.sketch()
         if not sketch or not limits:
             return every

@@ -2,9 +2,10 @@
 
     python -m benchmarks.planner_front [--seconds 15 60] [--seeds 3] [--exact FOLDER]
 
-Families: ``normal``, ``constant`` and ``geometric`` in the sizes and layouts of the scenario's plan, the
-same staircase for every reading agent: 3,644 schedules. For each of three example scenarios all of them are simulated,
-on all cores; that takes minutes, and what was found is kept in FOLDER. Then searches that know
+Families: ``normal``, ``constant`` and ``geometric`` in the sizes and layouts of the scenario's
+plan, the same staircase for every reading agent: 3,644 schedules. For each of three example
+scenarios all of them that can keep the limit on what is unread are simulated, on all cores; that
+takes minutes, and what was found is kept in FOLDER. Then searches that know
 nothing of it run one after the other, on one core. Given is the share of the hypervolume of the
 exact front that was reached after so many seconds of CPU time, the median over seeds (and the
 least), how many schedules were forecast by then, and the share of the time that was not spent on
@@ -125,7 +126,9 @@ def row(case: Case, way: str, front: list[Point], seeds: int, seconds: list[floa
         count = statistics.median(count for _, count, _ in states)
         own = statistics.median(own for _, _, own in states)
         cells += [
-            f"{statistics.median(shares):.4f} ({min(shares):.4f})", f"{count:.0f}", f"{own:.1%}"
+            f"{statistics.median(shares):.4f} ({min(shares):.4f})",
+            f"{count:.0f}",
+            f"{own:.1%}",
         ]
     return [case.name, way, *cells]
 

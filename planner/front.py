@@ -32,7 +32,7 @@ def _is_beaten(point: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
 def hypervolume(points: Sequence[Sequence[float]], corner: Sequence[float]) -> float:
     """The volume below ``corner`` that points of one objective or more beat.
 
-    Slices between neighbouring values of the last objective; meant for fronts of some hundred points.
+    By slices between neighbouring values of the last objective; for some hundred points.
     """
     inside = [tuple(p) for p in points if all(x < c for x, c in zip(p, corner, strict=True))]
     if not inside:

@@ -1,8 +1,8 @@
 """Which schedules are worth simulating next: a sketch of all, set right by what was simulated.
 
-The sketch (``simulator.sketch``) says in a second or so what thousands of schedules would come to if
-nobody else were there. What was simulated since tells how far off it is: a ridge regression on the
-sketch's figures says how much of that is general, and radial basis functions (scipy's) say what is
+The sketch (``simulator.sketch``) says in a second or so what thousands of schedules would come to
+if nobody else were there. What was simulated since tells how far off it is: a ridge regression on
+the sketch's figures says how much of that is general, radial basis functions (scipy's) what is
 left near each schedule that was simulated.
 """
 
@@ -78,7 +78,8 @@ class Guide:
         """[schedules, features]: the sketch's figures, and what it does not see, in like scales."""
         figures = [_scaled(name, column) for name, column in self._figures.items()]
         options = [(s.layout, repr(s.barrier), s.reading, s.starve) for s in self.schedules]
-        seen = [[one == value for one in kind] for kind in zip(*options) for value in sorted(set(kind))]
+        kinds = list(zip(*options, strict=True))
+        seen = [[one == value for one in kind] for kind in kinds for value in sorted(set(kind))]
         columns = np.array([*figures, *seen], dtype=float).T
         spread = columns.std(axis=0)
         return (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1.0)

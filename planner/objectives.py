@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from staircase.errors import PlanError
 from staircase.metrics import Summary
@@ -21,6 +21,9 @@ METRICS = {
     "e2e": "e2e_s",
     "stall": "stall_s",
     "device": "device_s",
+    "reserved": "reserved_s",
+    "cost": "cost",
+    "goodput": "goodput_per_s",
     "prefill": "prefilled_tokens",
     "loss": "loss",
     "quality": "agreement",
@@ -28,7 +31,7 @@ METRICS = {
     "unread": "unread",
 }
 # Of which more is better.
-GAINS = ("quality", "score")
+GAINS = ("quality", "score", "goodput")
 STATISTICS = ("mean", "p50", "p90", "p99")
 MOST = 4
 
@@ -81,6 +84,14 @@ class Limit:
     def cost(self) -> float:
         """The most that the objective may cost."""
         return -self.figure if self.objective.word in GAINS else self.figure
+
+    def tightened(self, margin: float) -> Limit:
+        """Tighter by so large a share; of a quality, by that share of what it lacks."""
+        figure = self.figure
+        if self.objective.word in ("quality", "score"):
+            return replace(self, figure=figure + margin * max(0.0, 1 - figure))
+        sign = 1 if self.objective.word in GAINS else -1
+        return replace(self, figure=figure * (1 + sign * margin))
 
     def __str__(self) -> str:
         relation = "≥" if self.objective.word in GAINS else "≤"
@@ -140,6 +151,17 @@ class Goals:
     def costs(self, forecast: Mapping[str, Summary]) -> tuple[float, ...]:
         """What each objective comes to; less is better."""
         return tuple(objective.cost(forecast) for objective in self.objectives)
+
+    def tightened(self, margin: float) -> Goals:
+        return replace(self, limits=tuple(limit.tightened(margin) for limit in self.limits))
+
+    def missed(self, forecast: Mapping[str, Summary]) -> tuple[str, ...]:
+        """The limits that it does not keep, in words."""
+        return tuple(
+            f"{limit}, is {limit.objective.figure(forecast):.4g}"
+            for limit in self.limits
+            if limit.excess(forecast)
+        )
 
     def keeps(self, forecast: Mapping[str, Summary]) -> bool:
         return not any(limit.excess(forecast) for limit in self.limits)

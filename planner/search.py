@@ -24,7 +24,7 @@ from optuna.trial import create_trial
 from planner.guide import Guide
 from planner.moves import moves_of
 from planner.objectives import Goals
-from planner.plan import Candidate, Plan, choose, find, pareto_front
+from planner.plan import Candidate, HeldOut, Plan, choose, find, hold_out, pareto_front, spread_out
 from planner.space import Point, Space, paper_staircase
 from planner.standstill import Standstill
 from profiles.store import provenance_of_now
@@ -43,6 +43,8 @@ PROMISING = 12
 NEAR = 16
 # So many schedules are sketched at most before the search begins.
 SKETCHED = 10_000
+# So many members of the front are looked at on held-out requests.
+MOST_HELD_OUT = 12
 # Of all trials, so many are free moves.
 FREE_SHARE = 0.2
 
@@ -85,8 +87,8 @@ NOTHING_KNOWN = Forgetful()
 class Crew(Protocol):
     """Whoever makes the forecasts of a generation: this process, or several."""
 
-    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Forecast]:
-        """Of each in turn, as they are ready."""
+    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
+        """Each in turn, as soon as it is ready."""
         ...
 
 
@@ -96,8 +98,8 @@ class Alone:
 
     judge: Judge
 
-    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Forecast]:
-        return map(self.judge, schedules)
+    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
+        return (Candidate.of(schedule, self.judge(schedule)) for schedule in schedules)
 
 
 @dataclass
@@ -121,8 +123,8 @@ class Book:
         new = {repr(one): one for one in schedules if one not in self}
         known = {name: self.memory.recall(one) for name, one in new.items()}
         made = self.crew.forecast([one for name, one in new.items() if not known[name]])
-        for name, one in new.items():
-            candidate = known[name] or self._noted(Candidate.of(one, next(made)))
+        for name in new:
+            candidate = known[name] or self._noted(next(made))
             self._numbers[name] = len(self.candidates)
             self.candidates.append(candidate)
             self.on_trial()
@@ -276,11 +278,13 @@ def search(
     on_trial: Callable[[], None] = lambda: None,
     memory: Memory = NOTHING_KNOWN,
     crew: Crew | None = None,
+    held_out: Judge | None = None,
 ) -> Plan:
     """Searches for the schedules that nobody beats in the scenario's objectives.
 
     The same seed gives the same candidates. Baselines are tried first. What ``memory`` recalls is
     not forecast again. ``crew`` makes the forecasts, ``judge`` itself if there is none.
+    ``held_out`` judges the front on requests that the search did not see.
 
     Raises:
         PlanError: an objective is not known, or no schedule is within the limits.
@@ -298,7 +302,18 @@ def search(
     sketch = judge.sketch()
     guide = Guide(sketch, goals) if sketch else None
     Search(space, goals, book, study, spec.trials, guide, seed=spec.seed).run()
-    return _plan(scenario, goals, book.candidates, profile_hashes)
+    held = _held_out(held_out, book.candidates, goals, spec.held_out.margin) if held_out else ()
+    return _plan(scenario, goals, book.candidates, profile_hashes, held)
+
+
+def _held_out(
+    judge: Judge, candidates: Sequence[Candidate], goals: Goals, margin: float
+) -> tuple[HeldOut, ...]:
+    """The front, or some of it from end to end, if any of it is within the limits."""
+    front = [n for n in pareto_front(candidates, goals) if goals.keeps(candidates[n].forecast)]
+    shown = spread_out(front, MOST_HELD_OUT)
+    forecasts = Alone(judge).forecast([candidates[number].schedule for number in shown])
+    return hold_out(shown, forecasts, goals.tightened(margin))
 
 
 def _plan(
@@ -306,9 +321,10 @@ def _plan(
     goals: Goals,
     candidates: list[Candidate],
     profile_hashes: Mapping[str, str],
+    held_out: tuple[HeldOut, ...],
 ) -> Plan:
     spec, pipeline = scenario.plan, scenario.pipeline.build()
-    chosen = choose(candidates, goals)
+    chosen = choose(candidates, goals, held_out)
     layout = candidates[chosen].schedule.layout
     return Plan(
         scenario=scenario.name,
@@ -321,4 +337,5 @@ def _plan(
         paper=find(candidates, uniform(pipeline, paper_staircase(spec), layout)),
         profile_hashes=dict(profile_hashes),
         provenance=provenance_of_now(spec.model_dump(mode="json")),
+        held_out=held_out,
     )

@@ -1,4 +1,4 @@
-"""The search space: families of staircases, layouts and options, and how one step leads to the next.
+"""The search space: families of staircases, layouts, options, and how one step leads to the next.
 
 A point is a dictionary of parameters, as Optuna's trials have them; every one is a schedule. What
 the scenario gives one value for is no parameter.
@@ -126,7 +126,9 @@ class Space:
         for point in alike if count else ():
             sizes = _of_group(point, "")
             common = {name: value for name, value in point.items() if name not in sizes}
-            yield common | {f"{group}{n}": size for group in self.groups for n, size in sizes.items()}
+            yield common | {
+                f"{group}{n}": size for group in self.groups for n, size in sizes.items()
+            }
         rng = np.random.default_rng(seed)
         for _ in range(most - count):
             yield self.point(lambda name, values: values[rng.integers(len(values))])

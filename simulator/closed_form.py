@@ -263,18 +263,14 @@ class ClosedForm:
         last_ps = first_ps + decode_ps[calls.prompt + last] - decode_ps[calls.prompt]
         begun_ps = found.ttft_ps[rows] + self._reader_ps * desks.written
         behind_ps = np.maximum(first_ps, last_ps - self._reader_ps * last) - begun_ps
-        found.stall_ps[rows] = np.maximum(
-            found.stall_ps[rows], np.where(goal > 0, behind_ps, 0.0)
-        )
+        found.stall_ps[rows] = np.maximum(found.stall_ps[rows], np.where(goal > 0, behind_ps, 0.0))
         whole = self._sources.read_tokens[-1]
         if whole:
             left = 1 - self._sources.read_tokens[calls.level] / whole
             written = max(1, min(self._answer.left, self._answer.max_tokens))
             found.unread[rows] += left * goal / written
 
-    def _fill_tokens(
-        self, calls: _Calls, first_ps: Ints, desks: _Desks, token_ps: Ints
-    ) -> None:
+    def _fill_tokens(self, calls: _Calls, first_ps: Ints, desks: _Desks, token_ps: Ints) -> None:
         each = np.repeat(np.arange(len(desks.rows)), calls.goal)
         own = np.arange(len(each)) - np.repeat(np.cumsum(calls.goal) - calls.goal, calls.goal)
         decode_ps, prompts = self._engine.decode_ps, calls.prompt[each]

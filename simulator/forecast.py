@@ -11,6 +11,7 @@ import numpy as np
 from profiles.latency import EngineProfile
 from profiles.quality import QualityForecast
 from simulator.engine import EngineSetup
+from simulator.figures import NOTHING_WANTED, Wanted
 from simulator.reach import beyond, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.setups import setup_of, workload_of
@@ -78,7 +79,10 @@ def forecast_simulated(
 
 
 def forecast_of(
-    runs: Sequence[Run], extrapolated: tuple[str, ...], quality: QualityForecast | None = None
+    runs: Sequence[Run],
+    extrapolated: tuple[str, ...],
+    quality: QualityForecast | None = None,
+    wanted: Wanted = NOTHING_WANTED,
 ) -> Forecast:
     """What ``runs``, one or more replicates, come to."""
     measured = [run.measured for run in runs]
@@ -88,6 +92,7 @@ def forecast_of(
     if use:
         answered = sum(run.answered for run in measured) / len(measured)
         metrics["device_s"] = Summary.of(sum(one.busy_s for one in use.values()) / answered)
+    metrics |= wanted.figures(runs)
     return Forecast(metrics, quality, extrapolated, runs[0].timelines, measured, use)
 
 
@@ -104,10 +109,18 @@ class SimulatedWorld:
     workload: Workload
     reading_rate: float
     profiled: Mapping[str, tuple[SimulatedSpec, EngineProfile]]
+    wanted: Wanted = NOTHING_WANTED
 
     @staticmethod
-    def open(scenario: Scenario, folder: Path = Path(), replicate: int = 0) -> SimulatedWorld:
-        """Raises as ``forecast_simulated`` does."""
+    def open(
+        scenario: Scenario, folder: Path = Path(), replicate: int = 0, lengths: int | None = None
+    ) -> SimulatedWorld:
+        """Raises as ``forecast_simulated`` does.
+
+        Args:
+            replicate: whose noise the engines have.
+            lengths: the replicate whose lengths and arrivals are played, if it is another one.
+        """
         for name in scenario.real:
             raise ScenarioError(
                 f"engine {name!r} is real, others are simulated: make it one or other"
@@ -120,9 +133,12 @@ class SimulatedWorld:
                 name: setup_of(spec, name, replicate, folder)
                 for name, spec in scenario.simulated.items()
             },
-            workload_of(scenario.workload, pipeline, folder, replicate),
+            workload_of(
+                scenario.workload, pipeline, folder, replicate if lengths is None else lengths
+            ),
             scenario.plan.reading_rate,
             profiled(scenario, folder),
+            Wanted.of(scenario.plan),
         )
 
     @property
@@ -146,4 +162,4 @@ class SimulatedWorld:
 
     def __call__(self, schedule: Schedule) -> Forecast:
         run = self.play(schedule)
-        return forecast_of([run], tuple(beyond(self.profiled, run.timelines)))
+        return forecast_of([run], tuple(beyond(self.profiled, run.timelines)), None, self.wanted)

@@ -154,7 +154,9 @@ def _replica_of(setup: EngineSetup) -> BatchingSetup | None:
 
 def _typical(requests: Sequence[RequestShape]) -> list[RequestShape]:
     """One of each share of the requests, by how much is written in them."""
-    distinct = {repr(request): request for request in requests if min(request.output_tokens.values())}
+    distinct = {
+        repr(request): request for request in requests if min(request.output_tokens.values())
+    }
     rising = sorted(distinct.values(), key=lambda request: sum(request.output_tokens.values()))
     count = min(REQUESTS, len(rising))
     return [rising[(2 * place + 1) * len(rising) // (2 * count)] for place in range(count)]

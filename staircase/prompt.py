@@ -119,7 +119,9 @@ class Drawing:
         if self.layout in ("rebuild", "rebuild_query_first"):
             return self._rebuilt(rounds, written)
         if not self._pieces:
-            self._pieces = _joined([self._fixed(header(self.agent)), self._fixed(query(self.agent))])
+            self._pieces = _joined(
+                [self._fixed(header(self.agent)), self._fixed(query(self.agent))]
+            )
         for this in rounds[self._rounds :]:
             self._show(this)
         pieces = self._pieces.copy()

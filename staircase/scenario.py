@@ -101,8 +101,35 @@ def _barrier(word: str) -> str:
 
 BarrierWord = Annotated[str, AfterValidator(_barrier)]
 Value = TypeVar("Value")
+NotNegative = Annotated[float, Field(ge=0)]
 # Values of which a search may choose.
 Listed = Annotated[list[Value], Field(min_length=1)]
+
+
+class PriceSpec(Strict):
+    """Of an engine: of a million tokens, of prompts that were computed (``input``) or ``cached``
+    (as dear, unless given) and of ``output``; of an hour of one replica."""
+
+    input: NotNegative = 0.0
+    cached: NotNegative | None = None
+    output: NotNegative = 0.0
+    hour: NotNegative = 0.0
+
+
+class RobustSpec(Strict):
+    """A figure is its ``quantile``, to the worse, over ``seeds``: each has lengths, arrivals and
+    noise of its own, and times off by as much as the profile says that it may be."""
+
+    seeds: Annotated[int, Field(ge=2)] = 5
+    quantile: Annotated[float, Field(ge=0.5, le=1)] = 0.9
+
+
+class HeldOutSpec(Strict):
+    """The front on ``requests`` that the search did not see (0: not at all); limits are then
+    tighter by the share ``margin``."""
+
+    requests: Annotated[int, Field(ge=0)] = 100
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
 
 
 class PlanSpec(Strict):
@@ -114,8 +141,9 @@ class PlanSpec(Strict):
     is won by a few tokens and a long wait.
 
     ``staircases``: the ``same`` for every reading agent, or one for each ``layer`` or ``agent``.
-    ``barrier`` (words of ``parse_barrier``), ``reading`` and ``starve`` are searched where more than
-    one value is given.
+    ``barrier`` (words of ``parse_barrier``), ``reading`` and ``starve`` are searched where more
+    than one value is given. ``prices`` (by engine) are for the figure ``cost``, ``goodput`` (what
+    a request may take at most) for the figure of that name.
     """
 
     trials: Count = 150
@@ -139,6 +167,10 @@ class PlanSpec(Strict):
     max_stall_s: Annotated[float, Field(ge=0)] | None = 1.0
     reading_rate: Annotated[float, Field(gt=0)] = 10.0
     validated_front: Annotated[int, Field(ge=0)] = 5
+    prices: dict[str, PriceSpec] = {}
+    goodput: dict[Literal["ttft", "tpot", "e2e"], PositiveSeconds] = {}
+    robust: RobustSpec | None = None
+    held_out: HeldOutSpec = HeldOutSpec()
 
 
 def _kind(engine: Any) -> str:
@@ -214,6 +246,13 @@ class Scenario(Strict):
         for name in names:
             if name not in said:
                 raise ValueError(f"workload.output_tokens: does not say how much {name!r} writes")
+
+    @model_validator(mode="after")
+    def _check_prices(self) -> Self:
+        for name in self.plan.prices:
+            if name not in self.engines:
+                raise ValueError(f"plan.prices: {name!r} is no engine")
+        return self
 
     @model_validator(mode="after")
     def _check_priorities(self) -> Self:

@@ -87,7 +87,7 @@ def _plan(work: Workspace) -> Plan:
         if len(log):
             notes.print(f"going on with {len(log)} forecasts of {work.trials_path}")
         step = track("search", work.scenario.plan.trials)
-        found = search(work.scenario, judge, hashes, step, log)
+        found = search(work.scenario, judge, hashes, step, log, held_out=work.held_out())
     save_plan(work.plan_path, found)
     return found
 
@@ -139,6 +139,10 @@ def _show_plan(work: Workspace, found: Plan) -> None:
         f"{', '.join(found.limits)}: {describe_schedule(chosen)}",
         highlight=False,
     )
+    for one in found.held_out:
+        if one.missed:
+            schedule = describe_schedule(found.candidates[one.number])
+            screen.print(f"not chosen, on held-out requests {'; '.join(one.missed)}: {schedule}")
     for words in chosen.extrapolated:
         screen.print(f"extrapolated: {words}")
     screen.print(f"written: {work.plan_path}")
