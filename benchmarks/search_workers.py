@@ -19,9 +19,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from planner.book import Alone, Crew
 from planner.crew import crew_of
 from planner.plans import Plan
-from planner.search import Alone, Crew, search
+from planner.search import search
 from planner.workspace import Workspace
 from staircase.schedule import constant, uniform
 

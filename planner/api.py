@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from planner.book import NOTHING_KNOWN, Memory
 from planner.crew import crew_of
 from planner.explaining import explained
 from planner.objectives import Goals
 from planner.plans import Plan, save_plan
 from planner.report import write_report
-from planner.search import NOTHING_KNOWN, Memory, search
+from planner.search import search
 from planner.storage import open_storage, remove_journal
 from planner.stored_trials import StoredTrials
 from planner.workspace import Workspace
-from simulator.forecast import SimulatedWorld
-from simulator.forecaster import Forecaster
+from simulator.world import World
 from staircase.scenario import Scenario
 from staircase.trace import write_trace
 
@@ -84,7 +84,7 @@ def plan(
 
 def plan_of(
     work: Workspace,
-    judge: Forecaster | SimulatedWorld,
+    judge: World,
     write: bool = True,
     watcher: Watcher = Watcher(),
     workers: int = 1,
@@ -95,7 +95,7 @@ def plan_of(
     with ExitStack() as stack:
         memory = stack.enter_context(_trials(work, judge, watcher)) if write else NOTHING_KNOWN
         crew = stack.enter_context(crew_of(judge, workers, ray))
-        found = search(work.scenario, judge, hashes, watcher.tried, memory, crew)
+        found = search(work.scenario, judge, hashes, watcher.tried, memory, crew, work.held_out())
     found = explained(found, work.scenario.plan, judge, watcher.explained)
     if write:
         save_plan(work.plan_path, found)
@@ -109,9 +109,7 @@ def plan_of(
 
 
 @contextmanager
-def _trials(
-    work: Workspace, judge: Forecaster | SimulatedWorld, watcher: Watcher
-) -> Iterator[Memory]:
+def _trials(work: Workspace, judge: World, watcher: Watcher) -> Iterator[Memory]:
     """Those that were made before and those to come, where the workspace keeps them."""
     storage = open_storage(work.storage)
     goals = Goals.of(work.scenario.plan, judge.knows_quality)

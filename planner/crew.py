@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from planner.book import Alone, Crew, Judge
 from planner.plans import Candidate
-from planner.search import Alone, Crew, Judge
 from staircase.errors import EngineError, PlanError
 from staircase.schedule import Schedule
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from planner.around import around
 from planner.breakdown import TtftParts, median_request, ttft_parts
@@ -12,26 +11,13 @@ from planner.explanation import Explanation, Gain, LimitUse, Neighbour
 from planner.importance import importances
 from planner.objectives import GAINS, Goals, Objective, parse_objective
 from planner.plans import Candidate, Plan
-from simulator.forecast import Forecast
 from simulator.unhindered import Stage
+from simulator.world import World
 from staircase.scenario import PlanSpec
-from staircase.schedule import Schedule
 from staircase.timeline import Timeline, since_arrival
 
 # What the choice is set beside the baselines in, beside the objectives.
 ALSO = ("ttft", "e2e", "stall")
-
-
-class World(Protocol):
-    """Forecasts schedules, and shows what it plays them on."""
-
-    @property
-    def knows_quality(self) -> bool: ...
-
-    @property
-    def stage(self) -> Stage: ...
-
-    def __call__(self, schedule: Schedule) -> Forecast: ...
 
 
 def explained(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,12 +29,23 @@ def _is_beaten(point: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     return bool(np.any(np.all(others <= point, axis=1)))
 
 
-def hypervolume(points: Sequence[tuple[float, float]], corner: tuple[float, float]) -> float:
-    """The area below ``corner`` that points of two objectives beat."""
-    area, height = 0.0, corner[1]
-    for number in front_of(points):
-        x, y = points[number]
-        if x < corner[0] and y < height:
-            area += (corner[0] - x) * (height - y)
-            height = y
-    return area
+def hypervolume(points: Sequence[Sequence[float]], corner: Sequence[float]) -> float:
+    """The volume below ``corner`` that points of one objective or more beat.
+
+    By slices between neighbouring values of the last objective; for some hundred points.
+    """
+    inside = [tuple(p) for p in points if all(x < c for x, c in zip(p, corner, strict=True))]
+    if not inside:
+        return 0.0
+    if len(corner) == 1:
+        return corner[0] - min(inside)[0]
+    rising = sorted((inside[number] for number in front_of(inside)), key=lambda point: point[-1])
+    ends = [*(point[-1] for point in rising[1:]), corner[-1]]
+    if len(corner) == 2:
+        firsts = accumulate((point[0] for point in rising), min)
+        sides = [corner[0] - first for first in firsts]
+    else:
+        slices = (rising[: count + 1] for count in range(len(rising)))
+        sides = [hypervolume([p[:-1] for p in those], corner[:-1]) for those in slices]
+    heights = [end - point[-1] for point, end in zip(rising, ends, strict=True)]
+    return sum(side * height for side, height in zip(sides, heights, strict=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from staircase.errors import PlanError
 from staircase.metrics import Summary
@@ -21,6 +21,9 @@ METRICS = {
     "e2e": "e2e_s",
     "stall": "stall_s",
     "device": "device_s",
+    "reserved": "reserved_s",
+    "cost": "cost",
+    "goodput": "goodput_per_s",
     "prefill": "prefilled_tokens",
     "loss": "loss",
     "quality": "agreement",
@@ -28,7 +31,7 @@ METRICS = {
     "unread": "unread",
 }
 # Of which more is better.
-GAINS = ("quality", "score")
+GAINS = ("quality", "score", "goodput")
 STATISTICS = ("mean", "p50", "p90", "p99")
 MOST = 4
 
@@ -44,12 +47,17 @@ class Objective:
     def name(self) -> str:
         return self.word if self.statistic == "mean" else f"{self.word}.{self.statistic}"
 
+    @property
+    def metric(self) -> str:
+        """Its name in a forecast."""
+        return METRICS[self.word]
+
     def is_known(self, forecast: Mapping[str, Summary]) -> bool:
-        return METRICS[self.word] in forecast
+        return self.metric in forecast
 
     def figure(self, forecast: Mapping[str, Summary]) -> float:
         """As users see it."""
-        return float(getattr(forecast[METRICS[self.word]], self.statistic))
+        return float(getattr(forecast[self.metric], self.statistic))
 
     def cost(self, forecast: Mapping[str, Summary]) -> float:
         """Less is better; a figure that is undefined is the worst."""
@@ -70,8 +78,20 @@ class Limit:
         """How far beyond the limit, 0 if it is kept; a figure that nobody knows keeps it."""
         if not self.objective.is_known(forecast):
             return 0.0
-        sign = -1 if self.objective.word in GAINS else 1
-        return max(0.0, self.objective.cost(forecast) - sign * self.figure)
+        return max(0.0, self.objective.cost(forecast) - self.cost)
+
+    @property
+    def cost(self) -> float:
+        """The most that the objective may cost."""
+        return -self.figure if self.objective.word in GAINS else self.figure
+
+    def tightened(self, margin: float) -> Limit:
+        """Tighter by so large a share; of a quality, by that share of what it lacks."""
+        figure = self.figure
+        if self.objective.word in ("quality", "score"):
+            return replace(self, figure=figure + margin * max(0.0, 1 - figure))
+        sign = 1 if self.objective.word in GAINS else -1
+        return replace(self, figure=figure * (1 + sign * margin))
 
     def __str__(self) -> str:
         relation = "≥" if self.objective.word in GAINS else "≤"
@@ -131,6 +151,17 @@ class Goals:
     def costs(self, forecast: Mapping[str, Summary]) -> tuple[float, ...]:
         """What each objective comes to; less is better."""
         return tuple(objective.cost(forecast) for objective in self.objectives)
+
+    def tightened(self, margin: float) -> Goals:
+        return replace(self, limits=tuple(limit.tightened(margin) for limit in self.limits))
+
+    def missed(self, forecast: Mapping[str, Summary]) -> tuple[str, ...]:
+        """The limits that it does not keep, in words."""
+        return tuple(
+            f"{limit}, is {limit.objective.figure(forecast):.4g}"
+            for limit in self.limits
+            if limit.excess(forecast)
+        )
 
     def keeps(self, forecast: Mapping[str, Summary]) -> bool:
         return not any(limit.excess(forecast) for limit in self.limits)

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from planner.explanation import Explanation
 from planner.front import front_of
 from planner.objectives import Goals, Limit, parse_limits, parse_objective
-from profiles.store import Provenance, load, save
+from profiles.store import Provenance, content_hash, load, save
 from simulator.forecast import Forecast
 from staircase.errors import PlanError
 from staircase.metrics import Summary
@@ -60,6 +62,20 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """A candidate on requests that the search did not see.
+
+    Attributes:
+        number: of the candidate.
+        missed: the limits, tightened by the plan's margin, that it does not keep there, in words.
+    """
+
+    number: int
+    forecast: Mapping[str, Summary]
+    missed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a search found.
 
@@ -68,9 +84,11 @@ class Plan:
         candidates: every schedule that was simulated, in the order of the search.
         front: numbers of the candidates within the limits that no other beats in all objectives,
             by the first one; of all candidates, if none is within them.
-        chosen: number of the best candidate by the first objective, within the limits.
+        chosen: number of the best candidate by the first objective, within the limits, on held-out
+            requests too.
         normal, paper: numbers of the baselines, in the chosen layout.
         profile_hashes: of the profiles that the forecasts rest on.
+        held_out: what was forecast of members of the front on held-out requests.
         explanation: why this choice, and what it does (``planner.explaining``).
     """
 
@@ -84,6 +102,7 @@ class Plan:
     paper: int
     profile_hashes: dict[str, str]
     provenance: Provenance = field(compare=False)
+    held_out: tuple[HeldOut, ...] = ()
     explanation: Explanation | None = None
 
     @property
@@ -111,6 +130,11 @@ class Plan:
         goals.check(self.candidates[self.chosen].forecast)
         return self.candidates[choose(self.candidates, goals)]
 
+    def fingerprint(self) -> str:
+        """The same for plans that differ in provenance only."""
+        body = TypeAdapter(Plan).dump_python(self, mode="json", exclude={"provenance"})
+        return content_hash(body)
+
     def named(self) -> dict[str, Candidate]:
         """The candidates that every table shows."""
         numbers = {"normal": self.normal, "paper default": self.paper, "chosen": self.chosen}
@@ -128,8 +152,10 @@ def pareto_front(candidates: Sequence[Candidate], goals: Goals) -> tuple[int, ..
     return tuple(among[place] for place in front_of(points))
 
 
-def choose(candidates: Sequence[Candidate], goals: Goals) -> int:
+def choose(candidates: Sequence[Candidate], goals: Goals, held_out: Sequence[HeldOut] = ()) -> int:
     """Number of the best candidate by the first objective, then the next, within the limits.
+
+    Where some were looked at on held-out requests, of those that kept the limits there.
 
     Raises:
         PlanError: none is within them.
@@ -140,7 +166,23 @@ def choose(candidates: Sequence[Candidate], goals: Goals) -> int:
             f"none of {len(candidates)} schedules keeps the plan's limits: "
             + "; ".join(_best(candidates, limit) for limit in goals.limits)
         )
+    if held_out:
+        good = [one.number for one in held_out if not one.missed]
+        if not good:
+            raise PlanError(
+                f"none of {len(held_out)} schedules of the front keeps the plan's limits on "
+                f"held-out requests; {'; '.join(held_out[-1].missed)}: give more plan.requests or "
+                "workload.requests to the search, or less plan.held_out.margin"
+            )
     return min(good, key=lambda number: goals.costs(candidates[number].forecast))
+
+
+def hold_out(
+    front: Sequence[int], forecasts: Iterable[Candidate], goals: Goals
+) -> tuple[HeldOut, ...]:
+    """Members of a ``front`` with what was forecast of them on held-out requests, in its order."""
+    pairs = zip(front, forecasts, strict=True)
+    return tuple(HeldOut(n, one.forecast, goals.missed(one.forecast)) for n, one in pairs)
 
 
 def _best(candidates: Sequence[Candidate], limit: Limit) -> str:

@@ -1,9 +1,12 @@
-"""The search: an Optuna study over schedules, judged by simulation.
+"""The search: an Optuna study over schedules, judged by simulation, in rungs.
 
-Every generation asks the study for points: first the neighbours of the front that were not tried
-yet, then what its sampler suggests. Forecasts are exact for the simulated requests, so a schedule
-is forecast once, however often it is suggested. At the end steps of the best staircases are moved,
-split and merged freely, outside of the families.
+1. A sketch of all schedules of the families (``planner.guide``), where there is a closed form.
+2. Generations of simulations: what the guide finds promising, given what was simulated so far;
+   neighbours of the front that were not tried yet; then what the study's sampler suggests.
+3. Steps of the front's staircases are moved, split and merged freely, outside of the families.
+
+A rung ends when the front's hypervolume stands still. Forecasts are exact for the simulated
+requests, so a schedule is forecast once, however often it is suggested.
 """
 
 from __future__ import annotations
@@ -12,115 +15,37 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import create_trial
 
+from planner.book import NOTHING_KNOWN, Alone, Book, Crew, Judge, Memory
+from planner.guide import Guide
 from planner.moves import moves_of
 from planner.objectives import Goals
-from planner.plans import Candidate, Plan, choose, find, pareto_front
+from planner.plans import Candidate, HeldOut, Plan, choose, find, hold_out, pareto_front, spread_out
 from planner.space import Point, Space, paper_staircase
+from planner.standstill import Standstill
 from profiles.store import provenance_of_now
-from simulator.forecast import Forecast
-from staircase.pipeline import Pipeline
+from simulator.world import World
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule, normal, uniform
 
 T = TypeVar("T")
 
 GENERATION = 20
-# Of a generation, at most so many are neighbours of the front.
-NEIGHBOURS = 14
-# The search ends after so many generations without anything new.
-PATIENCE = 5
+# Of a generation, at most so many are what the guide finds promising, then together with
+# neighbours of the front so many; the others are the sampler's.
+PROMISING = 12
+NEAR = 16
+# So many schedules are sketched at most before the search begins.
+SKETCHED = 10_000
+# So many members of the front are looked at on held-out requests.
+MOST_HELD_OUT = 12
 # Of all trials, so many are free moves.
 FREE_SHARE = 0.2
-
-
-class Judge(Protocol):
-    """Forecasts schedules of one pipeline."""
-
-    @property
-    def pipeline(self) -> Pipeline: ...
-
-    @property
-    def knows_quality(self) -> bool: ...
-
-    def __call__(self, schedule: Schedule) -> Forecast: ...
-
-
-class Memory(Protocol):
-    """Forecasts that were made before."""
-
-    def recall(self, schedule: Schedule) -> Candidate | None: ...
-
-    def note(self, candidate: Candidate) -> None: ...
-
-
-class Forgetful:
-    """The memory of a search that nobody will go on with."""
-
-    def recall(self, schedule: Schedule) -> Candidate | None:
-        return None
-
-    def note(self, candidate: Candidate) -> None:
-        pass
-
-
-NOTHING_KNOWN = Forgetful()
-
-
-class Crew(Protocol):
-    """Whoever makes the forecasts of a generation: this process, or several."""
-
-    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
-        """Each in turn, as soon as it is ready."""
-        ...
-
-
-@dataclass(frozen=True)
-class Alone:
-    """One after the other, in this process."""
-
-    judge: Judge
-
-    def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
-        return (Candidate.of(schedule, self.judge(schedule)) for schedule in schedules)
-
-
-@dataclass
-class Book:
-    """Forecasts every schedule once."""
-
-    crew: Crew
-    memory: Memory = NOTHING_KNOWN
-    on_trial: Callable[[], None] = lambda: None
-    candidates: list[Candidate] = field(default_factory=list)
-    _numbers: dict[str, int] = field(default_factory=dict)
-
-    def __contains__(self, schedule: Schedule) -> bool:
-        return repr(schedule) in self._numbers
-
-    def candidate(self, schedule: Schedule) -> Candidate:
-        return self.forecast_all([schedule])[0]
-
-    def forecast_all(self, schedules: Sequence[Schedule]) -> list[Candidate]:
-        """The candidates of ``schedules``; those that are new are forecast together."""
-        new = {repr(one): one for one in schedules if one not in self}
-        known = {name: self.memory.recall(one) for name, one in new.items()}
-        made = self.crew.forecast([one for name, one in new.items() if not known[name]])
-        for name in new:
-            candidate = known[name] or self._noted(next(made))
-            self._numbers[name] = len(self.candidates)
-            self.candidates.append(candidate)
-            self.on_trial()
-        return [self.candidates[self._numbers[repr(one)]] for one in schedules]
-
-    def _noted(self, candidate: Candidate) -> Candidate:
-        self.memory.note(candidate)
-        return candidate
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -137,7 +62,8 @@ class Search:
 
     Attributes:
         trials: schedules to forecast at most.
-        neighbours: of a generation, at most so many are neighbours of the front.
+        guide: knows the space's schedules; None where there is no closed form.
+        near: of a generation, at most so many are not the sampler's.
     """
 
     space: Space
@@ -145,23 +71,44 @@ class Search:
     book: Book
     study: optuna.Study
     trials: int
-    neighbours: int = NEIGHBOURS
+    guide: Guide | None = None
+    near: int = NEAR
+    seed: int = 0
     _points: dict[str, Point] = field(default_factory=dict)
 
     def run(self) -> None:
         for point in self.space.baselines():
             self.study.enqueue_trial(dict(point))
         self._generation(len(self.space.baselines()))
-        families = round(self.trials * (1 - FREE_SHARE))
-        idle = 0
-        while len(self.book.candidates) < families and idle < PATIENCE:
-            known = len(self.book.candidates)
-            near = list(islice(self._untried(), self.neighbours))
-            for neighbour in near:
-                self.study.enqueue_trial(dict(neighbour))
-            self._generation(min(GENERATION, families - known))
-            idle = 0 if len(self.book.candidates) > known else idle + 1
+        self._families(round(self.trials * (1 - FREE_SHARE)))
         self._free_moves()
+
+    def _families(self, trials: int) -> None:
+        if self.guide:
+            self._learn(list(self.space.sample(SKETCHED, self.seed)))
+        still = Standstill()
+        while len(self.book.candidates) < trials and not still.sees(self._front_costs()):
+            for point in islice(self._worth_trying(), self.near):
+                self.study.enqueue_trial(dict(point))
+            self._generation(min(GENERATION, trials - len(self.book.candidates)))
+
+    def _worth_trying(self) -> Iterator[Point]:
+        """What the guide finds promising, then neighbours of the front."""
+        near, seen = list(self._untried()), set[str]()
+        if self.guide:
+            self._learn(near)
+            for schedule in self.guide.promising(self.book.candidates, self._best(), PROMISING):
+                seen.add(repr(schedule))
+                yield self._points[repr(schedule)]
+        yield from (point for point in near if repr(self.space.schedule(point)) not in seen)
+
+    def _learn(self, points: Sequence[Point]) -> None:
+        """The guide hears of ``points``."""
+        assert self.guide
+        schedules = [self.space.schedule(point) for point in points]
+        for schedule, point in zip(schedules, points, strict=True):
+            self._points.setdefault(repr(schedule), point)
+        self.guide.add(schedules)
 
     def _generation(self, size: int) -> None:
         """Asks for ``size`` points and tells what they come to."""
@@ -187,13 +134,22 @@ class Search:
 
     def _free_moves(self) -> None:
         """Moves, splits and merges steps of the front's staircases, as long as there are trials."""
-        while len(self.book.candidates) < self.trials:
+        still = Standstill()
+        while len(self.book.candidates) < self.trials and not still.sees(self._front_costs()):
             moved = _in_turn([moves_of(schedule) for schedule in self._front()])
-            new = list(islice((s for s in moved if s not in self.book), GENERATION))
+            new = list(islice(self._worth_moving(moved), GENERATION))
             if not new:
                 return
             for one in self.book.forecast_all(new[: self.trials - len(self.book.candidates)]):
                 self._tell_of(one)
+
+    def _worth_moving(self, moved: Iterator[Schedule]) -> Iterator[Schedule]:
+        new = {repr(schedule): schedule for schedule in moved if schedule not in self.book}
+        if self.guide:
+            self.guide.keep([*new.values(), *(one.schedule for one in self.book.candidates)])
+            for one in self.guide.promising(self.book.candidates, self._best(), PROMISING):
+                yield new.pop(repr(one))
+        yield from new.values()
 
     def _tell_of(self, one: Candidate) -> None:
         """The study hears of a schedule that is not in its space."""
@@ -206,9 +162,16 @@ class Search:
             )
         )
 
+    def _best(self) -> tuple[int, ...]:
+        return pareto_front(self.book.candidates, self.goals)
+
     def _front(self) -> list[Schedule]:
-        candidates = self.book.candidates
-        return [candidates[number].schedule for number in pareto_front(candidates, self.goals)]
+        return [self.book.candidates[number].schedule for number in self._best()]
+
+    def _front_costs(self) -> list[tuple[float, ...]]:
+        """Of the front, if it is within the limits."""
+        best = [self.book.candidates[number].forecast for number in self._best()]
+        return [self.goals.costs(one) for one in best if self.goals.keeps(one)]
 
 
 def _in_turn(sources: Iterable[Iterator[T]]) -> Iterator[T]:
@@ -223,16 +186,18 @@ def _in_turn(sources: Iterable[Iterator[T]]) -> Iterator[T]:
 
 def search(
     scenario: Scenario,
-    judge: Judge,
+    judge: World,
     profile_hashes: Mapping[str, str],
     on_trial: Callable[[], None] = lambda: None,
     memory: Memory = NOTHING_KNOWN,
     crew: Crew | None = None,
+    held_out: Judge | None = None,
 ) -> Plan:
     """Searches for the schedules that nobody beats in the scenario's objectives.
 
     The same seed gives the same candidates. Baselines are tried first. What ``memory`` recalls is
     not forecast again. ``crew`` makes the forecasts, ``judge`` itself if there is none.
+    ``held_out`` judges the front on requests that the search did not see.
 
     Raises:
         PlanError: an objective is not known, or no schedule is within the limits.
@@ -251,8 +216,21 @@ def search(
         directions=[StudyDirection.MINIMIZE] * len(goals.objectives),
         sampler=make_sampler(spec.sampler, spec.seed),
     )
-    Search(space, goals, book, study, spec.trials).run()
-    return _plan(scenario, goals, book.candidates, profile_hashes)
+    sketch = judge.sketch()
+    guide = Guide(sketch, goals) if sketch else None
+    Search(space, goals, book, study, spec.trials, guide, seed=spec.seed).run()
+    held = _held_out(held_out, book.candidates, goals, spec.held_out.margin) if held_out else ()
+    return _plan(scenario, goals, book.candidates, profile_hashes, held)
+
+
+def _held_out(
+    judge: Judge, candidates: Sequence[Candidate], goals: Goals, margin: float
+) -> tuple[HeldOut, ...]:
+    """The front, or some of it from end to end, if any of it is within the limits."""
+    front = [n for n in pareto_front(candidates, goals) if goals.keeps(candidates[n].forecast)]
+    shown = spread_out(front, MOST_HELD_OUT)
+    forecasts = Alone(judge).forecast([candidates[number].schedule for number in shown])
+    return hold_out(shown, forecasts, goals.tightened(margin))
 
 
 def _plan(
@@ -260,9 +238,10 @@ def _plan(
     goals: Goals,
     candidates: list[Candidate],
     profile_hashes: Mapping[str, str],
+    held_out: tuple[HeldOut, ...],
 ) -> Plan:
     spec, pipeline = scenario.plan, scenario.pipeline.build()
-    chosen = choose(candidates, goals)
+    chosen = choose(candidates, goals, held_out)
     layout = candidates[chosen].schedule.layout
     return Plan(
         scenario=scenario.name,
@@ -275,4 +254,5 @@ def _plan(
         paper=find(candidates, uniform(pipeline, paper_staircase(spec), layout)),
         profile_hashes=dict(profile_hashes),
         provenance=provenance_of_now(spec.model_dump(mode="json", exclude={"storage"})),
+        held_out=held_out,
     )

@@ -12,8 +12,15 @@ from profiles.catalog import find
 from profiles.latency import LatencyProfile, load_latency
 from profiles.quality import QualityProfile, load_quality
 from profiles.store import content_hash, stored_hash
+from simulator.figures import Wanted
 from simulator.forecast import SimulatedWorld
-from simulator.forecaster import Forecaster, sampled_workload
+from simulator.forecaster import (
+    Forecaster,
+    redrawn_workload,
+    sampled_workload,
+    shaken_profile,
+)
+from simulator.robust import RobustWorld
 from simulator.setups import workload_of
 from staircase.errors import ProfileError
 from staircase.scenario import Scenario, load_scenario
@@ -21,6 +28,8 @@ from staircase.workload import Workload
 
 # The packages that have a say in a forecast.
 FORECASTING = ("staircase", "profiles", "simulator")
+# The replicate of a workload whose lengths and arrivals no search sees.
+HELD_OUT = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -145,22 +154,55 @@ class Workspace:
             engines={**spec.real, **spec.remote},
             workload=sampled_workload(quality, count) if quality else self._given_workload(count),
             reading_rate=spec.plan.reading_rate,
+            wanted=Wanted.of(spec.plan),
         )
 
-    def judge(self) -> Forecaster | SimulatedWorld:
+    def judge(self) -> Forecaster | SimulatedWorld | RobustWorld:
         """What a search asks: the stored profiles, or the simulated engines and their workload."""
+        robust = self.scenario.plan.robust
+        if robust is None:
+            return self._world(0)
+        worlds = [self._world(seed) for seed in range(1, robust.seeds + 1)]
+        return RobustWorld(worlds, robust.quantile)
+
+    def held_out(self) -> Forecaster | SimulatedWorld | None:
+        """Judges schedules on requests that the search does not see; None if there are none."""
+        count = self.scenario.plan.held_out.requests
+        if not count:
+            return None
         if self.scenario.simulated:
-            return SimulatedWorld.open(self.scenario, self.source)
-        return self.forecaster()
+            more = self.with_requests(count).scenario
+            return SimulatedWorld.open(more, self.source, lengths=HELD_OUT)
+        world = self.forecaster()
+        if world.quality is None:
+            return replace(world, workload=self._given_workload(count, HELD_OUT))
+        seen, known = self.scenario.plan.requests, len(world.quality.samples)
+        if known <= seen:
+            return None
+        unseen = sampled_workload(world.quality, min(count, known - seen), seen)
+        return replace(world, workload=unseen)
+
+    def _world(self, seed: int) -> Forecaster | SimulatedWorld:
+        """With lengths, arrivals and noise of ``seed``; as the scenario stands for 0."""
+        if self.scenario.simulated:
+            return SimulatedWorld.open(self.scenario, self.source, seed)
+        world = self.forecaster()
+        if not seed:
+            return world
+        if world.quality is None:
+            workload = self._given_workload(self.scenario.plan.requests, seed)
+        else:
+            workload = redrawn_workload(world.workload, seed)
+        return replace(world, latency=shaken_profile(world.latency, seed), workload=workload)
 
     def _has_lengths_only(self) -> bool:
         return self.scenario.workload is not None and not self.quality_path.is_file()
 
-    def _given_workload(self, requests: int) -> Workload:
+    def _given_workload(self, requests: int, replicate: int = 0) -> Workload:
         spec = self.scenario.workload
         assert spec is not None
         counted = spec if spec.trace else spec.model_copy(update={"requests": requests})
-        return workload_of(counted, self.scenario.pipeline.build(), self.source)
+        return workload_of(counted, self.scenario.pipeline.build(), self.source, replicate)
 
     def profile_hashes(self) -> dict[str, str]:
         """By kind, or for simulated engines by the engine; what was not measured has none."""

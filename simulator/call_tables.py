@@ -9,6 +9,7 @@ tokens or has ended.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -56,6 +57,15 @@ class CallTables(NamedTuple):
     segments: Ints
 
 
+class _Texts(dict[str, int]):
+    """Numbers of texts, given as they are asked for."""
+
+    def __missing__(self, source: str) -> int:
+        number = len(self) + 1
+        self[source] = -number if source.startswith("header/") else number
+        return self[source]
+
+
 @dataclass
 class TableBuilder:
     """Collects the tables of a workload's requests; equal requests share one."""
@@ -66,8 +76,8 @@ class TableBuilder:
     _known: dict[object, int] = field(default_factory=dict)
     _rows: list[tuple[int, ...]] = field(default_factory=list)
     _agent_rows: list[int] = field(default_factory=lambda: [0])
-    _segments: list[tuple[int, int, int]] = field(default_factory=list)
-    _texts: dict[str, int] = field(default_factory=dict)
+    _segments: array[int] = field(default_factory=lambda: array("q"))
+    _texts: _Texts = field(default_factory=_Texts)
 
     def add(self, request: RequestShape) -> int | None:
         """Number of the request's table; None if what is read depends on the clock."""
@@ -90,9 +100,9 @@ class TableBuilder:
 
     def tables(self) -> CallTables:
         return CallTables(
-            np.asarray([*self._rows, (0,) * 6 + (len(self._segments),)], dtype=ROW),
+            np.asarray([*self._rows, (0,) * 6 + (len(self._segments) // 3,)], dtype=ROW),
             np.asarray(self._agent_rows, dtype=np.int64),
-            np.asarray(self._segments, dtype=np.int64).reshape(-1, 3),
+            np.frombuffer(self._segments, dtype=np.int64).reshape(-1, 3),
         )
 
     @property
@@ -124,18 +134,13 @@ class TableBuilder:
                 simulated.outputs,
                 int(simulated.ends_early),
                 int(call.is_last),
-                len(self._segments),
+                len(self._segments) // 3,
             )
         )
         own = Segment(call.agent, call.written, call.written + simulated.goal_tokens)
-        self._segments += [
-            (self._text(part.source), part.start, part.stop)
-            for part in call.prompt.extended(own).segments
-        ]
-
-    def _text(self, source: str) -> int:
-        number = self._texts.setdefault(source, len(self._texts) + 1)
-        return -number if source.startswith("header/") else number
+        texts = self._texts
+        segments = call.prompt.extended(own).segments
+        self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
 
 
 def untimed_calls(

@@ -28,11 +28,13 @@ from simulator.alone import AloneEngine
 from simulator.batching import BatchingSetup
 from simulator.candidates import Candidates
 from simulator.engine import EngineSetup
-from simulator.source_levels import SourceLevels, fixed_tokens, source_levels
+from simulator.source_levels import SourceLevels, fixed_tokens, source_levels, source_ps
 from staircase.errors import ScheduleError, WorkloadError
+from staircase.metrics import READING_RATE
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import header, own, query
 from staircase.schedule import Layout, Schedule
+from staircase.timeline import PS_PER_S
 from staircase.workload import RequestShape
 
 # An int64 array.
@@ -52,6 +54,8 @@ class AloneTimes:
         completed_ps: the answer is known to be complete.
         calls: steps that the answer played.
         prefilled_tokens: of the whole request, its sources too.
+        stall_ps: what a reader of the answer waits after its first token.
+        unread: share of the answer's sources that it had not read, as in ``simulator.unread``.
         start_ps, end_ps: [candidates, steps] of each step that was played, else -1; if asked for.
     """
 
@@ -60,6 +64,8 @@ class AloneTimes:
     completed_ps: Ints
     calls: Ints
     prefilled_tokens: Ints
+    stall_ps: Any
+    unread: Any
     start_ps: Ints | None = None
     end_ps: Ints | None = None
 
@@ -139,22 +145,25 @@ class ClosedForm:
     _answer: _Answer
     _sources: SourceLevels
     _engine: AloneEngine
+    _reader_ps: float
 
-    def play(self, candidates: Candidates, keeps_steps: bool = False) -> AloneTimes:
+    def play(
+        self, candidates: Candidates, keeps_steps: bool = False, token_ps: Ints | None = None
+    ) -> AloneTimes:
         """Plays every candidate.
 
         Args:
             keeps_steps: keep when each step started and ended.
+            token_ps: [candidates, answer tokens], to be filled with when each was there.
 
         Raises:
             ScheduleError: a candidate's call does not fit into the engine's KV.
         """
-        names = fields(AloneTimes)[:5]
-        found = AloneTimes(*(np.zeros(len(candidates), dtype=np.int64) for _ in names))
+        found = _nothing_yet(len(candidates))
         steps: list[_Steps] | None = [] if keeps_steps else None
         for first in range(0, len(candidates), SLICE):
             rows = np.arange(first, min(first + SLICE, len(candidates)))
-            self._play_slice(candidates, rows, found, steps)
+            self._play_slice(candidates, rows, found, steps, token_ps)
         return found if steps is None else _with_steps(found, steps)
 
     def _play_slice(
@@ -163,14 +172,18 @@ class ClosedForm:
         rows: Ints,
         found: AloneTimes,
         steps: list[_Steps] | None,
+        token_ps: Ints | None,
     ) -> None:
         desks, number = _Desks.of(rows), 0
         while len(desks.rows):
             calls = self._next_calls(number, *candidates.step(number, desks.rows), desks)
-            start_ps = np.maximum(desks.end_ps, self._sources.ready_ps[calls.level])
+            start_ps = np.maximum(desks.end_ps, self._sources.ready(desks.rows, calls.level))
             first_ps = start_ps + self._engine.first_ps(calls.cached, calls.prompt)
             if number == 0:
                 found.ttft_ps[desks.rows] = first_ps
+            self._note_reading(calls, first_ps, desks, found)
+            if token_ps is not None:
+                self._fill_tokens(calls, first_ps, desks, token_ps)
             self._end(calls, first_ps, desks, found, number)
             if steps is not None:
                 steps.append(_Steps(number, desks.rows, start_ps, desks.end_ps))
@@ -237,6 +250,34 @@ class ClosedForm:
                 f"tokens, a replica has room for {limit}"
             )
 
+    def _note_reading(
+        self, calls: _Calls, first_ps: Ints, desks: _Desks, found: AloneTimes
+    ) -> None:
+        """What was unread, and how far a reader falls behind at a call's first and last token.
+
+        In between nobody falls further behind, as iterations do not become faster with context.
+        """
+        rows, goal = desks.rows, calls.goal
+        last = np.maximum(goal, 1) - 1
+        decode_ps = self._engine.decode_ps
+        last_ps = first_ps + decode_ps[calls.prompt + last] - decode_ps[calls.prompt]
+        begun_ps = found.ttft_ps[rows] + self._reader_ps * desks.written
+        behind_ps = np.maximum(first_ps, last_ps - self._reader_ps * last) - begun_ps
+        found.stall_ps[rows] = np.maximum(found.stall_ps[rows], np.where(goal > 0, behind_ps, 0.0))
+        whole = self._sources.read_tokens[-1]
+        if whole:
+            left = 1 - self._sources.read_tokens[calls.level] / whole
+            written = max(1, min(self._answer.left, self._answer.max_tokens))
+            found.unread[rows] += left * goal / written
+
+    def _fill_tokens(self, calls: _Calls, first_ps: Ints, desks: _Desks, token_ps: Ints) -> None:
+        each = np.repeat(np.arange(len(desks.rows)), calls.goal)
+        own = np.arange(len(each)) - np.repeat(np.cumsum(calls.goal) - calls.goal, calls.goal)
+        decode_ps, prompts = self._engine.decode_ps, calls.prompt[each]
+        token_ps[desks.rows[each], desks.written[each] + own] = (
+            first_ps[each] + decode_ps[prompts + own] - decode_ps[prompts]
+        )
+
     def _end(
         self, calls: _Calls, first_ps: Ints, desks: _Desks, found: AloneTimes, number: int
     ) -> None:
@@ -259,6 +300,11 @@ class ClosedForm:
         desks.written += calls.goal
 
 
+def _nothing_yet(candidates: int) -> AloneTimes:
+    counts = (np.zeros(candidates, dtype=np.int64) for _ in range(5))
+    return AloneTimes(*counts, stall_ps=np.zeros(candidates), unread=np.zeros(candidates))
+
+
 def _with_steps(found: AloneTimes, steps: Sequence[_Steps]) -> AloneTimes:
     shape = (len(found.calls), int(np.max(found.calls, initial=0)))
     start_ps, end_ps = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
@@ -273,6 +319,7 @@ def closed_form(
     schedule: Schedule,
     engines: Mapping[str, EngineSetup],
     request: RequestShape,
+    reading_rate: float = READING_RATE,
 ) -> ClosedForm:
     """The closed form of a request; of ``schedule`` all but its staircases counts.
 
@@ -285,10 +332,24 @@ def closed_form(
     setups = {name: _checked_engine(pipeline, name, engines[name]) for name in pipeline.engines}
     _check_lengths(pipeline, request)
     reader = pipeline[pipeline.answer]
-    sources = source_levels(pipeline, schedule.layout, setups, request)
-    answer = _make_answer(reader, schedule.layout, request)
-    engine = AloneEngine.open(setups[reader.engine], _longest_text(reader, sources, request))
-    return ClosedForm(answer, sources, engine)
+    agents = [pipeline[name] for name in reader.reads]
+    there = [source_ps(agent, setups[agent.engine], request) for agent in agents]
+    sources = source_levels(reader, agents, there, schedule.layout, request)
+    return form_of(reader, sources, setups[reader.engine], schedule.layout, request, reading_rate)
+
+
+def form_of(
+    reader: Agent,
+    sources: SourceLevels,
+    setup: BatchingSetup,
+    layout: Layout,
+    request: RequestShape,
+    reading_rate: float = READING_RATE,
+) -> ClosedForm:
+    """The form of one reading agent on an engine of its own."""
+    answer = _make_answer(reader, layout, request)
+    engine = AloneEngine.open(setup, _longest_text(reader, sources, request))
+    return ClosedForm(answer, sources, engine, PS_PER_S / reading_rate)
 
 
 def _check_options(schedule: Schedule) -> None:

@@ -11,9 +11,11 @@ import numpy as np
 from profiles.latency import EngineProfile
 from profiles.quality_forecast import QualityForecast
 from simulator.engine import EngineSetup
+from simulator.figures import NOTHING_WANTED, Wanted
 from simulator.reach import beyond, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.setups import setup_of, workload_of
+from simulator.sketch import Sketch, sketch_of
 from simulator.unhindered import Stage
 from staircase.errors import ScenarioError
 from staircase.measured import Measured, summarize_replicates
@@ -78,7 +80,10 @@ def forecast_simulated(
 
 
 def forecast_of(
-    runs: Sequence[Run], extrapolated: tuple[str, ...], quality: QualityForecast | None = None
+    runs: Sequence[Run],
+    extrapolated: tuple[str, ...],
+    quality: QualityForecast | None = None,
+    wanted: Wanted = NOTHING_WANTED,
 ) -> Forecast:
     """What ``runs``, one or more replicates, come to."""
     measured = [run.measured for run in runs]
@@ -88,6 +93,7 @@ def forecast_of(
     if use:
         answered = sum(run.answered for run in measured) / len(measured)
         metrics["device_s"] = Summary.of(sum(one.busy_s for one in use.values()) / answered)
+    metrics |= wanted.figures(runs)
     return Forecast(metrics, quality, extrapolated, runs[0].timelines, measured, use)
 
 
@@ -104,10 +110,18 @@ class SimulatedWorld:
     workload: Workload
     reading_rate: float
     profiled: Mapping[str, tuple[SimulatedSpec, EngineProfile]]
+    wanted: Wanted = NOTHING_WANTED
 
     @staticmethod
-    def open(scenario: Scenario, folder: Path = Path(), replicate: int = 0) -> SimulatedWorld:
-        """Raises as ``forecast_simulated`` does."""
+    def open(
+        scenario: Scenario, folder: Path = Path(), replicate: int = 0, lengths: int | None = None
+    ) -> SimulatedWorld:
+        """Raises as ``forecast_simulated`` does.
+
+        Args:
+            replicate: whose noise the engines have.
+            lengths: the replicate whose lengths and arrivals are played, if it is another one.
+        """
         for name in scenario.real:
             raise ScenarioError(
                 f"engine {name!r} is real, others are simulated: make it one or other"
@@ -120,9 +134,12 @@ class SimulatedWorld:
                 name: setup_of(spec, name, replicate, folder)
                 for name, spec in scenario.simulated.items()
             },
-            workload_of(scenario.workload, pipeline, folder, replicate),
+            workload_of(
+                scenario.workload, pipeline, folder, replicate if lengths is None else lengths
+            ),
             scenario.plan.reading_rate,
             profiled(scenario, folder),
+            Wanted.of(scenario.plan),
         )
 
     @property
@@ -132,6 +149,10 @@ class SimulatedWorld:
     @property
     def stage(self) -> Stage:
         return Stage(self.pipeline, self.engines, self.workload)
+
+    def sketch(self) -> Sketch | None:
+        """For many schedules at once, roughly; None where there is no closed form."""
+        return sketch_of(self.pipeline, self.engines, self.workload, self.reading_rate)
 
     def play(self, schedule: Schedule, needs_timelines: bool = False) -> Run:
         return run_workload(
@@ -146,4 +167,4 @@ class SimulatedWorld:
 
     def __call__(self, schedule: Schedule) -> Forecast:
         run = self.play(schedule)
-        return forecast_of([run], tuple(beyond(self.profiled, run.timelines)))
+        return forecast_of([run], tuple(beyond(self.profiled, run.timelines)), None, self.wanted)

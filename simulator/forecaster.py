@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+
+import numpy as np
 
 from profiles.latency import LatencyProfile
 from profiles.quality import QualityProfile
 from profiles.quality_forecast import QualityForecaster
 from simulator.batching import BatchingSetup
+from simulator.figures import NOTHING_WANTED, Wanted
 from simulator.forecast import Forecast, forecast_of
 from simulator.profiled import setup_of_profile
 from simulator.reach import most_at_once
 from simulator.run import run_workload
 from simulator.serial import SerialSetup
+from simulator.sketch import Sketch, sketch_of
 from simulator.unhindered import Stage
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.metrics import READING_RATE
@@ -40,6 +44,7 @@ class Forecaster:
     engines: Mapping[str, EngineSpec | OpenAISpec]
     workload: Workload
     reading_rate: float = READING_RATE
+    wanted: Wanted = NOTHING_WANTED
 
     @property
     def knows_quality(self) -> bool:
@@ -56,7 +61,11 @@ class Forecaster:
         )
         lines, forecast = run.timelines, self._quality
         quality = forecast(lines, schedule.layout) if forecast else None
-        return forecast_of([run], tuple(self._extrapolated(lines)), quality)
+        return forecast_of([run], tuple(self._extrapolated(lines)), quality, self.wanted)
+
+    def sketch(self) -> Sketch | None:
+        """For many schedules at once, roughly; None where there is no closed form."""
+        return sketch_of(self.pipeline, self._setups, self.workload, self.reading_rate)
 
     @property
     def stage(self) -> Stage:
@@ -84,8 +93,24 @@ class Forecaster:
                 yield f"{engine}: {words}"
 
 
-def sampled_workload(quality: QualityProfile, requests: int) -> Workload:
-    """The lengths of the quality profile's sample, from its beginning, again if it is too small."""
+def sampled_workload(quality: QualityProfile, requests: int, first: int = 0) -> Workload:
+    """The lengths of the quality profile's sample from ``first`` on, again if it is too small."""
     samples = quality.samples
-    chosen = [samples[number % len(samples)] for number in range(requests)]
+    chosen = [samples[(first + number) % len(samples)] for number in range(requests)]
     return Workload([RequestShape(s.fixed_tokens, s.output_tokens) for s in chosen])
+
+
+def redrawn_workload(workload: Workload, seed: int) -> Workload:
+    """As many of its requests, drawn with replacement."""
+    drawn = np.random.default_rng(seed).integers(0, len(workload.requests), len(workload.requests))
+    return replace(workload, requests=[workload.requests[number] for number in drawn.tolist()])
+
+
+def shaken_profile(latency: LatencyProfile, seed: int) -> LatencyProfile:
+    """Every engine slower or faster by a lognormal factor as wide as its stated error."""
+    rng = np.random.default_rng(seed)
+    engines = {}
+    for name, engine in sorted(latency.engines.items()):
+        error = max(engine.prefill.stated_error, engine.decode.stated_error)
+        engines[name] = engine.scaled(float(np.exp(error * rng.standard_normal() - error**2 / 2)))
+    return replace(latency, engines=engines)

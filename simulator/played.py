@@ -90,17 +90,34 @@ class Played:
             "busy_s": self._sums(records["busy_ps"]) / PS_PER_S,
         }
 
+    def tokens(self) -> dict[str, tuple[int, int, int]]:
+        """By engine: tokens of its calls' prompts that were computed, or cached, and written."""
+        records, new = self.records, self._new_tokens()
+        found = {}
+        for engine in self.pipeline.engines:
+            agents = [n for n, one in enumerate(self.pipeline.order) if one.engine == engine]
+            own = np.isin(records["agent"], agents)
+            found[engine] = (
+                int(new[own].sum()),
+                int(records["cached"][own].sum()),
+                int(records["written"][own].sum()),
+            )
+        return found
+
     def _of_prompts(self) -> dict[str, Floats]:
+        return {
+            "prefilled_tokens": self._sums(self._new_tokens()).astype(np.float64),
+            "cached_tokens": self._sums(self.records["cached"]).astype(np.float64),
+        }
+
+    def _new_tokens(self) -> Ints:
+        """Of each record: tokens of its prompt that were not cached."""
         records, agents = self.records, len(self.pipeline.order)
         first_rows = self.tables.agent_rows[self.requests["table"] * agents]
         sizes = np.diff([*self.requests["first_record"], len(records)])
         shift = np.repeat(first_rows - self.requests["first_record"], sizes)
         prompts = self.tables.rows["prompt"][shift + np.arange(len(records))]
-        new = np.where(records["number"] >= 0, prompts - records["cached"], 0)
-        return {
-            "prefilled_tokens": self._sums(new).astype(np.float64),
-            "cached_tokens": self._sums(records["cached"]).astype(np.float64),
-        }
+        return np.where(records["number"] >= 0, prompts - records["cached"], 0)
 
     def _sums(self, column: Ints) -> Ints:
         """By request."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,14 @@ class EngineUse:
     utilisation: float
 
 
+class TokenUse(NamedTuple):
+    """Tokens of an engine's calls, all requests together."""
+
+    prefilled: int
+    cached: int
+    written: int
+
+
 @dataclass(frozen=True)
 class Run:
     """A workload that was played.
@@ -43,12 +52,14 @@ class Run:
     Attributes:
         unread: share of each request (``simulator.unread``).
         use: by engine; only those of which it is known.
+        tokens: by engine.
         timelines: empty if they were not asked for and there was a faster way.
     """
 
     measured: Measured
     unread: Floats
     use: Mapping[str, EngineUse]
+    tokens: Mapping[str, TokenUse]
     timelines: Sequence[Timeline]
 
 
@@ -73,11 +84,26 @@ def run_workload(
         pairs = zip(found.timelines, workload.requests, strict=True)
         unread = np.array([unread_of_timeline(pipeline, line, shape) for line, shape in pairs])
         use = _use(engines, found.busy_ps, measured.duration_s)
-        return Run(measured, unread, use, found.timelines)
+        tokens = _tokens_of(pipeline, found.timelines)
+        return Run(measured, unread, use, tokens, found.timelines)
     measured = played.measured(reading_rate)
     lines = played.timelines() if needs_timelines else ()
     unread = unread_of_tables(pipeline, played.tables)[played.requests["table"]]
-    return Run(measured, unread, _use(engines, played.busy_ps, measured.duration_s), lines)
+    use = _use(engines, played.busy_ps, measured.duration_s)
+    tokens = {name: TokenUse(*counts) for name, counts in played.tokens().items()}
+    return Run(measured, unread, use, tokens, lines)
+
+
+def _tokens_of(pipeline: Pipeline, timelines: Iterable[Timeline]) -> dict[str, TokenUse]:
+    found = dict.fromkeys(pipeline.engines, TokenUse(0, 0, 0))
+    for span in (span for timeline in timelines for span in timeline.spans):
+        before = found[span.engine]
+        found[span.engine] = TokenUse(
+            before.prefilled + span.prefilled_tokens,
+            before.cached + span.cached_tokens,
+            before.written + span.output_tokens,
+        )
+    return found
 
 
 def _use(

@@ -1,8 +1,8 @@
-"""The sources of an answer, alone on their engines, as seen from how far they are read."""
+"""The sources of a reading agent, as seen from how far they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from simulator.alone import AloneEngine
 from simulator.batching import BatchingSetup
 from staircase.errors import WorkloadError
-from staircase.pipeline import Agent, Pipeline
+from staircase.pipeline import Agent
 from staircase.prompt import fixed_names, label
 from staircase.schedule import Layout
 from staircase.workload import RequestShape
@@ -20,14 +20,15 @@ Ints = Any
 
 
 class SourceLevels(NamedTuple):
-    """The sources together, by level: the tokens of each of them that the answer reads.
+    """The sources together, by level: the tokens of each of them that their reader reads.
 
     Levels run from 0 to one more than the longest source has tokens, where everything is read.
 
     Attributes:
         prompt_tokens: of all their prompts.
-        ready_ps: every source has so many tokens, or has ended.
-        read_tokens: what the answer is shown.
+        ready_ps: [candidates, levels], one row if it is the same for all: every source has so many
+            tokens, or has ended.
+        read_tokens: what the reader is shown.
         new_labels: tokens of the labels of a round that adds to this level.
         kept_tokens: of the sources' texts rebuilt beyond this level: what stays where it was.
     """
@@ -40,32 +41,33 @@ class SourceLevels(NamedTuple):
 
     @property
     def all_read(self) -> int:
-        return len(self.ready_ps) - 1
+        return self.ready_ps.shape[1] - 1
+
+    def ready(self, rows: Ints, levels: Ints) -> Ints:
+        """When the candidates ``rows`` may read up to ``levels``."""
+        return self.ready_ps[rows if len(self.ready_ps) > 1 else 0, levels]
 
 
 def source_levels(
-    pipeline: Pipeline,
+    reader: Agent,
+    sources: Sequence[Agent],
+    there_ps: Sequence[Ints],
     layout: Layout,
-    setups: Mapping[str, BatchingSetup],
     request: RequestShape,
 ) -> SourceLevels:
-    """The sources of the pipeline's answer.
-
-    Raises:
-        WorkloadError: one does not fit into its engine's KV.
-    """
-    reader = pipeline[pipeline.answer]
-    agents = [pipeline[name] for name in reader.reads]
-    counts = [min(request.output_tokens[agent.name], agent.max_tokens) for agent in agents]
+    """``there_ps`` as ``source_ps`` has it, of each of the reader's ``sources``."""
+    counts = [min(request.output_tokens[agent.name], agent.max_tokens) for agent in sources]
     goals = np.asarray(counts, dtype=np.int64)[:, None]
-    names = [label(reader.name, agent.name) for agent in agents]
+    names = [label(reader.name, agent.name) for agent in sources]
     labels = np.asarray([[request.fixed_tokens.get(name, 0)] for name in names], dtype=np.int64)
     levels = np.arange(max(counts) + 2)
-    ready = [_ready_ps(agent, setups[agent.engine], request, levels) for agent in agents]
+    ready = there_ps[0][:, np.minimum(levels, counts[0] + 1)]
+    for own_ps, count in zip(there_ps[1:], counts[1:], strict=True):
+        ready = np.maximum(ready, own_ps[:, np.minimum(levels, count + 1)])
     is_rebuilt = layout in ("rebuild", "rebuild_query_first")
     return SourceLevels(
-        sum(fixed_tokens(request, agent) for agent in agents),
-        np.max(ready, axis=0),
+        sum(fixed_tokens(request, agent) for agent in sources),
+        ready,
         np.sum(np.minimum(goals, levels), axis=0),
         # Texts that are rebuilt have their labels once, from the first round that shows any.
         np.sum(labels * (goals > levels) * ((levels == 0) | (not is_rebuilt)), axis=0),
@@ -80,8 +82,12 @@ def _kept_tokens(goals: Ints, labels: Ints, levels: Ints) -> Ints:
     return texts[np.argmax(goals > levels, axis=0), levels]
 
 
-def _ready_ps(agent: Agent, setup: BatchingSetup, request: RequestShape, levels: Ints) -> Ints:
-    """When a source has so many tokens, or has ended."""
+def source_ps(agent: Agent, setup: BatchingSetup, request: RequestShape) -> Ints:
+    """[1, tokens + 2]: when a source that reads nobody has 0, 1, … tokens, and has ended.
+
+    Raises:
+        WorkloadError: it does not fit into its engine's KV.
+    """
     prompt, left = fixed_tokens(request, agent), request.output_tokens[agent.name]
     goal = min(left, agent.max_tokens)
     ends_apart = left < agent.max_tokens and (request.ends_with == "stop" or goal == 0)
@@ -92,9 +98,10 @@ def _ready_ps(agent: Agent, setup: BatchingSetup, request: RequestShape, levels:
             f"a call of {agent.name!r} needs KV for {prompt + goal} tokens, "
             f"a replica has room for {engine.kv_tokens}"
         )
+    levels = np.arange(goal + 2)
     place = np.where(levels > goal, outputs, np.maximum(levels, 1)) - 1
     begun_ps = setup.call_ps + engine.prefill_ps[prompt] - engine.decode_ps[prompt]
-    return np.where(levels == 0, 0, begun_ps + engine.decode_ps[prompt + place])
+    return np.where(levels == 0, 0, begun_ps + engine.decode_ps[prompt + place])[None]
 
 
 def fixed_tokens(request: RequestShape, agent: Agent) -> int:

@@ -32,7 +32,7 @@ from staircase.messages import (
     Watch,
 )
 from staircase.pipeline import Agent, Pipeline
-from staircase.prompt import Round, build_prompt
+from staircase.prompt import Drawing, Round
 from staircase.schedule import READ_ALL, Schedule, Staircase, Step
 
 
@@ -42,6 +42,7 @@ class _Desk:
 
     agent: Agent
     staircase: Staircase
+    drawing: Drawing
     state: Literal["waiting", "writing", "ended"] = "waiting"
     step: int = 0
     rounds: list[Round] = field(default_factory=list)
@@ -84,7 +85,11 @@ class Conductor:
         self._schedule = schedule
         self._fixed_tokens = fixed_tokens or {}
         self._desks = {
-            agent.name: _Desk(agent, schedule.staircases.get(agent.name, Staircase()))
+            agent.name: _Desk(
+                agent,
+                schedule.staircases.get(agent.name, Staircase()),
+                Drawing(agent.name, agent.reads, schedule.layout, self._fixed_tokens),
+            )
             for agent in pipeline.order
         }
         self._running: dict[int, _Desk] = {}
@@ -312,9 +317,7 @@ class Conductor:
 
     def _start_call(self, desk: _Desk, max_tokens: int, is_last: bool) -> StartCall:
         agent, written = desk.agent, self._written[desk.agent.name]
-        prompt = build_prompt(
-            agent.name, agent.reads, desk.rounds, written, self._schedule.layout, self._fixed_tokens
-        )
+        prompt = desk.drawing.prompt(desk.rounds, written)
         call = Call(
             number=self._call_count,
             agent=agent.name,

@@ -14,10 +14,10 @@ H header, q query, c_ij tokens of source i shown first in round j, s_j own token
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from typing import NamedTuple
 
 from staircase.schedule import Layout
@@ -46,9 +46,9 @@ class Round(NamedTuple):
 class Prompt:
     segments: tuple[Segment, ...]
 
-    @property
+    @cached_property
     def tokens(self) -> int:
-        return sum(segment.tokens for segment in self.segments)
+        return sum([stop - start for _, start, stop in self.segments])
 
     def header(self) -> Prompt:
         """The part that is the same for every request of the same agent."""
@@ -56,9 +56,9 @@ class Prompt:
 
     def extended(self, segment: Segment) -> Prompt:
         """The prompt with ``segment`` after it."""
-        if not segment.tokens:
-            return self
-        return Prompt(tuple(_join(iter([*self.segments, segment]))))
+        pieces = list(self.segments)
+        _add(pieces, segment)
+        return Prompt(tuple(pieces))
 
 
 def header(agent: str) -> str:
@@ -98,52 +98,59 @@ def build_prompt(
 
     ``fixed_tokens`` gives the length of each text that does not grow; a missing one is empty.
     """
-    drawer = _Drawer(agent, tuple(sources), tuple(rounds), written, fixed_tokens)
-    return Prompt(tuple(_join(segment for segment in drawer.draw(layout) if segment.tokens)))
+    return Drawing(agent, tuple(sources), layout, fixed_tokens).prompt(rounds, written)
 
 
-@dataclass(frozen=True)
-class _Drawer:
+@dataclass
+class Drawing:
+    """The prompts of one agent, one after the other: what they begin with alike is drawn once."""
+
     agent: str
     sources: tuple[str, ...]
-    rounds: tuple[Round, ...]
-    written: int
+    layout: Layout
     fixed_tokens: Mapping[str, int]
+    _rounds: int = 0
+    _last: Round | None = None
+    _has_chunk: bool = False
+    _pieces: list[Segment] = field(default_factory=list)
 
-    def draw(self, layout: Layout) -> Iterator[Segment]:
+    def prompt(self, rounds: Sequence[Round], written: int) -> Prompt:
+        """After ``rounds``, which begin with those of the prompt before."""
+        if self.layout in ("rebuild", "rebuild_query_first"):
+            return self._rebuilt(rounds, written)
+        if not self._pieces:
+            self._pieces = _joined(
+                [self._fixed(header(self.agent)), self._fixed(query(self.agent))]
+            )
+        for this in rounds[self._rounds :]:
+            self._show(this)
+        pieces = self._pieces.copy()
+        _add(pieces, *self._own_after(written))
+        return Prompt(tuple(pieces))
+
+    def _rebuilt(self, rounds: Sequence[Round], written: int) -> Prompt:
         head, question = self._fixed(header(self.agent)), self._fixed(query(self.agent))
-        if layout == "rebuild":
-            return iter([head, *self._so_far(), question, *self._own(0, self.written)])
-        body = {
-            "rebuild_query_first": self._rebuilt,
-            "append_rounds": self._appended,
-            "interleave": self._interleaved,
-        }[layout]
-        return iter([head, question, *body()])
-
-    def _rebuilt(self) -> list[Segment]:
-        return [*self._so_far(), *self._own(0, self.written)]
-
-    def _appended(self) -> list[Segment]:
-        chunks = [piece for before, now in self._pairs() for piece in self._chunk(before, now)]
-        return [*chunks, *self._own(0, self.written)]
-
-    def _interleaved(self) -> list[Segment]:
-        pieces: list[Segment] = []
-        ends = [*(this.written for this in self.rounds[1:]), self.written]
-        for (before, now), stop in zip(self._pairs(), ends, strict=True):
-            chunk = self._chunk(before, now)
-            written = self._own(now.written, stop)
-            pieces += [*chunk, *(written if chunk or not pieces else written[1:])]
-        return pieces or self._own(0, self.written)
-
-    def _pairs(self) -> list[tuple[Round, Round]]:
         nothing = Round((0,) * len(self.sources), 0)
-        return list(pairwise([nothing, *self.rounds]))
+        so_far = self._chunk(nothing, rounds[-1]) if rounds else []
+        body = [*so_far, question] if self.layout == "rebuild" else [question, *so_far]
+        return Prompt(tuple(_joined([head, *body, *self._own(0, written)])))
 
-    def _so_far(self) -> list[Segment]:
-        pairs = self._pairs()
-        return self._chunk(pairs[0][0], pairs[-1][1]) if pairs else []
+    def _show(self, this: Round) -> None:
+        if self.layout == "interleave" and self._last:
+            _add(self._pieces, *self._own_after(this.written))
+        before = self._last or Round((0,) * len(self.sources), 0)
+        chunk = self._chunk(before, this)
+        _add(self._pieces, *chunk)
+        # The first own text has its label in any case, later ones after something new.
+        self._has_chunk = bool(chunk) or not self._last
+        self._last, self._rounds = this, self._rounds + 1
+
+    def _own_after(self, written: int) -> list[Segment]:
+        """The own text that follows what was shown last."""
+        if self.layout == "append_rounds" or not self._last:
+            return self._own(0, written)
+        pieces = self._own(self._last.written, written)
+        return pieces if self._has_chunk else pieces[1:]
 
     def _chunk(self, before: Round, now: Round) -> list[Segment]:
         pieces: list[Segment] = []
@@ -164,18 +171,22 @@ class _Drawer:
         return Segment(name, 0, self.fixed_tokens.get(name, 0))
 
 
-def _join(segments: Iterator[Segment]) -> Iterator[Segment]:
+def _joined(segments: Sequence[Segment]) -> list[Segment]:
+    pieces: list[Segment] = []
+    _add(pieces, *segments)
+    return pieces
+
+
+def _add(pieces: list[Segment], *segments: Segment) -> None:
     """Neighbours that continue each other become one, so that equal texts have equal segments."""
-    last: Segment | None = None
     for segment in segments:
-        if last and last.source == segment.source and last.stop == segment.start:
-            last = Segment(last.source, last.start, segment.stop)
+        source, start, stop = segment
+        if stop == start:
             continue
-        if last:
-            yield last
-        last = segment
-    if last:
-        yield last
+        if pieces and pieces[-1].stop == start and pieces[-1].source == source:
+            pieces[-1] = Segment(source, pieces[-1].start, stop)
+        else:
+            pieces.append(segment)
 
 
 def common_prefix_tokens(one: Prompt, other: Prompt) -> int:

@@ -6,10 +6,11 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     Discriminator,
     Field,
     Tag,
@@ -19,11 +20,11 @@ from pydantic import (
 )
 
 from staircase.engine_spec import EngineSpec, JudgeSpec, OpenAISpec
-from staircase.errors import PipelineError, ScenarioError
+from staircase.errors import PipelineError, ScenarioError, ScheduleError
 from staircase.files import first_error, read_text
 from staircase.pipeline import Pipeline
 from staircase.pipeline_spec import PipelineSpec
-from staircase.schedule import LAYOUTS, LEAST_RATIO, Layout
+from staircase.schedule import LAYOUTS, LEAST_RATIO, Layout, parse_barrier
 from staircase.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
 from staircase.strict import Count, PositiveSeconds, Strict
 from staircase.workload_spec import WorkloadSpec
@@ -94,6 +95,47 @@ class BaselineSpec(Strict):
     write: Count = 16
 
 
+def _barrier(word: str) -> str:
+    try:
+        parse_barrier(word)
+    except ScheduleError as error:
+        raise ValueError(str(error)) from None
+    return word
+
+
+BarrierWord = Annotated[str, AfterValidator(_barrier)]
+Value = TypeVar("Value")
+NotNegative = Annotated[float, Field(ge=0)]
+# Values of which a search may choose.
+Listed = Annotated[list[Value], Field(min_length=1)]
+
+
+class PriceSpec(Strict):
+    """Of an engine: of a million tokens, of prompts that were computed (``input``) or ``cached``
+    (as dear, unless given) and of ``output``; of an hour of one replica."""
+
+    input: NotNegative = 0.0
+    cached: NotNegative | None = None
+    output: NotNegative = 0.0
+    hour: NotNegative = 0.0
+
+
+class RobustSpec(Strict):
+    """A figure is its ``quantile``, to the worse, over ``seeds``: each has lengths, arrivals and
+    noise of its own, and times off by as much as the profile says that it may be."""
+
+    seeds: Annotated[int, Field(ge=2)] = 5
+    quantile: Annotated[float, Field(ge=0.5, le=1)] = 0.9
+
+
+class HeldOutSpec(Strict):
+    """The front on ``requests`` that the search did not see (0: not at all); limits are then
+    tighter by the share ``margin``."""
+
+    requests: Annotated[int, Field(ge=0)] = 100
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
+
+
 class PlanSpec(Strict):
     """The search: its space, its effort, and what is good enough.
 
@@ -102,16 +144,25 @@ class PlanSpec(Strict):
     holds where quality is known, ``max_unread`` elsewhere; ``max_stall_s`` always, since TTFT alone
     is won by a few tokens and a long wait. ``storage`` keeps the trials: the path of a journal file
     or a PostgreSQL address.
+
+    ``staircases``: the ``same`` for every reading agent, or one for each ``layer`` or ``agent``.
+    ``barrier`` (words of ``parse_barrier``), ``reading`` and ``starve`` are searched where more
+    than one value is given. ``prices`` (by engine) are for the figure ``cost``, ``goodput`` (what
+    a request may take at most) for the figure of that name.
     """
 
     trials: Count = 150
     seed: int = 0
     requests: Count = 24
-    layouts: list[Layout] = list(LAYOUTS)
-    first: list[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
-    chunk: list[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
-    write: list[Count] = [2, 4, 8, 12, 16, 24, 32]
-    ratio: list[Annotated[float, Field(ge=LEAST_RATIO)]] = [1.5, 2.0, 3.0]
+    layouts: Listed[Layout] = list(LAYOUTS)
+    staircases: Literal["same", "layer", "agent"] = "same"
+    barrier: Listed[BarrierWord] = ["all"]
+    reading: Listed[Literal["exact", "latest"]] = ["exact"]
+    starve: Listed[Literal["wait", "write"]] = ["wait"]
+    first: Listed[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
+    chunk: Listed[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
+    write: Listed[Count] = [2, 4, 8, 12, 16, 24, 32]
+    ratio: Listed[Annotated[float, Field(ge=LEAST_RATIO)]] = [1.5, 2.0, 3.0]
     paper_default: BaselineSpec = BaselineSpec()
     sampler: Literal["nsga2", "tpe", "random"] = "nsga2"
     objectives: list[str] = []
@@ -121,6 +172,10 @@ class PlanSpec(Strict):
     max_stall_s: Annotated[float, Field(ge=0)] | None = 1.0
     reading_rate: Annotated[float, Field(gt=0)] = 10.0
     validated_front: Annotated[int, Field(ge=0)] = 5
+    prices: dict[str, PriceSpec] = {}
+    goodput: dict[Literal["ttft", "tpot", "e2e"], PositiveSeconds] = {}
+    robust: RobustSpec | None = None
+    held_out: HeldOutSpec = HeldOutSpec()
     storage: str | None = None
 
 
@@ -197,6 +252,13 @@ class Scenario(Strict):
         for name in names:
             if name not in said:
                 raise ValueError(f"workload.output_tokens: does not say how much {name!r} writes")
+
+    @model_validator(mode="after")
+    def _check_prices(self) -> Self:
+        for name in self.plan.prices:
+            if name not in self.engines:
+                raise ValueError(f"plan.prices: {name!r} is no engine")
+        return self
 
     @model_validator(mode="after")
     def _check_priorities(self) -> Self:

@@ -19,6 +19,7 @@ from simulator.cost import linear_cost
 from simulator.engine import EngineSetup
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate
+from simulator.unread import unread_of_timeline
 from staircase import (
     Agent,
     Barrier,
@@ -36,9 +37,10 @@ from staircase import (
     single,
 )
 from staircase.errors import ScheduleError, WorkloadError
+from staircase.metrics import measure
 from staircase.prompt import fixed_names
 from staircase.schedule import LAYOUTS, Layout, Step
-from staircase.timeline import Timeline
+from staircase.timeline import PS_PER_S, Timeline
 from tests.support.random_cases import random_cost
 
 CASES, STAIRCASES = 160, 6
@@ -65,6 +67,9 @@ class Alone:
         played = play_compiled(self.pipeline, schedule, self.setups, workload, keeps_all_times=True)
         assert played is not None
         return played.timelines()[0]
+
+    def unread(self, line: Timeline) -> float:
+        return unread_of_timeline(self.pipeline, line, self.request)
 
     def times(self, candidates: Candidates) -> AloneTimes:
         schedule = Schedule(layout=self.layout)
@@ -151,6 +156,7 @@ def check(times: AloneTimes, row: int, line: Timeline) -> None:
     assert times.e2e_ps[row] == line.answer_ps[-1]
     assert times.completed_ps[row] == line.completed_ps
     assert times.prefilled_tokens[row] == sum(span.prefilled_tokens for span in line.spans)
+    assert times.stall_ps[row] / PS_PER_S == pytest.approx(measure(line).stall_s, abs=1e-9)
 
 
 def notes(lines: Sequence[Timeline], layout: Layout) -> Counter[str]:
@@ -174,6 +180,7 @@ def test_random_cases_are_the_simulation() -> None:
         for row, line in enumerate(lines):
             try:
                 check(times, row, line)
+                assert times.unread[row] == pytest.approx(case.unread(line), abs=1e-9)
             except AssertionError as error:
                 raise AssertionError(f"seed {seed}, {case.staircases[row]}: {error}") from error
         seen += notes(lines, case.layout)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from planner.book import Judge
 from planner.crew import crew_of
 from planner.plans import load_plan, save_plan
-from planner.search import Judge, search
+from planner.search import search
 from planner.workspace import Workspace
 from simulator.forecast import Forecast
 from staircase import Schedule, constant, uniform

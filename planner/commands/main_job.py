@@ -167,6 +167,10 @@ def _show_plan(work: Workspace, found: Plan) -> None:
         f"{', '.join(found.limits)}: {describe_schedule(chosen.schedule)}",
         highlight=False,
     )
+    for one in found.held_out:
+        if one.missed:
+            schedule = describe_schedule(found.candidates[one.number].schedule)
+            screen.print(f"not chosen, on held-out requests {'; '.join(one.missed)}: {schedule}")
     for words in chosen.extrapolated:
         screen.print(f"extrapolated: {words}")
     for path in (work.plan_path, work.report_path, work.trace_path):

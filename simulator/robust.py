@@ -1,0 +1,63 @@
+"""Forecasts over several worlds: what a schedule comes to where things go badly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from simulator.forecast import Forecast
+from simulator.sketch import Sketch
+from simulator.unhindered import Stage
+from simulator.world import World
+from staircase.metrics import Summary
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+
+# Of which more is better, so that the worse end is the lower one.
+GAINS = ("goodput_per_s", "agreement", "score")
+
+
+@dataclass(frozen=True)
+class RobustWorld:
+    """Each figure is its ``quantile`` over ``worlds``, towards the worse.
+
+    What is measured of quality does not differ between worlds: it is the first one's.
+    """
+
+    worlds: Sequence[World]
+    quantile: float
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.worlds[0].pipeline
+
+    @property
+    def knows_quality(self) -> bool:
+        return self.worlds[0].knows_quality
+
+    @property
+    def stage(self) -> Stage:
+        return self.worlds[0].stage
+
+    def sketch(self) -> Sketch | None:
+        return self.worlds[0].sketch()
+
+    def __call__(self, schedule: Schedule) -> Forecast:
+        every = [world(schedule) for world in self.worlds]
+        found = [one.metrics for one in every]
+        metrics = {name: self._worse(name, found) for name in found[0]}
+        said = dict.fromkeys(words for one in every for words in one.extrapolated)
+        return replace(every[0], metrics=metrics, extrapolated=tuple(said))
+
+    def _worse(self, name: str, found: Sequence[Mapping[str, Summary]]) -> Summary:
+        """By statistic; ``low`` and ``high`` are the least and the greatest mean."""
+        share = 1 - self.quantile if name in GAINS else self.quantile
+        values = {
+            field.name: [getattr(one[name], field.name) for one in found]
+            for field in fields(Summary)
+        }
+        worse = {key: float(np.quantile(column, share)) for key, column in values.items()}
+        ends = {"low": min(values["mean"]), "high": max(values["mean"])}
+        return Summary(**{**worse, **ends})

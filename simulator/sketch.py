@@ -1,0 +1,162 @@
+"""What schedules would come to if nobody else were there: many at once, for a search to begin with.
+
+    sketch = sketch_of(pipeline, engines, workload)      # None: there is no closed form
+    figures = sketch.of(schedules)                       # arrays, by the name of the metric
+
+Every agent is played by the closed form as if each of its calls had a replica to itself, sources
+before their readers, and cancelled nowhere. For one request alone on two levels that is exact
+(``simulator.closed_form``); under load, on shared devices, or where a debater's next round overlaps
+with its last on the same engine, it is only a guide, to be followed by simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simulator.batching import BatchingSetup, Limits
+from simulator.candidates import Candidates, candidates_of
+from simulator.closed_form import AloneTimes, Ints, form_of
+from simulator.cost import cost_of_profile
+from simulator.engine import EngineSetup
+from simulator.serial import SerialSetup
+from simulator.source_levels import fixed_tokens, source_levels, source_ps
+from staircase.metrics import READING_RATE, Floats
+from staircase.pipeline import Agent, Pipeline
+from staircase.schedule import LAYOUTS, Layout, Schedule, normal
+from staircase.timeline import PS_PER_S, to_ps
+from staircase.workload import RequestShape, Workload
+
+# So many requests, of a workload's shorter and longer ones, stand for all.
+REQUESTS = 4
+MANY_BLOCKS = 1 << 40
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Requests, each alone on a pipeline's engines."""
+
+    pipeline: Pipeline
+    engines: Mapping[str, BatchingSetup]
+    requests: Sequence[RequestShape]
+    reading_rate: float = READING_RATE
+
+    def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]:
+        """The same of schedules, in their order; of each only staircases and layout count."""
+        found: dict[str, Floats] = {}
+        for layout in LAYOUTS:
+            places = [place for place, one in enumerate(schedules) if one.layout == layout]
+            if not places:
+                continue
+            staircases = {
+                agent.name: candidates_of(
+                    [schedules[place].staircases.get(agent.name, normal()) for place in places]
+                )
+                for agent in self.pipeline.readers
+            }
+            for name, column in self.play(layout, staircases).items():
+                found.setdefault(name, np.zeros(len(schedules)))[places] = column
+        return found
+
+    def play(self, layout: Layout, staircases: Mapping[str, Candidates]) -> dict[str, Floats]:
+        """Means over the requests, by the names of ``staircase.metrics`` and ``unread``.
+
+        Args:
+            staircases: by reading agent, as many of each; who is not named reads normally.
+        """
+        each = [self._play_one(request, layout, staircases) for request in self.requests]
+        return {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+
+    def _play_one(
+        self, request: RequestShape, layout: Layout, staircases: Mapping[str, Candidates]
+    ) -> dict[str, Floats]:
+        there: dict[str, Ints] = {}
+        times: dict[str, AloneTimes] = {}
+        for agent in self.pipeline.order:
+            if not agent.reads:
+                there[agent.name] = source_ps(agent, self.engines[agent.engine], request)
+                continue
+            given = staircases.get(agent.name, candidates_of([normal()]))
+            times[agent.name], there[agent.name] = self._play_reader(
+                agent, request, layout, given, there
+            )
+        return self._figures(request, times)
+
+    def _play_reader(
+        self,
+        agent: Agent,
+        request: RequestShape,
+        layout: Layout,
+        given: Candidates,
+        there: Mapping[str, Ints],
+    ) -> tuple[AloneTimes, Ints]:
+        agents = [self.pipeline[name] for name in agent.reads]
+        ready = [there[name] for name in agent.reads]
+        sources = source_levels(agent, agents, ready, layout, request)
+        form = form_of(
+            agent, sources, self.engines[agent.engine], layout, request, self.reading_rate
+        )
+        tokens = min(request.output_tokens[agent.name], agent.max_tokens)
+        own_ps = np.zeros((len(given), tokens + 2), dtype=np.int64)
+        times = form.play(given, token_ps=own_ps[:, 1:-1])
+        own_ps[:, -1] = times.completed_ps
+        return times, own_ps
+
+    def _figures(self, request: RequestShape, times: Mapping[str, AloneTimes]) -> dict[str, Floats]:
+        answer = self.pipeline[self.pipeline.answer]
+        last = times[answer.name]
+        tokens = min(request.output_tokens[answer.name], answer.max_tokens)
+        first = sum(fixed_tokens(request, agent) for agent in self.pipeline if not agent.reads)
+        shares = sum(times[name].unread for name in times) / len(times)
+        own = sum(times[name].prefilled_tokens - self._sources_of(name, request) for name in times)
+        return {
+            "ttft_s": last.ttft_ps / PS_PER_S,
+            "e2e_s": last.e2e_ps / PS_PER_S,
+            "tpot_s": (last.e2e_ps - last.ttft_ps) / PS_PER_S / max(tokens - 1, 1),
+            "stall_s": last.stall_ps / PS_PER_S,
+            "prefilled_tokens": np.asarray(own + first, dtype=float),
+            "unread": np.asarray(shares, dtype=float),
+        }
+
+    def _sources_of(self, name: str, request: RequestShape) -> int:
+        """What ``AloneTimes`` counts of the prompts of an agent's sources."""
+        sources = [self.pipeline[source] for source in self.pipeline[name].reads]
+        return sum(fixed_tokens(request, source) for source in sources)
+
+
+def sketch_of(
+    pipeline: Pipeline,
+    engines: Mapping[str, EngineSetup],
+    workload: Workload,
+    reading_rate: float = READING_RATE,
+) -> Sketch | None:
+    """None where an engine has no closed form, or the answer reads nobody."""
+    setups = {name: _replica_of(engines[name]) for name in pipeline.engines}
+    known = {name: setup for name, setup in setups.items() if setup}
+    if len(known) < len(setups) or not pipeline[pipeline.answer].reads:
+        return None
+    return Sketch(pipeline, known, _typical(workload.requests), reading_rate)
+
+
+def _replica_of(setup: EngineSetup) -> BatchingSetup | None:
+    """With room for every call: a schedule that does not fit is told by its simulation."""
+    if isinstance(setup, BatchingSetup):
+        limits = setup.limits
+        return replace(setup, limits=replace(limits, blocks=limits.blocks and MANY_BLOCKS))
+    if isinstance(setup, SerialSetup):
+        limits = Limits(max_num_seqs=1, blocks=MANY_BLOCKS, block_tokens=1)
+        cost = cost_of_profile(setup.profile, limits.max_num_batched_tokens, limits.max_num_seqs)
+        return BatchingSetup(cost, limits, call_ps=to_ps(setup.profile.call_s))
+    return None
+
+
+def _typical(requests: Sequence[RequestShape]) -> list[RequestShape]:
+    """One of each share of the requests, by how much is written in them."""
+    distinct = {
+        repr(request): request for request in requests if min(request.output_tokens.values())
+    }
+    rising = sorted(distinct.values(), key=lambda request: sum(request.output_tokens.values()))
+    count = min(REQUESTS, len(rising))
+    return [rising[(2 * place + 1) * len(rising) // (2 * count)] for place in range(count)]

@@ -1,0 +1,32 @@
+"""What a search asks of a simulator: forecasts of one pipeline's schedules."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from simulator.forecast import Forecast
+from simulator.sketch import Sketch
+from simulator.unhindered import Stage
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+
+
+class World(Protocol):
+    """Forecasts schedules of one pipeline."""
+
+    @property
+    def pipeline(self) -> Pipeline: ...
+
+    @property
+    def knows_quality(self) -> bool: ...
+
+    @property
+    def stage(self) -> Stage:
+        """What it plays schedules on."""
+        ...
+
+    def sketch(self) -> Sketch | None:
+        """For many schedules at once, roughly; None where there is no closed form."""
+        ...
+
+    def __call__(self, schedule: Schedule) -> Forecast: ...

@@ -1,0 +1,353 @@
+"""The search finds what there is, says the same again, and keeps its promises on other requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.front import front_of, hypervolume
+from planner.guide import Guide
+from planner.objectives import Goals, parse_limits, parse_objectives
+from planner.plans import Candidate, HeldOut, choose, save_plan
+from planner.search import search
+from planner.space import Space
+from planner.standstill import PATIENCE, Standstill
+from planner.workspace import Workspace
+from simulator.figures import Wanted
+from simulator.forecast import Forecast, SimulatedWorld
+from simulator.robust import RobustWorld
+from simulator.sketch import Sketch
+from staircase import Pipeline, Schedule, constant, debate, moa, normal, uniform
+from staircase.errors import PlanError
+from staircase.metrics import Summary, summarize
+from staircase.run_metrics import Slo
+from staircase.scenario import PlanSpec, PriceSpec, Scenario, load_scenario
+
+ROOT = Path(__file__).parents[1]
+PAPER = ROOT / "examples" / "paper_moa.yaml"
+SMALL: dict[str, Any] = {
+    "first": [2, 4, 8],
+    "chunk": [16, 64],
+    "write": [8, 16, 32],
+    "ratio": [2.0],
+    "held_out": {"requests": 0},
+}
+
+
+def small(trials: int, **changes: Any) -> Workspace:
+    """The paper's pipeline with a space that can be simulated whole."""
+    work = Workspace.open(PAPER, None)
+    plan = PlanSpec.model_validate({"trials": trials, **SMALL, **changes})
+    return replace(work, scenario=work.scenario.model_copy(update={"plan": plan}))
+
+
+CELLS = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12)
+
+
+@given(CELLS)
+def test_hypervolume_of_three_objectives_counts_cells(points: list[tuple[int, int, int]]) -> None:
+    cells = np.stack(np.meshgrid(*[np.arange(5)] * 3), axis=-1).reshape(-1, 3)
+    beaten = [any(np.all(np.array(point) <= cell) for point in points) for cell in cells]
+    assert hypervolume(points, (5, 5, 5)) == sum(beaten)
+
+
+def test_search_ends_when_the_front_stands_still() -> None:
+    still, front = Standstill(), [(1.0, 2.0), (2.0, 1.0)]
+    assert not still.sees(front)
+    seen = [still.sees([*front, (1.9999999, 1.5)]) for _ in range(PATIENCE)]
+    assert seen == [*[False] * (PATIENCE - 1), True]
+    assert [still.sees([(0.5, 0.5)]), still.sees([(0.5, 0.5)])] == [False, False]
+    assert any(still.sees([(0.5, 0.5)]) for _ in range(PATIENCE))
+
+
+def test_a_search_that_has_found_nothing_ends_too() -> None:
+    still = Standstill()
+    assert [still.sees([]) for _ in range(PATIENCE)][-1]
+
+
+class TestGroups:
+    @pytest.mark.parametrize(
+        ("staircases", "groups"),
+        [
+            ("same", [("a.2", "b.2", "judge")]),
+            ("layer", [("a.2", "b.2"), ("judge",)]),
+            ("agent", [("a.2",), ("b.2",), ("judge",)]),
+        ],
+    )
+    def test_are_who_reads_alike(self, staircases: str, groups: list[tuple[str, ...]]) -> None:
+        space = self.space(debate(["a", "b"], 2), staircases=staircases)
+        assert list(space.groups.values()) == groups
+        schedules = {repr(space.schedule(point)) for point in space}
+        shapes = 1 + 2 * 2  # normal; constant and geometric, which is another only where it grows
+        assert len(schedules) <= len(space) == shapes ** len(groups) * 2
+        assert len(list(space)) == len(space)
+
+    @staticmethod
+    def space(pipeline: Pipeline, **changes: Any) -> Space:
+        sizes = {"first": [4], "chunk": [8, 16], "write": [4], "ratio": [2.0]}
+        given = {**sizes, "layouts": ["rebuild", "interleave"], **changes}
+        return Space(pipeline, PlanSpec.model_validate(given))
+
+    def test_options_are_searched_where_they_say_something(self) -> None:
+        space = self.space(
+            moa([["a", "b"]], "z"),
+            barrier=["all", "quorum:1", "grace:1,0.5"],
+            starve=["wait", "write"],
+        )
+        points = list(space)
+        assert {point["barrier"] for point in points} == {"all", "quorum:1", "grace:1,0.5"}
+        assert all(("starve" in point) == (point["family"] != "normal") for point in points)
+        assert {space.schedule(point).barrier.kind for point in points} == {
+            "all",
+            "quorum",
+            "grace",
+        }
+        assert {space.schedule(point).starve for point in points} == {"wait", "write"}
+        assert len({repr(dict(sorted(point.items()))) for point in points}) == len(points)
+
+    def test_a_single_value_is_no_parameter(self) -> None:
+        space = self.space(moa([["a"]], "z"), barrier=["quorum:1"], reading=["latest"])
+        assert "barrier" not in next(iter(space))
+        assert space.schedule(next(iter(space))).barrier.kind == "quorum"
+        assert space.schedule(next(iter(space))).reading == "latest"
+
+    @pytest.mark.parametrize("staircases", ["layer", "agent"])
+    def test_neighbours_and_samples_are_points(self, staircases: str) -> None:
+        options = {"barrier": ["all", "quorum:1"], "starve": ["wait", "write"]}
+        space = self.space(debate(["a", "b"], 2), staircases=staircases, **options)
+        names = {repr(dict(sorted(point.items()))) for point in space}
+        tried = [*islice(space, 0, None, 7), *space.sample(30, seed=1)]
+        for point in tried:
+            for near in [point, *space.neighbours(point)]:
+                assert repr(dict(sorted(near.items()))) in names
+        assert all(repr(dict(sorted(near.items()))) in names for near in space.baselines())
+
+
+def test_the_front_of_a_small_space_is_found_whole() -> None:
+    work = small(trials=90)
+    judge = work.judge()
+    goals = Goals.of(work.scenario.plan, judge.knows_quality)
+    space = Space(judge.pipeline, work.scenario.plan)
+    every = {repr(s): s for s in map(space.schedule, space)}
+    forecasts = [judge(schedule).metrics for schedule in every.values()]
+    points = [goals.costs(one) for one in forecasts if goals.keeps(one)]
+    exact = {points[number] for number in front_of(points)}
+    found = search(work.scenario, judge, {})
+    assert len(found.candidates) < len(every)
+    costs = [goals.costs(found.candidates[number].forecast) for number in found.front]
+    # What is not found itself is beaten by a free staircase.
+    for point in exact:
+        assert any(all(c <= p for c, p in zip(cost, point, strict=True)) for cost in costs)
+
+
+def test_the_guide_learns_what_the_sketch_does_not_see() -> None:
+    """Times twice as long as in the sketch: after some, others are predicted so."""
+    work = small(trials=1, max_stall_s=None)
+    judge = work.judge()
+    sketch = judge.sketch()
+    assert sketch
+    goals = Goals(parse_objectives(["ttft", "unread"]), parse_limits({"ttft": 1.0}))
+    space = Space(judge.pipeline, work.scenario.plan)
+    schedules = list({repr(s): s for s in map(space.schedule, space)}.values())
+    figures = sketch.of(schedules)
+    candidates = [
+        Candidate(s, {"ttft_s": Summary.of(2 * t), "unread": Summary.of(u)})
+        for s, t, u in zip(schedules, figures["ttft_s"], figures["unread"], strict=True)
+    ]
+    guide = Guide(sketch, goals)
+    guide.add(schedules)
+    known = candidates[::5]
+    front = [n for n, one in enumerate(known) if one.forecast["ttft_s"].mean <= 1.0][:1]
+    found = {repr(one) for one in guide.promising(known, front, 8)}
+    times = {repr(c.schedule): c.forecast["ttft_s"].mean for c in candidates}
+    assert found
+    assert all(times[name] <= 1.1 for name in found)
+    assert found.isdisjoint(repr(one.schedule) for one in known)
+
+
+def test_the_same_seed_is_the_same_file_but_for_provenance(tmp_path: Path) -> None:
+    texts, prints = [], []
+    for run in ("one", "two"):
+        work = small(trials=50, held_out={"requests": 5})
+        plan = search(work.scenario, work.judge(), {}, held_out=work.held_out())
+        save_plan(tmp_path / run, plan)
+        texts.append(without_provenance(tmp_path / run))
+        prints.append(plan.fingerprint())
+    assert texts[0] == texts[1]
+    assert prints[0] == prints[1]
+
+
+def without_provenance(path: Path) -> str:
+    """The file but for when and with what it was made, and the hash that covers these."""
+    document = json.loads(path.read_text())
+    del document["hash"]
+    for key in ("made", "machine", "python", "packages"):
+        del document["content"]["provenance"][key]
+    return json.dumps(document)
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_plan(tmp_path: Path) -> None:
+    """Python's own hashes differ between them."""
+    for seed in ("1", "2"):
+        command = [sys.executable, "-m", "planner.cli", "plan", str(PAPER), "--trials", "60"]
+        subprocess.run(
+            [*command, "--out", str(tmp_path / seed)],
+            check=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+        )
+    plans = [without_provenance(tmp_path / seed / "plan.json") for seed in ("1", "2")]
+    assert plans[0] == plans[1]
+
+
+class TestHeldOut:
+    def test_what_misses_a_limit_there_is_not_chosen(self) -> None:
+        work = small(trials=40)
+        judge = work.judge()
+        free = search(work.scenario, judge, {})
+        assert not free.held_out
+        plan = search(
+            work.scenario, judge, {}, held_out=Slower(judge, free.named()["chosen"].schedule)
+        )
+        assert plan.chosen != free.chosen
+        missed = {one.number: one.missed for one in plan.held_out if one.missed}
+        assert list(missed) == [free.chosen]
+        assert missed[free.chosen][0].startswith("stall ≤ 0.98, is ")
+
+    def test_if_all_miss_one_line_says_so(self) -> None:
+        one = Candidate(Schedule(), {"ttft_s": summarize([1.0])})
+        goals = Goals(parse_objectives(["ttft"]))
+        with pytest.raises(PlanError, match=r"none of 1 schedules of the front .* stall"):
+            choose([one], goals, [HeldOut(0, one.forecast, ("stall ≤ 1, is 2",))])
+
+    def test_margins_are_to_the_worse(self) -> None:
+        limits = parse_limits({"ttft": 2.0, "quality": 0.9, "goodput": 10.0})
+        goals = Goals(parse_objectives(["ttft"]), limits).tightened(0.1)
+        assert [limit.figure for limit in goals.limits] == pytest.approx([1.8, 0.91, 11.0])
+
+    def test_requests_are_others(self) -> None:
+        work = Workspace.open(ROOT / "examples" / "two_layers.yaml", None)
+        seen, unseen = work.judge(), work.held_out()
+        assert isinstance(seen, SimulatedWorld)
+        assert isinstance(unseen, SimulatedWorld)
+        assert len(unseen.workload.requests) == work.scenario.plan.held_out.requests
+        lengths = [[r.output_tokens for r in one.workload.requests] for one in (seen, unseen)]
+        assert not any(request in lengths[0] for request in lengths[1])
+        assert repr(seen.engines) == repr(unseen.engines)
+
+
+class Slower:
+    """A judge that has one schedule stall."""
+
+    def __init__(self, judge: Any, slow: Schedule) -> None:
+        self.judge, self.slow = judge, slow
+        self.pipeline, self.knows_quality = judge.pipeline, judge.knows_quality
+
+    def sketch(self) -> Sketch | None:
+        return None
+
+    def __call__(self, schedule: Schedule) -> Forecast:
+        forecast: Forecast = self.judge(schedule)
+        if schedule != self.slow:
+            return forecast
+        return replace(forecast, metrics={**forecast.metrics, "stall_s": summarize([3.0, 3.0])})
+
+
+class Fixed:
+    """A world in which every schedule has the same figures."""
+
+    pipeline = moa([["a"]], "z")
+    knows_quality = False
+
+    def __init__(self, metrics: Mapping[str, Summary]) -> None:
+        self.metrics = metrics
+
+    def sketch(self) -> Sketch | None:
+        return None
+
+    def __call__(self, schedule: Schedule) -> Forecast:
+        return Forecast(self.metrics, None, (), (), ())
+
+
+def test_robust_figures_are_those_of_bad_worlds() -> None:
+    worlds = [
+        Fixed({"ttft_s": summarize([t, t + 2]), "goodput_per_s": Summary.of(t)})
+        for t in (1.0, 2.0, 3.0, 4.0, 5.0)
+    ]
+    found = RobustWorld(worlds, 0.75)(Schedule()).metrics
+    assert found["ttft_s"].mean == 5.0
+    assert (found["ttft_s"].low, found["ttft_s"].high) == (2.0, 6.0)
+    assert found["goodput_per_s"].mean == 2.0
+
+
+def test_robust_worlds_differ_in_lengths_and_speed() -> None:
+    work = Workspace.open(ROOT / "examples" / "other_hardware.yaml", None)
+    work = work.with_plan({"robust": PlanSpec.model_validate({"robust": {"seeds": 3}}).robust})
+    judge = work.judge()
+    assert isinstance(judge, RobustWorld)
+    schedule = uniform(judge.pipeline, normal())
+    each = [world(schedule).metrics["ttft_s"].mean for world in judge.worlds]
+    assert len(set(each)) == 3
+    assert judge(schedule).metrics["ttft_s"].mean == pytest.approx(np.quantile(each, 0.9))
+
+
+class TestFigures:
+    @pytest.fixture
+    def scenario(self) -> Scenario:
+        return load_scenario(PAPER)
+
+    def test_cost_is_tokens_at_their_prices(self, scenario: Scenario) -> None:
+        """Normal: every agent is asked once; nothing but headers could be cached."""
+        world = SimulatedWorld.open(scenario)
+        price = PriceSpec(input=2.0, output=8.0)
+        wanted = Wanted({"first": price, "aggregator": price})
+        found = wanted.figures([world.play(uniform(world.pipeline, normal()))])["cost"].mean
+        lengths = scenario.workload.output_tokens if scenario.workload else {}
+        written = int(lengths["first"]) + int(lengths["aggregator"])  # type: ignore[call-overload]
+        read = sum(int(lengths[name]) for name in ("first", "second", "third"))  # type: ignore[call-overload]
+        assert found == pytest.approx((8.0 * written + 2.0 * (100 + 100 + read)) / 1e6)
+
+    def test_cached_tokens_have_a_price_of_their_own(self, scenario: Scenario) -> None:
+        world = SimulatedWorld.open(scenario)
+        run = world.play(uniform(world.pipeline, constant(8, 64, 32)))
+        tokens = run.tokens["aggregator"]
+        assert tokens.cached > 0
+        assert tokens.written == 486 * 20
+        dear, cheap = (
+            Wanted({"aggregator": PriceSpec(input=1.0, cached=cached)}).figures([run])["cost"].mean
+            for cached in (None, 0.1)
+        )
+        assert dear - cheap == pytest.approx(0.9 * tokens.cached / 1e6 / 20)
+
+    def test_tokens_are_the_same_however_it_is_played(self, scenario: Scenario) -> None:
+        world = SimulatedWorld.open(scenario)
+        fast = world.play(uniform(world.pipeline, constant(8, 64, 32)))
+        assert sum(one.prefilled for one in fast.tokens.values()) == pytest.approx(
+            fast.measured.columns["prefilled_tokens"].sum()
+        )
+
+    def test_reserved_time_is_of_all_replicas_goodput_of_good_requests(
+        self, scenario: Scenario
+    ) -> None:
+        world = SimulatedWorld.open(scenario)
+        run = world.play(uniform(world.pipeline, normal()))
+        found = Wanted(slo=Slo(ttft_s=1.0)).figures([run])
+        assert found["reserved_s"].mean == pytest.approx(4 * run.measured.duration_s / 20)
+        assert found["goodput_per_s"].mean == 0
+        assert "cost" not in found
+        kept = Wanted(slo=Slo(ttft_s=60.0)).figures([run])["goodput_per_s"].mean
+        assert kept == pytest.approx(20 / run.measured.duration_s)
