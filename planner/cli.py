@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from planner.commands import judging, main_job, profiles, real_engines, simulation
+from planner.commands import judging, main_job, profiles, real_engines, simulation, tuning
 from planner.terminal import notes
 from staircase.errors import EngineError, InputError
 
@@ -32,6 +32,7 @@ for command in (
     simulation.capacity,
     simulation.compare,
     main_job.validate,
+    tuning.tune,
     real_engines.run,
     real_engines.engines,
     judging.judge,

@@ -81,7 +81,7 @@ def validate(
     chosen = contenders(plan, front)
     questions = read_dataset(scenario, folder, requests, offset=FRESH)
     asked = {
-        name: [*questions[place % requests :], *questions[: place % requests]]
+        name: [questions[question_at(turn, place, requests)] for turn in range(requests)]
         for place, name in enumerate(chosen)
     }
     jobs = [
@@ -101,6 +101,11 @@ def validate(
     return Validation(scenario.name, requests, tuple(rows), provenance_of_now(settings)), timelines
 
 
+def question_at(turn: int, place: int, requests: int) -> int:
+    """Of ``requests`` questions, which one the schedule at ``place`` plays in this turn."""
+    return (turn + place) % requests
+
+
 def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
     """The named candidates, and ``front`` others of the front."""
     named = plan.named()
@@ -109,12 +114,17 @@ def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
     return named | {f"front {n + 1}": plan.candidates[k] for n, k in enumerate(spread)}
 
 
+def check_outcome(outcome: Outcome) -> None:
+    """Raises PlanError if there is no complete answer."""
+    if outcome.timeline.error:
+        raise PlanError(f"a request failed while it was measured: {outcome.timeline.error}")
+
+
 def _measure(
     scenario: Scenario, bench: Bench, candidate: Candidate, outcomes: Sequence[Outcome]
 ) -> dict[str, Summary]:
     for outcome in outcomes:
-        if outcome.timeline.error:
-            raise PlanError(f"a request failed while it was validated: {outcome.timeline.error}")
+        check_outcome(outcome)
     timelines = [outcome.timeline for outcome in outcomes]
     return {
         **measure_all(timelines, scenario.plan.reading_rate).summaries(),

@@ -12,7 +12,7 @@ from simulator.batching import BatchingSetup
 from simulator.forecast import Forecast, forecast_of
 from simulator.profiled import setup_of_profile
 from simulator.reach import most_at_once
-from simulator.run import run_workload
+from simulator.run import Run, run_workload
 from simulator.serial import SerialSetup
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.metrics import READING_RATE
@@ -44,17 +44,21 @@ class Forecaster:
         return self.quality is not None
 
     def __call__(self, schedule: Schedule) -> Forecast:
-        run = run_workload(
-            self.pipeline,
-            schedule,
-            self._setups,
-            self.workload,
-            reading_rate=self.reading_rate,
-            needs_timelines=True,
-        )
+        run = self.play(schedule, self.workload)
         lines, profile = run.timelines, self.quality
         quality = forecast_quality(profile, lines, schedule.layout) if profile else None
         return forecast_of([run], tuple(self._extrapolated(lines)), quality)
+
+    def play(self, schedule: Schedule, workload: Workload) -> Run:
+        """Other requests on the same engines, with their timelines."""
+        return run_workload(
+            self.pipeline,
+            schedule,
+            self._setups,
+            workload,
+            reading_rate=self.reading_rate,
+            needs_timelines=True,
+        )
 
     @cached_property
     def _setups(self) -> dict[str, SerialSetup | BatchingSetup]:

@@ -92,6 +92,8 @@ def _profile_latency(work: Workspace, bench: Bench, log: SampleLog) -> str:
 
     with progress_bars(between_steps=True) as track:
         save_latency(work.latency_path, make_latency(work.scenario, bench, log, track))
+    # It corrects a profile that is no more.
+    work.tuned_path.unlink(missing_ok=True)
     return str(work.latency_path)
 
 
