@@ -24,7 +24,7 @@ from staircase.schedule import Schedule
 from staircase.timeline import Span, Timeline, to_s
 from staircase.workload import RequestShape, Workload
 
-STEPS = 2
+STEPS = 3
 # Of a parameter, for its slope.
 CHANGE = 0.05
 PARAMETERS = 4
@@ -118,7 +118,9 @@ class _Model:
         forecaster = replace(self._forecaster, latency=latency)
         found: dict[Part, float] = {}
         for one in compared:
-            played = forecaster.play(one.schedule, Workload(one.requests)).timelines
+            # Who has a device's first turn depends on what was before: a request goes ahead.
+            requests = [one.requests[0], *one.requests]
+            played = forecaster.play(one.schedule, Workload(requests)).timelines[1:]
             found |= parts_of(one.round, one.name, forecaster.pipeline.answer, played)
         return found
 

@@ -55,11 +55,14 @@ class Reference:
 
 
 def reference_of(bench: Bench, pipeline: Pipeline, latency: LatencyProfile) -> Reference | None:
-    """On the first engine in this process; None if there is none: servers keep their own pace."""
-    local = [name for name in pipeline.engines if name in bench.models]
+    """On an engine in this process; None if there is none: servers keep their own pace.
+
+    It is the last one, as after a request: who has the next turn on a device depends on that.
+    """
+    local = [name for name in bench.models if name in pipeline.engines]
     if not local:
         return None
-    name = local[0]
+    name = local[-1]
     draw = random_tokens(random.Random(name), bench.models[name].vocabulary_size)
     prompts = [draw(PROMPT_TOKENS) for _ in range(2)]
     return Reference(bench.engines[name], latency[name], prompts)

@@ -158,7 +158,7 @@ class Tuner:
             self.scenario, self.folder, requests, offset=FRESH + number * requests
         )
         step = self.track(f"round {number}: real runs", requests * len(named))
-        player = _Player(self.bench, self.forecaster.pipeline, self.reference)
+        player = _Player(self.bench, self.forecaster.pipeline, self.reference, questions[-1])
         turns = list[list[PlayedRun]]()
         while len(turns) < requests:
             turn = len(turns)
@@ -167,7 +167,7 @@ class Tuner:
                 break
             for place, (name, candidate) in enumerate(named.items()):
                 if name not in known:
-                    asked = question_at(turn, place, requests)
+                    asked = question_at(turn, place, len(named), requests)
                     run = player.play(candidate, questions[asked])
                     run = replace(run, round=number, turn=turn, name=name, question=asked)
                     self.log.note(run)
@@ -234,19 +234,23 @@ class Tuner:
 
 @dataclass
 class _Player:
-    """Plays a question, then takes the machine's pace."""
+    """Plays a question, then takes the machine's pace.
+
+    Attributes:
+        warm_up: played before the first one, which is another: no cache may know it.
+    """
 
     bench: Bench
     pipeline: Pipeline
     reference: Reference | None
+    warm_up: Question
     _count: int = 0
 
     def play(self, candidate: Candidate, question: Question) -> PlayedRun:
         """Its place in a round is not known here."""
         job = Job(self.pipeline, candidate.schedule, question)
         if not self._count:
-            # The first run and the first reference warm up.
-            self.bench.runtime.run([job])
+            self.bench.runtime.run([replace(job, question=self.warm_up)])
             self._pace()
         outcome = self.bench.runtime.run([job])[0]
         check_outcome(outcome)

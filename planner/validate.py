@@ -81,7 +81,7 @@ def validate(
     chosen = contenders(plan, front)
     questions = read_dataset(scenario, folder, requests, offset=FRESH)
     asked = {
-        name: [questions[question_at(turn, place, requests)] for turn in range(requests)]
+        name: [questions[question_at(turn, place, len(chosen), requests)] for turn in range(requests)]
         for place, name in enumerate(chosen)
     }
     jobs = [
@@ -101,9 +101,13 @@ def validate(
     return Validation(scenario.name, requests, tuple(rows), provenance_of_now(settings)), timelines
 
 
-def question_at(turn: int, place: int, requests: int) -> int:
-    """Of ``requests`` questions, which one the schedule at ``place`` plays in this turn."""
-    return (turn + place) % requests
+def question_at(turn: int, place: int, places: int, requests: int) -> int:
+    """Of ``requests`` questions, which one the schedule at ``place`` of ``places`` plays.
+
+    Never that of the run before, also from one turn to the next, if there are three or more.
+    """
+    repeats = (places - 1) % requests == 1
+    return (turn - place if repeats else turn + place) % requests
 
 
 def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
