@@ -24,6 +24,8 @@ from staircase.workload import Question
 
 ABANDON_S = 30.0
 
+# Nanoseconds.
+Clock = Callable[[], int]
 # Hears the number of the job, the agent, and all token ids that it has written so far.
 OnToken = Callable[[int, str, Sequence[int]], None]
 
@@ -65,10 +67,14 @@ class Runtime:
 
     Attributes:
         served: by engine name.
+        now_ns: the clock of the engines.
     """
 
-    def __init__(self, served: Mapping[str, ServedModel]) -> None:
+    def __init__(
+        self, served: Mapping[str, ServedModel], now_ns: Clock = time.perf_counter_ns
+    ) -> None:
         self.served = served
+        self.now_ns = now_ns
         self._changed = threading.Condition(threading.RLock())
 
     def run(
@@ -87,9 +93,9 @@ class Runtime:
                 places counts as its time. None: a job arrives when there is a place.
             on_token: called in the thread of the engine that wrote, so it should be quick.
         """
-        epoch_ns = time.perf_counter_ns()
+        epoch_ns = self.now_ns()
         waiting = deque(
-            _Run(number, job, self.served, self._changed, epoch_ns, on_token)
+            _Run(number, job, self.served, self._changed, self.now_ns, epoch_ns, on_token)
             for number, job in enumerate(jobs)
         )
         arrivals = deque(arrivals_s or [])
@@ -97,12 +103,12 @@ class Runtime:
         done: dict[int, Outcome] = {}
         try:
             while waiting or live:
-                while waiting and len(live) < concurrency and _until(arrivals, epoch_ns) <= 0:
+                while waiting and len(live) < concurrency and self._until(arrivals, epoch_ns) <= 0:
                     live.append(waiting.popleft())
                     live[-1].begin(arrivals.popleft() if arrivals else None)
                 is_full = not waiting or len(live) == concurrency
                 for run in self._wait_for_any(
-                    live, None if is_full else _until(arrivals, epoch_ns)
+                    live, None if is_full else self._until(arrivals, epoch_ns)
                 ):
                     live.remove(run)
                     done[run.play.number] = run.outcome()
@@ -110,6 +116,10 @@ class Runtime:
         finally:
             self._abandon(live)
         return [done[number] for number in sorted(done)]
+
+    def _until(self, arrivals: deque[float], epoch_ns: int) -> float:
+        """Seconds until the next arrival; 0 without arrivals."""
+        return arrivals[0] - (self.now_ns() - epoch_ns) / 1e9 if arrivals else 0.0
 
     def _wait_for_any(self, live: list[_Run], timeout_s: float | None) -> list[_Run]:
         """Those that are over; none if ``timeout_s`` passes before."""
@@ -127,11 +137,6 @@ class Runtime:
             )
 
 
-def _until(arrivals: deque[float], epoch_ns: int) -> float:
-    """Seconds until the next arrival; 0 without arrivals."""
-    return arrivals[0] - (time.perf_counter_ns() - epoch_ns) / 1e9 if arrivals else 0.0
-
-
 class _Run:
     """One job on real engines: the port of its play, and the listener of its calls."""
 
@@ -141,12 +146,14 @@ class _Run:
         job: Job,
         served: Mapping[str, ServedModel],
         changed: threading.Condition,
+        now_ns: Clock,
         epoch_ns: int,
         on_token: OnToken,
     ) -> None:
         self._on_token = on_token
         self._served = served
         self._changed = changed
+        self._now_ns = now_ns
         self._epoch_ns = epoch_ns
         self._timers: list[threading.Timer] = []
         self._is_abandoned = False
@@ -238,7 +245,7 @@ class _Run:
         return self.play.number, number
 
     def _now_ps(self) -> int:
-        return self._ps(time.perf_counter_ns())
+        return self._ps(self._now_ns())
 
     def _ps(self, time_ns: int) -> int:
         return (time_ns - self._epoch_ns) * PS_PER_NS

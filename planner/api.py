@@ -89,11 +89,18 @@ def plan_of(
     watcher: Watcher = Watcher(),
     workers: int = 1,
     ray: str | None = None,
+    hashes: Mapping[str, str] | None = None,
 ) -> Plan:
-    """The same of a workspace, asking the ``judge`` that it opened."""
-    hashes = work.profile_hashes()
+    """The same of a workspace, asking a ``judge``.
+
+    Args:
+        hashes: of the profiles that it asks; None: of the stored ones.
+    """
+    hashes = hashes or work.profile_hashes()
     with ExitStack() as stack:
-        memory = stack.enter_context(_trials(work, judge, watcher)) if write else NOTHING_KNOWN
+        memory = (
+            stack.enter_context(_trials(work, judge, hashes, watcher)) if write else NOTHING_KNOWN
+        )
         crew = stack.enter_context(crew_of(judge, workers, ray))
         found = search(work.scenario, judge, hashes, watcher.tried, memory, crew, work.held_out())
     found = explained(found, work.scenario.plan, judge, watcher.explained)
@@ -109,11 +116,13 @@ def plan_of(
 
 
 @contextmanager
-def _trials(work: Workspace, judge: World, watcher: Watcher) -> Iterator[Memory]:
+def _trials(
+    work: Workspace, judge: World, hashes: Mapping[str, str], watcher: Watcher
+) -> Iterator[Memory]:
     """Those that were made before and those to come, where the workspace keeps them."""
     storage = open_storage(work.storage)
     goals = Goals.of(work.scenario.plan, judge.knows_quality)
-    with StoredTrials(storage, work.search_name(), goals) as log:
+    with StoredTrials(storage, work.search_name(hashes), goals) as log:
         watcher.begun(len(log), storage.where)
         yield log
 

@@ -7,7 +7,15 @@ import sys
 
 import typer
 
-from planner.commands import explaining, judging, main_job, profiles, real_engines, simulation
+from planner.commands import (
+    explaining,
+    judging,
+    main_job,
+    profiles,
+    real_engines,
+    simulation,
+    tuning,
+)
 from planner.terminal import notes
 from staircase.errors import EngineError, InputError
 
@@ -33,6 +41,7 @@ for command in (
     simulation.capacity,
     simulation.compare,
     main_job.validate,
+    tuning.tune,
     real_engines.run,
     real_engines.engines,
     judging.judge,

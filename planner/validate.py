@@ -45,7 +45,9 @@ def validate(
     chosen = contenders(plan, front)
     questions = read_dataset(scenario, folder, requests, offset=FRESH)
     asked = {
-        name: [*questions[place % requests :], *questions[: place % requests]]
+        name: [
+            questions[question_at(turn, place, len(chosen), requests)] for turn in range(requests)
+        ]
         for place, name in enumerate(chosen)
     }
     jobs = [
@@ -68,6 +70,15 @@ def validate(
     return Validation.of(plan, rows, requests), timelines
 
 
+def question_at(turn: int, place: int, places: int, requests: int) -> int:
+    """Of ``requests`` questions, which one the schedule at ``place`` of ``places`` plays.
+
+    Never that of the run before, also from one turn to the next, if there are three or more.
+    """
+    repeats = (places - 1) % requests == 1
+    return (turn - place if repeats else turn + place) % requests
+
+
 def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
     """The named candidates, and ``front`` others of the front."""
     named = plan.named()
@@ -76,12 +87,17 @@ def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
     return named | {f"front {n + 1}": plan.candidates[k] for n, k in enumerate(spread)}
 
 
+def check_outcome(outcome: Outcome) -> None:
+    """Raises PlanError if there is no complete answer."""
+    if outcome.timeline.error:
+        raise PlanError(f"a request failed while it was measured: {outcome.timeline.error}")
+
+
 def _measure(
     scenario: Scenario, bench: Bench, candidate: Candidate, outcomes: Sequence[Outcome]
 ) -> dict[str, Summary]:
     for outcome in outcomes:
-        if outcome.timeline.error:
-            raise PlanError(f"a request failed while it was validated: {outcome.timeline.error}")
+        check_outcome(outcome)
     timelines = [outcome.timeline for outcome in outcomes]
     return {
         **measure_all(timelines, scenario.plan.reading_rate).summaries(),

@@ -76,6 +76,20 @@ class Workspace:
         return self.source / named if named else self.folder / "latency.json"
 
     @property
+    def tuned_path(self) -> Path:
+        """The latency profile that ``tune`` corrected."""
+        return self.folder / "latency.tuned.json"
+
+    @property
+    def used_latency_path(self) -> Path:
+        """The tuned profile where there is one of the measured one, else that."""
+        tuned, measured = self.tuned_path, self.latency_path
+        if not tuned.is_file() or not measured.is_file():
+            return measured
+        tuning = load_latency(tuned).tuning
+        return tuned if tuning and tuning.base == stored_hash(measured) else measured
+
+    @property
     def samples_path(self) -> Path:
         """What was measured for a latency profile that is not finished."""
         return self.latency_path.with_suffix(".partial.jsonl")
@@ -107,6 +121,11 @@ class Workspace:
         return self.folder / "trace.json"
 
     @property
+    def tuning_path(self) -> Path:
+        """Runs of a tuning that is not finished."""
+        return self.folder / "tuning.partial.jsonl"
+
+    @property
     def trials_path(self) -> Path:
         """The journal of a search that has no storage of its own."""
         return self.folder / "trials.journal"
@@ -119,12 +138,20 @@ class Workspace:
             return str(self.trials_path)
         return named if "://" in named else str(self.source / named)
 
-    def search_name(self) -> str:
-        """Changes with everything that a forecast and what is wanted of it depend on."""
+    def search_name(self, hashes: Mapping[str, str] | None = None) -> str:
+        """Changes with everything that a forecast and what is wanted of it depend on.
+
+        Args:
+            hashes: of profiles; None: of the stored ones.
+        """
         scenario = self.scenario.model_dump(mode="json")
         for effort in ("trials", "seed", "sampler", "storage"):
             del scenario["plan"][effort]
-        key = {"scenario": scenario, "profiles": self.profile_hashes(), "code": sources_hash()}
+        key = {
+            "scenario": scenario,
+            "profiles": hashes or self.profile_hashes(),
+            "code": sources_hash(),
+        }
         return f"{self.scenario.name} {content_hash(key)}"
 
     @property
@@ -132,6 +159,11 @@ class Workspace:
         return self.folder / "judgements.jsonl"
 
     def latency(self) -> LatencyProfile:
+        """The measured one, or what ``tune`` made of it."""
+        self._existing(self.latency_path, "latency")
+        return load_latency(self.used_latency_path)
+
+    def measured_latency(self) -> LatencyProfile:
         return load_latency(self._existing(self.latency_path, "latency"))
 
     def quality(self) -> QualityProfile:
@@ -143,9 +175,15 @@ class Workspace:
         Raises:
             ProfileError: a profile is missing.
         """
+        return self.forecaster_with(self.latency(), requests)
+
+    def measured_forecaster(self) -> Forecaster:
+        """The same from the measured latency profile, though it may have been tuned."""
+        return self.forecaster_with(self.measured_latency())
+
+    def forecaster_with(self, latency: LatencyProfile, requests: int | None = None) -> Forecaster:
         spec = self.scenario
         count = requests or spec.plan.requests
-        latency = self.latency()
         quality = None if self._has_lengths_only() else self.quality()
         return Forecaster(
             pipeline=spec.pipeline.build(),
@@ -212,7 +250,7 @@ class Workspace:
                 for name, engine in self.scenario.simulated.items()
                 if engine.profile is not None
             }
-        paths = {"latency": self.latency_path, "quality": self.quality_path}
+        paths = {"latency": self.used_latency_path, "quality": self.quality_path}
         return {kind: stored_hash(path) for kind, path in paths.items() if path.is_file()}
 
     def _existing(self, path: Path, kind: str) -> Path:

@@ -32,8 +32,9 @@ from profiles.points import (
     seconds_of,
 )
 from profiles.prefix_cache import PrefixCache
-from profiles.store import Provenance, load, save
+from profiles.store import Provenance, hash_of, load, save
 from profiles.surface import Floats
+from profiles.tuning import Correction, Tuning
 from staircase.errors import ProfileError
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "MixedPoint",
     "PrefillPoint",
     "fit_engine",
+    "latency_hash",
     "load_latency",
     "save_latency",
 ]
@@ -110,6 +112,15 @@ class EngineProfile:
         """``factor`` times as slow."""
         return replace(self, prefill=self.prefill.scaled(factor), decode=self.decode.scaled(factor))
 
+    def corrected(self, correction: Correction) -> EngineProfile:
+        return replace(
+            self,
+            prefill=self.prefill.scaled(correction.prefill),
+            decode=self.decode.scaled(correction.decode),
+            contention=correction.contention,
+            call_s=correction.call_s,
+        )
+
     def prefill_s(self, new_tokens: int, cached_tokens: int) -> float:
         """Expected seconds of an iteration that prefills ``new_tokens`` after ``cached_tokens``."""
         return self._prefill_s(prefill_features(new_tokens, cached_tokens))
@@ -142,10 +153,15 @@ class EngineProfile:
 
 @dataclass(frozen=True)
 class LatencyProfile:
-    """Engine profiles by engine name, and where they come from."""
+    """Engine profiles by engine name, and where they come from.
+
+    Attributes:
+        tuning: how the measured profile was corrected to this one; None for a measured one.
+    """
 
     engines: dict[str, EngineProfile]
     provenance: Provenance = field(compare=False)
+    tuning: Tuning | None = None
 
     def __getitem__(self, engine: str) -> EngineProfile:
         try:
@@ -159,6 +175,10 @@ class LatencyProfile:
 
 def save_latency(path: Path, profile: LatencyProfile) -> str:
     return save(path, SCHEMA, profile, LatencyProfile)
+
+
+def latency_hash(profile: LatencyProfile) -> str:
+    return hash_of(profile, LatencyProfile)
 
 
 def load_latency(path: Path) -> LatencyProfile:

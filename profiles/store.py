@@ -76,6 +76,11 @@ def save(path: Path, schema: str, content: T, kind: type[T]) -> str:
     return digest
 
 
+def hash_of(content: T, kind: type[T]) -> str:
+    """The hash that ``save`` would give it."""
+    return content_hash(TypeAdapter(kind).dump_python(content, mode="json"))
+
+
 def load(path: Path, schema: str, kind: type[T], error: type[InputError]) -> T:
     """Reads what ``save`` wrote.
 

@@ -219,6 +219,13 @@ def with_overhead(cost: Cost, overhead_s: float) -> Cost:
     return cost._replace(tokens_ps=cost.tokens_ps + more, decode_ps=cost.decode_ps + more)
 
 
+def with_pieces(cost: Cost, piece_s: float) -> Cost:
+    """The same where each chunk of a prompt takes ``piece_s`` more."""
+    last = max(len(cost.pieces_ps), 2)
+    pieces = np.array([at(cost.pieces_ps, chunks) for chunks in range(last)], dtype=np.int64)
+    return cost._replace(pieces_ps=pieces + to_ps(piece_s) * np.arange(last))
+
+
 def _rising(most: int, lowest: int) -> Ints:
     """0 and numbers from ``lowest`` to ``most`` in about equal ratios."""
     steps = np.geomspace(lowest, most, 24).astype(np.int64)

@@ -16,7 +16,7 @@ from simulator.figures import NOTHING_WANTED, Wanted
 from simulator.forecast import Forecast, forecast_of
 from simulator.profiled import setup_of_profile
 from simulator.reach import most_at_once
-from simulator.run import run_workload
+from simulator.run import Run, run_workload
 from simulator.serial import SerialSetup
 from simulator.sketch import Sketch, sketch_of
 from simulator.unhindered import Stage
@@ -51,14 +51,7 @@ class Forecaster:
         return self.quality is not None
 
     def __call__(self, schedule: Schedule) -> Forecast:
-        run = run_workload(
-            self.pipeline,
-            schedule,
-            self._setups,
-            self.workload,
-            reading_rate=self.reading_rate,
-            needs_timelines=True,
-        )
+        run = self.play(schedule, self.workload)
         lines, forecast = run.timelines, self._quality
         quality = forecast(lines, schedule.layout) if forecast else None
         return forecast_of([run], tuple(self._extrapolated(lines)), quality, self.wanted)
@@ -74,6 +67,17 @@ class Forecaster:
     @cached_property
     def _quality(self) -> QualityForecaster | None:
         return QualityForecaster(self.quality) if self.quality else None
+
+    def play(self, schedule: Schedule, workload: Workload) -> Run:
+        """Other requests on the same engines, with their timelines."""
+        return run_workload(
+            self.pipeline,
+            schedule,
+            self._setups,
+            workload,
+            reading_rate=self.reading_rate,
+            needs_timelines=True,
+        )
 
     @cached_property
     def _setups(self) -> dict[str, SerialSetup | BatchingSetup]:

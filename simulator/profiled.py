@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from profiles.latency import EngineProfile
 from simulator.batching import BatchingSetup, Limits
-from simulator.cost import cost_of_profile
+from simulator.cost import cost_of_profile, with_pieces
 from simulator.serial import SerialSetup
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.timeline import to_ps
@@ -19,13 +21,18 @@ SERVER_BATCHED_TOKENS = 2048
 def setup_of_profile(
     profile: EngineProfile, spec: EngineSpec | OpenAISpec, name: str
 ) -> SerialSetup | BatchingSetup:
-    """The engine ``name``; engines in this process share their device, servers have their own."""
+    """The engine ``name``; engines in this process share their device, servers have their own.
+
+    A call to a server is on its way for ``call_s``, and others go on meanwhile. A call in this
+    process is there at once, and takes ``call_s`` of the device's own thread.
+    """
     if isinstance(spec, OpenAISpec):
         return _server(profile, spec, f"server of {name}")
     if spec.slots == 1:
         return SerialSetup(profile, spec.device)
     limits = Limits(spec.max_num_batched_tokens, spec.slots, TOKEN_BLOCKS, block_tokens=1)
-    return _batching(profile, limits, spec.device)
+    setup = _batching(replace(profile, call_s=0.0), limits, spec.device)
+    return replace(setup, cost=with_pieces(setup.cost, profile.call_s))
 
 
 def _server(profile: EngineProfile, spec: OpenAISpec, device: str) -> BatchingSetup:

@@ -1,8 +1,10 @@
 """Serial engines on a shared device, simulated: what the in-process engine is.
 
 An engine serves one call at a time and re-uses the longest common prefix with its last call. Its
-turn on the device is one iteration. A call reaches it after the profile's ``call_s``; an iteration
-in turn with another engine's takes ``contention`` times as long as alone.
+turn on the device is one iteration. A call is there before the device's next turn, since whoever
+makes it runs in the device's own thread; what is fixed for it, the profile's ``call_s``, passes
+there too, before its prefill. An iteration in turn with another engine's takes ``contention``
+times as long as alone.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from profiles.latency import EngineProfile
-from simulator.alarm import ARRIVAL, ITERATION_END, Alarm, Clock
+from simulator.alarm import ITERATION_END, Alarm, Clock
 from simulator.device import Device, shared_device
 from simulator.engine import Key, Listener, SimulatedCall, first_number
 from staircase.messages import EndReason
@@ -61,7 +63,6 @@ class SerialEngine:
         self._profile = profile
         self._device = device
         self._call_ps = to_ps(profile.call_s)
-        self._coming: dict[Key, tuple[Alarm, Listener]] = {}
         self._queue: deque[tuple[SimulatedCall, Listener]] = deque()
         self._active: _Active | None = None
         self._memory: tuple[int, Prompt] | None = None
@@ -69,24 +70,11 @@ class SerialEngine:
         device.attach(self)
 
     def submit(self, call: SimulatedCall, listener: Listener) -> None:
-        if not self._call_ps:
-            self._arrive(call, listener)
-            return
-        arrival = Alarm(self._env, self._call_ps, ARRIVAL, lambda: self._arrive(call, listener))
-        self._coming[call.key] = arrival, listener
-
-    def _arrive(self, call: SimulatedCall, listener: Listener) -> None:
-        self._coming.pop(call.key, None)
         self._queue.append((call, listener))
         self._device.wake()
 
     def cancel(self, key: Key) -> None:
         """Ends a call; one whose iteration is under way ends with it, and keeps its token."""
-        if key in self._coming:
-            arrival, listener = self._coming.pop(key)
-            arrival.switch_off()
-            self._turn_away(key, listener)
-            return
         if self._active and self._active.call.key == key:
             self._active.is_cancelled = True
             if not self._active.is_running:
@@ -95,12 +83,8 @@ class SerialEngine:
         for call, listener in list(self._queue):
             if call.key == key:
                 self._queue.remove((call, listener))
-                self._turn_away(key, listener)
-
-    def _turn_away(self, key: Key, listener: Listener) -> None:
-        """Ends a call that never began."""
-        now = int(self._env.now)
-        listener.on_end(key, CallResult("cancelled", now, now, 0, 0))
+                now = int(self._env.now)
+                listener.on_end(key, CallResult("cancelled", now, now, 0, 0))
 
     def watch(self, key: Key, tokens: int) -> None:
         """Every token is reported anyway."""
@@ -120,7 +104,9 @@ class SerialEngine:
         active.is_running = True
         factor = 1.0 if is_alone else self._profile.contention
         took_ps = round(factor * self._iteration_ps(active))
-        Alarm(self._env, took_ps, self._end_priority, lambda: self._end_turn(active, took_ps))
+        before_ps = 0 if active.forwards else self._call_ps
+        over = before_ps + took_ps
+        Alarm(self._env, over, self._end_priority, lambda: self._end_turn(active, took_ps))
 
     def cut(self) -> None:
         """A turn is one iteration anyway."""
@@ -154,7 +140,7 @@ class SerialEngine:
         return "length" if active.written == call.call.max_tokens else None
 
     def _begin(self, call: SimulatedCall, listener: Listener) -> _Active:
-        return _Active(call, listener, self._cached(call), int(self._env.now))
+        return _Active(call, listener, self._cached(call), int(self._env.now) + self._call_ps)
 
     def _cached(self, call: SimulatedCall) -> int:
         """Tokens whose KV is there; the last token of a prompt is always run again."""

@@ -16,7 +16,7 @@ from simulator.forecaster import Forecaster
 from simulator.profiled import setup_of_profile
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate
-from staircase import Pipeline, Schedule, moa
+from staircase import Pipeline, Schedule, constant, moa, uniform
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.timeline import Timeline, to_ps
 from staircase.workload import RequestShape, Workload
@@ -48,18 +48,44 @@ def request(pipeline: Pipeline, written: int = 10) -> Workload:
 
 
 def played(
-    found: EngineProfile, engines: Mapping[str, EngineSpec | OpenAISpec] = ENGINES
+    found: EngineProfile,
+    engines: Mapping[str, EngineSpec | OpenAISpec] = ENGINES,
+    schedule: Schedule | None = None,
 ) -> Timeline:
     setups = {name: setup_of_profile(found, spec, name) for name, spec in engines.items()}
-    return simulate(PIPELINE, Schedule(), setups, request(PIPELINE))[0]
+    return simulate(PIPELINE, schedule or Schedule(), setups, request(PIPELINE))[0]
 
 
 @pytest.mark.parametrize("engines", [ENGINES, SLOTS])
-def test_a_call_begins_after_what_is_fixed_for_it(engines: Mapping[str, EngineSpec]) -> None:
+def test_what_is_fixed_for_a_call_is_the_devices_time(engines: Mapping[str, EngineSpec]) -> None:
+    """Three calls on one device; nobody else has a turn meanwhile."""
     soon, late = played(profile(), engines), played(profile(call_s=0.5), engines)
     for one, other in zip(soon.spans, late.spans, strict=True):
-        assert other.started_ps - other.submitted_ps >= to_ps(0.5)
         assert one.output_tokens == other.output_tokens
+        assert one.busy_ps <= other.busy_ps
+    assert late.completed_ps - soon.completed_ps == 3 * to_ps(0.5)
+
+
+@pytest.mark.parametrize("engines", [ENGINES, SLOTS])
+def test_nobody_has_another_turn_for_what_is_fixed_for_a_call(
+    engines: Mapping[str, EngineSpec],
+) -> None:
+    """However short it is: a reader's prefill is as many turns away as without it."""
+    schedule = uniform(PIPELINE, constant(4, 4, 4))
+    waits_ps = []
+    for call_s in (0.0, 1e-6):
+        line = played(profile(call_s=call_s), engines, schedule)
+        first = next(span for span in line.spans if span.agent == "z")
+        waits_ps.append(first.started_ps - first.submitted_ps)
+    assert waits_ps[1] - waits_ps[0] <= to_ps(1e-6)
+
+
+def test_a_servers_call_is_on_its_way_meanwhile() -> None:
+    """Its two proposers' calls at once, then the answer's."""
+    servers = dict.fromkeys("abz", SERVER)
+    soon, late = played(profile(), servers), played(profile(call_s=0.5), servers)
+    for span in late.spans:
+        assert span.started_ps - span.submitted_ps >= to_ps(0.5)
     assert late.completed_ps - soon.completed_ps == 2 * to_ps(0.5)
 
 

@@ -81,6 +81,8 @@ def _profile_latency(work: Workspace, bench: Bench) -> str:
     with _kept(work.samples_path), progress_bars(between_steps=True) as track:
         save_latency(work.latency_path, make_latency(work.scenario, bench, log, track))
     log.remove()
+    # It corrects a profile that is no more.
+    work.tuned_path.unlink(missing_ok=True)
     return str(work.latency_path)
 
 

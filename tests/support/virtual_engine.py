@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from executor.device import Device
 from executor.engine import CallReport, EngineCall, Listener
 from executor.prefix import common_prefix
+from staircase.messages import EndReason
 
 # A prefill's new and cached tokens; a decode's sequences and their context in all.
 Seconds = Callable[[int, int], float]
@@ -85,7 +86,15 @@ class VirtualEngine:
         self._device.post(lambda: self._queue.append((call, listener)))
 
     def cancel(self, key: object) -> None:
-        raise NotImplementedError
+        self._device.post(lambda: self._cancel(key))
+
+    def _cancel(self, key: object) -> None:
+        for active in [one for one in self._running if one.call.key == key]:
+            self._end(active, "cancelled")
+        for call, listener in [one for one in self._queue if one[0].key == key]:
+            self._queue.remove((call, listener))
+            now = self._clock.now_ns()
+            listener.on_end(call.key, CallReport("cancelled", now, now, 0, 0))
 
     @property
     def has_work(self) -> bool:
@@ -124,11 +133,11 @@ class VirtualEngine:
             if len(active.written) == active.call.max_tokens:
                 self._end(active)
 
-    def _end(self, active: _Active) -> None:
+    def _end(self, active: _Active, reason: EndReason = "length") -> None:
         self._running.remove(active)
         own = active.written[:-1] if self.nature.keeps_generated else []
         self._texts.append([*active.call.prompt_ids, *own])
         now = self._clock.now_ns()
         cached = active.cached if self.nature.reports_cached else 0
-        report = CallReport("length", active.started_ns, now, 0, cached)
+        report = CallReport(reason, active.started_ns, now, 0, cached)
         active.listener.on_end(active.call.key, report)

@@ -1,0 +1,164 @@
+"""The closed loop: plan, play, correct the latency profile, plan again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from planner.terminal import (
+    AsJson,
+    OutFolder,
+    Requests,
+    ScenarioPath,
+    notes,
+    open_workspace,
+    print_json,
+    progress_bars,
+    screen,
+)
+
+if TYPE_CHECKING:
+    from planner.plans import Plan
+    from planner.tune import Effort, Tuned
+    from planner.workspace import Workspace
+    from profiles.latency import LatencyProfile
+
+
+def tune(
+    scenario: ScenarioPath,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of real runs at most.")] = 2,
+    tolerance: Annotated[
+        float,
+        typer.Option(min=1e-3, help="Median relative error of TTFT, at the runs' pace."),
+    ] = 0.05,
+    budget: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds of real runs in all rounds at most.")
+    ] = None,
+    requests: Requests = None,
+    front: Annotated[
+        int | None, typer.Option(min=0, help="Members of the front to play [default: scenario].")
+    ] = None,
+    out: OutFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Plan, run the best points for real, correct the latency profile, until both agree.
+
+    An interrupted tuning goes on where it was when the same is asked for again.
+    """
+    from planner.tune import Effort
+
+    work = open_workspace(scenario, out)
+    spec = work.scenario
+    effort = Effort(
+        rounds,
+        tolerance,
+        requests or spec.requests.count,
+        spec.plan.validated_front if front is None else front,
+        budget,
+    )
+    tuned, last = tune_profiles(work, effort)
+    if as_json:
+        print_json({"latency": str(work.tuned_path), **_content(tuned)})
+    else:
+        _show(work, effort, tuned, last)
+
+
+def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
+    """Also the plan with the tuned profile, which is the scenario's plan from now on."""
+    from executor.bench import open_bench
+    from planner.pace import reference_of
+    from planner.played_runs import RunLog
+    from planner.tune import Tuner
+    from profiles.latency import save_latency
+    from profiles.store import stored_hash
+
+    forecaster = work.measured_forecaster()
+    base = stored_hash(work.latency_path)
+    with (
+        open_bench(work.scenario) as bench,
+        _kept(work),
+        progress_bars(between_steps=True) as track,
+    ):
+        tuner = Tuner(
+            work.scenario,
+            work.source,
+            bench,
+            forecaster,
+            base,
+            lambda latency: _search(work, latency, track),
+            reference_of(bench, forecaster.pipeline, forecaster.latency),
+            RunLog(work.tuning_path, _key(work, effort, base)),
+            effort,
+            track,
+        )
+        tuned = tuner.run()
+        save_latency(work.tuned_path, tuned.latency)
+        found = _search(work, tuned.latency, track)
+        tuner.log.remove()
+    return tuned, found
+
+
+def _key(work: Workspace, effort: Effort, base: str) -> str:
+    """Changes with everything that the runs of a round depend on."""
+    from profiles.store import content_hash
+
+    asked = [work.search_name({"latency": base}), effort.requests, effort.front, effort.budget_s]
+    return content_hash(asked)
+
+
+def _search(
+    work: Workspace,
+    latency: LatencyProfile,
+    track: Callable[[str, int | None], Callable[[], None]],
+) -> Plan:
+    from planner.api import Watcher, plan_of
+    from profiles.latency import latency_hash
+
+    hashes = {**work.profile_hashes(), "latency": latency_hash(latency)}
+    step = track("search", work.scenario.plan.trials)
+    return plan_of(work, work.forecaster_with(latency), watcher=Watcher(tried=step), hashes=hashes)
+
+
+@contextmanager
+def _kept(work: Workspace) -> Iterator[None]:
+    """Says what an interrupt leaves."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if work.tuning_path.exists():
+            notes.print(
+                f"kept: {work.tuning_path}; the same command goes on from there",
+                soft_wrap=True,
+                highlight=False,
+            )
+        raise
+
+
+def _content(tuned: Tuned) -> dict[str, Any]:
+    return {
+        "verdict": tuned.verdict,
+        "rounds": [asdict(one) for one in tuned.rounds],
+        "tuning": asdict(tuned.latency.tuning) if tuned.latency.tuning else None,
+    }
+
+
+def _show(work: Workspace, effort: Effort, tuned: Tuned, last: Plan) -> None:
+    from planner.describing import describe_schedule
+    from planner.tune_table import correction_lines, round_line, round_table, verdict_line
+
+    for one in tuned.rounds:
+        screen.print(round_table(one))
+        screen.print(round_line(one), highlight=False)
+    lines = [
+        *correction_lines(tuned),
+        verdict_line(tuned, effort),
+        f"plan with the tuned profile: {describe_schedule(last.named()['chosen'].schedule)}",
+        f"written: {work.tuned_path}",
+        f"written: {work.plan_path}",
+    ]
+    for words in lines:
+        screen.print(words, highlight=False)
