@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import random
+from itertools import pairwise
+from statistics import mean
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from executor.embedded import task
-from executor.embedded.samples import FORMAT, draw_rounds, editor_sample, reporter_sample
+from executor.embedded.desk import play
+from executor.embedded.draw_rounds import draw_rounds
+from executor.embedded.evaluate import draw_bulletins
+from executor.embedded.samples import (
+    END,
+    FORMAT,
+    SPECIAL,
+    editor_sample,
+    editor_targets,
+    reporter_sample,
+)
+from executor.models import load_model
+from staircase.prompt import Round, build_prompt
+from staircase.schedule import LAYOUTS, Layout, Schedule, parse_staircase
 
 
 def test_reports_say_what_the_notes_say() -> None:
@@ -42,28 +60,135 @@ def test_bayes_ceiling_rises_with_reports(reports: int, ceiling: float) -> None:
     assert hits / (1500 * len(task.FIELDS)) == pytest.approx(ceiling, abs=0.012)
 
 
+@given(st.data())
+def test_posterior_is_what_counting_gives(data: st.DataObject) -> None:
+    """Against enumeration: every value might be true; each claim was then drawn as notes are."""
+    field = data.draw(st.sampled_from(["day", "dish"]))
+    values = task.FIELDS[field]
+    claim = st.builds(
+        task.Note, st.just(field), st.sampled_from(values), st.sampled_from(list(task.RIGHT))
+    )
+    claims = data.draw(st.lists(claim, max_size=7))
+    likelihoods = {
+        truth: math.prod(
+            task.RIGHT[claim.certainty]
+            if claim.value == truth
+            else (1 - task.RIGHT[claim.certainty]) / (len(values) - 1)
+            for claim in claims
+        )
+        for truth in values
+    }
+    found = task.posterior(field, [*claims, task.Note("city", "hamar", "sure")])
+    assert sum(found.values()) == pytest.approx(1)
+    total = sum(likelihoods.values())
+    assert found == pytest.approx({value: one / total for value, one in likelihoods.items()})
+
+
+def test_posterior_is_how_often_it_is_true() -> None:
+    """Of many drawn notes, those called 70 to 80 % probable are true as often."""
+    rng, calls = random.Random(5), []
+    for _ in range(3000):
+        bulletin = task.draw_bulletin(rng, task.CORRESPONDENTS[:2])
+        claims = [note for notes in bulletin.notes.values() for note in notes]
+        chances = task.posterior("day", claims)
+        calls += [(chance, bulletin.record["day"] == value) for value, chance in chances.items()]
+    for low in (0.0, 0.2, 0.4, 0.6, 0.8):
+        some = [call for call in calls if low <= call[0] < low + 0.2]
+        said, true = (sum(column) / len(some) for column in zip(*some, strict=True))
+        assert said == pytest.approx(true, abs=3 * 0.5 / math.sqrt(len(some)))
+
+
+def encode(text: str) -> list[int]:
+    return [VOCABULARY[word] for word in text.split()]
+
+
+WORDS = [*SPECIAL, *task.vocabulary()]
+VOCABULARY = {word: number for number, word in enumerate(WORDS)}
+
+
 def test_training_samples_are_what_agents_see() -> None:
-    vocabulary: dict[str, int] = {}
-
-    def encode(text: str) -> list[int]:
-        return [vocabulary.setdefault(word, len(vocabulary)) for word in text.split()]
-
     rng = random.Random(3)
     for _ in range(50):
         sample = editor_sample(rng, encode)
-        assert len(sample.ids) == len(sample.is_target)
-        spoken = [
-            token for token, is_own in zip(sample.ids, sample.is_target, strict=True) if is_own
-        ]
-        assert spoken[-1] == vocabulary["<end>"]
-        assert sample.ids[0] == vocabulary["<edit>"]
-    assert reporter_sample(rng, encode).is_target[-1]
+        words = [WORDS[token] for token in sample.ids]
+        assert words[0] == "<edit>"
+        assert max(sample.targets) == len(words) - 1
+        own = [words[place] for place in sorted(sample.targets)]
+        record = {task.FIELD_OF[word]: word for word in own if word in task.FIELD_OF}
+        assert " ".join(own) == f"{task.bulletin_text(record)} {END}"
+        for place, chances in sample.targets.items():
+            assert words[place] in chances
+            assert sum(chances.values()) == pytest.approx(1)
+            assert (len(chances) > 1) == (words[place] in task.FIELD_OF)
+    report = reporter_sample(rng, encode)
+    assert report.targets[len(report.ids) - 1] == {END: 1.0}
     assert FORMAT.own == "<write>"
 
 
-def test_random_rounds_rise() -> None:
-    rng = random.Random(4)
-    for _ in range(100):
-        rounds = draw_rounds(rng, (30, 50), 38, is_spread=True)
-        assert [r.read for r in rounds] == sorted(r.read for r in rounds)
-        assert [r.written for r in rounds] == sorted(r.written for r in rounds)
+@given(st.integers(0, 10_000))
+@settings(deadline=None)
+def test_targets_are_bayes_rule_over_the_words_before_them(seed: int) -> None:
+    """Read back from the sample's words alone: every source's words before a place, in order."""
+    sample = editor_sample(random.Random(seed), encode)
+    words = [WORDS[token] for token in sample.ids]
+    told = dict[str, list[str]]()
+    speaker = ""
+    for place, word in enumerate(words):
+        if place in sample.targets and word in task.FIELD_OF:
+            claims = [claim for said in told.values() for claim in task.read_claims(said)]
+            assert sample.targets[place] == task.posterior(task.FIELD_OF[word], claims)
+        elif word in ("<write>", "<from>"):
+            speaker = words[place + 1] if word == "<from>" else ""
+        elif speaker and word != speaker:
+            told.setdefault(speaker, []).append(word)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_claim_counts_from_the_word_that_completes_it(layout: Layout) -> None:
+    report = task.STYLES[0]["unsure"].format(field="dish", value="ramen").split()
+    report += task.STYLES[0]["sure"].format(field="day", value="friday").split()
+    own = task.bulletin_text(task.draw_record(random.Random(6))).split()
+    words = {"north": report, "editor": own}
+    sizes = {"north": len(report), "editor": len(own)}
+    day = own.index("day") + 1
+    for read in range(len(report) + 1):
+        prompt = build_prompt("editor", ["north"], [Round((read,), 0)], len(own), layout, sizes)
+        _, chances = list(editor_targets(prompt, words))[day]
+        assert chances["friday"] == pytest.approx(0.92 if read >= 10 else 1 / 7)
+
+
+def test_interleaved_a_claim_counts_only_after_it_was_read() -> None:
+    own = task.bulletin_text(task.draw_record(random.Random(6))).split()
+    words = {"north": ["day", ":", "friday", "."], "editor": own}
+    day = own.index("day") + 1
+    for written, chance in ((day, 0.92), (day + 1, 1 / 7)):
+        rounds = [Round((2,), 0), Round((4,), written)]
+        prompt = build_prompt("editor", ["north"], rounds, len(own), "interleave", {})
+        chances = [chances for _, chances in editor_targets(prompt, words)]
+        assert chances[day]["friday"] == pytest.approx(chance)
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_random_rounds_rise(seed: int, is_spread: bool) -> None:
+    lengths = (30, 50, 40)
+    rounds = draw_rounds(random.Random(seed), lengths, 38, is_spread)
+    for before, now in pairwise([Round((0, 0, 0), 0), *rounds]):
+        assert all(a <= b <= n for a, b, n in zip(before.read, now.read, lengths, strict=True))
+        assert before.written <= now.written < 38
+    assert is_spread or not any(entry.written for entry in rounds)
+
+
+@pytest.mark.slow
+def test_the_editor_is_as_good_as_bayes_rule() -> None:
+    """Reports as the model writes them; read at once, half, and along staircases."""
+    model = load_model("embedded", "cpu", "float32")
+    told = play(model, draw_bulletins(60, 3), Schedule())
+    bulletins = [game.bulletin for game in told]
+    assert mean(game.score for game in told) > mean(game.alone("north") for game in told) + 0.15
+    assert mean(game.score for game in told) > mean(game.ceiling for game in told) - 0.02
+    for layout in LAYOUTS:
+        for read in ("steps:24/64", "constant:8,8,8"):
+            schedule = Schedule({"editor": parse_staircase(read)}, layout)
+            games = play(model, bulletins, schedule, told)
+            assert mean(game.score for game in games) < mean(game.score for game in told)
+            assert mean(game.score for game in games) > mean(game.ceiling for game in games) - 0.03

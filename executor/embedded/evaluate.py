@@ -1,4 +1,9 @@
-"""The embedded model against the task's ceiling: ``python -m executor.embedded.evaluate``."""
+"""The embedded model against Bayes' rule: ``python -m executor.embedded.evaluate``.
+
+Everything is played: correspondents write reports from held-out notes, the editor reads them by a
+schedule. Beside its field accuracy stands that of Bayes' rule over the very claims that stood in
+the editor's prompt when it wrote each value.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +12,87 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from executor.embedded import MODEL_FOLDER, samples, task
+from executor.embedded import MODEL_FOLDER, task
+from executor.embedded.desk import Game, play
 from executor.models import LoadedModel, load_model
-from executor.rendering import encode_texts, fixed_texts, render
-from staircase.pipeline import Agent
-from staircase.prompt import Round, build_prompt
+from staircase.schedule import LAYOUTS, Layout, Schedule, parse_staircase
 
-NAMES = ("north", "south", "east")
-STYLES = (1, 2, 3)
-READ_LEVELS = (0, 8, 16, 24, 32, 48, 64, 200)
-
-
-@torch.inference_mode()
-def write(model: LoadedModel, reports: Sequence[str]) -> str:
-    """The bulletin that the model writes from ``reports``, as far as they are given."""
-    agent = Agent("editor", reads=NAMES, role=samples.EDITOR_ROLE)
-    ids = encode_texts(fixed_texts(agent, samples.EDITOR_QUERY, samples.FORMAT), model.encode)
-    ids |= {name: model.encode(text) for name, text in zip(NAMES, reports, strict=True)}
-    fixed = {name: len(tokens) for name, tokens in ids.items()}
-    read = Round(tuple(len(ids[name]) for name in NAMES), 0)
-    prompt = render(build_prompt("editor", NAMES, [read], 0, "rebuild", fixed), ids)
-    output = model.network.generate(
-        torch.tensor([prompt]), max_new_tokens=64, do_sample=False, pad_token_id=0
-    )
-    return model.decode(output[0, len(prompt) :].tolist())
+# What is read: so many tokens of each report, then the whole bulletin is written; staircases; all.
+READS = (
+    *(f"steps:{level}/64" for level in (0, 8, 16, 24, 32, 48, 64)),
+    *("constant:4,4,2", "constant:8,8,8", "constant:24,8,8", "geometric:2,2,64,4"),
+    "normal",
+)
+OTHER_SIZES = (2, 4, 5)
 
 
-def accuracies(model: LoadedModel, requests: int, level: int) -> tuple[float, float]:
-    """Field accuracy of the model and of Bayes' rule with ``level`` words of each report."""
-    rng, hits, best = random.Random(f"evaluate {level}"), 0.0, 0.0
-    for _ in track(range(requests), f"{level} words read", transient=True):
-        bulletin = task.draw_bulletin(rng, NAMES, STYLES)
-        cut = [" ".join(text.split()[:level]) for text in bulletin.reports().values()]
-        hits += task.field_accuracy(write(model, cut), bulletin.record)
-        claims = [claim for text in cut for claim in task.read_claims(text.split())]
-        ideal = task.bulletin_text(task.bayes_bulletin(claims))
-        best += task.field_accuracy(ideal, bulletin.record)
-    return hits / requests, best / requests
+def draw_bulletins(requests: int, correspondents: int) -> list[task.Bulletin]:
+    rng = random.Random(f"evaluate {correspondents}")
+    names = task.CORRESPONDENTS[:correspondents]
+    return [task.draw_bulletin(rng, names) for _ in range(requests)]
+
+
+def summary(games: Sequence[Game]) -> Table:
+    """All that was read: the desk beside each report alone and beside Bayes' rule."""
+    alone = np.array([[game.alone(name) for name in game.reports] for game in games])
+    faithful = [
+        [game.reports[name] == text for name, text in game.bulletin.reports().items()]
+        for game in games
+    ]
+    scores = np.array([game.score for game in games])
+    ceilings = np.array([game.ceiling for game in games])
+    table = Table("all read", f"{len(games)} requests")
+    for name, values in {
+        "best single report": alone[:, alone.mean(axis=0).argmax()],
+        "best report of each request, in hindsight": alone.max(axis=1),
+        "editor": scores,
+        "Bayes' rule over the same reports": ceilings,
+        "editor less Bayes' rule": scores - ceilings,
+        "reports that tell their notes word by word": np.mean(faithful, axis=1),
+    }.items():
+        table.add_row(name, f"{values.mean():.3f} ± {values.std() / len(values) ** 0.5:.3f}")
+    return table
+
+
+def cell(games: Sequence[Game]) -> str:
+    score = np.mean([game.score for game in games])
+    ceiling = np.mean([game.ceiling for game in games])
+    return f"{score:.3f} / {ceiling:.3f}"
+
+
+def reads_table(model: LoadedModel, told: Sequence[Game]) -> Table:
+    """What is read in which layout: the editor / Bayes' rule."""
+    bulletins = [game.bulletin for game in told]
+    cells: dict[tuple[str, Layout], str] = {}
+    cases = [(read, layout) for read in READS for layout in LAYOUTS]
+    for read, layout in track(cases, "schedules", transient=True):
+        one = (read, _like(read, layout))
+        if one not in cells:
+            schedule = Schedule({"editor": parse_staircase(read)}, layout)
+            cells[one] = cell(play(model, bulletins, schedule, told))
+    table = Table("read", *LAYOUTS)
+    for read in READS:
+        table.add_row(read, *(cells[read, _like(read, layout)] for layout in LAYOUTS))
+    return table
+
+
+def _like(read: str, layout: Layout) -> Layout:
+    """A layout with the same prompts: what is read at once stands before all writing."""
+    is_at_once = read.startswith(("steps", "normal"))
+    return "append_rounds" if is_at_once and layout != "rebuild" else layout
+
+
+def sizes_table(model: LoadedModel, requests: int) -> Table:
+    table = Table("correspondents, all read", "editor / Bayes' rule")
+    for size in OTHER_SIZES:
+        table.add_row(str(size), cell(play(model, draw_bulletins(requests, size), Schedule())))
+    return table
 
 
 def main() -> None:
@@ -57,12 +101,11 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = load_model(str(arguments.model), "cpu", "float32")
-    table = Table("words read of each report", "model", "Bayes' rule")
-    for level in READ_LEVELS:
-        scores = accuracies(model, arguments.requests, level)
-        table.add_row(str(level), *(f"{score:.3f}" for score in scores))
-    Console().print(table)
+    model, console = load_model(str(arguments.model), "cpu", "float32"), Console()
+    told = play(model, draw_bulletins(arguments.requests, 3), Schedule())
+    console.print(summary(told))
+    console.print(sizes_table(model, arguments.requests))
+    console.print(reads_table(model, told))
 
 
 if __name__ == "__main__":

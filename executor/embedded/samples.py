@@ -1,15 +1,21 @@
-"""Training samples of the bulletin desk: the very prompts that agents see at run time."""
+"""Training samples of the bulletin desk: the very prompts that agents see at run time.
+
+What is to be learned at each place is a distribution over words. Where the editor names a value
+it is Bayes' rule over the claims that stand before that place in the prompt, so whoever has learned
+it is as sure as what was read allows, in every layout and at every read level.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from executor.embedded import task
+from executor.embedded.draw_rounds import draw_rounds
 from executor.rendering import PromptFormat, encode_texts, fixed_texts, render
 from staircase.pipeline import Agent
-from staircase.prompt import Round, build_prompt
+from staircase.prompt import Prompt, Round, build_prompt
 from staircase.schedule import LAYOUTS
 
 FORMAT = PromptFormat(header="{role}", query="{query}", label="<from> {source}", own="<write>")
@@ -26,16 +32,16 @@ SPECIAL = [
     *(f"<style{number}>" for number in range(len(task.STYLES))),
 ]
 
+Encode = Callable[[str], list[int]]
+Chances = Mapping[str, float]
+
 
 @dataclass(frozen=True)
 class Sample:
-    """Token ids, and for each whether the model is to predict it."""
+    """Token ids, and by place what the word there should have been drawn from."""
 
     ids: list[int]
-    is_target: list[bool]
-
-
-Encode = Callable[[str], list[int]]
+    targets: dict[int, Chances]
 
 
 def reporter_sample(rng: random.Random, encode: Encode) -> Sample:
@@ -44,53 +50,67 @@ def reporter_sample(rng: random.Random, encode: Encode) -> Sample:
     agent = Agent("north", role=REPORTER_ROLE)
     texts = fixed_texts(agent, bulletin.inputs()["north"], FORMAT)
     prompt = [token for text in texts.values() for token in encode(text)]
-    report = encode(bulletin.reports()["north"] + " " + END)
-    return Sample(prompt + report, [False] * len(prompt) + [True] * len(report))
+    report = f"{bulletin.reports()['north']} {END}"
+    targets = {len(prompt) + place: {word: 1.0} for place, word in enumerate(report.split())}
+    return Sample(prompt + encode(report), targets)
 
 
 def editor_sample(rng: random.Random, encode: Encode, is_easy: bool = False) -> Sample:
-    """Some of some reports in a random layout, then the bulletin that is true.
+    """Some of some reports in a random layout, and a bulletin.
 
     An easy one has few reports, all of them read.
     """
     most = 2 if is_easy else len(task.CORRESPONDENTS)
     names = rng.sample(task.CORRESPONDENTS, rng.randint(1, most))
     bulletin = task.draw_bulletin(rng, names)
+    reports = bulletin.reports()
     agent = Agent("editor", reads=tuple(names), role=EDITOR_ROLE)
-    ids = encode_texts(fixed_texts(agent, EDITOR_QUERY, FORMAT), encode)
-    ids |= {name: encode(text) for name, text in bulletin.reports().items()}
-    ids["editor"] = encode(task.bulletin_text(bulletin.record) + " " + END)
+    texts = fixed_texts(agent, EDITOR_QUERY, FORMAT) | reports
+    texts["editor"] = f"{task.bulletin_text(_written(rng, bulletin))} {END}"
+    ids = encode_texts(texts, encode)
     own = len(ids["editor"])
     layout = rng.choice(LAYOUTS)
     lengths = tuple(len(ids[name]) for name in names)
-    rounds = (
-        [Round(lengths, 0)]
-        if is_easy
-        else draw_rounds(rng, lengths, own, is_spread=layout == "interleave")
-    )
+    is_spread = layout == "interleave"
+    rounds = [Round(lengths, 0)] if is_easy else draw_rounds(rng, lengths, own, is_spread)
     fixed = {name: len(tokens) for name, tokens in ids.items()}
     prompt = build_prompt("editor", names, rounds, own, layout, fixed)
-    is_target = [
-        segment.source == "editor" for segment in prompt.segments for _ in range(segment.tokens)
+    words = {name: text.split() for name, text in texts.items()}
+    return Sample(render(prompt, ids), dict(editor_targets(prompt, words)))
+
+
+def editor_targets(
+    prompt: Prompt, words: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[int, Chances]]:
+    """Each own place of the editor in ``prompt``, and what its word should be drawn from."""
+    start, read = 0, dict[str, int]()
+    for segment in prompt.segments:
+        if segment.source == "editor":
+            claims = [
+                claim
+                for name, stop in read.items()
+                for claim in task.read_claims(words[name][:stop])
+            ]
+            for place, word in enumerate(words["editor"][segment.start : segment.stop], start):
+                field = task.FIELD_OF.get(word)
+                yield place, task.posterior(field, claims) if field else {word: 1.0}
+        elif segment.source in task.CORRESPONDENTS:
+            read[segment.source] = segment.stop
+        start += segment.tokens
+
+
+def _written(rng: random.Random, bulletin: task.Bulletin) -> task.Record:
+    """Values as an editor might have named them, by what it had read: they should teach nothing.
+
+    Half of the time the likely ones (what is played), half of the time any.
+    """
+    claims = [
+        note for notes in bulletin.notes.values() for note in notes[: rng.randint(0, len(notes))]
     ]
-    return Sample(render(prompt, ids), is_target)
-
-
-def draw_rounds(
-    rng: random.Random, lengths: tuple[int, ...], own: int, is_spread: bool
-) -> list[Round]:
-    """Rounds of a random staircase; all before the first own token unless ``is_spread``."""
-    if rng.random() < 0.25:
-        return [Round(lengths, 0)]
-    first, chunk = rng.choice([4, 8, 16, 24, 32, 48]), rng.choice([4, 8, 16, 24, 32, 48])
-    write = rng.randint(2, 24)
-    last = max(lengths) if rng.random() < 0.4 else rng.randint(0, max(lengths))
-    rounds, level, written = [], min(first, last), 0
-    while True:
-        rounds.append(Round(tuple(min(level, n) for n in lengths), written))
-        if level >= last:
-            return rounds
-        level = min(level + chunk, last)
-        written = written + write if is_spread else 0
-        if written >= own:
-            return rounds
+    if rng.random() < 0.5:
+        return task.bayes_bulletin(claims)
+    chances = {name: task.posterior(name, claims) for name in task.FIELDS}
+    return {
+        name: rng.choices(list(values), list(values.values()))[0]
+        for name, values in chances.items()
+    }

@@ -128,6 +128,11 @@ def bulletin_text(record: Record) -> str:
 def field_accuracy(answer: str, record: Record) -> float:
     """Share of the fields that the bulletin gives right."""
     told = {claim.field: claim.value for claim in read_claims(answer.split())}
+    return shared_fields(told, record)
+
+
+def shared_fields(told: Record, record: Record) -> float:
+    """Share of ``record``'s fields that ``told`` has right."""
     return sum(told.get(name) == value for name, value in record.items()) / len(record)
 
 
@@ -147,14 +152,23 @@ def read_claims(words: Iterable[str]) -> list[Note]:
     return claims
 
 
-def bayes_bulletin(claims: Iterable[Note]) -> Record:
-    """The most probable record given independent claims: the task's ceiling."""
-    score = {name: dict.fromkeys(values, 0.0) for name, values in FIELDS.items()}
+def posterior(field: str, claims: Iterable[Note]) -> dict[str, float]:
+    """Probability of each value of ``field`` given independent claims, by Bayes' rule."""
+    score = dict.fromkeys(FIELDS[field], 0.0)
     for claim in claims:
-        others = len(FIELDS[claim.field]) - 1
-        right = RIGHT[claim.certainty]
-        score[claim.field][claim.value] += math.log(right) - math.log((1 - right) / others)
-    return {name: max(values, key=values.__getitem__) for name, values in score.items()}
+        if claim.field == field:
+            right = RIGHT[claim.certainty]
+            score[claim.value] += math.log(right) - math.log((1 - right) / (len(score) - 1))
+    most = max(score.values())
+    weights = {value: math.exp(this - most) for value, this in score.items()}
+    total = sum(weights.values())
+    return {value: weight / total for value, weight in weights.items()}
+
+
+def bayes_bulletin(claims: Sequence[Note]) -> Record:
+    """The most probable record given independent claims: the task's ceiling."""
+    chances = {name: posterior(name, claims) for name in FIELDS}
+    return {name: max(values, key=values.__getitem__) for name, values in chances.items()}
 
 
 @dataclass(frozen=True)

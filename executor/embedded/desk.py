@@ -1,0 +1,118 @@
+"""The bulletin desk, played on one model: correspondents write, the editor reads by a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from executor.batching_engine import BatchingEngine
+from executor.device import Device
+from executor.embedded import samples, task
+from executor.models import LoadedModel
+from executor.replay_engine import ReplayEngine
+from executor.runtime import Job, Outcome, Runtime, ServedModel
+from staircase.pipeline import Agent, Pipeline
+from staircase.prompt import Segment
+from staircase.schedule import Schedule
+from staircase.workload import Question
+
+SLOTS = 16
+REPORT_TOKENS, BULLETIN_TOKENS = 160, 64
+
+
+@dataclass(frozen=True)
+class Game:
+    """One bulletin, played.
+
+    Attributes:
+        likely: the most probable value of each field by the claims that stood before its place
+            when the editor wrote there: nobody could do better.
+        ids: what each correspondent wrote, as token ids.
+    """
+
+    bulletin: task.Bulletin
+    reports: dict[str, str]
+    answer: str
+    likely: task.Record
+    ids: dict[str, Sequence[int]]
+
+    @property
+    def score(self) -> float:
+        return task.field_accuracy(self.answer, self.bulletin.record)
+
+    @property
+    def ceiling(self) -> float:
+        return task.shared_fields(self.likely, self.bulletin.record)
+
+    def alone(self, name: str) -> float:
+        """What Bayes' rule makes of one report."""
+        claims = task.read_claims(self.reports[name].split())
+        return task.shared_fields(task.bayes_bulletin(claims), self.bulletin.record)
+
+
+def play(
+    model: LoadedModel,
+    bulletins: Sequence[task.Bulletin],
+    schedule: Schedule,
+    told: Sequence[Game] = (),
+) -> list[Game]:
+    """Plays ``bulletins``, all of the same correspondents.
+
+    Args:
+        told: the same bulletins as they were played before; their reports are recited.
+    """
+    names = list(bulletins[0].notes)
+    with Device() as device:
+        engine = BatchingEngine(model, device, SLOTS)
+        served = {"model": ServedModel(engine, samples.FORMAT)}
+        for name in names if told else []:
+            replay = ReplayEngine(device, engine, [game.ids[name] for game in told])
+            served[name] = ServedModel(replay, samples.FORMAT)
+        pipeline = _pipeline(names, is_recited=bool(told))
+        jobs = [
+            Job(pipeline, schedule, Question(samples.EDITOR_QUERY, bulletin.inputs()))
+            for bulletin in bulletins
+        ]
+        outcomes = Runtime(served).run(jobs, concurrency=SLOTS)
+    return [_game(*both) for both in zip(bulletins, outcomes, strict=True)]
+
+
+def _pipeline(names: Sequence[str], is_recited: bool) -> Pipeline:
+    correspondents = (
+        Agent(
+            name,
+            engine=name if is_recited else "model",
+            role=samples.REPORTER_ROLE,
+            max_tokens=REPORT_TOKENS,
+        )
+        for name in names
+    )
+    editor = Agent("editor", "model", tuple(names), samples.EDITOR_ROLE, BULLETIN_TOKENS)
+    return Pipeline((*correspondents, editor), "editor")
+
+
+def _game(bulletin: task.Bulletin, outcome: Outcome) -> Game:
+    names = list(bulletin.notes)
+    reports = {name: outcome.texts[name] for name in names}
+    ids = {name: outcome.ids[name] for name in names}
+    return Game(bulletin, reports, outcome.texts["editor"], _likely(reports, outcome), ids)
+
+
+def _likely(reports: dict[str, str], outcome: Outcome) -> task.Record:
+    """Of each place by the prompt of the last call that began to write before it."""
+    own = task.bulletin_text({name: values[0] for name, values in task.FIELDS.items()}).split()
+    words = {name: text.split() for name, text in reports.items()} | {"editor": own}
+    chances: list[samples.Chances] = [{}] * len(own)
+    for call in outcome.calls:
+        if call.agent == "editor":
+            rest = call.prompt.extended(Segment("editor", call.written, len(own)))
+            found = [chance for _, chance in samples.editor_targets(rest, words)]
+            chances[call.written :] = found[call.written :]
+    return dict(_values(chances))
+
+
+def _values(chances: Iterable[samples.Chances]) -> Iterable[tuple[str, str]]:
+    for here in chances:
+        value = max(here, key=here.__getitem__)
+        if len(here) > 1:
+            yield task.FIELD_OF[value], value
