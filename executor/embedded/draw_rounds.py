@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import repeat
 
 from staircase.prompt import Round
 
-FIRST = (0, 1, 2, 4, 8, 12, 16, 24, 32, 48)
-CHUNKS = (2, 4, 8, 16, 24, 32, 48)
+FIRST = (0, 1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48)
+CHUNKS = range(2, 49)
 
 
 def draw_rounds(
@@ -25,14 +26,26 @@ def draw_rounds(
     if rng.random() < 0.67:
         paces = [1.0] * len(lengths)
     last = max(lengths) if rng.random() < 0.4 else rng.randint(0, max(lengths))
-    write = rng.choice((1, 2, 4, 8, 12, 16, 24)) if is_spread else 0
-    rounds = []
-    for number, level in enumerate(_levels(rng, last)):
-        if number * write >= own:
-            break
+    writes = _writes(rng) if is_spread else repeat(0)
+    rounds, written = list[Round](), 0
+    for level, write in zip(_levels(rng, last), writes, strict=False):
         read = tuple(min(int(level * pace), n) for pace, n in zip(paces, lengths, strict=True))
-        rounds.append(Round(read, number * write))
+        rounds.append(Round(read, written))
+        written += write
+        if written >= own:
+            break
     return rounds
+
+
+def _writes(rng: random.Random) -> Iterator[int]:
+    """Tokens written after each round: always the same, or half of the time always others.
+
+    Of any number, or else only where texts were cut in training it is known how they go on.
+    """
+    most = rng.choice((2, 6, 12, 24))
+    same = rng.randint(1, most) if rng.random() < 0.5 else None
+    while True:
+        yield same or rng.randint(1, most)
 
 
 def _pace(rng: random.Random) -> float:

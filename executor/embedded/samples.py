@@ -69,7 +69,8 @@ def editor_sample(rng: random.Random, encode: Encode, is_easy: bool = False) -> 
     texts["editor"] = f"{task.bulletin_text(_written(rng, bulletin))} {END}"
     ids = encode_texts(texts, encode)
     own = len(ids["editor"])
-    layout = rng.choice(LAYOUTS)
+    # Interleaved, there is one thing more to learn: where one's own text went on.
+    layout = rng.choice([*LAYOUTS, "interleave"])
     lengths = tuple(len(ids[name]) for name in names)
     is_spread = layout == "interleave"
     rounds = [Round(lengths, 0)] if is_easy else draw_rounds(rng, lengths, own, is_spread)
@@ -102,12 +103,15 @@ def editor_targets(
 def _written(rng: random.Random, bulletin: task.Bulletin) -> task.Record:
     """Values as an editor might have named them, by what it had read: they should teach nothing.
 
-    Half of the time the likely ones (what is played), half of the time any.
+    The likely ones (what is played), drawn ones, or, as often, any at all.
     """
+    fate = rng.random()
+    if fate < 1 / 3:
+        return task.draw_record(rng)
     claims = [
         note for notes in bulletin.notes.values() for note in notes[: rng.randint(0, len(notes))]
     ]
-    if rng.random() < 0.5:
+    if fate < 2 / 3:
         return task.bayes_bulletin(claims)
     chances = {name: task.posterior(name, claims) for name in task.FIELDS}
     return {

@@ -35,41 +35,42 @@ FIELDS: dict[str, tuple[str, ...]] = {
 FIELD_OF = {value: name for name, values in FIELDS.items() for value in values}
 CORRESPONDENTS = ("north", "south", "east", "west", "coast")
 
-# Hedges stand before the value, so a claim can be weighed as soon as its value is read.
+# A hedge stands right before its value: one look back tells how far to trust it.
 STYLES: tuple[dict[Certainty, str], ...] = (
     {
         "sure": "the {field} is {value} .",
-        "unsure": "perhaps the {field} is {value} .",
-        "fix": "in fact the {field} is {value} .",
+        "unsure": "the {field} is perhaps {value} .",
+        "fix": "sorry , the {field} is really {value} .",
     },
     {
         "sure": "our desk confirms that the {field} will be {value} .",
-        "unsure": "our desk believes that the {field} will be {value} .",
-        "fix": "correction : in fact the {field} will be {value} .",
+        "unsure": "our desk believes that the {field} will be perhaps {value} .",
+        "fix": "correction : the {field} will be really {value} .",
     },
     {
         "sure": "everybody here says the {field} is {value} .",
-        "unsure": "somebody here guesses the {field} is {value} .",
-        "fix": "oh and in fact the {field} is {value} .",
+        "unsure": "somebody here guesses the {field} is maybe {value} .",
+        "fix": "oh and the {field} is really {value} .",
     },
     {
         "sure": "{field} : {value} .",
         "unsure": "{field} : maybe {value} .",
-        "fix": "update : in fact {field} {value} .",
+        "fix": "update : {field} : really {value} .",
     },
     {
         "sure": "as for the {field} , it has been settled as {value} .",
-        "unsure": "as for the {field} , it might turn out as {value} .",
-        "fix": "as for the {field} , in fact it is now {value} .",
+        "unsure": "as for the {field} , it might turn out as perhaps {value} .",
+        "fix": "as for the {field} , it is now really {value} .",
     },
 )
-# A value follows its field's name at once, so one glance at the reports finds the claims on it.
+# A value follows its field's name at once, so one glance at the reports finds the claims on it; and
+# no other word comes twice, so what was written last tells what comes next.
 BULLETIN = (
-    "the event {event} takes place in the city {city} , at the venue {venue} , on the day {day} . "
-    "our host {host} serves the dish {dish} to the music {music} , "
-    "and the mascot {mascot} greets everybody ."
+    "event {event} takes place in city {city} at venue {venue} on day {day} , when our host {host} "
+    "proudly serves dish {dish} to lively music {music} and friendly mascot {mascot} greets "
+    "everybody who comes ."
 )
-HEDGES = frozenset(("perhaps", "believes", "guesses", "maybe", "might"))
+HEDGES: dict[str, Certainty] = {"perhaps": "unsure", "maybe": "unsure", "really": "fix"}
 RIGHT: dict[Certainty, float] = {"sure": 0.92, "unsure": 0.42, "fix": 0.92}
 MARKS: dict[Certainty, str] = {"sure": "!", "unsure": "?", "fix": "+"}
 P_MISSING, P_SURE, P_FIX = 0.15, 0.60, 0.30
@@ -111,7 +112,7 @@ def _note(rng: random.Random, record: Record, name: str, certainty: Certainty) -
 
 def notes_text(notes: Sequence[Note], style: int) -> str:
     """A correspondent's query: its notes and its style."""
-    told = " ".join(f"{note.field} {note.value} {MARKS[note.certainty]}" for note in notes)
+    told = " ".join(f"{MARKS[note.certainty]} {note.field} {note.value}" for note in notes)
     return f"<style{style}> {told}"
 
 
@@ -143,10 +144,8 @@ def read_claims(words: Iterable[str]) -> list[Note]:
     for word in words:
         if word == ".":
             certainty = "sure"
-        elif word == "fact":
-            certainty = "fix"
         elif word in HEDGES:
-            certainty = "unsure"
+            certainty = HEDGES[word]
         elif word in FIELD_OF:
             claims.append(Note(FIELD_OF[word], word, certainty))
     return claims
