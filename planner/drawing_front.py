@@ -34,7 +34,8 @@ class Axis:
 
     @property
     def factor(self) -> float:
-        return {**METRIC_ROWS, **COLUMNS}[self.metric][1]
+        known = {**METRIC_ROWS, **COLUMNS}.get(self.metric)
+        return known[1] if known else 1000 if self.metric.endswith("_s") else 1
 
     @property
     def unit(self) -> str:

@@ -17,7 +17,8 @@ from planner.standing import BASELINES
 from planner.tables import COLUMNS, STAND_INS, WITH_INTERVAL
 from planner.validation import Validation
 
-EXPLANATION = ("plan", "explanation")
+Keys = tuple[str | int, ...]
+EXPLANATION: Keys = ("plan", "explanation")
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,14 @@ def gains_of(figures: Figures, explanation: Explanation) -> Iterator[tuple[Marku
 
 def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -> Table:
     """The named schedules' forecasts, or every validated one's beside its measurement."""
-    entries: list[tuple[Markup, str, tuple[str | int, ...]]] = []
+    entries: list[tuple[Markup, str, Keys]] = []
     if validation is None:
         for name in plan.named():
             number = getattr(plan, name.split()[0])
-            keys = ("plan", "candidates", number, "forecast")
-            entries.append((escape(name), "forecast", keys))
+            entries.append((escape(name), "forecast", ("plan", "candidates", number, "forecast")))
     else:
         for number in range(len(validation.rows)):
-            keys = ("validation", "rows", number)
+            keys: Keys = ("validation", "rows", number)
             name = figures.html(place_of(*keys, "name"))
             entries.append((name, "forecast", (*keys, "candidate", "forecast")))
             entries.append((name, "measured", (*keys, "measured")))
@@ -80,7 +80,7 @@ def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -
     )
 
 
-def _cell(figures: Figures, keys: tuple[str | int, ...], metric: str) -> Cell:
+def _cell(figures: Figures, keys: Keys, metric: str) -> Cell:
     if metric not in figures.value(place_of(*keys)):
         return Cell(Markup("–"))
     factor = COLUMNS[metric][1]
@@ -91,7 +91,7 @@ def _cell(figures: Figures, keys: tuple[str | int, ...], metric: str) -> Cell:
 
 def ttft_table(figures: Figures, measured: int | None) -> Table:
     """Of the choice: each part's forecast, what it is with nothing in the way, and measured."""
-    columns = {
+    columns: dict[str, Keys] = {
         "forecast": (*EXPLANATION, "ttft", "chosen"),
         "bound": (*EXPLANATION, "bound", "chosen"),
     }
@@ -116,9 +116,7 @@ def ttft_table(figures: Figures, measured: int | None) -> Table:
     return Table((Markup("ms"), *map(Markup, columns)), tuple(rows))
 
 
-def _parts_in_order(
-    figures: Figures, columns: Sequence[tuple[str | int, ...]]
-) -> list[tuple[str, str]]:
+def _parts_in_order(figures: Figures, columns: Sequence[Keys]) -> list[tuple[str, str]]:
     """Each part once, those of one column in their order."""
     found: list[tuple[str, str]] = []
     for keys in columns:
@@ -130,7 +128,7 @@ def _parts_in_order(
     return found
 
 
-def _part(figures: Figures, keys: tuple[str | int, ...], role: str, phase: str) -> Cell:
+def _part(figures: Figures, keys: Keys, role: str, phase: str) -> Cell:
     parts = figures.value(place_of(*keys, "parts"))
     for number, part in enumerate(parts):
         if (part["role"], part["phase"]) == (role, phase):
@@ -162,7 +160,7 @@ def neighbour_rows(figures: Figures, explanation: Explanation, objectives: Seque
         Markup("{}{}").format(figures.html(f"plan/objectives/{number}"), _axis(word).unit)
         for number, word in enumerate(objectives)
     ]
-    entries = [("chosen", EXPLANATION)]
+    entries: list[tuple[str, Keys]] = [("chosen", EXPLANATION)]
     entries += [("", (*EXPLANATION, "neighbours", n)) for n in range(len(explanation.neighbours))]
     most = {
         word: max(figures.value(place_of(*keys, "figures", word)) or 0.0 for _, keys in entries)
@@ -185,7 +183,7 @@ def _axis(word: str) -> Axis:
     return Axis(parse_objective(word))
 
 
-def _objective(figures: Figures, keys: tuple[str | int, ...], word: str, most: float) -> Cell:
+def _objective(figures: Figures, keys: Keys, word: str, most: float) -> Cell:
     place = place_of(*keys, "figures", word, factor=_axis(word).factor)
     value = figures.value(place) or 0.0
     return Cell(figures.html(place), value / most if most > 0 else 0.0)
