@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from planner.drawing_front import Axis
+from planner.axis import Axis
 from planner.figures import Figures, place_of
 from planner.svg import WIDTH, Scale, scale_text, svg, text, tip
 

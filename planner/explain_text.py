@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
+from planner.axis import Axis
 from planner.breakdown import TtftParts
 from planner.describing import describe_schedule
-from planner.drawing_front import Axis
 from planner.explanation import Explanation, Gain, Neighbour
 from planner.objectives import parse_objective
 from planner.plans import Plan

@@ -15,24 +15,18 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from pydantic import TypeAdapter
 
+from planner.axis import Axis, axes_of
 from planner.describing import phrase_of
 from planner.drawing import MS, draw_staircases, draw_timeline
 from planner.drawing_bars import Bar, draw_intervals, draw_ttft
-from planner.drawing_front import Axis, axes_of, draw_front
+from planner.drawing_front import draw_front
 from planner.explanation import Explanation
 from planner.figures import Figures, place_of
 from planner.importance import PARAMETERS
 from planner.objectives import METRICS, parse_objective
 from planner.plans import Plan
-from planner.report_tables import (
-    gains_of,
-    importance_rows,
-    limit_rows,
-    neighbour_rows,
-    standing_rows,
-    summary_table,
-    ttft_table,
-)
+from planner.report_tables import importance_rows, neighbour_rows, summary_table, ttft_table
+from planner.report_words import gains_of, limit_rows, standing_rows
 from planner.validation import Validation
 from staircase.errors import PlanError
 from staircase.files import write_text

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from planner.axis import Axis
 from planner.drawing_bars import hue
-from planner.drawing_front import Axis
 from planner.explanation import Explanation
 from planner.figures import Figures, place_of
 from planner.objectives import parse_objective
 from planner.plans import Plan
-from planner.standing import BASELINES
 from planner.tables import COLUMNS, STAND_INS, WITH_INTERVAL
 from planner.validation import Validation
 
-EXPLANATION = ("plan", "explanation")
+Keys = tuple[str | int, ...]
+EXPLANATION: Keys = ("plan", "explanation")
 
 
 @dataclass(frozen=True)
@@ -43,28 +43,16 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def gains_of(figures: Figures, explanation: Explanation) -> Iterator[tuple[Markup, str]]:
-    """What the choice saves of each baseline's first figure, and beside what."""
-    for number, gain in enumerate(explanation.gains):
-        if gain.figure == explanation.gains[0].figure and gain.saved is not None:
-            keys = (*EXPLANATION, "gains", number)
-            sign = -100 if gain.saved < 0 else 100
-            words = "more" if gain.saved < 0 else "less"
-            saved = figures.html(place_of(*keys, "saved", factor=sign), template="{} %")
-            yield saved, f"{words} {_axis(gain.figure).label} than {gain.baseline}, forecast"
-
-
 def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -> Table:
     """The named schedules' forecasts, or every validated one's beside its measurement."""
-    entries: list[tuple[Markup, str, tuple[str | int, ...]]] = []
+    entries: list[tuple[Markup, str, Keys]] = []
     if validation is None:
         for name in plan.named():
             number = getattr(plan, name.split()[0])
-            keys = ("plan", "candidates", number, "forecast")
-            entries.append((escape(name), "forecast", keys))
+            entries.append((escape(name), "forecast", ("plan", "candidates", number, "forecast")))
     else:
         for number in range(len(validation.rows)):
-            keys = ("validation", "rows", number)
+            keys: Keys = ("validation", "rows", number)
             name = figures.html(place_of(*keys, "name"))
             entries.append((name, "forecast", (*keys, "candidate", "forecast")))
             entries.append((name, "measured", (*keys, "measured")))
@@ -80,7 +68,7 @@ def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -
     )
 
 
-def _cell(figures: Figures, keys: tuple[str | int, ...], metric: str) -> Cell:
+def _cell(figures: Figures, keys: Keys, metric: str) -> Cell:
     if metric not in figures.value(place_of(*keys)):
         return Cell(Markup("–"))
     factor = COLUMNS[metric][1]
@@ -91,7 +79,7 @@ def _cell(figures: Figures, keys: tuple[str | int, ...], metric: str) -> Cell:
 
 def ttft_table(figures: Figures, measured: int | None) -> Table:
     """Of the choice: each part's forecast, what it is with nothing in the way, and measured."""
-    columns = {
+    columns: dict[str, Keys] = {
         "forecast": (*EXPLANATION, "ttft", "chosen"),
         "bound": (*EXPLANATION, "bound", "chosen"),
     }
@@ -116,9 +104,7 @@ def ttft_table(figures: Figures, measured: int | None) -> Table:
     return Table((Markup("ms"), *map(Markup, columns)), tuple(rows))
 
 
-def _parts_in_order(
-    figures: Figures, columns: Sequence[tuple[str | int, ...]]
-) -> list[tuple[str, str]]:
+def _parts_in_order(figures: Figures, columns: Sequence[Keys]) -> list[tuple[str, str]]:
     """Each part once, those of one column in their order."""
     found: list[tuple[str, str]] = []
     for keys in columns:
@@ -130,7 +116,7 @@ def _parts_in_order(
     return found
 
 
-def _part(figures: Figures, keys: tuple[str | int, ...], role: str, phase: str) -> Cell:
+def _part(figures: Figures, keys: Keys, role: str, phase: str) -> Cell:
     parts = figures.value(place_of(*keys, "parts"))
     for number, part in enumerate(parts):
         if (part["role"], part["phase"]) == (role, phase):
@@ -162,7 +148,7 @@ def neighbour_rows(figures: Figures, explanation: Explanation, objectives: Seque
         Markup("{}{}").format(figures.html(f"plan/objectives/{number}"), _axis(word).unit)
         for number, word in enumerate(objectives)
     ]
-    entries = [("chosen", EXPLANATION)]
+    entries: list[tuple[str, Keys]] = [("chosen", EXPLANATION)]
     entries += [("", (*EXPLANATION, "neighbours", n)) for n in range(len(explanation.neighbours))]
     most = {
         word: max(figures.value(place_of(*keys, "figures", word)) or 0.0 for _, keys in entries)
@@ -185,53 +171,7 @@ def _axis(word: str) -> Axis:
     return Axis(parse_objective(word))
 
 
-def _objective(figures: Figures, keys: tuple[str | int, ...], word: str, most: float) -> Cell:
+def _objective(figures: Figures, keys: Keys, word: str, most: float) -> Cell:
     place = place_of(*keys, "figures", word, factor=_axis(word).factor)
     value = figures.value(place) or 0.0
     return Cell(figures.html(place), value / most if most > 0 else 0.0)
-
-
-def limit_rows(figures: Figures, explanation: Explanation) -> list[Markup]:
-    """Each limit: what the choice has, and what it costs."""
-    lines = []
-    for number, limit in enumerate(explanation.limits):
-        keys = (*EXPLANATION, "limits", number)
-        words, value, excluded = (place_of(*keys, k) for k in ("words", "value", "excluded"))
-        line = figures.html(words, value, template="{}: the choice has {}")
-        binds = figures.html(excluded, template="; keeps {} better schedules out")
-        lines.append(line + (binds if limit.excluded else Markup("; keeps nothing better out")))
-    return lines
-
-
-def standing_rows(
-    figures: Figures, explanation: Explanation, validation: Validation
-) -> list[Markup]:
-    """Who beats each baseline in measured runs, in words."""
-    lines = []
-    for baseline in BASELINES:
-        own = [(n, s) for n, s in enumerate(validation.standings) if s.baseline == baseline]
-        beating = [
-            figures.html(place_of("validation", "standings", number, "name"))
-            for number, standing in own
-            if standing.beats
-        ]
-        chosen = [
-            _standing(figures, number) for number, standing in own if standing.name == "chosen"
-        ]
-        verdict = Markup("beaten by {}").format(Markup(", ").join(beating))
-        if not beating:
-            verdict = Markup("on the measured front: no validated schedule beats it")
-        beyond = "" if explanation.keeps_limits[baseline] else " (beyond the plan's limits)"
-        lines.append(Markup("<b>{}</b>{}: {}. {}").format(baseline, beyond, verdict, *chosen))
-    return lines
-
-
-def _standing(figures: Figures, number: int) -> Markup:
-    keys = ("validation", "standings", number)
-    said = []
-    for kind in ("better", "worse", "alike"):
-        count = len(figures.value(place_of(*keys, kind)))
-        words = [figures.html(place_of(*keys, kind, n)) for n in range(count)]
-        if words:
-            said.append(Markup("{} in {}").format(kind, Markup(", ").join(words)))
-    return Markup("The choice is {}.").format(Markup("; ").join(said) if said else "not comparable")

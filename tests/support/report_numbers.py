@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import unquote
 
 from planner.tables import number
@@ -42,7 +43,7 @@ class Texts(HTMLParser):
 def lookup(documents: dict[str, object], place: str) -> object:
     """What stands at ``place``, read from the files without the code that printed it."""
     path, _, factor = place.partition("*")
-    found: object = documents
+    found: Any = documents
     for key in map(unquote, path.split("/")):
         if key == "#":
             assert isinstance(found, list)
@@ -52,7 +53,7 @@ def lookup(documents: dict[str, object], place: str) -> object:
         else:
             assert isinstance(found, dict)
             found = found[key]
-    return float(found) * float(factor) if factor else found  # type: ignore[arg-type]
+    return float(found) * float(factor) if factor else found
 
 
 def shown(value: object) -> str:

@@ -1,0 +1,58 @@
+"""Figures of forecasts and measurements as reports show them: their place, unit and words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.figures import Figures, place_of
+from planner.objectives import METRICS, Objective, parse_objective
+from planner.tables import COLUMNS, METRIC_ROWS
+
+# The other axis of a plan with one objective: the first of these that is not it and is known.
+SECONDS = ("ttft", "unread", "loss", "e2e", "stall")
+# Words for users that are abbreviations.
+SHORT = ("ttft", "tpot", "itl", "e2e")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A figure of forecasts, as the report shows it."""
+
+    objective: Objective
+    at: str = ""
+
+    @property
+    def metric(self) -> str:
+        return METRICS[self.objective.word]
+
+    @property
+    def factor(self) -> float:
+        known = {**METRIC_ROWS, **COLUMNS}.get(self.metric)
+        return known[1] if known else 1000 if self.metric.endswith("_s") else 1
+
+    @property
+    def unit(self) -> str:
+        return " ms" if self.factor == 1000 else ""
+
+    @property
+    def label(self) -> str:
+        """Its metric, as texts call it."""
+        return self.objective.word.upper() if self.objective.word in SHORT else self.objective.word
+
+    @property
+    def words(self) -> str:
+        return f"{self.objective.name}{self.unit and ', ms'}"
+
+    def place(self, *keys: str | int, statistic: str | None = None) -> str:
+        statistic = statistic or self.objective.statistic
+        return place_of(*keys, self.metric, statistic, factor=self.factor)
+
+
+def axes_of(figures: Figures) -> tuple[Axis, Axis]:
+    """The plan's first two objectives."""
+    words = figures.value("plan/objectives")
+    found = [Axis(parse_objective(w), f"plan/objectives/{n}") for n, w in enumerate(words[:2])]
+    known = figures.value("plan/candidates/0/forecast")
+    others = [Axis(parse_objective(word)) for word in SECONDS]
+    found += [one for one in others if one.metric in known and one.metric != found[0].metric]
+    return found[0], found[1]

@@ -1,0 +1,73 @@
+"""The report's sentences: what the choice saves, what limits cost, who beats whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from markupsafe import Markup
+
+from planner.axis import Axis
+from planner.explanation import Explanation
+from planner.figures import Figures, place_of
+from planner.objectives import parse_objective
+from planner.report_tables import EXPLANATION
+from planner.standing import BASELINES
+from planner.validation import Validation
+
+
+def gains_of(figures: Figures, explanation: Explanation) -> Iterator[tuple[Markup, str]]:
+    """What the choice saves of each baseline's first figure, and beside what."""
+    for number, gain in enumerate(explanation.gains):
+        if gain.figure == explanation.gains[0].figure and gain.saved is not None:
+            keys = (*EXPLANATION, "gains", number)
+            sign = -100 if gain.saved < 0 else 100
+            words = "more" if gain.saved < 0 else "less"
+            saved = figures.html(place_of(*keys, "saved", factor=sign), template="{} %")
+            label = Axis(parse_objective(gain.figure)).label
+            yield saved, f"{words} {label} than {gain.baseline}, forecast"
+
+
+def limit_rows(figures: Figures, explanation: Explanation) -> list[Markup]:
+    """Each limit: what the choice has, and what it costs."""
+    lines = []
+    for number, limit in enumerate(explanation.limits):
+        keys = (*EXPLANATION, "limits", number)
+        words, value, excluded = (place_of(*keys, k) for k in ("words", "value", "excluded"))
+        line = figures.html(words, value, template="{}: the choice has {}")
+        binds = figures.html(excluded, template="; keeps {} better schedules out")
+        lines.append(line + (binds if limit.excluded else Markup("; keeps nothing better out")))
+    return lines
+
+
+def standing_rows(
+    figures: Figures, explanation: Explanation, validation: Validation
+) -> list[Markup]:
+    """Who beats each baseline in measured runs, in words."""
+    lines = []
+    for baseline in BASELINES:
+        own = [(n, s) for n, s in enumerate(validation.standings) if s.baseline == baseline]
+        beating = [
+            figures.html(place_of("validation", "standings", number, "name"))
+            for number, standing in own
+            if standing.beats
+        ]
+        chosen = [
+            _standing(figures, number) for number, standing in own if standing.name == "chosen"
+        ]
+        verdict = Markup("beaten by {}").format(Markup(", ").join(beating))
+        if not beating:
+            verdict = Markup("on the measured front: no validated schedule beats it")
+        beyond = "" if explanation.keeps_limits[baseline] else " (beyond the plan's limits)"
+        lines.append(Markup("<b>{}</b>{}: {}. {}").format(baseline, beyond, verdict, *chosen))
+    return lines
+
+
+def _standing(figures: Figures, number: int) -> Markup:
+    keys = ("validation", "standings", number)
+    said = []
+    for kind in ("better", "worse", "alike"):
+        count = len(figures.value(place_of(*keys, kind)))
+        words = [figures.html(place_of(*keys, kind, n)) for n in range(count)]
+        if words:
+            said.append(Markup("{} in {}").format(kind, Markup(", ").join(words)))
+    return Markup("The choice is {}.").format(Markup("; ").join(said) if said else "not comparable")
