@@ -1,6 +1,6 @@
 """What a second worker is worth to a search: ratios of wall times measured in one run.
 
-    python -m benchmarks.search_workers [--workers 2] [--trials 60] [--requests 40] [--rounds 5]
+    python -m benchmarks.search_workers [--workers 2] [--trials 60] [--requests 24] [--rounds 4]
 
 The same search of `examples/two_layers.yaml` by this process alone and by the workers of a local
 Ray cluster, in turn. All must find the same. Left out, and given beside it, is the time until every
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from planner.book import Alone, Crew
@@ -56,11 +57,11 @@ def warm(crew: Crew, work: Workspace, forecasts: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="What a second worker is worth.")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--trials", type=int, default=60)
-    parser.add_argument("--requests", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=4)
     given = parser.parse_args()
     work = Workspace.open(SCENARIO, None).with_requests(given.requests)
     runs = Runs(work.with_plan({"trials": given.trials}))
@@ -71,7 +72,7 @@ def main() -> None:
     with crew_of(judge, given.workers) as crew:
         warm(crew, work, 4 * given.workers)
         start_s = time.perf_counter() - begun
-        for _ in range(given.rounds):
+        for _ in track(range(given.rounds), "rounds"):
             runs.play(alone, runs.alone_s)
             runs.play(crew, runs.together_s)
     show(runs, given.workers, start_s)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.book import Alone, Crew, Judge
 from planner.plans import Candidate
+from planner.workspace import sources_hash
 from staircase.errors import EngineError, PlanError
 from staircase.schedule import Schedule
 
@@ -38,18 +39,22 @@ class RayCrew:
     Attributes:
         judge: in the cluster's object store.
         task: ``_forecast``, as Ray calls it.
+        code: hash of the sources that the workers must have too.
     """
 
     judge: ObjectRef[Judge]
     task: Any
+    code: str
 
     def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
-        """Raises EngineError when workers die of a schedule, else what a forecast raises."""
+        """Raises EngineError when workers die of a schedule, PlanError where one has other sources
+        than this process, else what a forecast raises.
+        """
         import ray
         from ray.exceptions import RayError, RayTaskError
 
         # In a list a reference stays one: the worker fetches it, and keeps what it fetched.
-        made = [self.task.remote([self.judge], schedule) for schedule in schedules]
+        made = [self.task.remote([self.judge], self.code, schedule) for schedule in schedules]
         for one in made:
             try:
                 yield ray.get(one)
@@ -76,7 +81,7 @@ def crew_of(judge: Judge, workers: int = 1, address: str | None = None) -> Itera
     _connect(workers, address)
     try:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(_forecast)
-        yield RayCrew(ray.put(judge), task)
+        yield RayCrew(ray.put(judge), task, sources_hash())
     finally:
         ray.shutdown()
 
@@ -108,15 +113,18 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), KNOCK_S).close()
 
 
-def _forecast(judge: Sequence[ObjectRef[Judge]], schedule: Schedule) -> Candidate:
+def _forecast(judge: Sequence[ObjectRef[Judge]], code: str, schedule: Schedule) -> Candidate:
     """In a worker."""
-    return Candidate.of(schedule, _fetched(judge[0])(schedule))
+    return Candidate.of(schedule, _fetched(judge[0], code)(schedule))
 
 
 @cache
-def _fetched(judge: ObjectRef[Judge]) -> Judge:
+def _fetched(judge: ObjectRef[Judge], code: str) -> Judge:
     import ray
 
+    if sources_hash() != code:
+        where = socket.gethostname()
+        raise PlanError(f"{where}: another Staircase than here; install the same version there")
     return ray.get(judge)
 
 

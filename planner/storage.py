@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 # Of PostgreSQL's advisory locks the one that Staircase's processes take; any number would do.
 ADVISORY = 251005059
 CONNECT_S = 10
-# A worker that was not heard of for twice as long is dead.
-HEARTBEAT_S = 60
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,11 @@ class Storage:
     turn: Callable[[], AbstractContextManager[Any]]
 
 
-def open_storage(where: str, heartbeat: bool = False) -> Storage:
+def open_storage(where: str, heartbeat_s: int | None = None) -> Storage:
     """``postgresql://USER:PASSWORD@HOST/DATABASE``, or the path of a journal file.
 
-    With ``heartbeat`` PostgreSQL notices trials whose worker died, if ``Study.optimize`` runs them.
+    With ``heartbeat_s`` a worker of ``Study.optimize`` tells PostgreSQL so often that it lives; the
+    trial of one that died is done by another.
 
     Raises:
         PlanError: it is another kind of address, cannot be reached, or is no journal.
@@ -62,7 +61,7 @@ def open_storage(where: str, heartbeat: bool = False) -> Storage:
     if not mark:
         return _journal(Path(where))
     if scheme.partition("+")[0] in ("postgresql", "postgres"):
-        return _postgres(where, heartbeat)
+        return _postgres(where, heartbeat_s)
     raise PlanError(
         f"storage {scheme}://…: must be postgresql://USER@HOST/DATABASE or the path of a journal"
     )
@@ -121,7 +120,7 @@ def _mend(path: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-def _postgres(where: str, heartbeat: bool) -> Storage:
+def _postgres(where: str, heartbeat_s: int | None) -> Storage:
     from sqlalchemy import create_engine, make_url
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -134,20 +133,20 @@ def _postgres(where: str, heartbeat: bool) -> Storage:
         engine = create_engine(url, connect_args={"connect_timeout": CONNECT_S})
         # Two that make the tables at once get in each other's way.
         with _advisory(engine):
-            return Storage(shown, _tables(url, heartbeat), lambda: _advisory(engine))
+            return Storage(shown, _tables(url, heartbeat_s), lambda: _advisory(engine))
     except ImportError:
         raise PlanError('PostgreSQL needs psycopg: pip install "staircase[cluster]"') from None
     except SQLAlchemyError as error:
         raise PlanError(f"{shown}: {first_line(error)}") from None
 
 
-def _tables(url: URL, heartbeat: bool) -> RDBStorage:
+def _tables(url: URL, heartbeat_s: int | None) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return RDBStorage(
             url.render_as_string(hide_password=False),
             engine_kwargs={"connect_args": {"connect_timeout": CONNECT_S}},
-            heartbeat_interval=HEARTBEAT_S if heartbeat else None,
+            heartbeat_interval=heartbeat_s,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
         )
 

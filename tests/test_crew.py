@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from planner.book import Judge
-from planner.crew import crew_of
+from planner.crew import RayCrew, crew_of
 from planner.plans import load_plan, save_plan
 from planner.search import search
 from planner.workspace import Workspace
@@ -91,6 +92,44 @@ def test_errors_of_a_worker_are_its_own(work: Workspace) -> None:
         assert [next(made).schedule for _ in range(2)] == schedules[:2]
         with pytest.raises(ScheduleError, match=r"^not this one$"):
             next(made)
+
+
+@pytest.mark.slow
+def test_workers_of_another_version_are_told(work: Workspace) -> None:
+    with crew_of(work.judge(), workers=2) as crew:
+        assert isinstance(crew, RayCrew)
+        made = replace(crew, code="another").forecast(first_schedules(work))
+        with pytest.raises(PlanError, match="install the same version there"):
+            next(made)
+
+
+@pytest.mark.slow
+def test_a_cluster_is_joined_and_left_as_it_was(work: Workspace) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    begin = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2"]
+    options = [f"--port={port}", "--include-dashboard=false", "--object-store-memory=80000000"]
+    quiet = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+    cluster = subprocess.Popen([*begin, *options], cwd="/", env=quiet, start_new_session=True)
+    try:
+        _wait_for(port, cluster)
+        for _ in range(2):
+            with crew_of(work.judge(), address=f"127.0.0.1:{port}") as crew:
+                made = crew.forecast(first_schedules(work))
+                assert [one.schedule for one in made] == first_schedules(work)
+        assert cluster.poll() is None
+    finally:
+        os.killpg(cluster.pid, signal.SIGTERM)
+        cluster.wait()
+
+
+def _wait_for(port: int, cluster: subprocess.Popen[bytes]) -> None:
+    while cluster.poll() is None:
+        with suppress(OSError):
+            return socket.create_connection(("127.0.0.1", port)).close()
+        time.sleep(0.1)
+    raise AssertionError("Ray did not start")
 
 
 @pytest.mark.slow
