@@ -221,6 +221,7 @@ def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
     whole = tuned(tmp_path / "whole", truth)
     stops = iter([9, 25])
     played: list[int] = []
+    runs: list[Tuned] = []
     for _ in range(3):
         with bench_of(truth) as bench:
             one = tuner(tmp_path, bench, Effort(requests=4, front=2))
@@ -235,9 +236,10 @@ def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
 
             one.log.note = note  # type: ignore[method-assign]
             with suppress(KeyboardInterrupt):
-                again = one.run()
+                runs.append(one.run())
             played.append(len(one.log.runs) - known)
     assert played[:2] == [9, 16]
+    (again,) = runs
     names = [[row.name for row in one.rows] for one in again.rounds]
     assert names == [[row.name for row in one.rows] for one in whole.rounds]
     assert sum(played) == sum(len(rows) * 4 for rows in names)

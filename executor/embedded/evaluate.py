@@ -70,7 +70,7 @@ def reads_table(model: LoadedModel, told: Sequence[Game]) -> Table:
     """What is read in which layout: the editor / Bayes' rule."""
     bulletins = [game.bulletin for game in told]
     cells: dict[tuple[str, Layout], str] = {}
-    cases = [(read, layout) for read in READS for layout in LAYOUTS]
+    cases: list[tuple[str, Layout]] = [(read, one) for read in READS for one in LAYOUTS]
     for read, layout in track(cases, "schedules", transient=True):
         one = (read, _like(read, layout))
         if one not in cells:

@@ -51,7 +51,9 @@ def reporter_sample(rng: random.Random, encode: Encode) -> Sample:
     texts = fixed_texts(agent, bulletin.inputs()["north"], FORMAT)
     prompt = [token for text in texts.values() for token in encode(text)]
     report = f"{bulletin.reports()['north']} {END}"
-    targets = {len(prompt) + place: {word: 1.0} for place, word in enumerate(report.split())}
+    targets: dict[int, Chances] = {
+        len(prompt) + place: {word: 1.0} for place, word in enumerate(report.split())
+    }
     return Sample(prompt + encode(report), targets)
 
 
@@ -70,7 +72,7 @@ def editor_sample(rng: random.Random, encode: Encode, is_easy: bool = False) -> 
     ids = encode_texts(texts, encode)
     own = len(ids["editor"])
     # Interleaved, there is one thing more to learn: where one's own text went on.
-    layout = rng.choice([*LAYOUTS, "interleave"])
+    layout = rng.choice((*LAYOUTS, LAYOUTS[-1]))
     lengths = tuple(len(ids[name]) for name in names)
     is_spread = layout == "interleave"
     rounds = [Round(lengths, 0)] if is_easy else draw_rounds(rng, lengths, own, is_spread)

@@ -128,8 +128,9 @@ def train(steps: int, seed: int, folder: Path) -> None:
         model.zero_grad()
         (loss + told).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for each in (*optimizers, *schedulers):
-            each.step()
+        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+            optimizer.step()
+            scheduler.step()
         log.add(step + 1, at_values, at_words, in_reports)
     save(model, tokenizer, folder)
 
