@@ -30,6 +30,13 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SCENARIOS = ("paper_moa", "two_layers", "debate")
 Point = tuple[float, float]
 ROUNDING = 1e-9
+# Fewer sizes, for machines on which all take too long.
+COARSE = {
+    "first": [4, 8, 16, 32, 64],
+    "chunk": [8, 16, 32, 64],
+    "write": [4, 8, 16, 32],
+    "ratio": [2.0],
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,9 @@ class Case:
     world: SimulatedWorld
 
     @staticmethod
-    def open(name: str) -> Case:
+    def open(name: str, is_coarse: bool = False) -> Case:
         work = Workspace.open(EXAMPLES / f"{name}.yaml", None)
+        work = work.with_plan(COARSE if is_coarse else {})
         world = SimulatedWorld.open(work.scenario, work.source)
         spec = work.scenario.plan
         goals = Goals.of(spec, False)
@@ -93,7 +101,8 @@ class Known:
 
 def exact_front(case: Case, folder: Path) -> list[Point]:
     """The front of all schedules within the limits."""
-    every = exhaustive(case, folder).values()
+    known = exhaustive(case, folder)
+    every = [known[name] for one in case.schedules() if (name := repr(one)) in known]
     points = [(one.costs[0], one.costs[1]) for one in every if not any(one.excess)]
     return [points[number] for number in front_of(points)]
 

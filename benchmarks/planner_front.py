@@ -1,6 +1,6 @@
 """How near a search comes to the front of all schedules of the families, and how fast.
 
-    python -m benchmarks.planner_front [--seconds 15 60] [--seeds 3] [--exact FOLDER]
+    python -m benchmarks.planner_front [--seconds 15 60] [--seeds 3] [--exact FOLDER] [--coarse]
 
 Families: ``normal``, ``constant`` and ``geometric`` in the sizes and layouts of the scenario's
 plan, the same staircase for every reading agent: 3,644 schedules. For each of three example
@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--exact", type=Path, default=Path("runs/planner_front"))
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=SCENARIOS)
+    parser.add_argument("--coarse", action="store_true", help="fewer sizes (484 points)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -150,7 +151,7 @@ def main() -> None:
     ]
     table = Table("scenario", "search", *columns)
     for name in options.scenarios:
-        case = Case.open(name)
+        case = Case.open(name, options.coarse)
         front = exact_front(case, options.exact)
         for schedule in case.schedules()[:2]:
             case.world(schedule)  # What is compiled is compiled before.
