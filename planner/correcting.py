@@ -52,17 +52,15 @@ def fit_corrections(forecaster: Forecaster, runs: Sequence[PlayedRun]) -> dict[s
         forecaster: with the measured profile.
         runs: of any rounds; their paces are taken off.
     """
-    compared = list(_compared(forecaster, runs))
-    model = _Model(forecaster)
+    compared = list(compare_runs(forecaster, runs))
+    model = Model(forecaster)
     values, lowest = model.start, np.array(LOWEST * len(model.groups))
     for _ in range(STEPS):
         values = _improved(model, compared, values, lowest)
     return model.corrections(values)
 
 
-def _improved(
-    model: _Model, compared: Sequence[Compared], values: Floats, lowest: Floats
-) -> Floats:
+def _improved(model: Model, compared: Sequence[Compared], values: Floats, lowest: Floats) -> Floats:
     forecast = model.parts(compared, values)
     known = [part for one in compared for part in one.measured if part in forecast]
     start = _column(forecast, known)
@@ -83,7 +81,7 @@ def _column(parts: Mapping[Part, float], known: Sequence[Part]) -> Floats:
     return np.array([parts[part] for part in known])
 
 
-class _Model:
+class Model:
     """Forecasts with four parameters for each group of engines with equal profiles.
 
     ``call_s`` is counted in prefills of a token, so that a small step is small in all of them.
@@ -95,13 +93,7 @@ class _Model:
         for name in forecaster.pipeline.engines:
             self.groups[forecaster.latency[name]].append(name)
         self._units = [profile.prefill_s(1, 0) for profile in self.groups]
-        self.start = np.array(
-            [
-                value
-                for profile, unit in zip(self.groups, self._units, strict=True)
-                for value in (1.0, 1.0, profile.contention, profile.call_s / unit)
-            ]
-        )
+        self.start = self.values(as_measured(forecaster.latency))
 
     def corrections(self, values: Floats) -> dict[str, Correction]:
         each = values.reshape(-1, PARAMETERS).tolist()
@@ -112,6 +104,17 @@ class _Model:
             )
             for name in names
         }
+
+    def values(self, corrections: Mapping[str, Correction]) -> Floats:
+        """The parameters that ``corrections`` are made of."""
+        firsts = [corrections[names[0]] for names in self.groups.values()]
+        return np.array(
+            [
+                value
+                for one, unit in zip(firsts, self._units, strict=True)
+                for value in (one.prefill, one.decode, one.contention, one.call_s / unit)
+            ]
+        )
 
     def parts(self, compared: Sequence[Compared], values: Floats) -> dict[Part, float]:
         latency = corrected(self._forecaster.latency, self.corrections(values))
@@ -125,6 +128,14 @@ class _Model:
         return found
 
 
+def as_measured(latency: LatencyProfile) -> dict[str, Correction]:
+    """Those that change nothing."""
+    return {
+        name: Correction(1.0, 1.0, profile.contention, profile.call_s)
+        for name, profile in latency.engines.items()
+    }
+
+
 def corrected(latency: LatencyProfile, corrections: Mapping[str, Correction]) -> LatencyProfile:
     """Engines without a correction stay as they are."""
     engines = {
@@ -134,7 +145,8 @@ def corrected(latency: LatencyProfile, corrections: Mapping[str, Correction]) ->
     return replace(latency, engines=engines)
 
 
-def _compared(forecaster: Forecaster, runs: Sequence[PlayedRun]) -> Iterator[Compared]:
+def compare_runs(forecaster: Forecaster, runs: Sequence[PlayedRun]) -> Iterator[Compared]:
+    """By round and schedule."""
     groups: dict[tuple[int, str], list[int]] = defaultdict(list)
     requests = shapes(forecaster.pipeline, runs)
     for place, run in enumerate(runs):

@@ -19,7 +19,7 @@ import numpy as np
 from executor.bench import Bench, read_dataset
 from executor.measure_quality import measure_quality
 from executor.runtime import Job
-from planner.correcting import corrected, fit_corrections, mean_pace
+from planner.correcting import as_measured, corrected, fit_corrections, mean_pace
 from planner.pace import Reference
 from planner.plan import Candidate, Plan
 from planner.played_runs import PlayedRun, RunLog, fixed_tokens
@@ -28,6 +28,7 @@ from planner.validate import check_outcome, contenders, question_at
 from profiles.latency import LatencyProfile
 from profiles.tuning import Correction, JudgedRound, Tuning
 from simulator.forecaster import Forecaster
+from staircase.errors import EngineError
 from staircase.measured import measure_all
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
@@ -117,8 +118,13 @@ class Tuner:
     _fitted_on: tuple[int, ...] = ()
 
     def run(self) -> Tuned:
-        """Raises PlanError if a request failed, or no schedule keeps the plan's limits."""
-        corrections, pace = self._as_measured(), 1.0
+        """Until forecast and runs agree, or rounds or budget are used.
+
+        Raises:
+            PlanError: a request failed, or no schedule keeps the plan's limits.
+            EngineError: the reference failed.
+        """
+        corrections, pace = as_measured(self.forecaster.latency), 1.0
         for number in range(1, self.effort.rounds + 1):
             latency = self._corrected(corrections, pace) if number > 1 else self.forecaster.latency
             plan = self.search(latency)
@@ -137,13 +143,6 @@ class Tuner:
 
     def _tuned(self, verdict: Verdict, corrections: Mapping[str, Correction], pace: float) -> Tuned:
         return Tuned(verdict, tuple(self._rounds), self._corrected(corrections, pace))
-
-    def _as_measured(self) -> dict[str, Correction]:
-        engines = self.forecaster.latency.engines
-        return {
-            name: Correction(1.0, 1.0, profile.contention, profile.call_s)
-            for name, profile in engines.items()
-        }
 
     def _corrected(self, corrections: Mapping[str, Correction], pace: float) -> LatencyProfile:
         now = {name: correction.at(pace) for name, correction in corrections.items()}
@@ -265,4 +264,7 @@ class _Player:
 
     def _pace(self) -> float:
         self._count += 1
-        return self.reference.pace(self._count) if self.reference else 1.0
+        try:
+            return self.reference.pace(self._count) if self.reference else 1.0
+        except RuntimeError as error:
+            raise EngineError(f"the call that tells the machine's pace failed: {error}") from None

@@ -30,7 +30,7 @@ def staircase(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize(
-    "command", ["", "profile", "plan", "simulate", "compare", "validate", "engines", "demo"]
+    "command", ["", "profile", "plan", "simulate", "compare", "validate", "tune", "engines", "demo"]
 )
 def test_help(command: str) -> None:
     done = staircase(*command.split(), "--help")

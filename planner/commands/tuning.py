@@ -20,6 +20,7 @@ from planner.terminal import (
     progress_bars,
     screen,
 )
+from staircase.errors import ScenarioError
 
 if TYPE_CHECKING:
     from planner.plan import Plan
@@ -76,6 +77,8 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
     from profiles.latency import save_latency
     from profiles.store import stored_hash
 
+    for name in work.scenario.simulated:
+        raise ScenarioError(f"engine {name!r} is simulated: there is nothing to measure and tune")
     forecaster = work.measured_forecaster()
     base = stored_hash(work.latency_path)
     with (
