@@ -22,7 +22,8 @@ from planner.correcting import Compared, Model, compare_runs
 from planner.pace import reference_of
 from planner.played_runs import RunLog
 from planner.search import search
-from planner.tune import Effort, Tuner
+from planner.tune import Tuner
+from planner.tuning_rounds import Effort
 from planner.workspace import Workspace
 
 DEMO = Path(__file__).parents[1] / "planner" / "demo.yaml"

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from planner.pace import mean_pace
+from planner.parts import Part, parts_of
 from planner.played_runs import PlayedRun, shapes
 from profiles.latency import EngineProfile, LatencyProfile
 from profiles.surface import Floats
 from profiles.tuning import Correction, fit_seconds
 from simulator.forecaster import Forecaster
 from staircase.schedule import Schedule
-from staircase.timeline import Span, Timeline, to_s
 from staircase.workload import RequestShape, Workload
 
 STEPS = 3
@@ -29,9 +30,6 @@ STEPS = 3
 CHANGE = 0.05
 PARAMETERS = 4
 LOWEST = (0.05, 0.05, 1.0, 0.0)
-
-# Round, schedule, agent, which calls, what of them.
-Part = tuple[int, str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -154,39 +152,8 @@ def compare_runs(forecaster: Forecaster, runs: Sequence[PlayedRun]) -> Iterator[
     answer = forecaster.pipeline.answer
     for (number, name), places in groups.items():
         lines = [runs[place].timeline for place in places]
-        pace = mean_pace([run for run in runs if run.round == number])
+        pace = mean_pace([run.pace for run in runs if run.round == number])
         parts = parts_of(number, name, answer, lines)
         measured = {part: seconds / pace for part, seconds in parts.items()}
         schedule = runs[places[0]].schedule
         yield Compared(number, name, schedule, [requests[place] for place in places], measured)
-
-
-def mean_pace(runs: Sequence[PlayedRun]) -> float:
-    return float(np.mean([run.pace for run in runs]))
-
-
-def parts_of(
-    round_: int, name: str, answer: str, timelines: Sequence[Timeline]
-) -> dict[Part, float]:
-    """Mean seconds of each part over the requests of one schedule."""
-    found: dict[Part, list[float]] = defaultdict(list)
-    for line in timelines:
-        if line.answer_ps:
-            for what, place in (("first token", 0), ("last token", -1)):
-                took_ps = line.answer_ps[place] - line.arrival_ps
-                found[round_, name, answer, "all", what].append(to_s(took_ps))
-        for span in line.spans:
-            which = "later" if span.step else "first"
-            for what, seconds in _parts_of_call(span):
-                found[round_, name, span.agent, which, what].append(seconds)
-    return {part: float(np.mean(seconds)) for part, seconds in found.items()}
-
-
-def _parts_of_call(span: Span) -> Iterator[tuple[str, float]]:
-    if span.first_token_ps is None:
-        return
-    yield "first token", to_s(span.first_token_ps - span.submitted_ps)
-    # The end of a text is a pass more.
-    passes = span.output_tokens - 1 + (span.reason == "stop")
-    if passes:
-        yield "next tokens", to_s(span.ended_ps - span.first_token_ps) / passes

@@ -21,7 +21,8 @@ from executor.runtime import Runtime, ServedModel
 from planner.pace import Reference
 from planner.played_runs import RunLog
 from planner.search import search
-from planner.tune import Effort, Tuned, Tuner
+from planner.tune import Tuner
+from planner.tuning_rounds import Effort, Tuned
 from planner.validate import question_at
 from profiles.latency import (
     DecodePoint,

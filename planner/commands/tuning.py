@@ -24,7 +24,7 @@ from staircase.errors import ScenarioError
 
 if TYPE_CHECKING:
     from planner.plan import Plan
-    from planner.tune import Effort, Tuned
+    from planner.tuning_rounds import Effort, Tuned
     from planner.workspace import Workspace
     from profiles.latency import LatencyProfile
 
@@ -50,7 +50,7 @@ def tune(
 
     An interrupted tuning goes on where it was when the same is asked for again.
     """
-    from planner.tune import Effort
+    from planner.tuning_rounds import Effort
 
     work = open_workspace(scenario, out)
     spec = work.scenario
