@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from planner.pace import mean_pace
+from planner.parts import Part, parts_of
 from planner.played_runs import PlayedRun, shapes
 from profiles.latency import EngineProfile, LatencyProfile
 from profiles.surface import Floats
 from profiles.tuning import Correction, fit_seconds
 from simulator.forecaster import Forecaster
 from staircase.schedule import Schedule
-from staircase.timeline import Span, Timeline, to_s
 from staircase.workload import RequestShape, Workload
 
 STEPS = 3
@@ -29,9 +30,6 @@ STEPS = 3
 CHANGE = 0.05
 PARAMETERS = 4
 LOWEST = (0.05, 0.05, 1.0, 0.0)
-
-# Round, schedule, agent, which calls, what of them.
-Part = tuple[int, str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,15 @@ def fit_corrections(forecaster: Forecaster, runs: Sequence[PlayedRun]) -> dict[s
         forecaster: with the measured profile.
         runs: of any rounds; their paces are taken off.
     """
-    compared = list(_compared(forecaster, runs))
-    model = _Model(forecaster)
+    compared = list(compare_runs(forecaster, runs))
+    model = Model(forecaster)
     values, lowest = model.start, np.array(LOWEST * len(model.groups))
     for _ in range(STEPS):
         values = _improved(model, compared, values, lowest)
     return model.corrections(values)
 
 
-def _improved(
-    model: _Model, compared: Sequence[Compared], values: Floats, lowest: Floats
-) -> Floats:
+def _improved(model: Model, compared: Sequence[Compared], values: Floats, lowest: Floats) -> Floats:
     forecast = model.parts(compared, values)
     known = [part for one in compared for part in one.measured if part in forecast]
     start = _column(forecast, known)
@@ -83,7 +79,7 @@ def _column(parts: Mapping[Part, float], known: Sequence[Part]) -> Floats:
     return np.array([parts[part] for part in known])
 
 
-class _Model:
+class Model:
     """Forecasts with four parameters for each group of engines with equal profiles.
 
     ``call_s`` is counted in prefills of a token, so that a small step is small in all of them.
@@ -95,13 +91,7 @@ class _Model:
         for name in forecaster.pipeline.engines:
             self.groups[forecaster.latency[name]].append(name)
         self._units = [profile.prefill_s(1, 0) for profile in self.groups]
-        self.start = np.array(
-            [
-                value
-                for profile, unit in zip(self.groups, self._units, strict=True)
-                for value in (1.0, 1.0, profile.contention, profile.call_s / unit)
-            ]
-        )
+        self.start = self.values(as_measured(forecaster.latency))
 
     def corrections(self, values: Floats) -> dict[str, Correction]:
         each = values.reshape(-1, PARAMETERS).tolist()
@@ -112,6 +102,17 @@ class _Model:
             )
             for name in names
         }
+
+    def values(self, corrections: Mapping[str, Correction]) -> Floats:
+        """The parameters that ``corrections`` are made of."""
+        firsts = [corrections[names[0]] for names in self.groups.values()]
+        return np.array(
+            [
+                value
+                for one, unit in zip(firsts, self._units, strict=True)
+                for value in (one.prefill, one.decode, one.contention, one.call_s / unit)
+            ]
+        )
 
     def parts(self, compared: Sequence[Compared], values: Floats) -> dict[Part, float]:
         latency = corrected(self._forecaster.latency, self.corrections(values))
@@ -125,6 +126,14 @@ class _Model:
         return found
 
 
+def as_measured(latency: LatencyProfile) -> dict[str, Correction]:
+    """Those that change nothing."""
+    return {
+        name: Correction(1.0, 1.0, profile.contention, profile.call_s)
+        for name, profile in latency.engines.items()
+    }
+
+
 def corrected(latency: LatencyProfile, corrections: Mapping[str, Correction]) -> LatencyProfile:
     """Engines without a correction stay as they are."""
     engines = {
@@ -134,7 +143,8 @@ def corrected(latency: LatencyProfile, corrections: Mapping[str, Correction]) ->
     return replace(latency, engines=engines)
 
 
-def _compared(forecaster: Forecaster, runs: Sequence[PlayedRun]) -> Iterator[Compared]:
+def compare_runs(forecaster: Forecaster, runs: Sequence[PlayedRun]) -> Iterator[Compared]:
+    """By round and schedule."""
     groups: dict[tuple[int, str], list[int]] = defaultdict(list)
     requests = shapes(forecaster.pipeline, runs)
     for place, run in enumerate(runs):
@@ -142,39 +152,8 @@ def _compared(forecaster: Forecaster, runs: Sequence[PlayedRun]) -> Iterator[Com
     answer = forecaster.pipeline.answer
     for (number, name), places in groups.items():
         lines = [runs[place].timeline for place in places]
-        pace = mean_pace([run for run in runs if run.round == number])
+        pace = mean_pace([run.pace for run in runs if run.round == number])
         parts = parts_of(number, name, answer, lines)
         measured = {part: seconds / pace for part, seconds in parts.items()}
         schedule = runs[places[0]].schedule
         yield Compared(number, name, schedule, [requests[place] for place in places], measured)
-
-
-def mean_pace(runs: Sequence[PlayedRun]) -> float:
-    return float(np.mean([run.pace for run in runs]))
-
-
-def parts_of(
-    round_: int, name: str, answer: str, timelines: Sequence[Timeline]
-) -> dict[Part, float]:
-    """Mean seconds of each part over the requests of one schedule."""
-    found: dict[Part, list[float]] = defaultdict(list)
-    for line in timelines:
-        if line.answer_ps:
-            for what, place in (("first token", 0), ("last token", -1)):
-                took_ps = line.answer_ps[place] - line.arrival_ps
-                found[round_, name, answer, "all", what].append(to_s(took_ps))
-        for span in line.spans:
-            which = "later" if span.step else "first"
-            for what, seconds in _parts_of_call(span):
-                found[round_, name, span.agent, which, what].append(seconds)
-    return {part: float(np.mean(seconds)) for part, seconds in found.items()}
-
-
-def _parts_of_call(span: Span) -> Iterator[tuple[str, float]]:
-    if span.first_token_ps is None:
-        return
-    yield "first token", to_s(span.first_token_ps - span.submitted_ps)
-    # The end of a text is a pass more.
-    passes = span.output_tokens - 1 + (span.reason == "stop")
-    if passes:
-        yield "next tokens", to_s(span.ended_ps - span.first_token_ps) / passes

@@ -11,6 +11,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from executor.bench import Bench
 from executor.engine import Engine
 from executor.heard import serve
@@ -66,3 +68,7 @@ def reference_of(bench: Bench, pipeline: Pipeline, latency: LatencyProfile) -> R
     draw = random_tokens(random.Random(name), bench.models[name].vocabulary_size)
     prompts = [draw(PROMPT_TOKENS) for _ in range(2)]
     return Reference(bench.engines[name], latency[name], prompts)
+
+
+def mean_pace(paces: Sequence[float]) -> float:
+    return float(np.mean(paces))

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from planner.describing import describe_schedule
 from planner.tables import number
-from planner.tune import Effort, Round, Tuned
+from planner.tuning_rounds import Effort, Round, Tuned
 from profiles.tuning import Correction
 
 COLUMNS = ("untuned", "tuned", "at pace", "measured", "error")

@@ -44,10 +44,9 @@ def validate(
     pipeline, scorer = scenario.pipeline.build(), answer_scorer(scenario.requests, folder)
     chosen = contenders(plan, front)
     questions = read_dataset(scenario, folder, requests, offset=FRESH)
+    places, turns = len(chosen), range(requests)
     asked = {
-        name: [
-            questions[question_at(turn, place, len(chosen), requests)] for turn in range(requests)
-        ]
+        name: [questions[question_at(turn, place, places, requests)] for turn in turns]
         for place, name in enumerate(chosen)
     }
     jobs = [

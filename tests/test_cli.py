@@ -33,7 +33,18 @@ def staircase(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize(
     "command",
-    ["", "profile", "plan", "explain", "simulate", "compare", "validate", "engines", "demo"],
+    [
+        "",
+        "profile",
+        "plan",
+        "explain",
+        "simulate",
+        "compare",
+        "validate",
+        "tune",
+        "engines",
+        "demo",
+    ],
 )
 def test_help(command: str) -> None:
     done = staircase(*command.split(), "--help")

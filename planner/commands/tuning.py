@@ -20,10 +20,11 @@ from planner.terminal import (
     progress_bars,
     screen,
 )
+from staircase.errors import ScenarioError
 
 if TYPE_CHECKING:
     from planner.plans import Plan
-    from planner.tune import Effort, Tuned
+    from planner.tuning_rounds import Effort, Tuned
     from planner.workspace import Workspace
     from profiles.latency import LatencyProfile
 
@@ -49,7 +50,7 @@ def tune(
 
     An interrupted tuning goes on where it was when the same is asked for again.
     """
-    from planner.tune import Effort
+    from planner.tuning_rounds import Effort
 
     work = open_workspace(scenario, out)
     spec = work.scenario
@@ -76,6 +77,8 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
     from profiles.latency import save_latency
     from profiles.store import stored_hash
 
+    for name in work.scenario.simulated:
+        raise ScenarioError(f"engine {name!r} is simulated: there is nothing to measure and tune")
     forecaster = work.measured_forecaster()
     base = stored_hash(work.latency_path)
     with (

@@ -1,0 +1,62 @@
+"""Plays questions for a tuning on the real engines, and takes the machine's pace after each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from executor.bench import Bench
+from executor.measure_quality import measure_quality
+from executor.runtime import Job, Outcome
+from planner.pace import Reference
+from planner.played_runs import PlayedRun, fixed_tokens
+from planner.validate import check_outcome
+from staircase.errors import EngineError
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+from staircase.workload import Question
+
+
+@dataclass
+class Player:
+    """Plays a question, then takes the machine's pace.
+
+    Attributes:
+        reference: None where the machine's pace cannot be told; it counts as 1.
+        warm_up: played before the first one, which is another: no cache may know it.
+    """
+
+    bench: Bench
+    pipeline: Pipeline
+    reference: Reference | None
+    warm_up: Question
+    _count: int = 0
+
+    def play(self, schedule: Schedule, question: Question) -> PlayedRun:
+        """Its place in a round is not known here.
+
+        Raises:
+            PlanError: there is no complete answer.
+            EngineError: the reference failed.
+        """
+        job = Job(self.pipeline, schedule, question)
+        if not self._count:
+            self.bench.runtime.run([replace(job, question=self.warm_up)])
+            self._pace()
+        outcome = self.bench.runtime.run([job])[0]
+        check_outcome(outcome)
+        pace, loss = self._pace(), self._loss(schedule, outcome)
+        lengths = fixed_tokens(outcome)
+        return PlayedRun(0, 0, "", 0, schedule, outcome.timeline, lengths, pace, loss)
+
+    def _loss(self, schedule: Schedule, outcome: Outcome) -> float | None:
+        if not self.bench.can_score(self.pipeline):
+            return None
+        scorer = self.bench.scorers_of(self.pipeline)[self.pipeline.answer]
+        return measure_quality(self.pipeline, scorer, outcome, schedule.layout).loss
+
+    def _pace(self) -> float:
+        self._count += 1
+        try:
+            return self.reference.pace(self._count) if self.reference else 1.0
+        except RuntimeError as error:
+            raise EngineError(f"the call that tells the machine's pace failed: {error}") from None
