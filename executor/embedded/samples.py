@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from executor.embedded import task
 from executor.embedded.draw_rounds import draw_rounds
@@ -38,10 +39,15 @@ Chances = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Sample:
-    """Token ids, and by place what the word there should have been drawn from."""
+    """Token ids, and by place what the word there should have been drawn from.
+
+    Attributes:
+        restarts: places where one's own text goes on after something else.
+    """
 
     ids: list[int]
     targets: dict[int, Chances]
+    restarts: frozenset[int] = frozenset()
 
 
 def reporter_sample(rng: random.Random, encode: Encode) -> Sample:
@@ -79,7 +85,7 @@ def editor_sample(rng: random.Random, encode: Encode, is_easy: bool = False) -> 
     fixed = {name: len(tokens) for name, tokens in ids.items()}
     prompt = build_prompt("editor", names, rounds, own, layout, fixed)
     words = {name: text.split() for name, text in texts.items()}
-    return Sample(render(prompt, ids), dict(editor_targets(prompt, words)))
+    return Sample(render(prompt, ids), dict(editor_targets(prompt, words)), _restarts(prompt))
 
 
 def editor_targets(
@@ -100,6 +106,12 @@ def editor_targets(
         elif segment.source in task.CORRESPONDENTS:
             read[segment.source] = segment.stop
         start += segment.tokens
+
+
+def _restarts(prompt: Prompt) -> frozenset[int]:
+    starts = accumulate((segment.tokens for segment in prompt.segments), initial=0)
+    pairs = zip(starts, prompt.segments, strict=False)
+    return frozenset(n for n, segment in pairs if segment.source == "editor" and segment.start)
 
 
 def _written(rng: random.Random, bulletin: task.Bulletin) -> task.Record:

@@ -63,12 +63,12 @@ STYLES: tuple[dict[Certainty, str], ...] = (
         "fix": "as for the {field} , it is now really {value} .",
     },
 )
-# A value follows its field's name at once, so one glance at the reports finds the claims on it; and
-# no other word comes twice, so what was written last tells what comes next.
+# But for the values no word of it comes twice, or in a report: what of it was written, wherever in
+# a prompt it stands, tells what comes next.
 BULLETIN = (
-    "event {event} takes place in city {city} at venue {venue} on day {day} , when our host {host} "
-    "proudly serves dish {dish} to lively music {music} and friendly mascot {mascot} greets "
-    "everybody who comes ."
+    "happening {event} starts in town {city} at place {venue} on date {day} when presenter {host} "
+    "proudly serves menu {dish} with lively sound {music} while friendly costume {mascot} greets "
+    "everyone who comes"
 )
 HEDGES: dict[str, Certainty] = {"perhaps": "unsure", "maybe": "unsure", "really": "fix"}
 RIGHT: dict[Certainty, float] = {"sure": 0.92, "unsure": 0.42, "fix": 0.92}

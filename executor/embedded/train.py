@@ -34,8 +34,9 @@ from executor.embedded.task import vocabulary
 
 # Samples of a step, and steps drawn at once, to sort their samples by length.
 EDITORS, REPORTERS, POOL = 14, 6, 8
-# Steps of easy samples at the start; how much more a value counts than another word.
-EASY_STEPS, VALUE_WEIGHT = 96, 4
+# Steps of easy samples at the start; how much more than another word a value counts, and what
+# follows where one's own text was interrupted.
+EASY_STEPS, VALUE_WEIGHT, RESTART_WEIGHT = 96, 4, 12
 MUON_RATE, ADAM_RATE = 0.02, 8e-3
 
 
@@ -74,15 +75,16 @@ def loss_of(
 ) -> tuple[torch.Tensor, float, float]:
     """Loss to go down, and the mean KL(target ‖ model) in nats at values and at other words.
 
-    The loss is a mean of KL over places, in which values of the bulletin count ``VALUE_WEIGHT``.
+    The loss is a mean of KL over places, of which some count more.
     """
     length = max(len(sample.ids) for sample in samples)
     ids = torch.zeros(len(samples), length, dtype=torch.long)
-    places, targets = [], list[Chances]()
+    places, targets, restarts = [], list[Chances](), list[bool]()
     for row, sample in enumerate(samples):
         ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
         places += [row * length + place - 1 for place in sample.targets]
         targets += sample.targets.values()
+        restarts += [place in sample.restarts for place in sample.targets]
     aim = torch.zeros(len(targets), len(words))
     for row, chances in enumerate(targets):
         aim[row, [words[word] for word in chances]] = torch.tensor(list(chances.values()))
@@ -90,7 +92,7 @@ def loss_of(
     hidden = model.model(input_ids=ids).last_hidden_state.flatten(0, 1)
     found = model.lm_head(hidden[torch.tensor(places)]).float().log_softmax(-1)
     excess = -(torch.special.entr(aim) + aim * found).sum(-1)
-    weight = 1 + (VALUE_WEIGHT - 1) * is_value
+    weight = 1 + (VALUE_WEIGHT - 1) * is_value + (RESTART_WEIGHT - 1) * torch.tensor(restarts)
     loss = (weight * excess).sum() / weight.sum()
     return loss, excess[is_value].mean().item(), excess[~is_value].mean().item()
 
