@@ -5,7 +5,7 @@
 The same search of `examples/two_layers.yaml` by this process alone and by the workers of a local
 Ray cluster, in turn. All must find the same. Left out, and given beside it, is the time until every
 worker is there and has the simulator loaded, which does not depend on the number of trials. A core
-for each worker is needed; the last row sets the least of the rounds side by side, as whatever else
+for each worker is needed. At the end the least of the rounds are set side by side, as whatever else
 the machine does only ever adds time.
 """
 
@@ -15,10 +15,6 @@ import argparse
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from planner.book import Alone, Crew
 from planner.crew import crew_of
@@ -72,27 +68,21 @@ def main() -> None:
     with crew_of(judge, given.workers) as crew:
         warm(crew, work, 4 * given.workers)
         start_s = time.perf_counter() - begun
-        for _ in track(range(given.rounds), "rounds"):
+        for number in range(given.rounds):
             runs.play(alone, runs.alone_s)
             runs.play(crew, runs.together_s)
-    show(runs, given.workers, start_s)
-
-
-def show(runs: Runs, workers: int, start_s: float) -> None:
+            say(f"round {number + 1}", runs.alone_s[-1], runs.together_s[-1])
     assert runs.found
+    say("the least", min(runs.alone_s), min(runs.together_s))
     trials = len(runs.found.candidates)
-    rows = [*zip(runs.alone_s, runs.together_s, strict=True)]
-    rows.append((min(runs.alone_s), min(runs.together_s)))
-    names = [*map(str, range(1, len(rows))), "least"]
-    table = Table("round", "one, s", f"{workers} workers, s", "ratio", "one, ms a trial")
-    for name, (one, several) in zip(names, rows, strict=True):
-        cells = f"{one:.1f}", f"{several:.1f}", f"{one / several:.2f}", f"{one / trials * 1e3:.0f}"
-        table.add_row(name, *cells)
-    console = Console(width=100)
-    console.print(table)
-    console.print(
-        f"{trials} trials, the same in all; until the workers were ready: {start_s:.1f} s"
+    print(
+        f"{trials} trials, the same in all, {min(runs.alone_s) / trials * 1e3:.0f} ms each by one"
     )
+    print(f"{start_s:.1f} s until the {given.workers} workers were ready")
+
+
+def say(what: str, one_s: float, several_s: float) -> None:
+    print(f"{what}: one {one_s:.1f} s, several {several_s:.1f} s, ratio {one_s / several_s:.2f}")
 
 
 if __name__ == "__main__":
