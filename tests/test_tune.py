@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,7 @@ from executor.rendering import PromptFormat, fixed_texts
 from executor.runtime import Runtime, ServedModel
 from planner.pace import Reference
 from planner.plans import Plan
-from planner.played_runs import RunLog
+from planner.played_runs import PlayedRun, RunLog
 from planner.search import search
 from planner.tune import Tuner
 from planner.tuning_rounds import Effort, Tuned
@@ -216,34 +216,35 @@ def test_a_budget_ends_it(tmp_path: Path) -> None:
     assert found.latency["a"].decode_s(1, 100) == pytest.approx(3 * decode_s(1, 100), rel=0.02)
 
 
+class Interrupted(RunLog):
+    """Ctrl-C when there are ``most`` runs."""
+
+    most = 0
+
+    def note(self, run: PlayedRun) -> None:
+        if len(self.runs) == self.most:
+            raise KeyboardInterrupt
+        super().note(run)
+
+
 def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
     truth = Truth(prefill=1.6, decode=0.7)
     (tmp_path / "whole").mkdir()
     whole = tuned(tmp_path / "whole", truth)
-    stops = iter([9, 25])
-    played: list[int] = []
-    runs: list[Tuned] = []
-    for _ in range(3):
+    for most in (9, 25):
         with bench_of(truth) as bench:
             one = tuner(tmp_path, bench, Effort(requests=4, front=2))
-            most = next(stops, None)
-            known = len(one.log.runs)
-            kept = one.log.note
-
-            def note(run, most=most, kept=kept, log=one.log):  # type: ignore[no-untyped-def]
-                if most is not None and len(log.runs) == most:
-                    raise KeyboardInterrupt
-                kept(run)
-
-            one.log.note = note  # type: ignore[method-assign]
-            with suppress(KeyboardInterrupt):
-                runs.append(one.run())
-            played.append(len(one.log.runs) - known)
-    assert played[:2] == [9, 16]
-    (again,) = runs
+            one.log = Interrupted(tmp_path / "runs.jsonl", "key")
+            one.log.most = most
+            with pytest.raises(KeyboardInterrupt):
+                one.run()
+    with bench_of(truth) as bench:
+        one = tuner(tmp_path, bench, Effort(requests=4, front=2))
+        assert len(one.log.runs) == 25
+        again = one.run()
     names = [[row.name for row in one.rows] for one in again.rounds]
     assert names == [[row.name for row in one.rows] for one in whole.rounds]
-    assert sum(played) == sum(len(rows) * 4 for rows in names)
+    assert len(one.log.runs) == sum(4 * len(rows) for rows in names)
     for mine, theirs in zip(errors(again), errors(whole), strict=True):
         assert mine == pytest.approx(theirs, abs=0.01)
 

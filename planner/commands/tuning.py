@@ -81,6 +81,9 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
         raise ScenarioError(f"engine {name!r} is simulated: there is nothing to measure and tune")
     forecaster = work.measured_forecaster()
     base = stored_hash(work.latency_path)
+    log = RunLog(work.tuning_path, _key(work, effort, base))
+    if log.runs:
+        notes.print(f"going on with {len(log.runs)} runs of {work.tuning_path}", soft_wrap=True)
     with (
         open_bench(work.scenario) as bench,
         _kept(work),
@@ -94,14 +97,14 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
             base,
             lambda latency: _search(work, latency, track),
             reference_of(bench, forecaster.pipeline, forecaster.latency),
-            RunLog(work.tuning_path, _key(work, effort, base)),
+            log,
             effort,
             track,
         )
         tuned = tuner.run()
         save_latency(work.tuned_path, tuned.latency)
         found = _search(work, tuned.latency, track)
-        tuner.log.remove()
+        log.remove()
     return tuned, found
 
 
