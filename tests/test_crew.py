@@ -107,7 +107,7 @@ def test_a_cluster_is_joined_and_left_as_it_was(work: Workspace) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    begin = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2"]
+    begin = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
     options = [f"--port={port}", "--include-dashboard=false", "--object-store-memory=80000000"]
     quiet = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
     cluster = subprocess.Popen([*begin, *options], cwd="/", env=quiet, start_new_session=True)

@@ -94,10 +94,11 @@ def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = Fal
 
 def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
     from planner.crew import crew_of
+    from planner.journal import remove_journal
     from planner.objectives import Goals
     from planner.plan import save_plan
     from planner.search import search
-    from planner.storage import open_storage, remove_journal
+    from planner.storage import open_storage
     from planner.stored_trials import StoredTrials
 
     judge, hashes, spec = work.judge(), work.profile_hashes(), work.scenario.plan
