@@ -17,11 +17,12 @@ from typing import Any
 from planner.book import NOTHING_KNOWN, Memory
 from planner.crew import crew_of
 from planner.explaining import explained
+from planner.journal import remove_journal
 from planner.objectives import Goals
 from planner.plans import Plan, save_plan
 from planner.report import write_report
 from planner.search import search
-from planner.storage import open_storage, remove_journal
+from planner.storage import open_storage
 from planner.stored_trials import StoredTrials
 from planner.workspace import Workspace
 from simulator.world import World

@@ -6,7 +6,6 @@ processes by a lock that ends with its process, so that one that is killed stops
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,16 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import (
     BaseStorage,
-    JournalStorage,
     RDBStorage,
     RetryHeartbeatStaleTrialCallback,
 )
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from planner.journal import open_journal
 from staircase.errors import PlanError
 
 if TYPE_CHECKING:
@@ -59,65 +56,13 @@ def open_storage(where: str, heartbeat_s: int | None = None) -> Storage:
     """
     scheme, mark, _ = where.partition("://")
     if not mark:
-        return _journal(Path(where))
+        journal, lock = open_journal(Path(where))
+        return Storage(where, journal, lambda: lock)
     if scheme.partition("+")[0] in ("postgresql", "postgres"):
         return _postgres(where, heartbeat_s)
     raise PlanError(
         f"storage {scheme}://…: must be postgresql://USER@HOST/DATABASE or the path of a journal"
     )
-
-
-class _KernelLock(JournalFileOpenLock):
-    """Ends with its process; Optuna's own outlives a process that is killed by 30 seconds."""
-
-    def __init__(self, lock: FileLock) -> None:
-        self._lock = lock
-
-    def acquire(self) -> bool:
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-def _journal(path: Path) -> Storage:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _check(path)
-        lock = FileLock(_lock_path(path), thread_local=False)
-        with lock:
-            _mend(path)
-            backend = JournalFileBackend(str(path), _KernelLock(lock))
-            return Storage(str(path), JournalStorage(backend), lambda: lock)
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be written ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
-        raise PlanError(f"{path}: not a journal of Optuna; name another file") from None
-
-
-def _lock_path(journal: Path) -> Path:
-    return journal.with_name(f"{journal.name}.lock")
-
-
-def remove_journal(path: Path) -> None:
-    path.unlink()
-    _lock_path(path).unlink(missing_ok=True)
-
-
-def _check(path: Path) -> None:
-    """Raises ValueError, KeyError or TypeError if something else is there."""
-    if path.is_file() and path.stat().st_size:
-        with path.open("rb") as file:
-            json.loads(file.readline())["op_code"]
-
-
-def _mend(path: Path) -> None:
-    """Drops a last line that a killed process did not write to its end."""
-    if path.is_file():
-        content = path.read_bytes()
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
 
 
 def _postgres(where: str, heartbeat_s: int | None) -> Storage:

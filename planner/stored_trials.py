@@ -10,30 +10,22 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
-from pydantic import TypeAdapter
+from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from planner.describing import describe_schedule
 from planner.objectives import GAINS, Goals
 from planner.plans import Candidate
+from planner.shown_trial import candidate_of, trial_of
 from planner.storage import Storage, first_line
 from staircase.errors import PlanError
-from staircase.schedule import LAYOUTS, Schedule
-
-_CANDIDATE = TypeAdapter(Candidate)
-# The name under which a trial keeps its candidate.
-KEPT = "candidate"
-TOKENS = IntDistribution(0, 1 << 20)
+from staircase.schedule import Schedule
 
 
 class StoredTrials:
@@ -99,7 +91,7 @@ class StoredTrials:
         """What has come since the last time, of this and of other processes."""
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         for trial in trials[self._read_trials :]:
-            candidate = _CANDIDATE.validate_python(trial.user_attrs[KEPT])
+            candidate = candidate_of(trial)
             self._known.setdefault(repr(candidate.schedule), candidate)
             self._stored.add(repr(candidate.schedule))
         self._read_trials = len(trials)
@@ -118,37 +110,3 @@ def _opened(storage: Storage, name: str, goals: Goals) -> optuna.Study:
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([objective.name for objective in goals.objectives])
     return study
-
-
-def trial_of(candidate: Candidate, goals: Goals) -> FrozenTrial:
-    """As people see it in the dashboard, with all that it takes to have the candidate again."""
-    excess = {str(limit): limit.excess(candidate.forecast) for limit in goals.limits}
-    costs = zip(goals.objectives, goals.costs(candidate.forecast), strict=True)
-    parameters = dict(_parameters(candidate.schedule))
-    return create_trial(
-        values=[-cost if objective.word in GAINS else cost for objective, cost in costs],
-        params={name: value for name, (value, _) in parameters.items()},
-        distributions={name: kind for name, (_, kind) in parameters.items()},
-        user_attrs={
-            "schedule": describe_schedule(candidate.schedule),
-            KEPT: _CANDIDATE.dump_python(candidate, mode="json"),
-        },
-        constraints=excess,
-        # Where optuna-dashboard looks for them.
-        system_attrs={"constraints": list(excess.values())},
-    )
-
-
-def _parameters(schedule: Schedule) -> Iterator[tuple[str, tuple[Any, BaseDistribution]]]:
-    """The layout, and of each staircase what its first two steps read and write."""
-    yield "layout", (schedule.layout, CategoricalDistribution(LAYOUTS))
-    for agent, staircase in schedule.staircases.items():
-        first, then = staircase.step(0), staircase.step(1)
-        if first.read is not None:
-            yield f"{agent}: read", (first.read, TOKENS)
-        if first.write is not None:
-            yield f"{agent}: write", (first.write, TOKENS)
-        if first.read is not None and then.read is not None:
-            yield f"{agent}: then read", (then.read - first.read, TOKENS)
-        if then.write is not None:
-            yield f"{agent}: then write", (then.write, TOKENS)

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from optuna.study import StudyDirection
 
+from planner.journal import remove_journal
 from planner.objectives import Goals, parse_limits, parse_objectives
 from planner.plans import Candidate
-from planner.storage import Storage, open_storage, remove_journal
-from planner.stored_trials import StoredTrials, trial_of
+from planner.shown_trial import trial_of
+from planner.storage import Storage, open_storage
+from planner.stored_trials import StoredTrials
 from staircase import Schedule, constant, moa, normal, uniform
 from staircase.errors import PlanError
 from staircase.metrics import UNDEFINED, summarize
