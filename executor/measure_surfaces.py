@@ -2,7 +2,8 @@
 
 One forward pass a read level and prompt order. Interleaved, what was written before what was read
 matters too, so staircases are probed with their rounds in place: by how much each is beyond the
-flat surface, at the level that it had read, is what the order costs.
+flat surface, at the level that it had read, is what the order costs; and beyond that, right after
+new reading, what the interruption costs.
 """
 
 from __future__ import annotations
@@ -15,23 +16,24 @@ from numpy.typing import NDArray
 from executor.forced_reading import ForcedReading
 from executor.runtime import Outcome
 from executor.scorer import Comparison, Scorer
-from profiles.quality import QualitySample, Surface, bin_rows
+from profiles.quality import QualitySample, Restarts, Surface, bin_rows
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import Prompt
 from staircase.schedule import LAYOUTS, constant
 
 Floats = NDArray[np.float64]
 FIGURES = ("loss", "agreement", "nll_gap")
-# Staircases along which the interleaved layout is scored: first chunk, later chunks, write.
+# Staircases along which the interleaved layout is scored: first chunk, later chunks, write. They
+# interrupt the text in many places.
 INTERLEAVE_PROBES = (
-    (4, 4, 8),
-    (4, 12, 4),
-    (4, 32, 16),
+    (4, 4, 3),
     (12, 4, 2),
-    (12, 12, 8),
+    (4, 12, 5),
+    (12, 12, 7),
     (24, 12, 4),
-    (24, 32, 16),
-    (48, 12, 8),
+    (8, 20, 11),
+    (24, 32, 13),
+    (48, 12, 9),
 )
 
 
@@ -53,13 +55,13 @@ def measure_sample(
     agents = [agent.name for agent in pipeline]
     fixed = {name: len(ids) for name, ids in outcome.ids.items() if name not in agents}
     written = {name: len(outcome.ids[name]) for name in agents}
-    surfaces, without = {}, {}
+    surfaces, without, restarts = {}, {}, {}
     for agent in pipeline.readers:
         probe = _Probe(agent, scorers[agent.name], outcome, read_levels, bin_tokens)
-        surfaces[agent.name] = probe.by_layout()
+        surfaces[agent.name], restarts[agent.name] = probe.by_layout()
         if left_out is not None and len(agent.reads) > 1:
             without[agent.name] = probe.without(left_out % len(agent.reads))
-    return QualitySample(fixed, written, surfaces, score, without)
+    return QualitySample(fixed, written, surfaces, score, without, restarts)
 
 
 class _Probe:
@@ -77,20 +79,21 @@ class _Probe:
         self._read_levels = read_levels
         self._bin_tokens = bin_tokens
 
-    def by_layout(self) -> dict[str, Surface]:
-        """Layouts whose prompts are the same are scored once."""
+    def by_layout(self) -> tuple[dict[str, Surface], Restarts]:
+        """Also what interruptions cost. Layouts whose prompts are the same are scored once."""
         done: dict[tuple[Prompt, ...], list[Comparison]] = {}
         surfaces: dict[str, Surface] = {}
+        restarts = Restarts((), ())
         for layout in LAYOUTS:
             rounds = [self._forced.flat(level) for level in [*self._read_levels, None]]
             prompts = tuple(self._forced.prompt(layout, some) for some in rounds)
             if prompts not in done:
                 done[prompts] = self._compared(prompts[-1], prompts[:-1])
             rows = done[prompts]
-            surfaces[layout] = self._binned(
-                self._interleaved(rows) if layout == "interleave" else rows
-            )
-        return surfaces
+            if layout == "interleave" and self._forced.text_tokens:
+                rows, restarts = self._interleaved(rows)
+            surfaces[layout] = self._binned(rows)
+        return surfaces, restarts
 
     def without(self, source: int) -> Surface:
         """The surface of the first layout with nothing read of one source."""
@@ -111,23 +114,27 @@ class _Probe:
         ones = np.ones(max(self._forced.text_tokens, 1))
         return [Comparison(0 * ones, ones, 0 * ones)] * (len(self._read_levels) + 1)
 
-    def _interleaved(self, flat: Sequence[Comparison]) -> list[Comparison]:
-        """The ``flat`` rows and what the order of texts costs beyond them."""
+    def _interleaved(self, flat: Sequence[Comparison]) -> tuple[list[Comparison], Restarts]:
+        """The ``flat`` rows and what the order of texts costs beyond them; and interruptions."""
         forced = self._forced
-        if not forced.text_tokens:
-            return list(flat)
-        probes = [forced.along(constant(*sizes)) for sizes in INTERLEAVE_PROBES]
+        rounds = [forced.along(constant(*sizes)) for sizes in INTERLEAVE_PROBES]
         full = forced.prompt("interleave", forced.flat(None))
-        found = forced.compare(full, [forced.prompt("interleave", probe) for probe in probes])
-        levels = np.array([forced.levels(probe) for probe in probes])
+        found = forced.compare(full, [forced.prompt("interleave", some) for some in rounds])
+        levels = np.array([forced.levels(some) for some in rounds])
+        is_restart = np.zeros(levels.shape, dtype=bool)
+        for place, some in enumerate(rounds):
+            is_restart[place, [entry.written for entry in some if entry.written]] = True
         longest = max(forced.lengths)
         knots = np.array([*(min(level, longest) for level in self._read_levels), longest])
-        columns = []
+        columns, costs = [], []
         for name in FIGURES:
             rows = np.array([getattr(row, name) for row in flat])
             probed = np.array([getattr(one, name) for one in found])
-            columns.append(rows + _beyond(rows, knots, levels, probed))
-        return [Comparison(*row) for row in zip(*columns, strict=True)]
+            excess = probed - _at(rows, knots, levels)
+            order = _by_level(np.where(is_restart, np.nan, excess), levels, knots)
+            columns.append(rows + order)
+            costs.append(_at_restarts(excess - _at(order, knots, levels), is_restart))
+        return [Comparison(*row) for row in zip(*columns, strict=True)], Restarts(*costs[:2])
 
     def _binned(self, rows: Sequence[Comparison]) -> Surface:
         return Surface(
@@ -138,16 +145,23 @@ class _Probe:
         )
 
 
-def _beyond(rows: Floats, knots: Floats, levels: NDArray[np.int64], probed: Floats) -> Floats:
-    """By how much ``probed`` is beyond ``rows`` at each of ``knots`` and every position.
+def _at(rows: Floats, knots: Floats, levels: NDArray[np.int64]) -> Floats:
+    """``rows`` [knots, positions] at ``levels`` [probes, positions], linear between knots."""
+    pairs = zip(rows.T, levels.T, strict=True)
+    return np.array([np.interp(level, knots, row) for row, level in pairs]).T
 
-    Args:
-        rows: [knots, positions]
-        levels, probed: [probes, positions]
-    """
+
+def _by_level(excess: Floats, levels: NDArray[np.int64], knots: Floats) -> Floats:
+    """Means of ``excess`` [probes, positions] at each of ``knots``; 0 where all of it is NaN."""
     columns = []
-    for row, level, value in zip(rows.T, levels.T, probed.T, strict=True):
-        excess = value - np.interp(level, knots, row)
-        seen = np.unique(level)
-        columns.append(np.interp(knots, seen, [excess[level == one].mean() for one in seen]))
+    for level, value in zip(levels.T, excess.T, strict=True):
+        seen = np.unique(level[~np.isnan(value)])
+        means = [np.nanmean(value[level == one]) for one in seen]
+        columns.append(np.interp(knots, seen, means) if len(seen) else np.zeros(len(knots)))
     return np.array(columns).T
+
+
+def _at_restarts(excess: Floats, is_restart: NDArray[np.bool_]) -> tuple[float | None, ...]:
+    """The mean of ``excess`` [probes, positions] over the probes that were interrupted there."""
+    pairs = zip(excess.T, is_restart.T, strict=True)
+    return tuple(round(float(value[hit].mean()), 4) if hit.any() else None for value, hit in pairs)

@@ -42,7 +42,10 @@ class PlayedSchedule:
 
 
 def alike(played: Sequence[PlayedSchedule], layout: str) -> list[PlayedSchedule]:
-    """Those that tell of ``layout``: only those that interleave tell of interleaving."""
+    """Those that tell of ``layout``: only those that interleave tell of interleaving.
+
+    Reading everything first belongs to both.
+    """
     return [
         one
         for one in played
@@ -55,7 +58,8 @@ class Calibration:
     """What forecast losses are multiplied by, and how far single schedules are from it.
 
     Attributes:
-        spread: standard deviation of measured over calibrated forecast; 0 if one schedule is known.
+        spread: standard deviation of what is left between them, over the mean measured loss; 0 if
+            one schedule is known.
     """
 
     factor: float = 1.0
@@ -71,8 +75,11 @@ class Calibration:
         factor = float(y.sum() / x.sum())
         if factor <= 0:
             return Calibration()
-        ratios = y / (factor * x)
-        return Calibration(factor, float(ratios.std(ddof=1)) if len(ratios) > 1 else 0.0)
+        left = y - factor * x
+        spread = (
+            float(np.sqrt((left**2).sum() / (len(left) - 1)) / y.mean()) if len(left) > 1 else 0.0
+        )
+        return Calibration(factor, spread)
 
     def applied(self, loss: Summary) -> Summary:
         mean = self.factor * loss.mean
@@ -83,7 +90,7 @@ class Calibration:
 
 
 def loss_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibration:
-    some = alike(played, layout)
+    some = [one for one in alike(played, layout) if one.layout is not None]
     return Calibration.of(
         [float(np.mean(one.forecast_loss)) for one in some],
         [float(np.mean(one.loss)) for one in some],
@@ -91,7 +98,7 @@ def loss_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibrati
 
 
 def disagreement_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibration:
-    some = alike(played, layout)
+    some = [one for one in alike(played, layout) if one.layout is not None]
     return Calibration.of(
         [1 - float(np.mean(one.forecast_agreement)) for one in some],
         [1 - float(np.mean(one.agreement)) for one in some],

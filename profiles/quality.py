@@ -41,6 +41,17 @@ class Surface:
 
 
 @dataclass(frozen=True)
+class Restarts:
+    """What it costs one token more if the text was interrupted right before it by new reading.
+
+    By own position, beyond what was read then costs; None where nothing was interrupted.
+    """
+
+    loss: tuple[float | None, ...]
+    agreement: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class QualitySample:
     """One request that was played in full.
 
@@ -51,6 +62,7 @@ class QualitySample:
         score: the task's score of the answer, if the task has one.
         without: by agent, the surface with one of its sources left out, each request another one;
             in the first layout. Of some requests only.
+        restarts: by agent, what interruptions cost where texts are interleaved.
     """
 
     fixed_tokens: dict[str, int]
@@ -58,6 +70,7 @@ class QualitySample:
     surfaces: dict[str, dict[str, Surface]]
     score: float | None = None
     without: dict[str, Surface] = field(default_factory=dict)
+    restarts: dict[str, Restarts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ levels F is linear; a staircase that reads all of everything before it writes ha
 definition. Two things are common to all samples. The mean surface must not rise with the read
 level: where it does, by chance, isotonic regression says what is added to every sample's (Barlow
 et al. 1972). And F° − F is the mean over the samples that left a source out; that k missing sources
-cost k times one is an assumption, within what reading nothing at all costs. Schedules that were
+cost k times one is an assumption, within what reading nothing at all costs. Interleaved, each token
+before which the text was interrupted costs what interruptions there cost on average. Schedules that were
 played when the profile was made say what is still to be multiplied (``profiles.played``).
 """
 

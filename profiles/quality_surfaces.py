@@ -37,7 +37,11 @@ class FigureSurfaces:
             more = self._common(self._left_out, reading.levels, bins)
             worst = np.maximum if self.figure == "agreement" else np.minimum
             found = worst(found + reading.missing * more, nothing)
-        return float(found.mean())
+        if self.layout == "interleave" and len(reading.restarts):
+            found[reading.restarts] += self._restart_costs[
+                np.minimum(reading.restarts, len(self._restart_costs) - 1)
+            ]
+        return max(float(found.mean()), 0.0)
 
     def _knots(self, sample: QualitySample) -> Floats:
         """Read levels below the longest source's length, and that."""
@@ -100,6 +104,24 @@ class FigureSurfaces:
         mean = np.nan_to_num(np.nanmean(differences, axis=0))
         worst = np.minimum if self.figure == "agreement" else np.maximum
         return np.asarray(worst(mean, 0))
+
+    @cached_property
+    def _restart_costs(self) -> Floats:
+        """By own position: the mean over samples; between and beyond known positions, linear."""
+        rows = [
+            getattr(sample.restarts[self.agent], self.figure)
+            for sample in self.profile.samples
+            if self.agent in sample.restarts
+        ]
+        longest = max((len(row) for row in rows), default=1)
+        table = np.full((len(rows) or 1, longest), np.nan)
+        for place, row in enumerate(rows):
+            table[place, : len(row)] = np.array(row, dtype=float)
+        known = np.flatnonzero(~np.isnan(table).all(axis=0))
+        if not len(known):
+            return np.zeros(longest)
+        means = np.nanmean(table[:, known], axis=0)
+        return np.interp(np.arange(longest), known, means)
 
     def _common(self, grid: Floats, levels: NDArray[np.int64], bins: NDArray[np.int64]) -> Floats:
         return _read_off(np.asarray(self.profile.read_levels, dtype=float), grid, levels, bins)
