@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from rich.progress import track
 
@@ -75,28 +76,30 @@ class Case:
         """All of the families, each once."""
         return list({repr(s): s for s in map(self.space.schedule, self.space)}.values())
 
-    def worth_knowing(self) -> list[Schedule]:
-        """Those that may keep the limit on what is unread."""
-        every, limits = (
-            self.schedules(),
-            [limit for limit in self.goals.limits if limit.objective.name == "unread"],
-        )
+    def is_beyond(self, schedules: Sequence[Schedule]) -> list[bool]:
+        """Of each, whether it is known without simulation that it does not keep a limit."""
+        limits = [one for one in self.goals.limits if one.objective.name == "unread"]
         sketch = self.world.sketch()
-        if not sketch or not limits:
-            return every
-        figures = replace(sketch, requests=self.world.workload.requests).of(every)
-        unread = figures["unread"].tolist()
-        pairs = zip(every, unread, strict=True)
-        return [one for one, share in pairs if share <= limits[0].figure + ROUNDING]
+        if not sketch or not limits or not schedules:
+            return [False] * len(schedules)
+        figures = replace(sketch, requests=self.world.workload.requests).of(schedules)
+        return [share > limits[0].figure + ROUNDING for share in figures["unread"].tolist()]
 
 
 @dataclass(frozen=True)
 class Known:
-    """What one schedule came to, and the seconds of CPU time that it took to know."""
+    """What one schedule came to, and the seconds of CPU time that it took to know.
+
+    Attributes:
+        costs: none where it is beyond a limit without having been simulated.
+    """
 
     costs: tuple[float, ...]
     excess: tuple[float, ...]
     cpu_s: float
+
+
+BEYOND = Known((), (1.0,), 0.0)
 
 
 def exact_front(case: Case, folder: Path) -> list[Point]:
@@ -112,17 +115,26 @@ def exhaustive(case: Case, folder: Path, workers: int | None = None) -> dict[str
     path = folder / f"{case.name}-{case.key}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     known = dict(_read(path))
-    left = [one for one in case.worth_knowing() if repr(one) not in known]
-    # Neighbours cost alike: every other hundredth spreads long and short ones over the run.
-    spread = [one for first in range(100) for one in left[first::100]]
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool, path.open("a") as file:
-        found = pool.map(partial(_known, case), spread)
-        pairs = zip(spread, found, strict=True)
-        for schedule, one in track(pairs, f"all of {case.name}", total=len(spread)):
-            known[repr(schedule)] = one
-            file.write(json.dumps([repr(schedule), one.costs, one.excess, one.cpu_s]) + "\n")
-            file.flush()
+    left = [one for one in case.schedules() if repr(one) not in known]
+    with path.open("a") as file:
+        beyond = case.is_beyond(left)
+        for schedule, is_beyond in zip(left, beyond, strict=True):
+            if is_beyond:
+                known[repr(schedule)] = _noted(file, schedule, BEYOND)
+        rest = [one for one, is_beyond in zip(left, beyond, strict=True) if not is_beyond]
+        # Neighbours cost alike: every other hundredth spreads long and short ones over the run.
+        spread = [one for first in range(100) for one in rest[first::100]]
+        with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+            pairs = zip(spread, pool.map(partial(_known, case), spread), strict=True)
+            for schedule, one in track(pairs, f"all of {case.name}", total=len(spread)):
+                known[repr(schedule)] = _noted(file, schedule, one)
     return known
+
+
+def _noted(file: TextIO, schedule: Schedule, one: Known) -> Known:
+    file.write(json.dumps([repr(schedule), one.costs, one.excess, one.cpu_s]) + "\n")
+    file.flush()
+    return one
 
 
 def _read(path: Path) -> Iterator[tuple[str, Known]]:
