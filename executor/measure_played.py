@@ -126,16 +126,17 @@ class ScheduleProbe:
 
     def _judge(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[_Figures]:
         check_finished(outcomes)
-        return [self._figures(*both) for both in zip(jobs, outcomes, strict=True)]
+        pairs = zip(jobs, outcomes, strict=True)
+        return [self._figures(number, *both) for number, both in enumerate(pairs)]
 
-    def _figures(self, job: Job, outcome: Outcome) -> _Figures:
+    def _figures(self, number: int, job: Job, outcome: Outcome) -> _Figures:
         layout = job.schedule.layout
         quality = measure_quality(job.pipeline, self.scorer, outcome, layout)
         score = self.answer_scorer(job.question, outcome.texts[job.pipeline.answer])
         return _Figures(
             quality.loss,
             quality.agreement,
-            *self.forecaster.of_request(outcome.timeline, layout),
+            *self.forecaster.of_sample(number, outcome.timeline, layout),
             NAN if score is None else score,
         )
 

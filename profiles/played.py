@@ -82,7 +82,7 @@ class Calibration:
         return Calibration(factor, spread)
 
     def applied(self, loss: Summary) -> Summary:
-        mean = self.factor * loss.mean
+        mean = max(self.factor * loss.mean, 0.0)
         sampled = self.factor * (loss.high - loss.low) / 2
         half = float(np.hypot(sampled, Z90 * self.spread * mean))
         p50, p90, p99 = (self.factor * value for value in (loss.p50, loss.p90, loss.p99))

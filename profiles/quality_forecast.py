@@ -10,8 +10,8 @@ definition. Two things are common to all samples. The mean surface must not rise
 level: where it does, by chance, isotonic regression says what is added to every sample's (Barlow
 et al. 1972). And F° − F is the mean over the samples that left a source out; that k missing sources
 cost k times one is an assumption, within what reading nothing at all costs. Interleaved, each token
-before which the text was interrupted costs what interruptions there cost on average. Schedules that were
-played when the profile was made say what is still to be multiplied (``profiles.played``).
+before which the text was interrupted costs what interruptions there cost on average. Schedules that
+were played when the profile was made say what is still to be multiplied (``profiles.played``).
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class QualityForecaster:
         Raises:
             ProfileError: the profile does not know the layout.
         """
-        losses, agreements = zip(
-            *(self.of_request(line, layout) for line in timelines), strict=True
-        )
+        count = len(self._profile.samples)
+        found = [self.of_sample(line.request % count, line, layout) for line in timelines]
+        losses, agreements = zip(*found, strict=True)
         loss = loss_calibration(self._profile.played, layout).applied(summarize(losses))
         agreement = self._agreement(summarize(agreements), layout)
         fit = self._score_fit
@@ -71,9 +71,8 @@ class QualityForecaster:
         calibration = disagreement_calibration(self._profile.played, layout)
         return _mirrored(calibration.applied(_mirrored(found)))
 
-    def of_request(self, line: Timeline, layout: str) -> tuple[float, float]:
-        """Loss and agreement of one request, before any calibration."""
-        number = line.request % len(self._profile.samples)
+    def of_sample(self, number: int, line: Timeline, layout: str) -> tuple[float, float]:
+        """Loss and agreement of one sample that was so played, before any calibration."""
         sample = self._profile.samples[number]
         loss, agreement = 0.0, 1.0
         for agent, sources in self._profile.sources.items():

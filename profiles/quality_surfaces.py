@@ -41,7 +41,7 @@ class FigureSurfaces:
             found[reading.restarts] += self._restart_costs[
                 np.minimum(reading.restarts, len(self._restart_costs) - 1)
             ]
-        return max(float(found.mean()), 0.0)
+        return float(found.mean())
 
     def _knots(self, sample: QualitySample) -> Floats:
         """Read levels below the longest source's length, and that."""

@@ -18,6 +18,7 @@ from profiles.quality import (
     Matrix,
     QualityProfile,
     QualitySample,
+    Restarts,
     Surface,
     bin_rows,
     load_quality,
@@ -184,3 +185,20 @@ def test_the_error_that_sampling_stops_at() -> None:
     spread = with_surfaces([((x, x), (0.0, 0.0)) for x in drawn.tolist()], 1).samples
     # A mean of 100 values whose standard deviation is 0.71 of it.
     assert loss_error(spread) == pytest.approx(1.645 * drawn.std() / drawn.mean() / 10, rel=0.2)
+
+
+def test_interruptions_cost_where_texts_are_interleaved() -> None:
+    """0.8 and 0.4 nats right after new reading at positions 1 and 3; between them, linear."""
+    restarts = {"z": Restarts((None, 0.8, None, 0.4), (None, -0.2, None, -0.4))}
+    both = dict.fromkeys(("rebuild", "interleave"), SURFACE)
+    sample = replace(SAMPLE, surfaces={"z": both}, restarts=restarts)
+    forecaster = QualityForecaster(replace(PROFILE, samples=(sample,)))
+    steps = [((10, 10), 0), ((20, 12), 1), ((20, 12), 2)]
+    plain = forecaster([line(*steps)], "rebuild")
+    found = forecaster([line(*steps)], "interleave")
+    # The third step read nothing new.
+    assert found.loss.mean == pytest.approx(plain.loss.mean + 0.8 / 4)
+    assert found.agreement.mean == pytest.approx(plain.agreement.mean - 0.2 / 4)
+    late = [((10, 10), 0), ((20, 12), 2)]
+    plain, found = (forecaster([line(*late)], name) for name in ("rebuild", "interleave"))
+    assert found.loss.mean == pytest.approx(plain.loss.mean + 0.6 / 4)
