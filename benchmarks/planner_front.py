@@ -9,8 +9,9 @@ takes minutes, and what was found is kept in FOLDER. Then searches that know
 nothing of it run one after the other, on one core. Given is the share of the hypervolume of the
 exact front that was reached after so many seconds of CPU time, by schedules of the families alone
 and by all, medians over seeds, how many schedules were forecast by then, and the share of the time
-that was not spent on simulating (Optuna's own, mostly; the ladder's sketch and regression). Only schedules within the
-scenario's limits count. The corner is 1 % beyond the worst of the exact front in each objective.
+that was not spent on simulating (Optuna's own, mostly; the ladder's sketch and regression). Only
+schedules within the scenario's limits count. The corner is 1 % beyond the worst of the exact front
+in each objective.
 Free staircases, which each search tries when its families stand still, are not in the families, so
 all can reach more than 1. A search that has ended counts with what it had.
 """
@@ -24,6 +25,7 @@ from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import optuna
 from rich.console import Console
@@ -47,6 +49,20 @@ WAYS = {
     "ladder": ("nsga2", NEAR, True),
 }
 FOREVER = 1 << 30
+
+
+class State(NamedTuple):
+    """A search after some seconds.
+
+    Attributes:
+        families, every: what it had found within the limits, of the families and in all.
+        own: share of its time that was not spent on forecasts.
+    """
+
+    families: list[Point]
+    every: list[Point]
+    forecasts: int
+    own: float
 
 
 @dataclass
@@ -89,14 +105,12 @@ class Watched:
         self.notes.append((ended - self.started, self.case.point(forecast), is_family))
         return forecast
 
-    def by(self, seconds: float) -> tuple[list[Point], list[Point], int, float]:
-        """What was found within the limits by then, of the families and of all, after how many
-        forecasts, and the share of the time that was not theirs."""
+    def by(self, seconds: float) -> State:
         notes = [note for note in self.notes if note[0] <= seconds]
         families = [point for _, point, is_family in notes if point and is_family]
         every = [point for _, point, _ in notes if point]
         busy_s = self.busy_s[len(notes) - 1] if notes else 0.0
-        return families, every, len(notes), 1 - busy_s / (notes[-1][0] if notes else 1.0)
+        return State(families, every, len(notes), 1 - busy_s / (notes[-1][0] if notes else 1.0))
 
 
 def run_search(case: Case, way: str, seed: int, seconds: float) -> Watched:
@@ -126,13 +140,11 @@ def row(case: Case, way: str, front: list[Point], seeds: int, seconds: list[floa
     cells = []
     for until in seconds:
         states = [run.by(until) for run in runs]
-        shares = [
-            statistics.median(hypervolume(state[which], corner) / whole for state in states)
-            for which in (0, 1)
-        ]
-        count = statistics.median(state[2] for state in states)
-        own = statistics.median(state[3] for state in states)
-        cells += [*(f"{share:.4f}" for share in shares), f"{count:.0f}", f"{own:.1%}"]
+        of_families = statistics.median(hypervolume(s.families, corner) / whole for s in states)
+        of_all = statistics.median(hypervolume(s.every, corner) / whole for s in states)
+        forecasts = statistics.median(state.forecasts for state in states)
+        own = statistics.median(state.own for state in states)
+        cells += [f"{of_families:.4f}", f"{of_all:.4f}", f"{forecasts:.0f}", f"{own:.1%}"]
     return [case.name, way, *cells]
 
 

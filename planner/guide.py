@@ -82,7 +82,7 @@ class Guide:
         seen = [[one == value for one in kind] for kind in kinds for value in sorted(set(kind))]
         columns = np.array([*figures, *seen], dtype=float).T
         spread = columns.std(axis=0)
-        return (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        return np.asarray((columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
 
     def promising(
         self, known: Sequence[Candidate], front: Sequence[int], most: int
@@ -133,7 +133,7 @@ def _beyond(costs: Floats, front: Floats, scale: Floats) -> Floats:
     """How far each row goes beyond the front in the objective in which it does most; 0 if it does
     not: the least over the front's members."""
     gains = (front[None] - costs[:, None]) / scale
-    return np.maximum(gains.max(axis=2).min(axis=1), 0.0)
+    return np.asarray(np.maximum(gains.max(axis=2).min(axis=1), 0.0))
 
 
 def _scaled(metric: str, values: Floats) -> Floats:
@@ -147,8 +147,8 @@ def _unscaled(metric: str, values: Floats) -> Floats:
 def _ridge(features: Floats, values: Floats) -> Floats:
     rows = np.column_stack([np.ones(len(features)), features])
     penalty = np.diag([0.0, *[RIDGE] * features.shape[1]])
-    return np.linalg.lstsq(rows.T @ rows + penalty, rows.T @ values, rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(rows.T @ rows + penalty, rows.T @ values, rcond=None)[0])
 
 
 def _linear(features: Floats, weights: Floats) -> Floats:
-    return weights[0] + features @ weights[1:]
+    return np.asarray(weights[0] + features @ weights[1:])

@@ -131,7 +131,7 @@ class Space:
             }
         rng = np.random.default_rng(seed)
         for _ in range(most - count):
-            yield self.point(lambda name, values: values[rng.integers(len(values))])
+            yield self.point(lambda name, values: values[int(rng.integers(len(values)))])
 
     def __len__(self) -> int:
         """Points, some of which are the same schedule."""

@@ -301,8 +301,8 @@ class ClosedForm:
 
 
 def _nothing_yet(candidates: int) -> AloneTimes:
-    counts = (np.zeros(candidates, dtype=np.int64) for _ in range(5))
-    return AloneTimes(*counts, stall_ps=np.zeros(candidates), unread=np.zeros(candidates))
+    counts = [np.zeros(candidates, dtype=np.int64) for _ in range(5)]
+    return AloneTimes(*counts, np.zeros(candidates), np.zeros(candidates))
 
 
 def _with_steps(found: AloneTimes, steps: Sequence[_Steps]) -> AloneTimes:

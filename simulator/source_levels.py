@@ -41,7 +41,7 @@ class SourceLevels(NamedTuple):
 
     @property
     def all_read(self) -> int:
-        return self.ready_ps.shape[1] - 1
+        return int(self.ready_ps.shape[1]) - 1
 
     def ready(self, rows: Ints, levels: Ints) -> Ints:
         """When the candidates ``rows`` may read up to ``levels``."""

@@ -316,9 +316,10 @@ class TestFigures:
         price = PriceSpec(input=2.0, output=8.0)
         wanted = Wanted({"first": price, "aggregator": price})
         found = wanted.figures([world.play(uniform(world.pipeline, normal()))])["cost"].mean
-        lengths = scenario.workload.output_tokens if scenario.workload else {}
-        written = int(lengths["first"]) + int(lengths["aggregator"])  # type: ignore[call-overload]
-        read = sum(int(lengths[name]) for name in ("first", "second", "third"))  # type: ignore[call-overload]
+        assert scenario.workload
+        lengths = scenario.workload.model_dump()["output_tokens"]
+        written = lengths["first"] + lengths["aggregator"]
+        read = sum(lengths[name] for name in ("first", "second", "third"))
         assert found == pytest.approx((8.0 * written + 2.0 * (100 + 100 + read)) / 1e6)
 
     def test_cached_tokens_have_a_price_of_their_own(self, scenario: Scenario) -> None:
