@@ -32,8 +32,8 @@ LEVELS: tuple[tuple[float, Layout], ...] = (
 CHUNKS: tuple[tuple[float, int, Layout], ...] = (
     (0.1, 5, "append_rounds"),
     (0.25, 10, "rebuild"),
-    (0.1, 4, "interleave"),
-    (0.2, 9, "interleave"),
+    (0.06, 3, "interleave"),
+    (0.14, 7, "interleave"),
     (0.3, 6, "interleave"),
     (0.5, 14, "interleave"),
 )

@@ -32,8 +32,8 @@ from staircase.workload import Question
 BATCH = 12
 # Own positions are averaged over bins, at most so many of the longest of the first texts.
 MOST_BINS = 16
-# A source is left out in one of so many requests; schedules are played on one of so many.
-LEFT_OUT, PLAYED = 2, 2
+# A source is left out in one of so many requests.
+LEFT_OUT = 2
 # Scoring needs no more memory for a second request at once, and a second core is mostly there.
 WORKERS = min(4, os.cpu_count() or 1)
 
@@ -70,7 +70,7 @@ def make_quality(
     """Plays sampled requests in full and scores them again with less read.
 
     Until the interval of the loss is as narrow as ``profile.quality_error`` says, or
-    ``profile.requests`` are measured; then some are played under some schedules, which calibrates
+    ``profile.requests`` are measured; then they are played under some schedules, which calibrates
     forecasts and ties the task's score to them.
 
     Raises:
@@ -102,9 +102,8 @@ def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[P
         sampler.score,
         QualityForecaster(profile),
     )
-    some = -(-len(profile.samples) // PLAYED)
-    step = track("quality: schedules played", some * PROBES)
-    return probe.measure(sampler.questions[:some], sampler.outcomes[:some], step)
+    step = track("quality: schedules played", len(profile.samples) * PROBES)
+    return probe.measure(sampler.questions, sampler.outcomes, step)
 
 
 @dataclass

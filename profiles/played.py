@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from staircase.metrics import Z90, Summary
 from staircase.schedule import Layout
@@ -55,51 +56,47 @@ def alike(played: Sequence[PlayedSchedule], layout: str) -> list[PlayedSchedule]
 
 @dataclass(frozen=True)
 class Calibration:
-    """What forecast losses are multiplied by, and how far single schedules are from it.
+    """What forecast losses are multiplied by, and how far from it the truth may be.
 
     Attributes:
-        spread: standard deviation of what is left between them, over the mean measured loss; 0 if
-            one schedule is known.
+        spread: standard deviation of single schedules from it, over their mean loss.
+        error: standard error of the factor, over itself, as the requests are few.
     """
 
     factor: float = 1.0
     spread: float = 0.0
+    error: float = 0.0
 
     @staticmethod
-    def of(forecast: Sequence[float], measured: Sequence[float]) -> Calibration:
-        """From the mean losses of several schedules; those with a forecast of 0 say nothing."""
-        pairs = [(x, y) for x, y in zip(forecast, measured, strict=True) if x > 0]
-        if not pairs:
+    def of(forecast: Sequence[Sequence[float]], measured: Sequence[Sequence[float]]) -> Calibration:
+        """From the losses of several schedules, by request: [schedules, requests]."""
+        x, y = np.array(forecast, dtype=float), np.array(measured, dtype=float)
+        if not x.size or x.sum() <= 0 or y.sum() <= 0:
             return Calibration()
-        x, y = np.array(pairs).T
         factor = float(y.sum() / x.sum())
-        if factor <= 0:
-            return Calibration()
         left = y - factor * x
-        spread = (
-            float(np.sqrt((left**2).sum() / (len(left) - 1)) / y.mean()) if len(left) > 1 else 0.0
-        )
-        return Calibration(factor, spread)
+        spread = _deviation(left.mean(axis=1)) / y.mean()
+        error = _deviation(left.mean(axis=0)) / y.mean() / np.sqrt(left.shape[1])
+        return Calibration(factor, float(spread), float(error))
 
     def applied(self, loss: Summary) -> Summary:
         mean = max(self.factor * loss.mean, 0.0)
         sampled = self.factor * (loss.high - loss.low) / 2
-        half = float(np.hypot(sampled, Z90 * self.spread * mean))
+        half = float(np.hypot(sampled, Z90 * mean * np.hypot(self.spread, self.error)))
         p50, p90, p99 = (self.factor * value for value in (loss.p50, loss.p90, loss.p99))
         return Summary(mean, max(mean - half, 0.0), mean + half, p50, p90, p99)
 
 
+def _deviation(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
 def loss_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibration:
     some = [one for one in alike(played, layout) if one.layout is not None]
-    return Calibration.of(
-        [float(np.mean(one.forecast_loss)) for one in some],
-        [float(np.mean(one.loss)) for one in some],
-    )
+    return Calibration.of([one.forecast_loss for one in some], [one.loss for one in some])
 
 
 def disagreement_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibration:
     some = [one for one in alike(played, layout) if one.layout is not None]
-    return Calibration.of(
-        [1 - float(np.mean(one.forecast_agreement)) for one in some],
-        [1 - float(np.mean(one.agreement)) for one in some],
-    )
+    forecast = [[1 - share for share in one.forecast_agreement] for one in some]
+    return Calibration.of(forecast, [[1 - share for share in one.agreement] for one in some])

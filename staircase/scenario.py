@@ -79,8 +79,12 @@ class ProfileSpec(Strict):
     latency: str | None = None
     quality: str | None = None
     requests: Count = 96
-    quality_error: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    read_levels: list[Annotated[int, Field(ge=0)]] = [0, 4, 8, 16, 24, 32, 48, 64, 96]
+    quality_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
+    read_levels: list[Annotated[int, Field(ge=0)]] = [
+        *range(0, 32, 4),
+        *range(32, 64, 8),
+        *range(64, 129, 16),
+    ]
     max_prompt_tokens: Count = 512
     max_batch: Count = 8
     budget_s: PositiveSeconds = 10.0
