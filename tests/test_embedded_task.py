@@ -150,7 +150,7 @@ def test_a_claim_counts_from_the_word_that_completes_it(layout: Layout) -> None:
     own = task.bulletin_text(task.draw_record(random.Random(6))).split()
     words = {"north": report, "editor": own}
     sizes = {"north": len(report), "editor": len(own)}
-    day = own.index("day") + 1
+    day = own.index("date") + 1
     for read in range(len(report) + 1):
         prompt = build_prompt("editor", ["north"], [Round((read,), 0)], len(own), layout, sizes)
         _, chances = list(editor_targets(prompt, words))[day]
@@ -160,7 +160,7 @@ def test_a_claim_counts_from_the_word_that_completes_it(layout: Layout) -> None:
 def test_interleaved_a_claim_counts_only_after_it_was_read() -> None:
     own = task.bulletin_text(task.draw_record(random.Random(6))).split()
     words = {"north": ["day", ":", "friday", "."], "editor": own}
-    day = own.index("day") + 1
+    day = own.index("date") + 1
     for written, chance in ((day, 0.92), (day + 1, 1 / 7)):
         rounds = [Round((2,), 0), Round((4,), written)]
         prompt = build_prompt("editor", ["north"], rounds, len(own), "interleave", {})
