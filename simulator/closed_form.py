@@ -301,8 +301,9 @@ class ClosedForm:
 
 
 def _nothing_yet(candidates: int) -> AloneTimes:
-    counts = [np.zeros(candidates, dtype=np.int64) for _ in range(5)]
-    return AloneTimes(*counts, np.zeros(candidates), np.zeros(candidates))
+    ttft, e2e, completed, calls, prefilled = np.zeros((5, candidates), dtype=np.int64)
+    stall, unread = np.zeros((2, candidates))
+    return AloneTimes(ttft, e2e, completed, calls, prefilled, stall, unread)
 
 
 def _with_steps(found: AloneTimes, steps: Sequence[_Steps]) -> AloneTimes:
