@@ -147,7 +147,8 @@ def _unscaled(metric: str, values: Floats) -> Floats:
 def _ridge(features: Floats, values: Floats) -> Floats:
     rows = np.column_stack([np.ones(len(features)), features])
     penalty = np.diag([0.0, *[RIDGE] * features.shape[1]])
-    return np.asarray(np.linalg.lstsq(rows.T @ rows + penalty, rows.T @ values, rcond=None)[0])
+    found = np.linalg.lstsq(rows.T @ rows + penalty, rows.T @ values, rcond=None)[0]
+    return np.asarray(found, dtype=np.float64)
 
 
 def _linear(features: Floats, weights: Floats) -> Floats:
