@@ -110,3 +110,18 @@ def print_json(content: Any) -> None:
     from staircase.files import without_nan
 
     print(json.dumps(without_nan(content), indent=1))
+
+
+@contextmanager
+def kept_on_interrupt(samples: Path) -> Iterator[None]:
+    """Says what an interrupt leaves."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if samples.exists():
+            notes.print(
+                f"kept: {samples}; the same command goes on from there",
+                soft_wrap=True,
+                highlight=False,
+            )
+        raise

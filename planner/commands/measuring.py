@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from enum import StrEnum
-from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +13,7 @@ from planner.terminal import (
     AsJson,
     OutFolder,
     ScenarioPath,
+    kept_on_interrupt,
     notes,
     open_workspace,
     print_json,
@@ -78,7 +77,7 @@ def _profile_latency(work: Workspace, bench: Bench) -> str:
 
     log = SampleLog(work.samples_path, keys_of(work.scenario).values())
     _say(log.notes)
-    with _kept(work.samples_path), progress_bars(between_steps=True) as track:
+    with kept_on_interrupt(work.samples_path), progress_bars(between_steps=True) as track:
         save_latency(work.latency_path, make_latency(work.scenario, bench, log, track))
     log.remove()
     # It corrects a profile that is no more.
@@ -93,7 +92,7 @@ def _profile_quality(work: Workspace, bench: Bench) -> str:
 
     log = QualityLog(work.quality_samples_path, quality_key(work.scenario))
     _say(log.notes)
-    with _kept(work.quality_samples_path), progress_bars() as track:
+    with kept_on_interrupt(work.quality_samples_path), progress_bars() as track:
         found = make_quality(work.scenario, work.source, bench, log, track)
         save_quality(work.quality_path, found)
     log.remove()
@@ -103,21 +102,6 @@ def _profile_quality(work: Workspace, bench: Bench) -> str:
 def _say(words: Iterable[str]) -> None:
     for line in words:
         notes.print(line, soft_wrap=True, highlight=False)
-
-
-@contextmanager
-def _kept(samples: Path) -> Iterator[None]:
-    """Says what an interrupt leaves."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if samples.exists():
-            notes.print(
-                f"kept: {samples}; the same command goes on from there",
-                soft_wrap=True,
-                highlight=False,
-            )
-        raise
 
 
 def show_profiles(work: Workspace, only: Kind | None = None) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ from planner.terminal import (
     OutFolder,
     Requests,
     ScenarioPath,
+    kept_on_interrupt,
     notes,
     open_workspace,
     print_json,
@@ -86,7 +86,7 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
         notes.print(f"going on with {len(log.runs)} runs of {work.tuning_path}", soft_wrap=True)
     with (
         open_bench(work.scenario) as bench,
-        _kept(work),
+        kept_on_interrupt(work.tuning_path),
         progress_bars(between_steps=True) as track,
     ):
         tuner = Tuner(
@@ -127,21 +127,6 @@ def _search(
     hashes = {**work.profile_hashes(), "latency": latency_hash(latency)}
     step = track("search", work.scenario.plan.trials)
     return plan_of(work, work.forecaster_with(latency), watcher=Watcher(tried=step), hashes=hashes)
-
-
-@contextmanager
-def _kept(work: Workspace) -> Iterator[None]:
-    """Says what an interrupt leaves."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if work.tuning_path.exists():
-            notes.print(
-                f"kept: {work.tuning_path}; the same command goes on from there",
-                soft_wrap=True,
-                highlight=False,
-            )
-        raise
 
 
 def _content(tuned: Tuned) -> dict[str, Any]:
