@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import torch
 
 from executor.batching_engine import BatchingEngine
 from executor.device import Device
@@ -128,7 +130,7 @@ def faults(first: int) -> dict[tuple[str, int], Fault]:
     return found
 
 
-def test_server() -> None:
+def server() -> None:
     def play_group(first: int) -> None:
         fake.begin(faults(first))
         play(runtime)
@@ -155,7 +157,7 @@ def remote_engines(network: Network, fake: FakeServer) -> Mapping[str, ServedMod
     }
 
 
-def test_serial_engines() -> None:
+def serial_engines() -> None:
     model = random_model("llama", seed=1)
     with nothing_left(), Device() as device:
         served = {
@@ -165,7 +167,7 @@ def test_serial_engines() -> None:
         check_memory(lambda first: play(runtime))
 
 
-def test_batching_engine() -> None:
+def batching_engine() -> None:
     model = random_model("llama", seed=1)
     with nothing_left(), Device() as device:
         engine = BatchingEngine(model, device, SLOTS)
@@ -173,3 +175,17 @@ def test_batching_engine() -> None:
         runtime = Runtime(served)
         check_memory(lambda first: play(runtime))
         wait_until(lambda: engine.is_idle)
+
+
+@pytest.mark.parametrize("play_all", [server, serial_engines, batching_engine])
+def test_nothing_is_left(play_all: Callable[[], None]) -> None:
+    """In a process of its own: what other tests left behind comes and goes as it likes."""
+    process = get_context("spawn").Process(target=_with_one_thread, args=(play_all,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def _with_one_thread(play_all: Callable[[], None]) -> None:
+    torch.set_num_threads(1)
+    play_all()
