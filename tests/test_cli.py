@@ -64,7 +64,7 @@ def server(url: str, key: str = "KEY") -> str:
 
 WRONG: dict[str, tuple[Callable[[], str], str]] = {
     "unknown key": (
-        lambda: change("requests: 72", "request: 72"),
+        lambda: change("requests: 48", "request: 48"),
         r"profile: unknown key 'request'; did you mean 'requests'\?",
     ),
     "wrong type": (lambda: change("trials: 200", "trials: many"), "plan.trials"),
@@ -344,7 +344,7 @@ def test_run_without_a_plan_says_what_to_do(tmp_path: Path) -> None:
 def test_an_interrupted_profile_goes_on(tmp_path: Path) -> None:
     """After an interrupt the samples stay, and the next run uses them all."""
     path, out = tmp_path / "small.yaml", tmp_path / "out"
-    path.write_text(DEMO.read_text().replace("requests: 72", "requests: 2"))
+    path.write_text(DEMO.read_text().replace("requests: 48", "requests: 2"))
     words = ["profile", str(path), "--out", str(out), "--budget"]
     partial = out / "latency.partial.jsonl"
     command = [sys.executable, "-m", "planner.cli", *words, "1000"]
@@ -376,7 +376,7 @@ def wait_for(is_so: Callable[[], bool]) -> None:
 def test_the_main_job(tmp_path: Path) -> None:
     """Profile, plan, validate, one after the other, on the embedded models."""
     path = tmp_path / "small.yaml"
-    small = DEMO.read_text().replace("requests: 72", "requests: 6").replace("200", "20")
+    small = DEMO.read_text().replace("requests: 48", "requests: 6").replace("200", "20")
     path.write_text(small)
     out = ["--out", str(tmp_path / "out")]
     for command in ("profile", "plan"):

@@ -46,7 +46,7 @@ def test_cells_run(path: Path, tmp_path: Path) -> None:
     for example in (ROOT / "examples").glob("*.yaml"):
         shutil.copy(example, tmp_path)
     demo = (ROOT / "planner" / "demo.yaml").read_text()
-    (tmp_path / "small.yaml").write_text(demo.replace("requests: 72", "requests: 6"))
+    (tmp_path / "small.yaml").write_text(demo.replace("requests: 48", "requests: 6"))
     script = tmp_path / "cells.py"
     script.write_text(code)
     done = subprocess.run(
