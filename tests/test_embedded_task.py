@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import mean
 
@@ -125,22 +126,36 @@ def test_training_samples_are_what_agents_see() -> None:
     assert FORMAT.own == "<write>"
 
 
+def read_back(words: Sequence[str]) -> Iterator[tuple[int, str, list[task.Note]]]:
+    """From the words alone: places of values, who speaks there ("" the editor), all claims read.
+
+    The speaker's newest claim is the last of them.
+    """
+    told, speaker = dict[str, list[str]](), ""
+    for place, word in enumerate(words):
+        if word in ("<write>", "<from>"):
+            speaker = words[place + 1] if word == "<from>" else ""
+        elif speaker and word != speaker:
+            told[speaker] = [*told.pop(speaker, []), word]
+        if word in task.FIELD_OF:
+            yield place, speaker, [one for said in told.values() for one in task.read_claims(said)]
+
+
 @given(st.integers(0, 10_000))
 @settings(deadline=None)
 def test_targets_are_bayes_rule_over_the_words_before_them(seed: int) -> None:
-    """Read back from the sample's words alone: every source's words before a place, in order."""
     sample = editor_sample(random.Random(seed), encode)
     words = [WORDS[token] for token in sample.ids]
-    told = dict[str, list[str]]()
-    speaker = ""
-    for place, word in enumerate(words):
-        if place in sample.targets and word in task.FIELD_OF:
-            claims = [claim for said in told.values() for claim in task.read_claims(said)]
-            assert sample.targets[place] == task.posterior(task.FIELD_OF[word], claims)
-        elif word in ("<write>", "<from>"):
-            speaker = words[place + 1] if word == "<from>" else ""
-        elif speaker and word != speaker:
-            told.setdefault(speaker, []).append(word)
+    read = dict[int, str]()
+    for place, speaker, claims in read_back(words):
+        chances = task.posterior(task.FIELD_OF[words[place]], claims)
+        if speaker:
+            read[place] = task.MARKS[claims[-1].certainty]
+            assert sample.beliefs[place] == pytest.approx(chances)
+        else:
+            assert sample.targets[place] == pytest.approx(chances)
+    assert sample.marks == {place: {mark: 1.0} for place, mark in read.items()}
+    assert sample.beliefs.keys() == read.keys()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -185,11 +200,11 @@ def test_the_editor_is_nearly_as_good_as_bayes_rule() -> None:
     told = play(model, draw_bulletins(60, 3), Schedule())
     bulletins = [game.bulletin for game in told]
     assert mean(game.score for game in told) > mean(game.alone("north") for game in told) + 0.15
-    # Over 300 requests it is 3 points below (model card); of 60 the mean is known within 2.
-    assert mean(game.score for game in told) > mean(game.ceiling for game in told) - 0.05
+    # Over 300 requests it is nowhere more than a point below (model card); of 60 they know two.
+    assert mean(game.score for game in told) > mean(game.ceiling for game in told) - 0.02
     for layout in LAYOUTS:
         for read in ("steps:24/64", "constant:8,8,8"):
             schedule = Schedule({"editor": parse_staircase(read)}, layout)
             games = play(model, bulletins, schedule, told)
             assert mean(game.score for game in games) < mean(game.score for game in told)
-            assert mean(game.score for game in games) > mean(game.ceiling for game in games) - 0.07
+            assert mean(game.score for game in games) > mean(game.ceiling for game in games) - 0.03

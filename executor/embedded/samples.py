@@ -3,20 +3,23 @@
 What is to be learned at each place is a distribution over words. Where the editor names a value
 it is Bayes' rule over the claims that stand before that place in the prompt, so whoever has learned
 it is as sure as what was read allows, in every layout and at every read level.
+
+Nobody is asked for anything while reading, but a model of four layers finds the rule much sooner if
+it must say at each claim how sure that is, and what follows from all claims so far (docs/log.md).
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 from executor.embedded import task
 from executor.embedded.draw_rounds import draw_rounds
 from executor.rendering import PromptFormat, encode_texts, fixed_texts, render
 from staircase.pipeline import Agent
-from staircase.prompt import Prompt, Round, build_prompt
+from staircase.prompt import Prompt, Round, Segment, build_prompt
 from staircase.schedule import LAYOUTS
 
 FORMAT = PromptFormat(header="{role}", query="{query}", label="<from> {source}", own="<write>")
@@ -43,11 +46,15 @@ class Sample:
 
     Attributes:
         restarts: places where one's own text goes on after something else.
+        marks: by place of a value that was read, how sure its claim is.
+        beliefs: by the same place, Bayes' rule over this and all earlier claims.
     """
 
     ids: list[int]
     targets: dict[int, Chances]
     restarts: frozenset[int] = frozenset()
+    marks: Mapping[int, Chances] = field(default_factory=dict)
+    beliefs: Mapping[int, Chances] = field(default_factory=dict)
 
 
 def reporter_sample(rng: random.Random, encode: Encode) -> Sample:
@@ -85,33 +92,55 @@ def editor_sample(rng: random.Random, encode: Encode, is_easy: bool = False) -> 
     fixed = {name: len(tokens) for name, tokens in ids.items()}
     prompt = build_prompt("editor", names, rounds, own, layout, fixed)
     words = {name: text.split() for name, text in texts.items()}
-    return Sample(render(prompt, ids), dict(editor_targets(prompt, words)), _restarts(prompt))
+    claims = list(claims_read(prompt, words))
+    return Sample(
+        render(prompt, ids),
+        dict(editor_targets(prompt, words)),
+        _restarts(prompt),
+        {place: {task.MARKS[claim.certainty]: 1.0} for place, claim in claims},
+        dict(_beliefs(claims)),
+    )
 
 
 def editor_targets(
     prompt: Prompt, words: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[int, Chances]]:
     """Each own place of the editor in ``prompt``, and what its word should be drawn from."""
-    start, read = 0, dict[str, int]()
-    for segment in prompt.segments:
+    claims = list(claims_read(prompt, words))
+    for start, segment in _placed(prompt):
         if segment.source == "editor":
-            claims = [
-                claim
-                for name, stop in read.items()
-                for claim in task.read_claims(words[name][:stop])
-            ]
+            before = [claim for place, claim in claims if place < start]
             for place, word in enumerate(words["editor"][segment.start : segment.stop], start):
-                field = task.FIELD_OF.get(word)
-                yield place, task.posterior(field, claims) if field else {word: 1.0}
-        elif segment.source in task.CORRESPONDENTS:
-            read[segment.source] = segment.stop
-        start += segment.tokens
+                name = task.FIELD_OF.get(word)
+                yield place, task.posterior(name, before) if name else {word: 1.0}
+
+
+def claims_read(
+    prompt: Prompt, words: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[int, task.Note]]:
+    """Claims in the order in which ``prompt`` tells them, each with the place of its value."""
+    for start, segment in _placed(prompt):
+        if segment.source in task.CORRESPONDENTS:
+            text = words[segment.source]
+            for place in range(segment.start, segment.stop):
+                if text[place] in task.FIELD_OF:
+                    yield start + place - segment.start, task.read_claims(text[: place + 1])[-1]
+
+
+def _beliefs(claims: Sequence[tuple[int, task.Note]]) -> Iterator[tuple[int, Chances]]:
+    for number, (place, claim) in enumerate(claims, 1):
+        yield place, task.posterior(claim.field, (one for _, one in claims[:number]))
+
+
+def _placed(prompt: Prompt) -> Iterator[tuple[int, Segment]]:
+    """Segments, each with the place of its first token."""
+    starts = accumulate((segment.tokens for segment in prompt.segments), initial=0)
+    return zip(starts, prompt.segments, strict=False)
 
 
 def _restarts(prompt: Prompt) -> frozenset[int]:
-    starts = accumulate((segment.tokens for segment in prompt.segments), initial=0)
-    pairs = zip(starts, prompt.segments, strict=False)
-    return frozenset(n for n, segment in pairs if segment.source == "editor" and segment.start)
+    own = ((start, each) for start, each in _placed(prompt) if each.source == "editor")
+    return frozenset(start for start, segment in own if segment.start)
 
 
 def _written(rng: random.Random, bulletin: task.Bulletin) -> task.Record:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -21,10 +21,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from executor.embedded import MODEL_FOLDER
+from executor.embedded.losses import Losses
 from executor.embedded.samples import (
     END,
     SPECIAL,
-    Chances,
     Encode,
     Sample,
     editor_sample,
@@ -33,10 +33,8 @@ from executor.embedded.samples import (
 from executor.embedded.task import vocabulary
 
 # Samples of a step, and steps drawn at once, to sort their samples by length.
-EDITORS, REPORTERS, POOL = 14, 6, 8
-# Steps of easy samples at the start; how much more than another word a value counts, and what
-# follows where one's own text was interrupted.
-EASY_STEPS, VALUE_WEIGHT, RESTART_WEIGHT = 96, 4, 12
+EDITORS, REPORTERS, POOL = 14, 8, 8
+EASY_STEPS = 96  # Of easy samples, at the start.
 MUON_RATE, ADAM_RATE = 0.02, 8e-3
 
 
@@ -70,33 +68,6 @@ def build_model(vocabulary_size: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def loss_of(
-    model: LlamaForCausalLM, samples: list[Sample], words: Mapping[str, int]
-) -> tuple[torch.Tensor, float, float]:
-    """Loss to go down, and the mean KL(target ‖ model) in nats at values and at other words.
-
-    The loss is a mean of KL over places, of which some count more.
-    """
-    length = max(len(sample.ids) for sample in samples)
-    ids = torch.zeros(len(samples), length, dtype=torch.long)
-    places, targets, restarts = [], list[Chances](), list[bool]()
-    for row, sample in enumerate(samples):
-        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
-        places += [row * length + place - 1 for place in sample.targets]
-        targets += sample.targets.values()
-        restarts += [place in sample.restarts for place in sample.targets]
-    aim = torch.zeros(len(targets), len(words))
-    for row, chances in enumerate(targets):
-        aim[row, [words[word] for word in chances]] = torch.tensor(list(chances.values()))
-    is_value = torch.tensor([len(chances) > 1 for chances in targets])
-    hidden = model.model(input_ids=ids).last_hidden_state.flatten(0, 1)
-    found = model.lm_head(hidden[torch.tensor(places)]).float().log_softmax(-1)
-    excess = -(torch.special.entr(aim) + aim * found).sum(-1)
-    weight = 1 + (VALUE_WEIGHT - 1) * is_value + (RESTART_WEIGHT - 1) * torch.tensor(restarts)
-    loss = (weight * excess).sum() / weight.sum()
-    return loss, excess[is_value].mean().item(), excess[~is_value].mean().item()
-
-
 def build_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices, AdamW for embeddings and norms."""
     named = list(model.named_parameters())
@@ -125,15 +96,14 @@ def train(steps: int, seed: int, folder: Path) -> None:
     for step in track(range(steps), "training the bulletin desk"):
         editors, reporters = next(batches)
         with torch.autocast("cpu", torch.bfloat16):
-            loss, at_values, at_words = loss_of(model, editors, words)
-            told, _, in_reports = loss_of(model, reporters, words)
+            edited, told = Losses(model, words)(editors), Losses(model, words)(reporters)
         model.zero_grad()
-        (loss + told).backward()  # type: ignore[no-untyped-call]
+        (edited.total + told.total).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
             optimizer.step()
             scheduler.step()
-        log.add(step + 1, at_values, at_words, in_reports)
+        log.add(step + 1, edited.at_values, edited.at_words, told.at_words)
     save(model, tokenizer, folder)
 
 
@@ -178,7 +148,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=1700)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
     arguments = parser.parse_args()
