@@ -1,18 +1,19 @@
 """Rooflines against tables of others, to which nothing is fitted.
 
-    python -m benchmarks.roofline DATA
+    python -m benchmarks.roofline DATA [--by-model] [--host-ms-per-layer 0.375]
 
 DATA holds ``aiconfigurator/derived_prefill_decode_profile.csv`` (modelled from measured operators,
 16 bits, without an engine's host time; rows that do not fit into memory are left out),
 ``llmservingsim/profiler/perf`` (sums of measured kernels, without what passes between them) and
-``splitwise-sim/perf_model.csv`` (measured with an engine).
+``splitwise-sim/perf_model.csv`` (measured with an engine). Without CUDA graphs an engine's host may
+be what takes longest: with ``--host-ms-per-layer`` no row of Splitwise is forecast below that.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def aiconfigurator(path: Path) -> Iterator[Judged]:
         yield Judged("aiconfigurator", device, model, row["phase"], forecast_s, seconds)
 
 
-def splitwise(path: Path) -> Iterator[Judged]:
+def splitwise(path: Path, host_s_per_layer: float) -> Iterator[Judged]:
     """``token_time`` is the mean over the output, so at half of it the context is the mean."""
     sizes = ("tensor_parallel", "batch_size", "prompt_size", "token_size")
     columns = ("model", "hardware", "prompt_time", "token_time")
@@ -90,7 +91,8 @@ def splitwise(path: Path) -> Iterator[Judged]:
             ("decode", roofline.iteration_s([], batch, context)),
         ):
             name = "prompt_time" if phase == "prefill" else "token_time"
-            yield Judged("splitwise-sim", device, model, phase, forecast_s, float(row[name]) / 1e3)
+            slower_s = max(forecast_s, host_s_per_layer * roofline.shape.layers)
+            yield Judged("splitwise-sim", device, model, phase, slower_s, float(row[name]) / 1e3)
 
 
 def llmservingsim(folder: Path) -> Iterator[Judged]:
@@ -118,13 +120,12 @@ def llmservingsim(folder: Path) -> Iterator[Judged]:
             )
 
 
-def report(judged: list[Judged], is_by_model: bool) -> Table:
+def report(judged: list[Judged], keys: Sequence[str]) -> Table:
+    """A line for each group of rows that have ``keys``, attributes of ``Judged``, in common."""
     groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for row in judged:
-        of = (row.model,) if is_by_model else ()
-        groups[(row.source, row.hardware, *of, row.phase)].append(row.log_ratio)
-    heads = ("table", "hardware", *(("model",) if is_by_model else ()), "phase")
-    table = Table(*heads, "rows", "median error", "median bias", "90 % within", "target")
+        groups[tuple(getattr(row, key) for key in keys)].append(row.log_ratio)
+    table = Table(*keys, "rows", "median error", "median bias", "90 % within", "target")
     for group, ratios in groups.items():
         errors = np.abs(np.expm1(ratios))
         target = TARGETS[group[-1]]
@@ -139,13 +140,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--by-model", action="store_true")
+    parser.add_argument("--host-ms-per-layer", type=float, default=0.0)
     words = parser.parse_args()
+    host_s = words.host_ms_per_layer / 1e3
     judged = [
         *aiconfigurator(words.data / "aiconfigurator" / "derived_prefill_decode_profile.csv"),
         *llmservingsim(words.data / "llmservingsim" / "profiler" / "perf"),
-        *splitwise(words.data / "splitwise-sim" / "perf_model.csv"),
+        *splitwise(words.data / "splitwise-sim" / "perf_model.csv", host_s),
     ]
-    Console(width=110).print(report(judged, words.by_model))
+    model = ("model",) if words.by_model else ()
+    console = Console(width=110)
+    console.print(report(judged, ("hardware", "phase")))
+    console.print(report(judged, ("source", "hardware", *model, "phase")))
     spreads = {
         phase: np.median([abs(row.log_ratio) for row in judged if row.phase == phase]) / 0.6745
         for phase in TARGETS
