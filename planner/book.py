@@ -8,6 +8,8 @@ from typing import Protocol
 
 from planner.plans import Candidate
 from simulator.forecast import Forecast
+from simulator.sketch import Sketch
+from staircase.metrics import Floats
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 
@@ -45,8 +47,18 @@ class Forgetful:
 NOTHING_KNOWN = Forgetful()
 
 
+class Sketcher(Protocol):
+    """Tells roughly what many schedules come to at once (``simulator.sketch``)."""
+
+    def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]: ...
+
+
 class Crew(Protocol):
     """Whoever makes the forecasts of a generation: this process, or several."""
+
+    def sharing(self, sketch: Sketch) -> Sketcher:
+        """Draws ``sketch`` for all."""
+        ...
 
     def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
         """Each in turn, as soon as it is ready."""
@@ -58,6 +70,9 @@ class Alone:
     """One after the other, in this process."""
 
     judge: Judge
+
+    def sharing(self, sketch: Sketch) -> Sketcher:
+        return sketch
 
     def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
         return (Candidate.of(schedule, self.judge(schedule)) for schedule in schedules)

@@ -1,7 +1,7 @@
-"""Forecasts by several processes at once: Ray tasks, on this machine or on a cluster.
+"""Forecasts and sketches by several processes at once: Ray tasks, here or on a cluster.
 
-Each worker fetches the judge once and keeps it. Results come back in the order of the schedules, so
-a search finds what it finds alone. A task whose worker dies is done again by Ray.
+Each worker fetches the judge and the sketch once and keeps them. Results come back in the order of
+the schedules, so a search finds what it finds alone. A task whose worker dies is done again by Ray.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from planner.book import Alone, Crew, Judge
 from planner.plans import Candidate
 from planner.workspace import sources_hash
+from simulator.sketch import Sketch
 from staircase.errors import EngineError, PlanError
+from staircase.metrics import Floats
 from staircase.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -30,6 +34,11 @@ RETRIES = 2
 STORE_BYTES = 80 * 2**20
 # A cluster that does not answer for so long is not there.
 KNOCK_S = 5.0
+# Fewer schedules are sketched sooner than sent.
+LEAST_SKETCHED = 500
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,30 +47,66 @@ class RayCrew:
 
     Attributes:
         judge: in the cluster's object store.
-        task: ``_forecast``, as Ray calls it.
         code: hash of the sources that the workers must have too.
+        workers: cores of the cluster.
     """
 
     judge: ObjectRef[Judge]
-    task: Any
     code: str
+    workers: int
+
+    def sharing(self, sketch: Sketch) -> SharedSketch:
+        import ray
+
+        return SharedSketch(ray.put(sketch), self.code, self.workers)
 
     def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
         """Raises EngineError when workers die of a schedule, PlanError where one has other sources
         than this process, else what a forecast raises.
         """
-        import ray
-        from ray.exceptions import RayError, RayTaskError
+        yield from _in_order(_forecast, self.judge, self.code, schedules)
 
-        # In a list a reference stays one: the worker fetches it, and keeps what it fetched.
-        made = [self.task.remote([self.judge], self.code, schedule) for schedule in schedules]
-        for one in made:
-            try:
-                yield ray.get(one)
-            except RayTaskError as error:
-                raise error.cause from None
-            except RayError as error:
-                raise EngineError(f"a worker of the search died: {_first_line(error)}") from None
+
+@dataclass(frozen=True)
+class SharedSketch:
+    """A sketch of which every worker draws a part; attributes as of ``RayCrew``."""
+
+    sketch: ObjectRef[Sketch]
+    code: str
+    workers: int
+
+    def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]:
+        """Raises what ``RayCrew.forecast`` raises."""
+        # Every worker gets of each layout, and of the long and the short.
+        count = min(self.workers, -(-len(schedules) // LEAST_SKETCHED))
+        parts = [schedules[first::count] for first in range(count)]
+        drawn = list(_in_order(_sketched, self.sketch, self.code, parts))
+        found = {name: np.empty(len(schedules)) for name in drawn[0]}
+        for first, figures in enumerate(drawn):
+            for name, column in figures.items():
+                found[name][first::count] = column
+        return found
+
+
+def _in_order(
+    function: Callable[[Sequence[ObjectRef[S]], str, T], R],
+    shared: ObjectRef[S],
+    code: str,
+    tasks: Sequence[T],
+) -> Iterator[R]:
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    task = _as_task(function)
+    # In a list a reference stays one: the worker fetches it, and keeps what it fetched.
+    made = [task.remote([shared], code, one) for one in tasks]
+    for one in made:
+        try:
+            yield ray.get(one)
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayError as error:
+            raise EngineError(f"a worker of the search died: {_first_line(error)}") from None
 
 
 @contextmanager
@@ -80,8 +125,8 @@ def crew_of(judge: Judge, workers: int = 1, address: str | None = None) -> Itera
         raise PlanError('several workers need Ray: pip install "staircase[cluster]"') from None
     _connect(workers, address)
     try:
-        task = ray.remote(num_cpus=1, max_retries=RETRIES)(_forecast)
-        yield RayCrew(ray.put(judge), task, sources_hash())
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        yield RayCrew(ray.put(judge), sources_hash(), max(cores, 1))
     finally:
         ray.shutdown()
 
@@ -113,19 +158,34 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), KNOCK_S).close()
 
 
+@cache
+def _as_task(function: Callable[..., R]) -> Any:
+    import ray
+
+    return ray.remote(num_cpus=1, max_retries=RETRIES)(function)
+
+
+# In a worker.
+
+
 def _forecast(judge: Sequence[ObjectRef[Judge]], code: str, schedule: Schedule) -> Candidate:
-    """In a worker."""
     return Candidate.of(schedule, _fetched(judge[0], code)(schedule))
 
 
+def _sketched(
+    sketch: Sequence[ObjectRef[Sketch]], code: str, schedules: Sequence[Schedule]
+) -> dict[str, Floats]:
+    return _fetched(sketch[0], code).of(schedules)
+
+
 @cache
-def _fetched(judge: ObjectRef[Judge], code: str) -> Judge:
+def _fetched(shared: ObjectRef[S], code: str) -> S:
     import ray
 
     if sources_hash() != code:
         where = socket.gethostname()
         raise PlanError(f"{where}: another Staircase than here; install the same version there")
-    return ray.get(judge)
+    return ray.get(shared)
 
 
 def _first_line(error: Exception) -> str:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
+from planner.book import Sketcher
 from planner.objectives import Goals, Objective
 from planner.plans import Candidate
-from simulator.sketch import Sketch
 from staircase.metrics import Floats
 from staircase.schedule import Schedule
 
@@ -41,7 +41,7 @@ class Guide:
         schedules, names: those that it knows, and their ``repr``.
     """
 
-    sketch: Sketch
+    sketch: Sketcher
     goals: Goals
     schedules: list[Schedule] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)

@@ -204,7 +204,8 @@ def search(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec, space = scenario.plan, Space(judge.pipeline, scenario.plan)
-    goals, book = Goals.of(spec, judge.knows_quality), Book(crew or Alone(judge), memory, on_trial)
+    crew = crew or Alone(judge)
+    goals, book = Goals.of(spec, judge.knows_quality), Book(crew, memory, on_trial)
     baselines = [
         uniform(judge.pipeline, staircase, layout)
         for layout in spec.layouts
@@ -217,7 +218,7 @@ def search(
         sampler=make_sampler(spec.sampler, spec.seed),
     )
     sketch = judge.sketch()
-    guide = Guide(sketch, goals) if sketch else None
+    guide = Guide(crew.sharing(sketch), goals) if sketch else None
     Search(space, goals, book, study, spec.trials, guide, seed=spec.seed).run()
     held = _held_out(held_out, book.candidates, goals, spec.held_out.margin) if held_out else ()
     return _plan(scenario, goals, book.candidates, profile_hashes, held)

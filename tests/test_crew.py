@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from planner.book import Judge
-from planner.crew import RayCrew, crew_of
+from planner.crew import LEAST_SKETCHED, RayCrew, crew_of
 from planner.plans import load_plan, save_plan
 from planner.search import search
+from planner.space import Space
 from planner.workspace import Workspace
 from simulator.forecast import Forecast
 from staircase import Schedule, constant, uniform
@@ -82,6 +83,21 @@ def test_two_workers_find_what_one_does(work: Workspace) -> None:
     for path, plan in zip(paths, (alone, together), strict=True):
         save_plan(path, replace(plan, provenance=alone.provenance))
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_two_workers_draw_the_sketch_that_one_does(work: Workspace) -> None:
+    judge = work.judge()
+    sketch, space = judge.sketch(), Space(judge.pipeline, work.scenario.plan)
+    assert sketch
+    schedules = [space.schedule(point) for point in space.sample(3 * LEAST_SKETCHED + 1, 0)]
+    alone = sketch.of(schedules)
+    with crew_of(judge, workers=2) as crew:
+        for some in (schedules, schedules[:2]):
+            together = crew.sharing(sketch).of(some)
+            assert together.keys() == alone.keys()
+            for name, column in together.items():
+                assert column.tolist() == alone[name][: len(some)].tolist()
 
 
 @pytest.mark.slow
