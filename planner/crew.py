@@ -125,10 +125,16 @@ def crew_of(judge: Judge, workers: int = 1, address: str | None = None) -> Itera
         raise PlanError('several workers need Ray: pip install "staircase[cluster]"') from None
     _connect(workers, address)
     try:
-        cores = int(ray.cluster_resources().get("CPU", 1))
-        yield RayCrew(ray.put(judge), sources_hash(), max(cores, 1))
+        yield RayCrew(ray.put(judge), sources_hash(), _cores())
     finally:
         ray.shutdown()
+
+
+def _cores() -> int:
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return max(1, int(resources.get("CPU", 1)))
 
 
 def _connect(workers: int, address: str | None) -> None:
@@ -175,7 +181,8 @@ def _forecast(judge: Sequence[ObjectRef[Judge]], code: str, schedule: Schedule) 
 def _sketched(
     sketch: Sequence[ObjectRef[Sketch]], code: str, schedules: Sequence[Schedule]
 ) -> dict[str, Floats]:
-    return _fetched(sketch[0], code).of(schedules)
+    found: dict[str, Floats] = _fetched(sketch[0], code).of(schedules)
+    return found
 
 
 @cache
