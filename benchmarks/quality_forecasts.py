@@ -30,6 +30,7 @@ from executor.measure_quality import measure_quality
 from executor.quality_log import QualityLog
 from executor.runtime import Job
 from executor.scores import answer_scorer
+from executor.whole_drafts import with_whole_drafts
 from planner.quality_profiling import make_quality, quality_key
 from planner.validate import FRESH
 from profiles.catalog import engine_profile
@@ -41,7 +42,7 @@ from simulator.forecaster import Forecaster, sampled_workload
 from staircase import uniform
 from staircase.metrics import Summary, summarize
 from staircase.scenario import Scenario
-from staircase.schedule import Layout, parse_staircase
+from staircase.schedule import Layout, Schedule, parse_staircase
 
 # By proposers: families and explicit lists, in all layouts.
 CASES: dict[int, tuple[tuple[str, Layout], ...]] = {
@@ -149,12 +150,15 @@ def rows(proposers: int, requests: int) -> Iterator[Row]:
             bench.scorers_of(pipeline)[pipeline.answer],
         )
         questions = read_dataset(scenario, Path(), requests, offset=FRESH)
+        fully = bench.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
         for words, layout in CASES[proposers]:
             schedule = uniform(pipeline, parse_staircase(words), layout)
             forecast = forecaster(schedule).quality
             assert forecast is not None
             outcomes = bench.runtime.run([Job(pipeline, schedule, one) for one in questions])
-            found = [measure_quality(pipeline, scorer, outcome, layout) for outcome in outcomes]
+            pairs = zip(outcomes, fully, strict=True)
+            whole = [with_whole_drafts(pipeline, *pair) for pair in pairs]
+            found = [measure_quality(pipeline, scorer, outcome, layout) for outcome in whole]
             answers = [outcome.texts[pipeline.answer] for outcome in outcomes]
             scores = [score(*pair) or 0.0 for pair in zip(questions, answers, strict=True)]
             yield Row(

@@ -14,6 +14,7 @@ from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.scorer import Scorer
 from executor.scores import AnswerScorer
+from executor.whole_drafts import with_whole_drafts
 from profiles.played import PlayedSchedule
 from profiles.quality_forecast import QualityForecaster
 from staircase.errors import EngineError
@@ -26,16 +27,16 @@ NAN = float("nan")
 # that begin with so much, go on in such chunks and write so many tokens a step.
 LEVELS: tuple[tuple[float, Layout], ...] = (
     (0.1, "rebuild"),
-    (0.3, "rebuild_query_first"),
-    (0.5, "append_rounds"),
+    (0.18, "append_rounds"),
+    (0.35, "rebuild_query_first"),
 )
 CHUNKS: tuple[tuple[float, int, Layout], ...] = (
     (0.1, 5, "append_rounds"),
     (0.25, 10, "rebuild"),
+    (0.08, 12, "interleave"),
     (0.06, 3, "interleave"),
     (0.14, 7, "interleave"),
     (0.3, 6, "interleave"),
-    (0.5, 14, "interleave"),
 )
 PROBES = len(LEVELS) + len(CHUNKS)
 
@@ -100,11 +101,12 @@ class ScheduleProbe:
         longest = max(len(outcome.ids[name]) for outcome in outcomes for name in sources)
         full = [Job(self.pipeline, Schedule(), question) for question in questions]
         layouts: dict[str, Layout | None] = {"normal": None}
-        found = {"normal": self._judge(full, outcomes)}
+        found = {"normal": self._judge(full, outcomes, outcomes)}
         with self._replaying(outcomes) as (pipeline, runtime):
             for name, schedule in probe_schedules(pipeline, longest).items():
                 jobs = [Job(pipeline, schedule, question) for question in questions]
-                found[name] = self._judge(jobs, runtime.run(jobs, on_done=lambda _: on_done()))
+                runs = runtime.run(jobs, on_done=lambda _: on_done())
+                found[name] = self._judge(jobs, runs, outcomes)
                 layouts[name] = schedule.layout
         return _played(found, layouts)
 
@@ -124,10 +126,14 @@ class ScheduleProbe:
                 agents.append(replace(agent, engine=name))
             yield Pipeline(tuple(agents), self.pipeline.answer), Runtime(served)
 
-    def _judge(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[_Figures]:
-        check_finished(outcomes)
-        pairs = zip(jobs, outcomes, strict=True)
-        return [self._figures(number, *both) for number, both in enumerate(pairs)]
+    def _judge(
+        self, jobs: Sequence[Job], runs: Sequence[Outcome], full: Sequence[Outcome]
+    ) -> list[_Figures]:
+        check_finished(runs)
+        pairs = zip(runs, full, strict=True)
+        whole = [with_whole_drafts(self.pipeline, *pair) for pair in pairs]
+        both = enumerate(zip(jobs, whole, strict=True))
+        return [self._figures(number, *pair) for number, pair in both]
 
     def _figures(self, number: int, job: Job, outcome: Outcome) -> _Figures:
         layout = job.schedule.layout

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from executor.bench import Bench
 from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
+from executor.whole_drafts import has_cut_drafts, with_whole_drafts
 from planner.pace import Reference
 from planner.played_runs import PlayedRun, fixed_tokens
 from planner.validate import check_outcome
@@ -30,6 +31,7 @@ class Player:
     reference: Reference | None
     warm_up: Question
     _count: int = 0
+    _fully: dict[str, Outcome] = field(default_factory=dict)
 
     def play(self, schedule: Schedule, question: Question) -> PlayedRun:
         """Its place in a round is not known here.
@@ -44,15 +46,25 @@ class Player:
             self._pace()
         outcome = self.bench.runtime.run([job])[0]
         check_outcome(outcome)
-        pace, loss = self._pace(), self._loss(schedule, outcome)
+        pace, loss = self._pace(), self._loss(job, outcome)
         lengths = fixed_tokens(outcome)
         return PlayedRun(0, 0, "", 0, schedule, outcome.timeline, lengths, pace, loss)
 
-    def _loss(self, schedule: Schedule, outcome: Outcome) -> float | None:
+    def _loss(self, job: Job, outcome: Outcome) -> float | None:
         if not self.bench.can_score(self.pipeline):
             return None
         scorer = self.bench.scorers_of(self.pipeline)[self.pipeline.answer]
-        return measure_quality(self.pipeline, scorer, outcome, schedule.layout).loss
+        if has_cut_drafts(self.pipeline, outcome):
+            outcome = with_whole_drafts(self.pipeline, outcome, self._fully_read(job))
+        return measure_quality(self.pipeline, scorer, outcome, job.schedule.layout).loss
+
+    def _fully_read(self, job: Job) -> Outcome:
+        """Played once a question."""
+        name = repr(job.question)
+        if name not in self._fully:
+            self._fully[name] = self.bench.runtime.run([replace(job, schedule=Schedule())])[0]
+            check_outcome(self._fully[name])
+        return self._fully[name]
 
     def _pace(self) -> float:
         self._count += 1

@@ -9,6 +9,7 @@ from executor.bench import Bench, read_dataset
 from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
+from executor.whole_drafts import with_whole_drafts
 from planner.breakdown import median_request, ttft_parts
 from planner.plans import Candidate, Plan, spread_out
 from planner.validation import Row, Validation
@@ -46,21 +47,26 @@ def validate(
     questions = read_dataset(scenario, folder, requests, offset=FRESH)
     places, turns = len(chosen), range(requests)
     asked = {
-        name: [questions[question_at(turn, place, places, requests)] for turn in turns]
+        name: [question_at(turn, place, places, requests) for turn in turns]
         for place, name in enumerate(chosen)
     }
     jobs = [
-        Job(pipeline, candidate.schedule, asked[name][turn])
-        for turn in range(requests)
+        Job(pipeline, candidate.schedule, questions[asked[name][turn]])
+        for turn in turns
         for name, candidate in chosen.items()
     ]
     outcomes = bench.runtime.run(jobs, on_done=lambda _: on_done())
+    for outcome in outcomes:
+        check_outcome(outcome)
     played = {name: outcomes[place :: len(chosen)] for place, name in enumerate(chosen)}
+    fully = dict(zip(asked["normal"], played["normal"], strict=True))
     rows = []
     for name, candidate in chosen.items():
-        measured = _measure(scenario, bench, candidate, played[name])
+        pairs = list(zip(asked[name], played[name], strict=True))
+        whole = [with_whole_drafts(pipeline, outcome, fully[number]) for number, outcome in pairs]
+        measured = _measure(scenario, bench, candidate, whole)
         answers = [outcome.texts[pipeline.answer] for outcome in played[name]]
-        measured |= _scores(scorer, asked[name], answers)
+        measured |= _scores(scorer, [questions[number] for number in asked[name]], answers)
         lines = [outcome.timeline for outcome in played[name]]
         parts = ttft_parts(lines, pipeline, candidate.schedule, call_ps or {})
         typical = since_arrival(lines[median_request(lines)])
@@ -95,8 +101,6 @@ def check_outcome(outcome: Outcome) -> None:
 def _measure(
     scenario: Scenario, bench: Bench, candidate: Candidate, outcomes: Sequence[Outcome]
 ) -> dict[str, Summary]:
-    for outcome in outcomes:
-        check_outcome(outcome)
     timelines = [outcome.timeline for outcome in outcomes]
     return {
         **measure_all(timelines, scenario.plan.reading_rate).summaries(),
