@@ -38,7 +38,7 @@ class Runs:
     def play(self, crew: Crew, times_s: list[float]) -> None:
         judge = self.work.judge()
         begun = time.perf_counter()
-        plan = search(self.work.scenario, judge, {}, crew=crew)
+        plan = search(self.work.scenario, judge, {}, crew=crew, held_out=self.work.held_out())
         times_s.append(time.perf_counter() - begun)
         assert self.found in (None, plan), "several workers found something else than one"
         self.found = plan

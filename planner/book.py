@@ -56,6 +56,10 @@ class Sketcher(Protocol):
 class Crew(Protocol):
     """Whoever makes the forecasts of a generation: this process, or several."""
 
+    def judging_by(self, judge: Judge) -> Crew:
+        """The same, with another judge."""
+        ...
+
     def sharing(self, sketch: Sketch) -> Sketcher:
         """Draws ``sketch`` for all."""
         ...
@@ -70,6 +74,9 @@ class Alone:
     """One after the other, in this process."""
 
     judge: Judge
+
+    def judging_by(self, judge: Judge) -> Alone:
+        return Alone(judge)
 
     def sharing(self, sketch: Sketch) -> Sketcher:
         return sketch

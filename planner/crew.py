@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,6 +54,11 @@ class RayCrew:
     judge: ObjectRef[Judge]
     code: str
     workers: int
+
+    def judging_by(self, judge: Judge) -> RayCrew:
+        import ray
+
+        return replace(self, judge=ray.put(judge))
 
     def sharing(self, sketch: Sketch) -> SharedSketch:
         import ray

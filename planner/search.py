@@ -220,17 +220,20 @@ def search(
     sketch = judge.sketch()
     guide = Guide(crew.sharing(sketch), goals) if sketch else None
     Search(space, goals, book, study, spec.trials, guide, seed=spec.seed).run()
-    held = _held_out(held_out, book.candidates, goals, spec.held_out.margin) if held_out else ()
+    held: tuple[HeldOut, ...] = ()
+    if held_out:
+        strangers = crew.judging_by(held_out)
+        held = _held_out(strangers, book.candidates, goals, spec.held_out.margin)
     return _plan(scenario, goals, book.candidates, profile_hashes, held)
 
 
 def _held_out(
-    judge: Judge, candidates: Sequence[Candidate], goals: Goals, margin: float
+    crew: Crew, candidates: Sequence[Candidate], goals: Goals, margin: float
 ) -> tuple[HeldOut, ...]:
     """The front, or some of it from end to end, if any of it is within the limits."""
     front = [n for n in pareto_front(candidates, goals) if goals.keeps(candidates[n].forecast)]
     shown = spread_out(front, MOST_HELD_OUT)
-    forecasts = Alone(judge).forecast([candidates[number].schedule for number in shown])
+    forecasts = crew.forecast([candidates[number].schedule for number in shown])
     return hold_out(shown, forecasts, goals.tightened(margin))
 
 

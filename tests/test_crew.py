@@ -73,9 +73,10 @@ def first_schedules(work: Workspace) -> list[Schedule]:
 @pytest.mark.slow
 def test_two_workers_find_what_one_does(work: Workspace) -> None:
     judge = work.judge()
-    alone = search(work.scenario, judge, {})
+    alone = search(work.scenario, judge, {}, held_out=work.held_out())
     with crew_of(judge, workers=2) as crew:
-        together = search(work.scenario, judge, {}, crew=crew)
+        together = search(work.scenario, judge, {}, crew=crew, held_out=work.held_out())
+    assert alone.held_out
     assert [one.schedule for one in together.candidates] == [
         one.schedule for one in alone.candidates
     ]
