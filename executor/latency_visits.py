@@ -101,7 +101,9 @@ def _decode(target: Target, place: Decode) -> tuple[list[float], float]:
 
 
 def _prompts(target: Target, place: Decode | Mixed) -> list[list[int]]:
-    prompts = [target.draw(place.context_tokens) for _ in range(place.batch)]
+    # As calls mostly are: of unlike lengths, which may cost an engine a little more.
+    lengths = [max(1, place.context_tokens - number) for number in range(place.batch)]
+    prompts = [target.draw(length) for length in lengths]
     if place.batch > 1:
         serve(target.engine, prompts, 1)
     return prompts

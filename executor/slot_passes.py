@@ -45,13 +45,9 @@ class SlotPasses:
 
     def prefill(self, slot: int, start: int, tokens: Sequence[int]) -> Tensor:
         """Runs ``tokens`` from position ``start`` on: ``choose`` of what follows them, [1, …]."""
-        stop = start + len(tokens)
         if self._steps:
-            self._steps.note(slot, stop)
-        self._cache.place = Piece(slot, start, stop)
-        positions = torch.arange(start, stop, device=self._device)
-        ids = torch.tensor([tokens], device=self._device)
-        return self._run(ids, positions[None], None)
+            self._steps.note(slot, start + len(tokens))
+        return self._run_piece(slice(slot, slot + 1), start, [tokens])
 
     def decode(
         self, slots: Sequence[int], positions: Sequence[int], tokens: Sequence[int]
@@ -59,10 +55,19 @@ class SlotPasses:
         """One token in each of ``slots``, which are sorted: ``choose`` of what follows, [B, …]."""
         if self._steps:
             return self._steps.decode(slots, positions, tokens, self._cache.length_tokens)
-        if len(slots) == 1:
-            return self.prefill(slots[0], positions[0], tokens)
+        span = _span(slots)
+        # Who began together with as long a prompt goes on together: no mask, no scattered writes.
+        if span and min(positions) == max(positions):
+            return self._run_piece(span, positions[0], [[token] for token in tokens])
         rows, places, ids = torch.tensor([slots, positions, tokens], device=self._device)
-        return self._run_column(Column(rows, places, max(positions) + 1, _span(slots)), ids)
+        return self._run_column(Column(rows, places, max(positions) + 1, span), ids)
+
+    def _run_piece(self, slots: slice, start: int, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """``tokens`` [B, T] of neighbouring slots, from position ``start`` on."""
+        stop = start + len(tokens[0])
+        self._cache.place = Piece(slots, start, stop)
+        positions = torch.arange(start, stop, device=self._device)
+        return self._run(torch.tensor(tokens, device=self._device), positions[None], None)
 
     def _step(self, ids: Tensor, positions: Tensor, window: int) -> Tensor:
         """A decode of the first B slots, without anything that depends on values."""
@@ -77,7 +82,7 @@ class SlotPasses:
     def _run(
         self, ids: Tensor, positions: Tensor, masks: Tensor | dict[str, Tensor] | None
     ) -> Tensor:
-        """``choose`` of what follows ``ids`` [B, T] at ``positions`` [B, T]: [B, …]."""
+        """``choose`` of what follows ``ids`` [B, T] at ``positions`` [B or 1, T]: [B, …]."""
         logits = self._next_logits(
             input_ids=ids,
             position_ids=positions,

@@ -36,9 +36,9 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class Piece:
-    """The tokens ``start`` … ``stop`` of one slot."""
+    """The tokens ``start`` … ``stop`` of one slot, or of several that lie side by side."""
 
-    slot: int
+    slots: slice
     start: int
     stop: int
 
@@ -51,9 +51,9 @@ class Piece:
         return self.stop
 
     def extend(self, store: Tensor, new: Tensor) -> Tensor:
-        row = store[self.slot : self.slot + 1]
-        row[:, :, self.start : self.stop] = new
-        return row[:, :, : self.stop]
+        rows = store[self.slots]
+        rows[:, :, self.start : self.stop] = new
+        return rows[:, :, : self.stop]
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Column:
 class SlotCache(Cache):
     """``past_key_values`` over slots: a pass goes to ``place``, which is set before it.
 
-    A pass over one slot looks to transformers like one text of its own, so that transformers makes
-    the right mask; a pass over several needs an explicit one.
+    A pass over slots of one length looks to transformers like a batch of its own, so that
+    transformers makes the right mask; a pass over several lengths needs an explicit one.
     """
 
     place: Place
