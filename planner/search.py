@@ -220,20 +220,23 @@ def search(
     sketch = judge.sketch()
     guide = Guide(crew.sharing(sketch), goals) if sketch else None
     Search(space, goals, book, study, spec.trials, guide, seed=spec.seed).run()
-    held: tuple[HeldOut, ...] = ()
-    if held_out:
-        strangers = crew.judging_by(held_out)
-        held = _held_out(strangers, book.candidates, goals, spec.held_out.margin)
+    strangers = crew.judging_by(held_out) if held_out else None
+    held = _held_out(strangers, book.candidates, goals, spec.held_out.margin)
     return _plan(scenario, goals, book.candidates, profile_hashes, held)
 
 
 def _held_out(
-    crew: Crew, candidates: Sequence[Candidate], goals: Goals, margin: float
+    strangers: Crew | None, candidates: Sequence[Candidate], goals: Goals, margin: float
 ) -> tuple[HeldOut, ...]:
-    """The front, or some of it from end to end, if any of it is within the limits."""
+    """The front, or some of it from end to end, if any of it is within the limits.
+
+    ``strangers`` judge by requests that the search did not see; none, nothing.
+    """
+    if not strangers:
+        return ()
     front = [n for n in pareto_front(candidates, goals) if goals.keeps(candidates[n].forecast)]
     shown = spread_out(front, MOST_HELD_OUT)
-    forecasts = crew.forecast([candidates[number].schedule for number in shown])
+    forecasts = strangers.forecast([candidates[number].schedule for number in shown])
     return hold_out(shown, forecasts, goals.tightened(margin))
 
 
