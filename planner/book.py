@@ -96,14 +96,14 @@ class Book:
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def __contains__(self, schedule: Schedule) -> bool:
-        return repr(schedule) in self._numbers
+        return schedule.key in self._numbers
 
     def candidate(self, schedule: Schedule) -> Candidate:
         return self.forecast_all([schedule])[0]
 
     def forecast_all(self, schedules: Sequence[Schedule]) -> list[Candidate]:
         """The candidates of ``schedules``; those that are new are forecast together."""
-        new = {repr(one): one for one in schedules if one not in self}
+        new = {one.key: one for one in schedules if one not in self}
         known = {name: self.memory.recall(one) for name, one in new.items()}
         made = self.crew.forecast([one for name, one in new.items() if not known[name]])
         for name in new:
@@ -111,7 +111,7 @@ class Book:
             self._numbers[name] = len(self.candidates)
             self.candidates.append(candidate)
             self.on_trial()
-        return [self.candidates[self._numbers[repr(one)]] for one in schedules]
+        return [self.candidates[self._numbers[one.key]] for one in schedules]
 
     def _noted(self, candidate: Candidate) -> Candidate:
         self.memory.note(candidate)

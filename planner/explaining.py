@@ -74,9 +74,9 @@ class _Explainer:
         return self._parts(stage, {name: stage.play(one.schedule) for name, one in named.items()})
 
     def _neighbours(self, goals: Goals, answer: str) -> Iterator[Neighbour]:
-        known = {repr(one.schedule): one for one in self.plan.candidates}
+        known = {one.schedule.key: one for one in self.plan.candidates}
         for near in around(self.plan.named()["chosen"].schedule, self.spec, answer):
-            name = repr(near.schedule)
+            name = near.schedule.key
             if name not in known:
                 known[name] = Candidate.of(near.schedule, self.world(near.schedule))
             self.on_forecast()

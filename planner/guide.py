@@ -38,7 +38,7 @@ class Guide:
     """Predicts figures of schedules.
 
     Attributes:
-        schedules, names: those that it knows, and their ``repr``.
+        schedules, names: those that it knows, and the places of their keys.
     """
 
     sketch: Sketcher
@@ -50,7 +50,7 @@ class Guide:
 
     def add(self, schedules: Sequence[Schedule]) -> None:
         """Sketches those that it does not know yet."""
-        new = {repr(one): one for one in schedules if repr(one) not in self.names}
+        new = {one.key: one for one in schedules if one.key not in self.names}
         if not new:
             return
         added = self.sketch.of(list(new.values()))
@@ -66,7 +66,7 @@ class Guide:
 
     def keep(self, schedules: Sequence[Schedule]) -> None:
         """Knows these, and no others."""
-        wanted = {repr(one): one for one in schedules}
+        wanted = {one.key: one for one in schedules}
         self.add(list(wanted.values()))
         rows = [self.names[name] for name in wanted]
         self.schedules = list(wanted.values())
@@ -92,7 +92,7 @@ class Guide:
         They are predicted within the limits, and each goes beyond the others too.
         """
         self.add([one.schedule for one in known])
-        tried = {self.names[repr(one.schedule)]: one for one in known}
+        tried = {self.names[one.schedule.key]: one for one in known}
         rows = np.setdiff1d(np.arange(len(self.schedules)), np.array([*tried], dtype=int))
         if not len(rows):
             return []

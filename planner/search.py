@@ -98,16 +98,16 @@ class Search:
         if self.guide:
             self._learn(near)
             for schedule in self.guide.promising(self.book.candidates, self._best(), PROMISING):
-                seen.add(repr(schedule))
-                yield self._points[repr(schedule)]
-        yield from (point for point in near if repr(self.space.schedule(point)) not in seen)
+                seen.add(schedule.key)
+                yield self._points[schedule.key]
+        yield from (point for point in near if self.space.schedule(point).key not in seen)
 
     def _learn(self, points: Sequence[Point]) -> None:
         """The guide hears of ``points``."""
         assert self.guide
         schedules = [self.space.schedule(point) for point in points]
         for schedule, point in zip(schedules, points, strict=True):
-            self._points.setdefault(repr(schedule), point)
+            self._points.setdefault(schedule.key, point)
         self.guide.add(schedules)
 
     def _generation(self, size: int) -> None:
@@ -116,7 +116,7 @@ class Search:
         points = [self.space.suggest(trial) for trial in asked]
         schedules = [self.space.schedule(point) for point in points]
         for schedule, point in zip(schedules, points, strict=True):
-            self._points.setdefault(repr(schedule), point)
+            self._points.setdefault(schedule.key, point)
         for trial, candidate in zip(asked, self.book.forecast_all(schedules), strict=True):
             for limit in self.goals.limits:
                 trial.set_constraint(str(limit), limit.excess(candidate.forecast))
@@ -125,11 +125,11 @@ class Search:
     def _untried(self) -> Iterator[Point]:
         """Neighbours of the front that were not tried yet, those of its members in turn."""
         seen: set[str] = set()
-        members = [self._points.get(repr(schedule)) for schedule in self._front()]
+        members = [self._points.get(schedule.key) for schedule in self._front()]
         for near in _in_turn([self.space.neighbours(point) for point in members if point]):
             schedule = self.space.schedule(near)
-            if schedule not in self.book and repr(schedule) not in seen:
-                seen.add(repr(schedule))
+            if schedule not in self.book and schedule.key not in seen:
+                seen.add(schedule.key)
                 yield near
 
     def _free_moves(self) -> None:
@@ -144,11 +144,11 @@ class Search:
                 self._tell_of(one)
 
     def _worth_moving(self, moved: Iterator[Schedule]) -> Iterator[Schedule]:
-        new = {repr(schedule): schedule for schedule in moved if schedule not in self.book}
+        new = {schedule.key: schedule for schedule in moved if schedule not in self.book}
         if self.guide:
             self.guide.keep([*new.values(), *(one.schedule for one in self.book.candidates)])
             for one in self.guide.promising(self.book.candidates, self._best(), PROMISING):
-                yield new.pop(repr(one))
+                yield new.pop(one.key)
         yield from new.values()
 
     def _tell_of(self, one: Candidate) -> None:
@@ -157,7 +157,7 @@ class Search:
         self.study.add_trial(
             create_trial(
                 values=self.goals.costs(one.forecast),
-                user_attrs={"schedule": repr(one.schedule)},
+                user_attrs={"schedule": one.schedule.key},
                 constraints=excess,
             )
         )

@@ -59,11 +59,11 @@ class StoredTrials:
             self._check()
 
     def recall(self, schedule: Schedule) -> Candidate | None:
-        return self._known.get(repr(schedule))
+        return self._known.get(schedule.key)
 
     def note(self, candidate: Candidate) -> None:
         """Raises PlanError if what was noted before could not be stored."""
-        self._known[repr(candidate.schedule)] = candidate
+        self._known[candidate.schedule.key] = candidate
         self._waiting.append(candidate)
         if self._last and self._last.done():
             self._check()
@@ -83,17 +83,17 @@ class StoredTrials:
         with self._storage.turn():
             self._read()
             while self._waiting:
-                if repr(self._waiting[0].schedule) not in self._stored:
+                if self._waiting[0].schedule.key not in self._stored:
                     self._study.add_trial(trial_of(self._waiting[0], self._goals))
-                self._stored.add(repr(self._waiting.popleft().schedule))
+                self._stored.add(self._waiting.popleft().schedule.key)
 
     def _read(self) -> None:
         """What has come since the last time, of this and of other processes."""
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         for trial in trials[self._read_trials :]:
             candidate = candidate_of(trial)
-            self._known.setdefault(repr(candidate.schedule), candidate)
-            self._stored.add(repr(candidate.schedule))
+            self._known.setdefault(candidate.schedule.key, candidate)
+            self._stored.add(candidate.schedule.key)
         self._read_trials = len(trials)
 
 

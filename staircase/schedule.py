@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from staircase.errors import ScheduleError
@@ -221,6 +222,11 @@ class Schedule:
     starve: Literal["wait", "write"] = "wait"
     early_end: Literal["accept", "continue"] = "accept"
     retries: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        """What it is looked up by, as a mapping cannot be hashed: its ``repr``, made once."""
+        return repr(self)
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
