@@ -30,7 +30,6 @@ from executor.measure_quality import measure_quality
 from executor.quality_log import QualityLog
 from executor.runtime import Job
 from executor.scores import answer_scorer
-from executor.whole_drafts import with_whole_drafts
 from planner.quality_profiling import make_quality, quality_key
 from planner.validate import FRESH
 from profiles.catalog import engine_profile
@@ -157,8 +156,7 @@ def rows(proposers: int, requests: int) -> Iterator[Row]:
             assert forecast is not None
             outcomes = bench.runtime.run([Job(pipeline, schedule, one) for one in questions])
             pairs = zip(outcomes, fully, strict=True)
-            whole = [with_whole_drafts(pipeline, *pair) for pair in pairs]
-            found = [measure_quality(pipeline, scorer, outcome, layout) for outcome in whole]
+            found = [measure_quality(pipeline, scorer, *pair, layout) for pair in pairs]
             answers = [outcome.texts[pipeline.answer] for outcome in outcomes]
             scores = [score(*pair) or 0.0 for pair in zip(questions, answers, strict=True)]
             yield Row(

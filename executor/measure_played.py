@@ -14,7 +14,6 @@ from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.scorer import Scorer
 from executor.scores import AnswerScorer
-from executor.whole_drafts import with_whole_drafts
 from profiles.played import PlayedSchedule
 from profiles.quality_forecast import QualityForecaster
 from staircase.errors import EngineError
@@ -130,14 +129,12 @@ class ScheduleProbe:
         self, jobs: Sequence[Job], runs: Sequence[Outcome], full: Sequence[Outcome]
     ) -> list[_Figures]:
         check_finished(runs)
-        pairs = zip(runs, full, strict=True)
-        whole = [with_whole_drafts(self.pipeline, *pair) for pair in pairs]
-        both = enumerate(zip(jobs, whole, strict=True))
-        return [self._figures(number, *pair) for number, pair in both]
+        every = enumerate(zip(jobs, runs, full, strict=True))
+        return [self._figures(number, *each) for number, each in every]
 
-    def _figures(self, number: int, job: Job, outcome: Outcome) -> _Figures:
+    def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> _Figures:
         layout = job.schedule.layout
-        quality = measure_quality(job.pipeline, self.scorer, outcome, layout)
+        quality = measure_quality(job.pipeline, self.scorer, outcome, full, layout)
         score = self.answer_scorer(job.question, outcome.texts[job.pipeline.answer])
         return _Figures(
             quality.loss,

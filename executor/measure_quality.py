@@ -9,6 +9,7 @@ import numpy as np
 from executor.forced_reading import ForcedReading
 from executor.runtime import Outcome
 from executor.scorer import Scorer
+from executor.whole_drafts import with_whole_drafts
 from staircase.pipeline import Pipeline
 from staircase.prompt import Segment
 from staircase.schedule import Layout
@@ -26,13 +27,16 @@ class MeasuredQuality:
 
 
 def measure_quality(
-    pipeline: Pipeline, asked: Scorer, outcome: Outcome, layout: Layout
+    pipeline: Pipeline, asked: Scorer, outcome: Outcome, full: Outcome, layout: Layout
 ) -> MeasuredQuality:
     """Compares each distribution from which the answer was written with the fully read one.
 
     Args:
         asked: that of the answering agent.
+        full: a fully read run of the same question, which tells what drafts that ``outcome``
+            left unfinished would have said.
     """
+    outcome = with_whole_drafts(pipeline, outcome, full)
     agent = pipeline[pipeline.answer]
     forced = ForcedReading(agent, asked, outcome.ids)
     calls = {call.number: call for call in outcome.calls}
@@ -45,9 +49,9 @@ def measure_quality(
         return MeasuredQuality(NAN, NAN, NAN)
     seen = [call.prompt.extended(piece) for call, piece in pieces]
     scored = forced.score([forced.prompt(layout, forced.flat(None)), *seen])
-    full = next(scored)
+    reference = next(scored)
     found = [
-        full.rows(piece.start, piece.stop).against(less.rows(-piece.tokens, None))
+        reference.rows(piece.start, piece.stop).against(less.rows(-piece.tokens, None))
         for (_, piece), less in zip(pieces, scored, strict=True)
     ]
     means = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from executor.bench import Bench
 from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
-from executor.whole_drafts import has_cut_drafts, with_whole_drafts
+from executor.whole_drafts import has_cut_drafts
 from planner.pace import Reference
 from planner.played_runs import PlayedRun, fixed_tokens
 from planner.validate import check_outcome
@@ -54,9 +54,9 @@ class Player:
         if not self.bench.can_score(self.pipeline):
             return None
         scorer = self.bench.scorers_of(self.pipeline)[self.pipeline.answer]
-        if has_cut_drafts(self.pipeline, outcome):
-            outcome = with_whole_drafts(self.pipeline, outcome, self._fully_read(job))
-        return measure_quality(self.pipeline, scorer, outcome, job.schedule.layout).loss
+        is_cut = has_cut_drafts(self.pipeline, outcome)
+        full = self._fully_read(job) if is_cut else outcome
+        return measure_quality(self.pipeline, scorer, outcome, full, job.schedule.layout).loss
 
     def _fully_read(self, job: Job) -> Outcome:
         """Played once a question."""

@@ -9,7 +9,6 @@ from executor.bench import Bench, read_dataset
 from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
-from executor.whole_drafts import with_whole_drafts
 from planner.breakdown import median_request, ttft_parts
 from planner.plans import Candidate, Plan, spread_out
 from planner.validation import Row, Validation
@@ -62,9 +61,8 @@ def validate(
     fully = dict(zip(asked["normal"], played["normal"], strict=True))
     rows = []
     for name, candidate in chosen.items():
-        pairs = list(zip(asked[name], played[name], strict=True))
-        whole = [with_whole_drafts(pipeline, outcome, fully[number]) for number, outcome in pairs]
-        measured = _measure(scenario, bench, candidate, whole)
+        full = [fully[number] for number in asked[name]]
+        measured = _measure(scenario, bench, candidate, played[name], full)
         answers = [outcome.texts[pipeline.answer] for outcome in played[name]]
         measured |= _scores(scorer, [questions[number] for number in asked[name]], answers)
         lines = [outcome.timeline for outcome in played[name]]
@@ -99,12 +97,16 @@ def check_outcome(outcome: Outcome) -> None:
 
 
 def _measure(
-    scenario: Scenario, bench: Bench, candidate: Candidate, outcomes: Sequence[Outcome]
+    scenario: Scenario,
+    bench: Bench,
+    candidate: Candidate,
+    outcomes: Sequence[Outcome],
+    full: Sequence[Outcome],
 ) -> dict[str, Summary]:
     timelines = [outcome.timeline for outcome in outcomes]
     return {
         **measure_all(timelines, scenario.plan.reading_rate).summaries(),
-        **_quality(scenario.pipeline.build(), bench, candidate, outcomes),
+        **_quality(scenario.pipeline.build(), bench, candidate, outcomes, full),
     }
 
 
@@ -118,14 +120,19 @@ def _scores(
 
 
 def _quality(
-    pipeline: Pipeline, bench: Bench, candidate: Candidate, outcomes: Sequence[Outcome]
+    pipeline: Pipeline,
+    bench: Bench,
+    candidate: Candidate,
+    outcomes: Sequence[Outcome],
+    full: Sequence[Outcome],
 ) -> dict[str, Summary]:
     """Nothing where a text came from a model that cannot be asked how probable it is."""
     if not bench.can_score(pipeline):
         return {}
     scorer = bench.scorers_of(pipeline)[pipeline.answer]
     layout = candidate.schedule.layout
-    measured = [measure_quality(pipeline, scorer, outcome, layout) for outcome in outcomes]
+    pairs = zip(outcomes, full, strict=True)
+    measured = [measure_quality(pipeline, scorer, *pair, layout) for pair in pairs]
     return {
         name: summarize([getattr(quality, name) for quality in measured])
         for name in ("loss", "agreement", "nll_gap")

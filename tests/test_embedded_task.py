@@ -153,7 +153,7 @@ def test_targets_are_bayes_rule_over_the_words_before_them(seed: int) -> None:
             read[place] = task.MARKS[claims[-1].certainty]
             assert sample.beliefs[place] == pytest.approx(chances)
         else:
-            assert sample.targets[place] == pytest.approx(chances)
+            assert sample.targets[place] == chances
     assert sample.marks == {place: {mark: 1.0} for place, mark in read.items()}
     assert sample.beliefs.keys() == read.keys()
 
@@ -200,7 +200,7 @@ def test_the_editor_is_nearly_as_good_as_bayes_rule() -> None:
     told = play(model, draw_bulletins(60, 3), Schedule())
     bulletins = [game.bulletin for game in told]
     assert mean(game.score for game in told) > mean(game.alone("north") for game in told) + 0.15
-    # Over 300 requests it is nowhere more than a point below (model card); of 60 they know two.
+    # Over 300 requests it is nowhere more than 1.3 points below (model card); of 60 they know two.
     assert mean(game.score for game in told) > mean(game.ceiling for game in told) - 0.02
     for layout in LAYOUTS:
         for read in ("steps:24/64", "constant:8,8,8"):

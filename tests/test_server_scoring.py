@@ -191,7 +191,7 @@ def test_a_profile_by_a_server_is_the_in_process_one(model: LoadedModel) -> None
     def measured(scorer: Scorer) -> tuple[Any, Any]:
         scorers = dict.fromkeys("pqz", scorer)
         found = measure_sample(pipeline, scorers, full, None, [0, 8], 4)
-        return found.surfaces["z"], measure_quality(pipeline, scorer, less, "append_rounds")
+        return found.surfaces["z"], measure_quality(pipeline, scorer, less, full, "append_rounds")
 
     surfaces, executed = measured(ModelScorer(model))
     with asked(manners(model, "prompt_logprobs"), PromptScores("prompt_logprobs", WHOLE)) as scorer:
