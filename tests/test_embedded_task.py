@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import mean
 
@@ -126,19 +126,16 @@ def test_training_samples_are_what_agents_see() -> None:
     assert FORMAT.own == "<write>"
 
 
-def read_back(words: Sequence[str]) -> Iterator[tuple[int, str, list[task.Note]]]:
-    """From the words alone: places of values, who speaks there ("" the editor), all claims read.
-
-    The speaker's newest claim is the last of them.
-    """
+def read_back(words: Sequence[str]) -> Iterator[tuple[int, str, Mapping[str, list[task.Note]]]]:
+    """From the words alone: places of values, who speaks there ("" the editor), claims so far."""
     told, speaker = dict[str, list[str]](), ""
     for place, word in enumerate(words):
         if word in ("<write>", "<from>"):
             speaker = words[place + 1] if word == "<from>" else ""
         elif speaker and word != speaker:
-            told[speaker] = [*told.pop(speaker, []), word]
+            told.setdefault(speaker, []).append(word)
         if word in task.FIELD_OF:
-            yield place, speaker, [one for said in told.values() for one in task.read_claims(said)]
+            yield place, speaker, {name: task.read_claims(said) for name, said in told.items()}
 
 
 @given(st.integers(0, 10_000))
@@ -147,11 +144,12 @@ def test_targets_are_bayes_rule_over_the_words_before_them(seed: int) -> None:
     sample = editor_sample(random.Random(seed), encode)
     words = [WORDS[token] for token in sample.ids]
     read = dict[int, str]()
-    for place, speaker, claims in read_back(words):
+    for place, speaker, told in read_back(words):
+        claims = [claim for said in told.values() for claim in said]
         chances = task.posterior(task.FIELD_OF[words[place]], claims)
         if speaker:
-            read[place] = task.MARKS[claims[-1].certainty]
-            assert sample.beliefs[place] == pytest.approx(chances)
+            read[place] = task.MARKS[told[speaker][-1].certainty]
+            assert sample.beliefs[place] == chances
         else:
             assert sample.targets[place] == chances
     assert sample.marks == {place: {mark: 1.0} for place, mark in read.items()}

@@ -152,12 +152,16 @@ def read_claims(words: Iterable[str]) -> list[Note]:
 
 
 def posterior(field: str, claims: Iterable[Note]) -> dict[str, float]:
-    """Probability of each value of ``field`` given independent claims, by Bayes' rule."""
-    score = dict.fromkeys(FIELDS[field], 0.0)
+    """Probability of each value of ``field`` given independent claims, by Bayes' rule.
+
+    Their order makes no difference, not even to the bit.
+    """
+    said: dict[str, list[float]] = {value: [] for value in FIELDS[field]}
     for claim in claims:
         if claim.field == field:
             right = RIGHT[claim.certainty]
-            score[claim.value] += math.log(right) - math.log((1 - right) / (len(score) - 1))
+            said[claim.value].append(math.log(right) - math.log((1 - right) / (len(said) - 1)))
+    score = {value: math.fsum(gains) for value, gains in said.items()}
     most = max(score.values())
     weights = {value: math.exp(this - most) for value, this in score.items()}
     total = sum(weights.values())
