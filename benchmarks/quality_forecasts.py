@@ -1,10 +1,10 @@
 """Forecast and measured quality of schedules that no profile has seen, with 2 to 5 proposers.
 
-    python -m benchmarks.quality_forecasts [--requests 96] [--proposers 2 3 4 5]
+    python -m benchmarks.quality_forecasts [--requests 192] [--proposers 2 3 4 5]
 
-For each number of proposers the embedded pipeline's quality is profiled anew; then schedules in all
-layouts, of all families and explicit lists, play questions that the profile was not made of. Of
-each: loss and agreement, forecast and measured by teacher forcing, and the task's score, forecast
+For each number of proposers the embedded pipeline's quality is profiled anew on so many requests;
+then schedules in all layouts, of all families and explicit lists, play as many questions that the
+profile was not made of. Of each: loss and agreement, forecast and measured by teacher forcing, and the task's score, forecast
 by the agreement and measured. A forecast covers a measurement if it lies within the 90 % interval
 of their difference, in which both samples count.
 """
@@ -107,7 +107,7 @@ class Row:
         return self.forecast.score.mean - self.score.mean
 
 
-def scenario_of(proposers: int) -> Scenario:
+def scenario_of(proposers: int, requests: int) -> Scenario:
     names = task.CORRESPONDENTS[:proposers]
     roles = {name: {"role": "<report>", "max_tokens": 160} for name in names}
     content = {
@@ -118,6 +118,7 @@ def scenario_of(proposers: int) -> Scenario:
         },
         "engines": {name: {"model": "embedded"} for name in (*names, "editor")},
         "requests": {"dataset": "embedded"},
+        "profile": {"requests": requests, "quality_error": 0.001},
     }
     return Scenario.model_validate(content)
 
@@ -137,7 +138,7 @@ def forecaster_of(scenario: Scenario, profile: QualityProfile) -> Forecaster:
 
 
 def rows(proposers: int, requests: int) -> Iterator[Row]:
-    scenario = scenario_of(proposers)
+    scenario = scenario_of(proposers, requests)
     pipeline, score = scenario.pipeline.build(), answer_scorer(scenario.requests, Path())
     with open_bench(scenario) as bench:
         started = time.perf_counter()
@@ -193,7 +194,7 @@ def _words(figure: Summary) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=96)
+    parser.add_argument("--requests", type=int, default=192)
     parser.add_argument("--proposers", type=int, nargs="+", default=sorted(CASES), choices=CASES)
     options = parser.parse_args()
     found = [row for count in options.proposers for row in rows(count, options.requests)]

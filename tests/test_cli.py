@@ -392,7 +392,7 @@ def test_the_main_job(tmp_path: Path) -> None:
         kind: json.loads((tmp_path / "out" / f"{kind}.json").read_text())["content"]
         for kind in ("plan", "validation")
     }
-    assert check_numbers(page, documents) > 500
+    assert check_numbers(page, documents) > 100  # how many depends on the front
     assert page.count("<svg") == 10
     told = staircase("explain", str(path), *out)
     assert "measured over 3 requests, normal: " in told.stdout
