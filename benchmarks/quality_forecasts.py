@@ -4,9 +4,9 @@
 
 For each number of proposers the embedded pipeline's quality is profiled anew on so many requests;
 then schedules in all layouts, of all families and explicit lists, play as many questions that the
-profile was not made of. Of each: loss and agreement, forecast and measured by teacher forcing, and the task's score, forecast
-by the agreement and measured. A forecast covers a measurement if it lies within the 90 % interval
-of their difference, in which both samples count.
+profile was not made of. Of each: loss and agreement, forecast and measured by teacher forcing, and
+the task's score, forecast by the agreement and measured. A forecast covers a
+measurement if it lies within the 90 % interval of their difference, in which both samples count.
 """
 
 from __future__ import annotations
