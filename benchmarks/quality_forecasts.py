@@ -1,12 +1,13 @@
 """Forecast and measured quality of schedules that no profile has seen, with 2 to 5 proposers.
 
-    python -m benchmarks.quality_forecasts [--requests 192] [--proposers 2 3 4 5]
+    python -m benchmarks.quality_forecasts [--requests 192] [--proposers 2 3 4 5] [--processes 1]
 
 For each number of proposers the embedded pipeline's quality is profiled anew on so many requests;
 then schedules in all layouts, of all families and explicit lists, play as many questions that the
 profile was not made of. Of each: loss and agreement, forecast and measured by teacher forcing, and
-the task's score, forecast by the agreement and measured. A forecast covers a
-measurement if it lies within the 90 % interval of their difference, in which both samples count.
+the task's score, forecast by the agreement and measured. A forecast covers a measurement if it lies
+within the 90 % interval of their difference, in which both samples count. No clock counts here, so
+the numbers of proposers may run side by side.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -137,6 +141,10 @@ def forecaster_of(scenario: Scenario, profile: QualityProfile) -> Forecaster:
     return Forecaster(scenario.pipeline.build(), latency, profile, scenario.real, workload)
 
 
+def rows_of(proposers: int, requests: int) -> list[Row]:
+    return list(rows(proposers, requests))
+
+
 def rows(proposers: int, requests: int) -> Iterator[Row]:
     scenario = scenario_of(proposers, requests)
     pipeline, score = scenario.pipeline.build(), answer_scorer(scenario.requests, Path())
@@ -192,12 +200,19 @@ def _words(figure: Summary) -> str:
     return f"{figure.mean:.3f} ±{(figure.high - figure.low) / 2:.3f}"
 
 
+def measured(counts: Sequence[int], requests: int, processes: int) -> list[Row]:
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        found = pool.map(partial(rows_of, requests=requests), counts)
+        return [row for some in found for row in some]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=192)
     parser.add_argument("--proposers", type=int, nargs="+", default=sorted(CASES), choices=CASES)
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
-    found = [row for count in options.proposers for row in rows(count, options.requests)]
+    found = measured(options.proposers, options.requests, options.processes)
     Console(width=150).print(table(found, options.requests))
     forecast, real = [row.forecast.loss.mean for row in found], [row.loss.mean for row in found]
     near = sum(abs(row.score_error) <= POINTS for row in found)

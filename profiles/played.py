@@ -7,7 +7,8 @@ much is seen where both are known:
     c = Σ measured / Σ forecast   over the played schedules and their requests
 
 separately for what interleaves and what does not. Forecast losses are multiplied by it, and shares
-of tokens that disagree likewise. How far single schedules are from it widens the interval.
+of tokens that disagree likewise. How far single schedules are from it widens the interval: by the
+quantile of Student's t, as those that were played are few.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class Calibration:
     """What forecast losses are multiplied by, and how far from it the truth may be.
 
     Attributes:
-        spread: standard deviation of single schedules from it, over their mean loss.
-        error: standard error of the factor, over itself, as the requests are few.
+        spread: of single schedules around it, over their mean loss; half of a 90 % interval.
+        error: of the factor, over itself, as the requests are few; likewise.
     """
 
     factor: float = 1.0
@@ -75,16 +76,24 @@ class Calibration:
             return Calibration()
         factor = float(y.sum() / x.sum())
         left = y - factor * x
-        spread = _deviation(left.mean(axis=1)) / y.mean()
-        error = _deviation(left.mean(axis=0)) / y.mean() / np.sqrt(left.shape[1])
+        spread = _t90(len(left)) * _deviation(left.mean(axis=1)) / y.mean()
+        error = Z90 * _deviation(left.mean(axis=0)) / y.mean() / np.sqrt(left.shape[1])
         return Calibration(factor, float(spread), float(error))
 
     def applied(self, loss: Summary) -> Summary:
         mean = max(self.factor * loss.mean, 0.0)
         sampled = self.factor * (loss.high - loss.low) / 2
-        half = float(np.hypot(sampled, Z90 * mean * np.hypot(self.spread, self.error)))
+        half = float(np.hypot(sampled, mean * np.hypot(self.spread, self.error)))
         p50, p90, p99 = (self.factor * value for value in (loss.p50, loss.p90, loss.p99))
         return Summary(mean, max(mean - half, 0.0), mean + half, p50, p90, p99)
+
+
+def _t90(count: int) -> float:
+    """Standard deviations to the ends of a 90 % interval, if so many values tell of them."""
+    # Only forecasts of quality need it, and it takes longer to import than a simulation.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(count - 1, 0.95)) if count > 1 else 0.0
 
 
 def _deviation(values: NDArray[np.float64]) -> float:
