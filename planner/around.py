@@ -11,8 +11,9 @@ from functools import partial
 
 from planner.importance import family_of, parameters_of
 from staircase.errors import ScheduleError
+from staircase.pipeline import Pipeline
 from staircase.scenario import PlanSpec
-from staircase.schedule import Schedule, Staircase, Step, constant, geometric
+from staircase.schedule import Schedule, Staircase, Step, constant, geometric, proposers_of
 
 Change = Callable[[Staircase], Staircase]
 
@@ -26,11 +27,13 @@ class Variation:
     schedule: Schedule
 
 
-def around(schedule: Schedule, spec: PlanSpec, answer: str) -> Iterator[Variation]:
-    """Variations of ``schedule`` by the staircase of the agent ``answer``."""
+def around(schedule: Schedule, spec: PlanSpec, pipeline: Pipeline) -> Iterator[Variation]:
+    """Variations of ``schedule`` by the staircase of the answering agent."""
+    answer = pipeline.answer
     for layout in spec.layouts:
         if layout != schedule.layout:
             yield Variation("layout", layout, replace(schedule, layout=layout))
+    yield from _by_one_proposer(schedule, spec, pipeline)
     staircase = schedule.staircases.get(answer, Staircase())
     for parameter, value, change in _changes(schedule, staircase, spec, answer):
         try:
@@ -39,6 +42,14 @@ def around(schedule: Schedule, spec: PlanSpec, answer: str) -> Iterator[Variatio
             continue  # As when a first step would read more than the second.
         if changed != staircase:
             yield Variation(parameter, value, _everywhere(schedule, staircase, changed))
+
+
+def _by_one_proposer(schedule: Schedule, spec: PlanSpec, pipeline: Pipeline) -> Iterator[Variation]:
+    """One more is asked, or one less."""
+    for name in proposers_of(pipeline):
+        changed = replace(schedule, without=tuple({*schedule.without} ^ {name}))
+        if len(changed.without) <= spec.leave_out and changed.leaves_somebody(pipeline):
+            yield Variation("without", ", ".join(changed.without) or "nobody", changed)
 
 
 def _changes(

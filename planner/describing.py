@@ -30,15 +30,15 @@ def describe_schedule(schedule: Schedule) -> str:
 
 
 def phrase_of(schedule: Schedule, agent: str) -> Phrase:
-    """One agent's staircase as in ``append_rounds, read/write 8/16, then +16/16``.
+    """One agent's staircase as in ``append_rounds, without a, read/write 8/16, then +16/16``.
 
     A step is what has been read in all and what is written; later ones, what is read more.
     """
     staircase = schedule.staircases.get(agent, Staircase())
-    layout = ("layout",)
+    head, keys = _head(schedule)
     if staircase.is_normal:
-        return Phrase("{}, read all first", (layout,))
-    words, keys = [], [layout]
+        return Phrase(f"{head}, read all first", tuple(keys))
+    words = []
     for number, step in enumerate(staircase.steps[:MOST]):
         words.append(_words(step))
         keys += _keys(step, ("staircases", agent, "steps", number))
@@ -48,7 +48,14 @@ def phrase_of(schedule: Schedule, agent: str) -> Phrase:
     elif staircase.growth is not None:
         after = f"then +{_words(staircase.growth)}"
         keys += _keys(staircase.growth, ("staircases", agent, "growth"))
-    return Phrase(f"{{}}, read/write {', '.join([*words, after])}", tuple(keys))
+    return Phrase(f"{head}, read/write {', '.join([*words, after])}", tuple(keys))
+
+
+def _head(schedule: Schedule) -> tuple[str, list[tuple[str | int, ...]]]:
+    """The layout, and who is not asked."""
+    count = len(schedule.without)
+    words = f"{{}}, without {', '.join(['{}'] * count)}" if count else "{}"
+    return words, [("layout",), *(("without", number) for number in range(count))]
 
 
 def _words(step: Step) -> str:

@@ -13,6 +13,7 @@ from planner.objectives import GAINS, Goals, Objective, parse_objective
 from planner.plans import Candidate, Plan
 from simulator.unhindered import Stage
 from simulator.world import World
+from staircase.pipeline import Pipeline
 from staircase.scenario import PlanSpec
 from staircase.timeline import Timeline, since_arrival
 
@@ -49,7 +50,7 @@ class _Explainer:
             timelines={name: since_arrival(lines[typical]) for name, lines in played.items()},
             importances=importances(plan.candidates, goals, answer),
             figures=_figures(plan.named()["chosen"], goals),
-            neighbours=tuple(self._neighbours(goals, answer)),
+            neighbours=tuple(self._neighbours(goals, stage.pipeline)),
         )
 
     def _gains(self, goals: Goals) -> Iterator[Gain]:
@@ -73,9 +74,9 @@ class _Explainer:
         named = self.plan.named()
         return self._parts(stage, {name: stage.play(one.schedule) for name, one in named.items()})
 
-    def _neighbours(self, goals: Goals, answer: str) -> Iterator[Neighbour]:
+    def _neighbours(self, goals: Goals, pipeline: Pipeline) -> Iterator[Neighbour]:
         known = {one.schedule.key: one for one in self.plan.candidates}
-        for near in around(self.plan.named()["chosen"].schedule, self.spec, answer):
+        for near in around(self.plan.named()["chosen"].schedule, self.spec, pipeline):
             name = near.schedule.key
             if name not in known:
                 known[name] = Candidate.of(near.schedule, self.world(near.schedule))

@@ -77,7 +77,9 @@ class Guide:
     def _all_features(self) -> Floats:
         """[schedules, features]: the sketch's figures, and what it does not see, in like scales."""
         figures = [_scaled(name, column) for name, column in self._figures.items()]
-        options = [(s.layout, repr(s.barrier), s.reading, s.starve) for s in self.schedules]
+        options = [
+            (s.layout, repr(s.barrier), s.reading, s.starve, s.without) for s in self.schedules
+        ]
         kinds = list(zip(*options, strict=True))
         seen = [[one == value for one in kind] for kind in kinds for value in sorted(set(kind))]
         columns = np.array([*figures, *seen], dtype=float).T

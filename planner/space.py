@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import combinations, product
 from math import prod
 from typing import Any
 
@@ -26,6 +26,7 @@ from staircase.schedule import (
     geometric,
     normal,
     parse_barrier,
+    proposers_of,
 )
 
 Point = Mapping[str, Any]
@@ -36,7 +37,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "geometric": ("first", "chunk", "write", "ratio"),
 }
 # What holds for all agents; the latter two say nothing where everybody reads all first.
-COMMON = ("layout", "barrier")
+COMMON = ("layout", "barrier", "without")
 OPTIONS = ("reading", "starve")
 
 
@@ -72,6 +73,18 @@ class Space:
             depths[agent.name] = max((depths[name] + 1 for name in agent.reads), default=1)
         return {agent.name: depths[agent.name] for agent in self.pipeline.readers}
 
+    @cached_property
+    def _left_out(self) -> dict[str, tuple[str, ...]]:
+        """Proposers that are not asked, by the value of ``without``; every reader keeps one."""
+        proposers = proposers_of(self.pipeline)
+        counts = range(min(self.spec.leave_out, len(proposers)) + 1)
+        return {
+            " ".join(subset) or "nobody": subset
+            for count in counts
+            for subset in combinations(proposers, count)
+            if Schedule(without=subset).leaves_somebody(self.pipeline)
+        }
+
     def schedule(self, point: Point) -> Schedule:
         layout: Layout = point["layout"]
         return Schedule(
@@ -85,6 +98,7 @@ class Space:
             parse_barrier(point.get("barrier", self.spec.barrier[0])),
             point.get("reading", self.spec.reading[0]),
             point.get("starve", self.spec.starve[0]),
+            without=self._left_out[point.get("without", "nobody")],
         )
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
@@ -203,6 +217,8 @@ class Space:
             return self.spec.layouts
         if name == "family":
             return list(FAMILIES)
+        if name == "without":
+            return list(self._left_out)
         return list(getattr(self.spec, name))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,6 +45,9 @@ LayoutName = Annotated[
 BarrierWord = Annotated[
     str, typer.Option(help="Whom a step waits for: all, quorum:COUNT or grace:COUNT,SECONDS.")
 ]
+Without = Annotated[
+    list[str] | None, typer.Option(help="A proposer that is not asked; once for each.")
+]
 Slos = Annotated[
     list[str] | None,
     typer.Option(help="Limit for goodput: ttft:MS, tpot:MS or e2e:MS; once for each."),
@@ -62,7 +65,13 @@ def open_workspace(
 
 
 def schedule_of(
-    work: Workspace, staircase: str, layout: str, barrier: str, reading: str, starve: str
+    work: Workspace,
+    staircase: str,
+    layout: str,
+    barrier: str,
+    reading: str = "exact",
+    starve: str = "wait",
+    without: Sequence[str] | None = None,
 ) -> Schedule:
     """The same staircase for every reading agent."""
     from staircase.schedule import Schedule, parse_barrier, parse_staircase
@@ -70,7 +79,14 @@ def schedule_of(
     steps = parse_staircase(staircase)
     readers = work.scenario.pipeline.build().readers
     staircases = {agent.name: steps for agent in readers}
-    return Schedule(staircases, layout, parse_barrier(barrier), reading, starve)  # type: ignore[arg-type]
+    return Schedule(
+        staircases,
+        layout,  # type: ignore[arg-type]
+        parse_barrier(barrier),
+        reading,  # type: ignore[arg-type]
+        starve,  # type: ignore[arg-type]
+        without=tuple(without or ()),
+    )
 
 
 @contextmanager

@@ -356,9 +356,10 @@ def form_of(
 
 
 def _check_options(schedule: Schedule) -> None:
-    if schedule.is_timed or schedule.early_end != "accept":
+    if schedule.is_timed or schedule.early_end != "accept" or schedule.without:
         raise ScheduleError(
-            "no closed form: needs barrier all, reading exact, starve wait, early_end accept"
+            "no closed form: needs barrier all, reading exact, starve wait, early_end accept, "
+            "everybody asked"
         )
 
 

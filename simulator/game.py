@@ -206,7 +206,10 @@ def _make_requests(
     sizes = np.diff(tables.agent_rows[::agents])[numbers]
     requests["first_record"] = np.cumsum(sizes) - sizes
     roles = np.zeros((len(numbers), agents), dtype=ROLE)
-    roles["row"] = tables.agent_rows[numbers[:, None] * agents + np.arange(agents)]
+    first = numbers[:, None] * agents + np.arange(agents)
+    roles["row"] = tables.agent_rows[first]
+    # Who is not asked has no rows.
+    roles["state"] = np.where(np.diff(tables.agent_rows)[first] > 0, WAITS, OVER)
     inside = roles["row"] - roles["row"][:, :1]
     roles["record"] = requests["first_record"][:, None] + inside
     roles["home"] = -1

@@ -88,7 +88,9 @@ def run_workload(
         return Run(measured, unread, use, tokens, found.timelines)
     measured = played.measured(reading_rate)
     lines = played.timelines() if needs_timelines else ()
-    unread = unread_of_tables(pipeline, played.tables)[played.requests["table"]]
+    numbers = played.requests["table"]
+    firsts = [workload.requests[place] for place in np.unique(numbers, return_index=True)[1]]
+    unread = unread_of_tables(pipeline, played.tables, firsts)[numbers]
     use = _use(engines, played.busy_ps, measured.duration_s)
     tokens = {name: TokenUse(*counts) for name, counts in played.tokens().items()}
     return Run(measured, unread, use, tokens, lines)

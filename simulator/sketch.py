@@ -25,7 +25,7 @@ from simulator.serial import SerialSetup
 from simulator.source_levels import fixed_tokens, source_levels, source_ps
 from staircase.metrics import READING_RATE, Floats
 from staircase.pipeline import Agent, Pipeline
-from staircase.schedule import LAYOUTS, Layout, Schedule, normal
+from staircase.schedule import Layout, Schedule, normal
 from staircase.timeline import PS_PER_S, to_ps
 from staircase.workload import RequestShape, Workload
 
@@ -44,45 +44,56 @@ class Sketch:
     reading_rate: float = READING_RATE
 
     def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]:
-        """The same of schedules, in their order; of each only staircases and layout count."""
+        """The same of schedules, in their order.
+
+        Of each only staircases, layout and who is not asked count.
+        """
         found: dict[str, Floats] = {}
-        for layout in LAYOUTS:
-            places = [place for place, one in enumerate(schedules) if one.layout == layout]
-            if not places:
-                continue
+        kinds: set[tuple[Layout, tuple[str, ...]]] = {(s.layout, s.without) for s in schedules}
+        for layout, without in sorted(kinds):
+            alike = [one.layout == layout and one.without == without for one in schedules]
+            places = np.flatnonzero(alike).tolist()
             staircases = {
                 agent.name: candidates_of(
                     [schedules[place].staircases.get(agent.name, normal()) for place in places]
                 )
                 for agent in self.pipeline.readers
             }
-            for name, column in self.play(layout, staircases).items():
+            for name, column in self._play(layout, staircases, without).items():
                 found.setdefault(name, np.zeros(len(schedules)))[places] = column
         return found
 
-    def play(self, layout: Layout, staircases: Mapping[str, Candidates]) -> dict[str, Floats]:
+    def _play(
+        self, layout: Layout, staircases: Mapping[str, Candidates], without: Sequence[str]
+    ) -> dict[str, Floats]:
         """Means over the requests, by the names of ``staircase.metrics`` and ``unread``.
 
         Args:
-            staircases: by reading agent, as many of each; who is not named reads normally.
+            staircases: by reading agent, as many of each.
         """
-        each = [self._play_one(request, layout, staircases) for request in self.requests]
+        each = [self._play_one(request, layout, staircases, without) for request in self.requests]
         return {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
 
     def _play_one(
-        self, request: RequestShape, layout: Layout, staircases: Mapping[str, Candidates]
+        self,
+        request: RequestShape,
+        layout: Layout,
+        staircases: Mapping[str, Candidates],
+        without: Sequence[str],
     ) -> dict[str, Floats]:
-        there: dict[str, Ints] = {}
+        silent = dict.fromkeys(without, 0)
+        asked = replace(request, output_tokens={**request.output_tokens, **silent})
+        there: dict[str, Ints] = {name: np.zeros((1, 2), dtype=np.int64) for name in without}
         times: dict[str, AloneTimes] = {}
         for agent in self.pipeline.order:
-            if not agent.reads:
-                there[agent.name] = source_ps(agent, self.engines[agent.engine], request)
-                continue
-            given = staircases.get(agent.name, candidates_of([normal()]))
-            times[agent.name], there[agent.name] = self._play_reader(
-                agent, request, layout, given, there
-            )
-        return self._figures(request, times)
+            if agent.reads:
+                given = staircases[agent.name]
+                times[agent.name], there[agent.name] = self._play_reader(
+                    agent, asked, layout, given, there
+                )
+            elif agent.name not in without:
+                there[agent.name] = source_ps(agent, self.engines[agent.engine], asked)
+        return self._figures(request, times, without)
 
     def _play_reader(
         self,
@@ -104,12 +115,16 @@ class Sketch:
         own_ps[:, -1] = times.completed_ps
         return times, own_ps
 
-    def _figures(self, request: RequestShape, times: Mapping[str, AloneTimes]) -> dict[str, Floats]:
+    def _figures(
+        self, request: RequestShape, times: Mapping[str, AloneTimes], without: Sequence[str]
+    ) -> dict[str, Floats]:
         answer = self.pipeline[self.pipeline.answer]
         last = times[answer.name]
         tokens = min(request.output_tokens[answer.name], answer.max_tokens)
-        first = sum(fixed_tokens(request, agent) for agent in self.pipeline if not agent.reads)
-        shares = sum(times[name].unread for name in times) / len(times)
+        asked = [one for one in self.pipeline if not one.reads and one.name not in without]
+        first = sum(fixed_tokens(request, agent) for agent in asked)
+        heard = {name: self._heard(name, request, without) for name in times}
+        shares = sum(1 - (1 - times[name].unread) * heard[name] for name in times) / len(times)
         own = sum(times[name].prefilled_tokens - self._sources_of(name, request) for name in times)
         return {
             "ttft_s": last.ttft_ps / PS_PER_S,
@@ -119,6 +134,13 @@ class Sketch:
             "prefilled_tokens": np.asarray(own + first, dtype=float),
             "unread": np.asarray(shares, dtype=float),
         }
+
+    def _heard(self, name: str, request: RequestShape, without: Sequence[str]) -> float:
+        """The share of the texts of an agent's sources that those who are asked write."""
+        sources = [self.pipeline[source] for source in self.pipeline[name].reads]
+        tokens = {s.name: min(request.output_tokens[s.name], s.max_tokens) for s in sources}
+        whole = sum(tokens.values())
+        return 1 - sum(tokens.get(silent, 0) for silent in without) / whole if whole else 1.0
 
     def _sources_of(self, name: str, request: RequestShape) -> int:
         """What ``AloneTimes`` counts of the prompts of an agent's sources."""

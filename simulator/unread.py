@@ -9,7 +9,7 @@ task to task.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ Ints = Any
 def unread_of_timeline(pipeline: Pipeline, timeline: Timeline, request: RequestShape) -> float:
     """The unread share of ``request``, played as ``timeline``.
 
-    Who was cancelled counts as a source with all that it would have written, as a reader with what
-    it wrote.
+    Who was cancelled or not asked counts as a source with all that it would have written, as a
+    reader with what it wrote.
     """
     readers = pipeline.readers
     whole = {a.name: min(request.output_tokens[a.name], a.max_tokens) for a in pipeline}
@@ -44,8 +44,14 @@ def _missed(agent: Agent, timeline: Timeline, whole: Mapping[str, int]) -> float
     return sum((1 - sum(s.read) / there) * s.output_tokens for s in spans) / written
 
 
-def unread_of_tables(pipeline: Pipeline, tables: CallTables) -> Floats:
-    """The unread share of each table of calls, as if nobody was cancelled."""
+def unread_of_tables(
+    pipeline: Pipeline, tables: CallTables, requests: Sequence[RequestShape]
+) -> Floats:
+    """The unread share of each table of calls, as if nobody was cancelled.
+
+    Args:
+        requests: one that plays each of the tables.
+    """
     order = pipeline.order
     counts = np.diff(tables.agent_rows)
     agents = np.repeat(np.arange(len(counts)) % len(order), counts)
@@ -53,17 +59,21 @@ def unread_of_tables(pipeline: Pipeline, tables: CallTables) -> Floats:
     sums = np.concatenate([[0], np.cumsum(tables.rows["goal"])])[tables.agent_rows]
     written = np.diff(sums).reshape(-1, len(order))
     missed = np.zeros(len(written))
+    lengths = [[min(one.output_tokens[a.name], a.max_tokens) for a in order] for one in requests]
+    whole = np.asarray(lengths, dtype=np.int64)
     for agent in pipeline.readers:
         own, sources = order.index(agent), [order.index(pipeline[name]) for name in agent.reads]
         rows = np.flatnonzero(agents == own)
-        _add_missed(missed, tables.rows[rows], numbers[rows], written[:, own], written[:, sources])
+        unread = _unread(tables.rows["level"][rows], numbers[rows], written, whole, sources)
+        weights = tables.rows["goal"][rows] / np.maximum(written[numbers[rows], own], 1)
+        np.add.at(missed, numbers[rows], unread * weights)
     return missed / max(len(pipeline.readers), 1)
 
 
-def _add_missed(missed: Floats, rows: Any, numbers: Ints, written: Ints, there: Ints) -> None:
-    """Adds an agent's shares to those of its tables, ``numbers``; ``there`` is by table, source."""
-    read = np.minimum(rows["level"][:, None], there[numbers]).sum(axis=1)
-    whole = there.sum(axis=1)[numbers]
-    shares = 1 - read / np.maximum(whole, 1)
-    weights = rows["goal"] / np.maximum(written[numbers], 1)
-    np.add.at(missed, numbers, np.where(whole > 0, shares * weights, 0.0))
+def _unread(
+    levels: Ints, numbers: Ints, written: Ints, whole: Ints, sources: Sequence[int]
+) -> Floats:
+    """The share of the ``sources`` that rows of the tables ``numbers`` have not read."""
+    there, every = written[:, sources][numbers], whole[:, sources].sum(axis=1)[numbers]
+    read = np.minimum(levels[:, None], there).sum(axis=1)
+    return np.where(every > 0, 1 - read / np.maximum(every, 1), 0.0)

@@ -102,6 +102,8 @@ class Conductor:
     def start(self) -> list[Command]:
         """The commands that begin the request."""
         self._written = dict.fromkeys(self._desks, 0)
+        for name in self._schedule.without:
+            self._desks[name].state = "ended"
         return list(self._advance_all())
 
     def handle(self, event: Event, written: Mapping[str, int]) -> list[Command]:

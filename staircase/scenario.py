@@ -151,7 +151,8 @@ class PlanSpec(Strict):
 
     ``staircases``: the ``same`` for every reading agent, or one for each ``layer`` or ``agent``.
     ``barrier`` (words of ``parse_barrier``), ``reading`` and ``starve`` are searched where more
-    than one value is given. ``prices`` (by engine) are for the figure ``cost``, ``goodput`` (what
+    than one value is given, and without which proposers, of whom at most ``leave_out`` at once, the
+    readers do as well. ``prices`` (by engine) are for the figure ``cost``, ``goodput`` (what
     a request may take at most) for the figure of that name.
     """
 
@@ -163,6 +164,7 @@ class PlanSpec(Strict):
     barrier: Listed[BarrierWord] = ["all"]
     reading: Listed[Literal["exact", "latest"]] = ["exact"]
     starve: Listed[Literal["wait", "write"]] = ["wait"]
+    leave_out: Annotated[int, Field(ge=0)] = 0
     first: Listed[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
     chunk: Listed[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
     write: Listed[Count] = [2, 4, 8, 12, 16, 24, 32]

@@ -213,6 +213,8 @@ class Schedule:
         early_end: when the reader ends before it has read all, ``accept``, or ``continue``
             reading and writing.
         retries: how often a failed call is started again with the text so far.
+        without: agents, of those that read nobody, that are not asked; to their readers they are
+            as if they had ended at once and said nothing.
     """
 
     staircases: Mapping[str, Staircase] = field(default_factory=dict)
@@ -222,6 +224,7 @@ class Schedule:
     starve: Literal["wait", "write"] = "wait"
     early_end: Literal["accept", "continue"] = "accept"
     retries: int = 0
+    without: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -229,6 +232,7 @@ class Schedule:
         return repr(self)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "without", tuple(sorted(set(self.without))))
         if self.layout not in LAYOUTS:
             raise ScheduleError(f"layout {self.layout!r}: must be one of {', '.join(LAYOUTS)}")
         for name, (choices, chosen) in {
@@ -247,13 +251,34 @@ class Schedule:
         return self.barrier.kind != "all" or self.reading == "latest" or self.starve == "write"
 
     def check(self, pipeline: Pipeline) -> None:
-        """Raise ScheduleError unless every staircase belongs to a reading agent of ``pipeline``."""
+        """Raise ScheduleError unless it can be played on ``pipeline``.
+
+        Every staircase belongs to a reading agent, and every reading agent keeps a source.
+        """
         readers = [agent.name for agent in pipeline.readers]
         for name in self.staircases:
             if name not in readers:
                 raise ScheduleError(
                     f"staircase for {name!r}, which reads nobody; readers: {', '.join(readers)}"
                 )
+        proposers = proposers_of(pipeline)
+        for name in self.without:
+            if name not in proposers:
+                raise ScheduleError(
+                    f"without {name!r}: must be an agent that reads nobody and is read: "
+                    f"{', '.join(proposers) or 'there is none'}"
+                )
+        if not self.leaves_somebody(pipeline):
+            raise ScheduleError(f"without {', '.join(self.without)}: a reader has nobody to read")
+
+    def leaves_somebody(self, pipeline: Pipeline) -> bool:
+        """Whether every reading agent has a source that is asked."""
+        return not any({*agent.reads} <= {*self.without} for agent in pipeline.readers)
+
+
+def proposers_of(pipeline: Pipeline) -> list[str]:
+    """Names of the agents that read nobody and are read."""
+    return [agent.name for agent in pipeline if not agent.reads and agent.name != pipeline.answer]
 
 
 def uniform(pipeline: Pipeline, staircase: Staircase, layout: Layout = "append_rounds") -> Schedule:

@@ -179,6 +179,14 @@ def test_simulated_engines_need_no_profile(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"TTFT ms\W+462", done.stdout)
     assert json.loads(trace.read_text())["traceEvents"]
+    # What it would have said is unread.
+    done = staircase(*words, "--requests", "2", "--without", "third", "--json")
+    found = json.loads(done.stdout)
+    assert found["schedule"]["without"] == ["third"]
+    assert found["forecast"]["unread"]["mean"] > 780 / (1046 + 900 + 780)
+    wrong = staircase(*words, "--without", "fourth")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: without 'fourth': must be an agent that reads nobody")
     wrong = staircase("profile", "examples/paper_moa.yaml", "--out", str(tmp_path))
     assert wrong.returncode == 2
     assert "is simulated: there is nothing to run" in wrong.stderr

@@ -77,6 +77,7 @@ CASES = {
     "geometric": _moa(geometric(2, 2.0, 16, 3)),
     "explicit": _moa(explicit([(0, 4), (5, 1), (40, 9)])),
     "reads nothing first": _moa(constant(0, 20, 5)),
+    "without one": _moa(constant(4, 6, 5), without=("b",)),
     "early end": _moa(constant(4, 1, 12)),
     "early end, continued": _moa(constant(4, 4, 12), early_end="continue"),
     "chain": _any(chain(["x", "y", "z"]), constant(4, 6, 5)),

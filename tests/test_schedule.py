@@ -75,6 +75,9 @@ def test_other_words_are_told(text: str) -> None:
         lambda: Barrier("grace", count=1),
         lambda: Schedule(layout="sideways"),  # type: ignore[arg-type]  # pyright: ignore
         lambda: Schedule({"a": normal()}).check(moa([["a"]], "z")),
+        lambda: Schedule(without=("a",)).check(moa([["a"]], "z")),
+        lambda: Schedule(without=("z",)).check(moa([["a", "b"]], "z")),
+        lambda: Schedule(without=("c",)).check(moa([["a", "b"], ["c", "d"]], "z")),
     ],
 )
 def test_wrong_schedules_are_told(build: object) -> None:

@@ -119,6 +119,17 @@ class TestGroups:
         assert {space.schedule(point).starve for point in points} == {"wait", "write"}
         assert len({repr(dict(sorted(point.items()))) for point in points}) == len(points)
 
+    def test_proposers_are_left_out_as_long_as_readers_keep_one(self) -> None:
+        space = self.space(moa([["a", "b", "c"]], "z"), leave_out=5)
+        left_out = {space.schedule(point).without for point in space}
+        assert left_out == {(), ("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c")}
+        assert len(space) == len(list(space))
+        nobody = {space.schedule(point).without for point in space.baselines()}
+        assert nobody == {()}
+        narrow = self.space(moa([["a", "b", "c"]], "z"), leave_out=1)
+        assert {narrow.schedule(point).without for point in narrow} == {(), ("a",), ("b",), ("c",)}
+        assert "without" not in next(iter(self.space(moa([["a"]], "z"), leave_out=1)))
+
     def test_a_single_value_is_no_parameter(self) -> None:
         space = self.space(moa([["a"]], "z"), barrier=["quorum:1"], reading=["latest"])
         assert "barrier" not in next(iter(space))
@@ -152,6 +163,21 @@ def test_the_front_of_a_small_space_is_found_whole() -> None:
     # What is not found itself is beaten by a free staircase.
     for point in exact:
         assert any(all(c <= p for c, p in zip(cost, point, strict=True)) for cost in costs)
+
+
+def test_the_search_leaves_out_who_is_not_worth_waiting_for() -> None:
+    """Of the paper's proposers the first writes most: who does not wait for it begins earlier."""
+    work = small(trials=120, leave_out=1, max_unread=0.5)
+    found = search(work.scenario, work.judge(), {})
+    left_out = {one.schedule.without for one in found.candidates}
+    assert left_out == {(), ("first",), ("second",), ("third",)}
+    normals = {
+        one.schedule.without: one.ttft_s
+        for one in found.candidates
+        if all(staircase.is_normal for staircase in one.schedule.staircases.values())
+    }
+    assert normals[("first",)] < 0.9 * normals[()]
+    assert any(found.candidates[number].schedule.without for number in found.front)
 
 
 def test_the_guide_learns_what_the_sketch_does_not_see() -> None:

@@ -29,7 +29,7 @@ from staircase import (
     single,
 )
 from staircase.prompt import fixed_names
-from staircase.schedule import LAYOUTS
+from staircase.schedule import LAYOUTS, proposers_of
 from staircase.timeline import to_ps
 
 COST = linear_cost(
@@ -52,8 +52,14 @@ def staircase(rng: random.Random) -> Staircase:
 
 
 def schedules(pipeline: Pipeline, rng: random.Random, count: int) -> list[Schedule]:
+    has_spare = all(len(agent.reads) > 1 for agent in pipeline.readers)
+    able = [(), tuple(proposers_of(pipeline)[:1])] if has_spare else [()]
     return [
-        Schedule({a.name: staircase(rng) for a in pipeline.readers}, rng.choice(LAYOUTS))
+        Schedule(
+            {a.name: staircase(rng) for a in pipeline.readers},
+            rng.choice(LAYOUTS),
+            without=rng.choice(able),
+        )
         for _ in range(count)
     ]
 

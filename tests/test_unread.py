@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,13 @@ def test_sources_without_tokens_leave_nothing_unread() -> None:
     assert unread(uniform(PIPELINE, constant(4, 4, 4)), shape) == 0.0
 
 
+def test_who_is_not_asked_is_unread() -> None:
+    # Of 40 tokens, b's 10 are never read; on steps, 20 for 5 tokens and then those 10.
+    assert unread(Schedule(without=("b",))) == pytest.approx(10 / 40)
+    steps = replace(uniform(PIPELINE, explicit([(20, 5)])), without=("b",))
+    assert unread(steps) == pytest.approx((5 * 20 / 40 + 15 * 10 / 40) / 20)
+
+
 def test_tables_and_timelines_say_the_same() -> None:
     compared = 0
     for seed in range(60):
@@ -51,7 +60,9 @@ def test_tables_and_timelines_say_the_same() -> None:
         if played is None:
             continue
         lines = simulate(case.pipeline, case.schedule, case.setups, case.workload)
-        found = unread_of_tables(case.pipeline, played.tables)[played.requests["table"]]
+        numbers = played.requests["table"]
+        firsts = [case.workload.requests[n] for n in np.unique(numbers, return_index=True)[1]]
+        found = unread_of_tables(case.pipeline, played.tables, firsts)[numbers]
         assert np.all((found >= -1e-9) & (found <= 1 + 1e-9))
         for number, (line, shape) in enumerate(zip(lines, case.workload.requests, strict=True)):
             # A reader that was cancelled counts as far as it came in one, to its end in the other.

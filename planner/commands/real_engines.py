@@ -16,6 +16,7 @@ from planner.terminal import (
     Requests,
     ScenarioPath,
     Trace,
+    Without,
     notes,
     open_workspace,
     print_json,
@@ -40,6 +41,7 @@ def run(
     ] = None,
     layout: LayoutName = "append_rounds",
     barrier: BarrierWord = "all",
+    without: Without = None,
     requests: Requests = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 1,
     rate: Annotated[
@@ -69,7 +71,7 @@ def run(
 
     work = open_workspace(scenario, out)
     chosen = (
-        schedule_of(work, staircase, layout, barrier, "exact", "wait")
+        schedule_of(work, staircase, layout, barrier, without=without)
         if staircase
         else planned_schedule(work)
     )

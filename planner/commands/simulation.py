@@ -19,6 +19,7 @@ from planner.terminal import (
     Slos,
     StaircaseWord,
     Trace,
+    Without,
     notes,
     open_workspace,
     print_json,
@@ -42,6 +43,7 @@ def simulate(
     starve: Annotated[
         str, typer.Option(help="When the next read is not there yet: wait, or write on.")
     ] = "wait",
+    without: Without = None,
     requests: Requests = None,
     replicates: Replicates = 1,
     out: OutFolder = None,
@@ -61,7 +63,7 @@ def simulate(
 
     limits = parse_slo(slo or [])
     work = open_workspace(scenario, out).with_requests(requests)
-    schedule = schedule_of(work, staircase, layout, barrier, reading, starve)
+    schedule = schedule_of(work, staircase, layout, barrier, reading, starve, without)
     forecast = _forecast(work, schedule, requests, replicates, bool(trace or save))
     if trace:
         write_trace(trace, {"simulated": forecast.timelines})
@@ -120,6 +122,7 @@ def capacity(
     staircase: StaircaseWord = "normal",
     layout: LayoutName = "append_rounds",
     barrier: BarrierWord = "all",
+    without: Without = None,
     requests: Requests = None,
     replicates: Replicates = 1,
     as_json: AsJson = False,
@@ -134,7 +137,7 @@ def capacity(
         raise SloError("capacity needs a limit, as in --slo ttft:500")
     limits = parse_slo(slo)
     work = open_workspace(scenario, None).with_requests(requests)
-    schedule = schedule_of(work, staircase, layout, barrier, "exact", "wait")
+    schedule = schedule_of(work, staircase, layout, barrier, without=without)
     _tell_of_compiling()
     with progress_bars(transient=True) as track:
         found = find_capacity(

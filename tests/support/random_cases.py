@@ -31,7 +31,7 @@ from staircase import (
 )
 from staircase.errors import WorkloadError
 from staircase.prompt import fixed_names
-from staircase.schedule import LAYOUTS
+from staircase.schedule import LAYOUTS, proposers_of
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ def _workload(rng: random.Random, pipeline: Pipeline) -> Workload:
 def _schedule(rng: random.Random, pipeline: Pipeline, is_timed: bool) -> Schedule:
     staircases = {agent.name: _staircase(rng) for agent in pipeline.readers}
     early_end = rng.choice(["accept", "continue"])
-    layout = rng.choice(LAYOUTS)
+    layout, without = rng.choice(LAYOUTS), _without(rng, pipeline)
     if not is_timed or rng.random() < 0.4:
-        return Schedule(staircases, layout, early_end=early_end)  # type: ignore[arg-type]
+        return Schedule(staircases, layout, early_end=early_end, without=without)  # type: ignore[arg-type]
     barrier = rng.choice(
         [
             Barrier(),
@@ -154,7 +154,15 @@ def _schedule(rng: random.Random, pipeline: Pipeline, is_timed: bool) -> Schedul
         rng.choice(["exact", "latest"]),
         rng.choice(["wait", "write"]),
         early_end,  # type: ignore[arg-type]
+        without=without,
     )
+
+
+def _without(rng: random.Random, pipeline: Pipeline) -> tuple[str, ...]:
+    """Mostly nobody; else a proposer, if its readers have others."""
+    few = {name for agent in pipeline.readers if len(agent.reads) == 1 for name in agent.reads}
+    able = [name for name in proposers_of(pipeline) if name not in few]
+    return (rng.choice(able),) if able and rng.random() < 0.3 else ()
 
 
 def _staircase(rng: random.Random) -> Staircase:
