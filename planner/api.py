@@ -78,8 +78,7 @@ def plan(
             schedule is within the limits.
     """
     work = _workspace(scenario, out).with_plan(_changes(objectives, trials, seed))
-    if slo:
-        work = work.with_plan({"limits": {**work.scenario.plan.limits, **slo}})
+    work = work.with_limits(slo or {})
     return plan_of(work, work.judge(), write, watcher, workers, ray)
 
 

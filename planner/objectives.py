@@ -128,6 +128,29 @@ def parse_limits(limits: Mapping[str, float]) -> tuple[Limit, ...]:
     return tuple(Limit(parse_objective(word), figure) for word, figure in limits.items())
 
 
+def limits_of_words(words: Sequence[str]) -> dict[str, float]:
+    """Limits in words, each ``FIGURE=VALUE`` as in ``ttft.p90=0.5``.
+
+    Raises:
+        PlanError: there is no such figure, it is given twice, or the value is no number.
+    """
+    limits: dict[str, float] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        parse_objective(name)
+        if name in limits or not _is_finite(value):
+            raise PlanError(f"limit {word!r}: must be FIGURE=VALUE, each once, as in ttft.p90=0.5")
+        limits[name] = float(value)
+    return limits
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class Goals:
     """What a search is for."""

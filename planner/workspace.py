@@ -55,6 +55,10 @@ class Workspace:
         spec = self.scenario.plan.model_copy(update=dict(changes))
         return replace(self, scenario=self.scenario.model_copy(update={"plan": spec}))
 
+    def with_limits(self, limits: Mapping[str, float]) -> Workspace:
+        """The same with these limits of the search beside the scenario's, or in their place."""
+        return self.with_plan({"limits": {**self.scenario.plan.limits, **limits}})
+
     def with_budget(self, budget_s: float | None) -> Workspace:
         """The same with another time budget for measuring latency."""
         if budget_s is None:

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from planner.front import front_of, hypervolume
 from planner.moves import moves_of
-from planner.objectives import Goals, parse_limits, parse_objective, parse_objectives
+from planner.objectives import (
+    Goals,
+    limits_of_words,
+    parse_limits,
+    parse_objective,
+    parse_objectives,
+)
 from planner.plans import Candidate, choose, load_plan, pareto_front, save_plan, spread_out
 from planner.search import search
 from planner.space import Space
@@ -102,6 +108,13 @@ def test_objectives_in_words() -> None:
 def test_objectives_that_there_are_not(words: list[str], said: str) -> None:
     with pytest.raises(PlanError, match=re.escape(said)):
         parse_objectives(words)
+
+
+def test_limits_in_words() -> None:
+    assert limits_of_words(["ttft.p90=0.5", "quality=.97"]) == {"ttft.p90": 0.5, "quality": 0.97}
+    for words in (["ttft"], ["ttft=fast"], ["ttft=nan"], ["ttft=1", "ttft=2"], ["=1"], ["x=1"]):
+        with pytest.raises(PlanError, match="ttft"):
+            limits_of_words(words)
 
 
 def test_spreading_keeps_the_ends() -> None:

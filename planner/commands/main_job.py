@@ -43,6 +43,14 @@ def plan(
         list[str] | None,
         typer.Option(help="As ttft.p90, loss or stall; once for each [default: the scenario's]."),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIGURE=VALUE",
+            help="The most that a figure may be (of quality, score and goodput the least), in "
+            "seconds: stall=1, ttft.p90=0.5; once for each, beside the scenario's.",
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that simulate, on this machine; Ray runs them.")
     ] = 1,
@@ -60,9 +68,12 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Search schedules on the simulator: with measured profiles, or on simulated engines."""
+    from planner.objectives import limits_of_words
+
     where = storage if storage is None or "://" in storage else str(Path(storage).absolute())
     changes = {"trials": trials, "seed": seed, "objectives": objective, "storage": where}
     work = open_workspace(scenario, out, {k: v for k, v in changes.items() if v is not None})
+    work = work.with_limits(limits_of_words(limit or []))
     found = _plan(work, workers, ray)
     if as_json:
         print_json({"plan": str(work.plan_path), "named": _named(found)})
