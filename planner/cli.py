@@ -15,6 +15,7 @@ from planner.commands import (
     real_engines,
     simulation,
     tuning,
+    variants,
 )
 from planner.terminal import notes
 from staircase.errors import EngineError, InputError
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(profiles.app, name="profile")
 for command in (
     main_job.plan,
+    variants.variants,
     explaining.explain,
     simulation.simulate,
     simulation.capacity,

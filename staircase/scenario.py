@@ -202,6 +202,12 @@ AnyEngine = Annotated[
 
 
 class Scenario(Strict):
+    """A scenario file.
+
+    ``variants``: by name, what of the file is otherwise there: other engines, placements, proposers
+    (``load_variants``).
+    """
+
     name: str
     pipeline: PipelineSpec
     engines: dict[str, AnyEngine]
@@ -210,6 +216,14 @@ class Scenario(Strict):
     profile: ProfileSpec = ProfileSpec()
     plan: PlanSpec = PlanSpec()
     judge: JudgeSpec | None = None
+    variants: dict[str, dict[str, Any]] = {}
+
+    @model_validator(mode="after")
+    def _check_variants(self) -> Self:
+        for name in self.variants:
+            if "/" in name or name in ("", ".", ".."):
+                raise ValueError(f"variants: {name!r} names a folder; give a word without '/'")
+        return self
 
     @model_validator(mode="after")
     def _check_engines(self) -> Self:
@@ -297,15 +311,59 @@ def load_scenario(path: Path) -> Scenario:
     Raises:
         ScenarioError: one line with file, key and what would be right.
     """
+    return _scenario(_read_yaml(path), str(path))
+
+
+def load_variants(path: Path) -> dict[str, Scenario]:
+    """The scenario's variants, by name, each as a scenario of its own.
+
+    Mappings are merged with those of the file key by key, null takes a key away, and everything
+    else stands in place of what the file says.
+
+    Raises:
+        ScenarioError: there is none, or one is wrong: one line with file, variant and key.
+    """
+    content = _read_yaml(path)
+    variants = _scenario(content, str(path)).variants
+    if not variants:
+        raise ScenarioError(f"{path}: has no variants; give some as in examples/placement.yaml")
+    plain = {key: value for key, value in content.items() if key != "variants"}
+    found = {
+        name: _scenario(_merged(plain, changes), f"{path}: variants.{name}")
+        for name, changes in variants.items()
+    }
+    for name, one in found.items():
+        if one.variants:
+            raise ScenarioError(f"{path}: variants.{name}: variants: a variant has none of its own")
+    return found
+
+
+def _merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {key: value for key, value in content.items() if changes.get(key, 0) is not None}
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(old, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
+def _read_yaml(path: Path) -> Any:
     text = read_text(path, ScenarioError, "a scenario file (YAML)")
     try:
-        return Scenario.model_validate(yaml.safe_load(text))
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not readable"
         raise ScenarioError(f"{path}{line}: not YAML ({problem})") from None
+
+
+def _scenario(content: Any, where: str) -> Scenario:
+    try:
+        return Scenario.model_validate(content)
     except ValidationError as error:
-        raise ScenarioError(f"{path}: {first_error(error)}") from None
+        raise ScenarioError(f"{where}: {first_error(error)}") from None
     except PipelineError as error:
-        raise ScenarioError(f"{path}: pipeline: {error}") from None
+        raise ScenarioError(f"{where}: pipeline: {error}") from None

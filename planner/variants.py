@@ -1,0 +1,124 @@
+"""A scenario's variants, each planned: who is asked, on what, and who shares a device with whom.
+
+Where agents run is no schedule, so it is not searched together with schedules: the scenario lists
+the placements that can be had, and each gets a search of its own. The fronts of all make a common
+one. What is unread, and what that costs, is relative to what a pipeline could read, so it can only
+be compared between pipelines of the same agents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.table import Table
+
+from planner.api import Watcher, plan_of
+from planner.describing import describe_schedule
+from planner.front import front_of
+from planner.objectives import Goals, parse_objectives
+from planner.plans import Candidate, Plan
+from planner.workspace import Workspace
+from staircase.errors import PlanError
+from staircase.scenario import load_variants
+
+# Figures that are relative to what a pipeline could read.
+RELATIVE = ("unread", "loss", "quality")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One schedule of the common front, and the variant whose it is."""
+
+    variant: str
+    candidate: Candidate
+
+
+def variant_spaces(path: Path, work: Workspace) -> dict[str, Workspace]:
+    """The variants of the scenario in ``path`` by name, each with a folder in that of ``work``.
+
+    Raises:
+        ScenarioError: there is none, or one is wrong.
+    """
+    return {
+        name: replace(work, scenario=one, folder=work.folder / "variants" / name)
+        for name, one in load_variants(path).items()
+    }
+
+
+def plan_variants(
+    spaces: Mapping[str, Workspace],
+    watch: Callable[[str, int], Watcher] = lambda name, trials: Watcher(),
+    workers: int = 1,
+) -> dict[str, Plan]:
+    """A plan of each, kept in its folder.
+
+    Args:
+        watch: of a variant and its number of trials: who hears of its search.
+
+    Raises:
+        PlanError: none of a variant's schedules is within its limits, or its objectives cannot be
+            compared with those of the others.
+    """
+    given = next(iter(spaces.values())).scenario.plan.objectives
+    _check_agents(spaces, given or RELATIVE)
+    found: dict[str, Plan] = {}
+    for name, work in spaces.items():
+        watcher = watch(name, work.scenario.plan.trials)
+        try:
+            found[name] = plan_of(work, work.judge(), watcher=watcher, workers=workers)
+        except PlanError as error:
+            raise PlanError(f"variants.{name}: {error}") from None
+    _check_objectives(found)
+    return found
+
+
+def _check_objectives(plans: Mapping[str, Plan]) -> None:
+    first, *others = plans.items()
+    for name, plan in others:
+        if plan.objectives != first[1].objectives:
+            raise PlanError(
+                f"variants.{name}: its objectives are {', '.join(plan.objectives)}, those of "
+                f"{first[0]!r} {', '.join(first[1].objectives)}; must be the same to be compared"
+            )
+
+
+def _check_agents(spaces: Mapping[str, Workspace], words: Sequence[str]) -> None:
+    """Whether the objectives can be compared."""
+    relative = [word for word in words if word.partition(".")[0] in RELATIVE]
+    agents = {
+        name: {agent.name: agent.reads for agent in work.scenario.pipeline.build()}
+        for name, work in spaces.items()
+    }
+    first, *others = agents.items()
+    for name, own in others:
+        if relative and own != first[1]:
+            raise PlanError(
+                f"variants.{name}: its agents are not those of {first[0]!r}, so {relative[0]} says "
+                "something else there; give plan.objectives without it, or leave proposers out by "
+                "plan.leave_out"
+            )
+
+
+def common_front(plans: Mapping[str, Plan]) -> tuple[Member, ...]:
+    """What no schedule of any variant beats, by the first objective."""
+    goals = Goals(parse_objectives(next(iter(plans.values())).objectives))
+    members = [Member(name, one) for name, plan in plans.items() for one in plan.front_candidates]
+    costs = [goals.costs(member.candidate.forecast) for member in members]
+    return tuple(members[number] for number in front_of(costs))
+
+
+def members_table(members: Sequence[Member], objectives: Sequence[str], title: str) -> Table:
+    """By variant the figures of the objectives, times in milliseconds, and the schedule."""
+    wanted = parse_objectives(objectives)
+    names = [f"{one.name} ms" if one.metric.endswith("_s") else one.name for one in wanted]
+    table = Table("variant", *names, "schedule", title=title, title_justify="left")
+    for member in members:
+        forecast = member.candidate.forecast
+        figures = [
+            one.figure(forecast) * (1000 if one.metric.endswith("_s") else 1) for one in wanted
+        ]
+        cells = [f"{figure:.4g}" for figure in figures]
+        table.add_row(member.variant, *cells, describe_schedule(member.candidate.schedule))
+    return table
