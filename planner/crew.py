@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from planner.workspace import sources_hash
 from simulator.sketch import Sketch
 from staircase.errors import EngineError, PlanError
 from staircase.metrics import Floats
-from staircase.schedule import Schedule
+from staircase.schedule import Schedule, Staircase
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -36,6 +37,8 @@ STORE_BYTES = 80 * 2**20
 KNOCK_S = 5.0
 # Fewer schedules are sketched sooner than sent.
 LEAST_SKETCHED = 500
+# Tokens of a text, to tell long schedules from short ones.
+TYPICAL = 500
 R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T")
@@ -69,7 +72,8 @@ class RayCrew:
         """Raises EngineError when workers die of a schedule, PlanError where one has other sources
         than this process, else what a forecast raises.
         """
-        yield from _in_order(_forecast, self.judge, self.code, schedules)
+        efforts = [effort(schedule) for schedule in schedules]
+        yield from _in_order(_forecast, self.judge, self.code, schedules, efforts)
 
 
 @dataclass(frozen=True)
@@ -83,13 +87,13 @@ class SharedSketch:
     def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]:
         """Raises what ``RayCrew.forecast`` raises."""
         # Every worker gets of each layout, and of the long and the short.
-        count = min(self.workers, -(-len(schedules) // LEAST_SKETCHED))
-        parts = [schedules[first::count] for first in range(count)]
-        drawn = list(_in_order(_sketched, self.sketch, self.code, parts))
+        shares = min(self.workers, -(-len(schedules) // LEAST_SKETCHED))
+        parts = [schedules[first::shares] for first in range(shares)]
+        drawn = list(_in_order(_sketched, self.sketch, self.code, parts, [0] * shares))
         found = {name: np.empty(len(schedules)) for name in drawn[0]}
         for first, figures in enumerate(drawn):
             for name, column in figures.items():
-                found[name][first::count] = column
+                found[name][first::shares] = column
         return found
 
 
@@ -98,20 +102,40 @@ def _in_order(
     shared: ObjectRef[S],
     code: str,
     tasks: Sequence[T],
+    efforts: Sequence[int],
 ) -> Iterator[R]:
+    """Results in the order of ``tasks``, of which those that take longest are begun first: so no
+    worker is left alone with a long one at the end."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 
     task = _as_task(function)
     # In a list a reference stays one: the worker fetches it, and keeps what it fetched.
-    made = [task.remote([shared], code, one) for one in tasks]
-    for one in made:
+    order = sorted(range(len(tasks)), key=lambda number: -efforts[number])
+    made = {number: task.remote([shared], code, tasks[number]) for number in order}
+    for number in range(len(tasks)):
         try:
-            yield ray.get(one)
+            yield ray.get(made[number])
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
             raise EngineError(f"a worker of the search died: {_first_line(error)}") from None
+
+
+def effort(schedule: Schedule) -> int:
+    """Roughly how many calls a request takes, and so how long its forecast: steps of staircases."""
+    return sum(_steps(staircase) for staircase in schedule.staircases.values())
+
+
+def _steps(staircase: Staircase) -> int:
+    """Until ``TYPICAL`` tokens are read, or written."""
+    written = 0
+    for number in count():
+        step = staircase.step(number)
+        written += step.write or TYPICAL
+        if step.read is None or max(step.read, written) >= TYPICAL:
+            return number + 1
+    raise AssertionError("a staircase that never ends")
 
 
 @contextmanager

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from planner.book import Judge
-from planner.crew import LEAST_SKETCHED, RayCrew, crew_of
+from planner.crew import LEAST_SKETCHED, RayCrew, crew_of, effort
 from planner.plans import load_plan, save_plan
 from planner.search import search
 from planner.space import Space
 from planner.workspace import Workspace
 from simulator.forecast import Forecast
-from staircase import Schedule, constant, uniform
+from staircase import Schedule, constant, explicit, geometric, moa, normal, uniform
 from staircase.errors import EngineError, PlanError, ScheduleError
 from staircase.pipeline import Pipeline
 
@@ -247,3 +247,12 @@ def test_one_worker_needs_no_ray(work: Workspace, monkeypatch: pytest.MonkeyPatc
         assert [one.schedule for one in crew.forecast(first_schedules(work))] == first_schedules(
             work
         )
+
+
+def test_long_schedules_take_more_effort_than_short_ones() -> None:
+    pipeline = moa([["a", "b"]], "z")
+    rising = [normal(), constant(400, 200, 300), geometric(8, 2.0, 64, 32), constant(8, 16, 8)]
+    efforts = [effort(uniform(pipeline, staircase)) for staircase in rising]
+    assert efforts == sorted(set(efforts))
+    assert efforts[:2] == [1, 2]
+    assert effort(uniform(pipeline, explicit([(1, 100)] * 600))) == 5
