@@ -24,6 +24,7 @@ METRICS = {
     "reserved": "reserved_s",
     "cost": "cost",
     "goodput": "goodput_per_s",
+    "capacity": "capacity_per_s",
     "prefill": "prefilled_tokens",
     "loss": "loss",
     "quality": "agreement",
@@ -31,7 +32,7 @@ METRICS = {
     "unread": "unread",
 }
 # Of which more is better.
-GAINS = ("quality", "score", "goodput")
+GAINS = ("quality", "score", "goodput", "capacity")
 STATISTICS = ("mean", "p50", "p90", "p99")
 MOST = 4
 
@@ -60,8 +61,8 @@ class Objective:
         return float(getattr(forecast[self.metric], self.statistic))
 
     def cost(self, forecast: Mapping[str, Summary]) -> float:
-        """Less is better; a figure that is undefined is the worst."""
-        figure = self.figure(forecast)
+        """Less is better; a figure that is undefined, or that nobody knows, is the worst."""
+        figure = self.figure(forecast) if self.is_known(forecast) else math.nan
         if math.isnan(figure):
             return math.inf
         return -figure if self.word in GAINS else figure

@@ -14,10 +14,10 @@ from staircase.run_metrics import RunMetrics
 
 # Some of these need torch, which commands that only simulate should not wait for.
 if TYPE_CHECKING:
-    from planner.capacity import Capacity
     from planner.plans import Candidate
     from planner.validation import Validation
     from profiles.latency import EngineProfile, LatencyProfile
+    from simulator.capacity import Capacity
     from simulator.run import EngineUse
 
 COLUMNS: dict[str, tuple[str, float]] = {

@@ -4,6 +4,8 @@ cost      of a request: its tokens by engine at their prices, and the replicas' 
 reserved  replica seconds of the run over its answered requests, busy or not; a run's own busy
           seconds say little, since batching engines are busy whenever anybody is there
 goodput   requests a second that keep every limit, as in ``staircase.run_metrics``
+capacity  the highest rate at which enough requests keep every limit (``simulator.capacity``); ten
+          runs or so, so only where it is asked for
 """
 
 from __future__ import annotations
@@ -28,16 +30,21 @@ class Wanted:
 
     Attributes:
         prices: by engine.
-        slo: for goodput; None: not asked.
+        slo: for goodput and capacity; None: not asked.
+        capacity_share: of the requests, so many keep ``slo`` at capacity; None: not asked.
     """
 
     prices: Mapping[str, PriceSpec] = field(default_factory=dict)
     slo: Slo | None = None
+    capacity_share: float | None = None
 
     @staticmethod
     def of(spec: PlanSpec) -> Wanted:
+        if not spec.goodput:
+            return Wanted(spec.prices)
         slo = Slo(**{f"{name}_s": limit for name, limit in spec.goodput.items()})
-        return Wanted(spec.prices, slo if spec.goodput else None)
+        is_asked = "capacity" in (*spec.objectives, *spec.limits)
+        return Wanted(spec.prices, slo, spec.capacity_share if is_asked else None)
 
     def figures(self, runs: Sequence[Run]) -> dict[str, Summary]:
         """By their names in a forecast, means over ``runs``; only what is known and wanted."""

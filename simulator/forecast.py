@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from profiles.latency import EngineProfile
 from profiles.quality_forecast import QualityForecast
+from simulator.capacity import Capacity, CapacitySearch
 from simulator.engine import EngineSetup
 from simulator.figures import NOTHING_WANTED, Wanted
 from simulator.reach import beyond, profiled
@@ -103,6 +104,8 @@ class SimulatedWorld:
 
     Attributes:
         profiled: the engines whose cost is a profile's, which has a range.
+        rate_per_s: at which requests arrive; None if each arrives when another is over, or by a
+            trace.
     """
 
     pipeline: Pipeline
@@ -111,6 +114,7 @@ class SimulatedWorld:
     reading_rate: float
     profiled: Mapping[str, tuple[SimulatedSpec, EngineProfile]]
     wanted: Wanted = NOTHING_WANTED
+    rate_per_s: float | None = None
 
     @staticmethod
     def open(
@@ -140,6 +144,7 @@ class SimulatedWorld:
             scenario.plan.reading_rate,
             profiled(scenario, folder),
             Wanted.of(scenario.plan),
+            scenario.workload.rate_per_s,
         )
 
     @property
@@ -167,4 +172,22 @@ class SimulatedWorld:
 
     def __call__(self, schedule: Schedule) -> Forecast:
         run = self.play(schedule)
-        return forecast_of([run], tuple(beyond(self.profiled, run.timelines)), None, self.wanted)
+        found = forecast_of([run], tuple(beyond(self.profiled, run.timelines)), None, self.wanted)
+        if self.wanted.capacity_share is None or self.rate_per_s is None:
+            return found
+        capacity = Summary.of(self._capacity(schedule, self.rate_per_s).rate_per_s or 0.0)
+        return replace(found, metrics={**found.metrics, "capacity_per_s": capacity})
+
+    def _capacity(self, schedule: Schedule, rate_per_s: float) -> Capacity:
+        assert self.wanted.slo is not None
+        assert self.wanted.capacity_share is not None
+
+        def play(rate: float) -> list[Measured]:
+            return [self._arriving(rate_per_s / rate).play(schedule).measured]
+
+        return CapacitySearch(play, self.wanted.slo, self.wanted.capacity_share).find(rate_per_s)
+
+    def _arriving(self, factor: float) -> SimulatedWorld:
+        """The same requests, so many times further apart."""
+        arrivals = [round(ps * factor) for ps in self.workload.arrivals_ps or ()]
+        return replace(self, workload=replace(self.workload, arrivals_ps=arrivals))

@@ -16,7 +16,7 @@ from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 
 # Of which more is better, so that the worse end is the lower one.
-GAINS = ("goodput_per_s", "agreement", "score")
+GAINS = ("goodput_per_s", "capacity_per_s", "agreement", "score")
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,8 @@ class PlanSpec(Strict):
     ``barrier`` (words of ``parse_barrier``), ``reading`` and ``starve`` are searched where more
     than one value is given, and without which proposers, of whom at most ``leave_out`` at once, the
     readers do as well. ``prices`` (by engine) are for the figure ``cost``, ``goodput`` (what
-    a request may take at most) for the figure of that name.
+    a request may take at most) for the figure of that name and for ``capacity``, at which
+    ``capacity_share`` of the requests keep it.
     """
 
     trials: Count = 150
@@ -180,6 +181,7 @@ class PlanSpec(Strict):
     validated_front: Annotated[int, Field(ge=0)] = 5
     prices: dict[str, PriceSpec] = {}
     goodput: dict[Literal["ttft", "tpot", "e2e"], PositiveSeconds] = {}
+    capacity_share: Annotated[float, Field(gt=0, le=1)] = 0.9
     robust: RobustSpec | None = None
     held_out: HeldOutSpec = HeldOutSpec()
     storage: str | None = None

@@ -192,6 +192,17 @@ def test_simulated_engines_need_no_profile(tmp_path: Path) -> None:
     assert "is simulated: there is nothing to run" in wrong.stderr
 
 
+def test_an_objective_that_needs_more_is_told(tmp_path: Path) -> None:
+    words = ["plan", "examples/paper_moa.yaml", "--out", str(tmp_path), "--trials", "5"]
+    wrong = staircase(*words, "--objective", "capacity")
+    assert wrong.returncode == 2
+    assert "error: plan.objectives: 'capacity' is not known here" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    wrong = staircase(*words, "--limit", "ttft")
+    assert wrong.returncode == 2
+    assert "error: limit 'ttft': must be FIGURE=VALUE" in wrong.stderr
+
+
 def test_endpoints_are_simulated_beside_replicas(tmp_path: Path) -> None:
     words = ["simulate", "examples/endpoints.yaml", "--staircase", "constant:16,64,32", "--json"]
     done = staircase(*words, "--requests", "4")

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.capacity import find_capacity
 from planner.front import front_of, hypervolume
 from planner.guide import Guide
 from planner.objectives import Goals, parse_limits, parse_objectives
@@ -371,6 +372,18 @@ class TestFigures:
         assert sum(one.prefilled for one in fast.tokens.values()) == pytest.approx(
             fast.measured.columns["prefilled_tokens"].sum()
         )
+
+    def test_capacity_is_the_rate_that_the_search_of_one_schedule_finds(self) -> None:
+        work = Workspace.open(ROOT / "examples" / "two_layers.yaml", None).with_requests(8)
+        goals = {"goodput": {"ttft": 6.0}, "capacity_share": 0.75}
+        asked = work.with_plan({**goals, "objectives": ["capacity", "unread"]}).scenario
+        world = SimulatedWorld.open(asked)
+        schedule = uniform(world.pipeline, constant(32, 64, 8))
+        found = world(schedule).metrics["capacity_per_s"].mean
+        expected = find_capacity(asked, schedule, Slo(ttft_s=6.0), 0.75)
+        assert found == pytest.approx(expected.rate_per_s, rel=0.03)
+        assert "capacity_per_s" not in SimulatedWorld.open(work.scenario)(schedule).metrics
+        assert Goals.of(asked.plan, False).costs({**world(schedule).metrics})[0] == -found
 
     def test_reserved_time_is_of_all_replicas_goodput_of_good_requests(
         self, scenario: Scenario
