@@ -17,7 +17,7 @@ from rich.table import Table
 from planner.api import Watcher, plan_of
 from planner.describing import describe_schedule
 from planner.front import front_of
-from planner.objectives import Goals, parse_objectives
+from planner.objectives import Goals, Objective, parse_objectives
 from planner.plans import Candidate, Plan
 from planner.workspace import Workspace
 from staircase.errors import PlanError
@@ -61,32 +61,36 @@ def plan_variants(
         PlanError: none of a variant's schedules is within its limits, or its objectives cannot be
             compared with those of the others.
     """
-    given = next(iter(spaces.values())).scenario.plan.objectives
-    _check_agents(spaces, given or RELATIVE)
+    judges = {name: work.judge() for name, work in spaces.items()}
+    objectives = {
+        name: Goals.of(work.scenario.plan, judges[name].knows_quality).objectives
+        for name, work in spaces.items()
+    }
+    _check_objectives(objectives)
+    _check_agents(spaces, next(iter(objectives.values())))
     found: dict[str, Plan] = {}
     for name, work in spaces.items():
         watcher = watch(name, work.scenario.plan.trials)
         try:
-            found[name] = plan_of(work, work.judge(), watcher=watcher, workers=workers)
+            found[name] = plan_of(work, judges[name], watcher=watcher, workers=workers)
         except PlanError as error:
             raise PlanError(f"variants.{name}: {error}") from None
-    _check_objectives(found)
     return found
 
 
-def _check_objectives(plans: Mapping[str, Plan]) -> None:
-    first, *others = plans.items()
-    for name, plan in others:
-        if plan.objectives != first[1].objectives:
+def _check_objectives(objectives: Mapping[str, Sequence[Objective]]) -> None:
+    words = {name: ", ".join(one.name for one in some) for name, some in objectives.items()}
+    first, *others = words.items()
+    for name, own in others:
+        if own != first[1]:
             raise PlanError(
-                f"variants.{name}: its objectives are {', '.join(plan.objectives)}, those of "
-                f"{first[0]!r} {', '.join(first[1].objectives)}; must be the same to be compared"
+                f"variants.{name}: its objectives are {own}, those of {first[0]!r} {first[1]}; "
+                "must be the same to be compared"
             )
 
 
-def _check_agents(spaces: Mapping[str, Workspace], words: Sequence[str]) -> None:
-    """Whether the objectives can be compared."""
-    relative = [word for word in words if word.partition(".")[0] in RELATIVE]
+def _check_agents(spaces: Mapping[str, Workspace], objectives: Sequence[Objective]) -> None:
+    relative = [one.name for one in objectives if one.word in RELATIVE]
     agents = {
         name: {agent.name: agent.reads for agent in work.scenario.pipeline.build()}
         for name, work in spaces.items()
