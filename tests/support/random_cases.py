@@ -74,7 +74,9 @@ def random_case(seed: int, is_timed: bool = True) -> RandomCase:
 def drawn_case(rng: random.Random, is_timed: bool = True) -> RandomCase:
     pipeline = _pipeline(rng)
     workload = _workload(rng, pipeline)
-    schedule = _schedule(rng, pipeline, is_timed)
+    # Drawn apart, so that all other draws are those of the same case with everybody asked.
+    without = _without(random.Random(repr(workload)), pipeline)
+    schedule = replace(_schedule(rng, pipeline, is_timed), without=without)
     setups = {name: _setup(rng, pipeline) for name in pipeline.engines}
     return RandomCase(pipeline, schedule, setups, workload).with_few_blocks(rng)
 
@@ -137,9 +139,9 @@ def _workload(rng: random.Random, pipeline: Pipeline) -> Workload:
 def _schedule(rng: random.Random, pipeline: Pipeline, is_timed: bool) -> Schedule:
     staircases = {agent.name: _staircase(rng) for agent in pipeline.readers}
     early_end = rng.choice(["accept", "continue"])
-    layout, without = rng.choice(LAYOUTS), _without(rng, pipeline)
+    layout = rng.choice(LAYOUTS)
     if not is_timed or rng.random() < 0.4:
-        return Schedule(staircases, layout, early_end=early_end, without=without)  # type: ignore[arg-type]
+        return Schedule(staircases, layout, early_end=early_end)  # type: ignore[arg-type]
     barrier = rng.choice(
         [
             Barrier(),
@@ -154,7 +156,6 @@ def _schedule(rng: random.Random, pipeline: Pipeline, is_timed: bool) -> Schedul
         rng.choice(["exact", "latest"]),
         rng.choice(["wait", "write"]),
         early_end,  # type: ignore[arg-type]
-        without=without,
     )
 
 
