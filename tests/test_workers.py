@@ -78,8 +78,9 @@ def test_two_workers_share_a_study(
 @pytest.mark.postgres
 def test_the_trial_of_a_worker_that_was_killed_is_done_by_another(postgres_database: str) -> None:
     hanging = worker(postgres_database, 1000.0, 1)
-    while not count_rows(postgres_database, "trial_heartbeats"):
-        time.sleep(0.05)
+    for table in ("trial_heartbeats", "trial_params"):
+        while not count_rows(postgres_database, table):
+            time.sleep(0.05)
     hanging.kill()
     hanging.communicate()
     (lost,) = trials_of(postgres_database)
