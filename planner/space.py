@@ -79,7 +79,7 @@ class Space:
         proposers = proposers_of(self.pipeline)
         counts = range(min(self.spec.leave_out, len(proposers)) + 1)
         return {
-            " ".join(subset) or "nobody": subset
+            ", ".join(map(repr, subset)) or "nobody": subset
             for count in counts
             for subset in combinations(proposers, count)
             if Schedule(without=subset).leaves_somebody(self.pipeline)

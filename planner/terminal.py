@@ -48,6 +48,11 @@ BarrierWord = Annotated[
 Without = Annotated[
     list[str] | None, typer.Option(help="A proposer that is not asked; once for each.")
 ]
+Trials = Annotated[int | None, typer.Option(min=1, help="Schedules to try.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the search.")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Processes that simulate, on this machine; Ray runs them.")
+]
 Slos = Annotated[
     list[str] | None,
     typer.Option(help="Limit for goodput: ttft:MS, tpot:MS or e2e:MS; once for each."),

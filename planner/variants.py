@@ -12,10 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.table import Table
-
 from planner.api import Watcher, plan_of
-from planner.describing import describe_schedule
 from planner.front import front_of
 from planner.objectives import Goals, Objective, parse_objectives
 from planner.plans import Candidate, Plan
@@ -111,18 +108,3 @@ def common_front(plans: Mapping[str, Plan]) -> tuple[Member, ...]:
     members = [Member(name, one) for name, plan in plans.items() for one in plan.front_candidates]
     costs = [goals.costs(member.candidate.forecast) for member in members]
     return tuple(members[number] for number in front_of(costs))
-
-
-def members_table(members: Sequence[Member], objectives: Sequence[str], title: str) -> Table:
-    """By variant the figures of the objectives, times in milliseconds, and the schedule."""
-    wanted = parse_objectives(objectives)
-    names = [f"{one.name} ms" if one.metric.endswith("_s") else one.name for one in wanted]
-    table = Table("variant", *names, "schedule", title=title, title_justify="left")
-    for member in members:
-        forecast = member.candidate.forecast
-        figures = [
-            one.figure(forecast) * (1000 if one.metric.endswith("_s") else 1) for one in wanted
-        ]
-        cells = [f"{figure:.4g}" for figure in figures]
-        table.add_row(member.variant, *cells, describe_schedule(member.candidate.schedule))
-    return table

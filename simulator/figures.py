@@ -43,7 +43,8 @@ class Wanted:
         if not spec.goodput:
             return Wanted(spec.prices)
         slo = Slo(**{f"{name}_s": limit for name, limit in spec.goodput.items()})
-        is_asked = "capacity" in (*spec.objectives, *spec.limits)
+        words = (*spec.objectives, *spec.limits)
+        is_asked = any(word.partition(".")[0] == "capacity" for word in words)
         return Wanted(spec.prices, slo, spec.capacity_share if is_asked else None)
 
     def figures(self, runs: Sequence[Run]) -> dict[str, Summary]:

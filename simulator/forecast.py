@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from staircase.errors import ScenarioError
 from staircase.measured import Measured, summarize_replicates
 from staircase.metrics import Summary, summarize
 from staircase.pipeline import Pipeline
+from staircase.run_metrics import Slo
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 from staircase.simulated_spec import SimulatedSpec
@@ -72,12 +73,17 @@ def forecast_simulated(
         WorkloadError: a file that the workload names is wrong.
     """
     runs: list[Run] = []
-    for replicate in range(1, replicates + 1) if replicates > 1 else [0]:
-        world = SimulatedWorld.open(scenario, folder, replicate)
+    for world in replicated(scenario, folder, replicates):
         runs.append(world.play(schedule, needs_timelines and not runs))
         on_replicate()
     said = beyond(profiled(scenario, folder), runs[0].timelines)
     return forecast_of(runs, tuple(said))
+
+
+def replicated(scenario: Scenario, folder: Path, replicates: int) -> Iterator[SimulatedWorld]:
+    """The scenario as it stands, or several replicates; raises as ``forecast_simulated`` does."""
+    for replicate in range(1, replicates + 1) if replicates > 1 else [0]:
+        yield SimulatedWorld.open(scenario, folder, replicate)
 
 
 def forecast_of(
@@ -175,19 +181,37 @@ class SimulatedWorld:
         found = forecast_of([run], tuple(beyond(self.profiled, run.timelines)), None, self.wanted)
         if self.wanted.capacity_share is None or self.rate_per_s is None:
             return found
-        capacity = Summary.of(self._capacity(schedule, self.rate_per_s).rate_per_s or 0.0)
-        return replace(found, metrics={**found.metrics, "capacity_per_s": capacity})
-
-    def _capacity(self, schedule: Schedule, rate_per_s: float) -> Capacity:
         assert self.wanted.slo is not None
-        assert self.wanted.capacity_share is not None
+        capacity = capacity_of([self], schedule, self.wanted.slo, self.wanted.capacity_share)
+        figure = Summary.of(capacity.rate_per_s or 0.0)
+        return replace(found, metrics={**found.metrics, "capacity_per_s": figure})
 
-        def play(rate: float) -> list[Measured]:
-            return [self._arriving(rate_per_s / rate).play(schedule).measured]
-
-        return CapacitySearch(play, self.wanted.slo, self.wanted.capacity_share).find(rate_per_s)
-
-    def _arriving(self, factor: float) -> SimulatedWorld:
-        """The same requests, so many times further apart."""
+    def at_rate(self, rate_per_s: float) -> SimulatedWorld:
+        """The same requests, arriving closer together or further apart."""
+        assert self.rate_per_s is not None
+        factor = self.rate_per_s / rate_per_s
         arrivals = [round(ps * factor) for ps in self.workload.arrivals_ps or ()]
-        return replace(self, workload=replace(self.workload, arrivals_ps=arrivals))
+        workload = replace(self.workload, arrivals_ps=arrivals)
+        return replace(self, workload=workload, rate_per_s=rate_per_s)
+
+
+def capacity_of(
+    worlds: Sequence[SimulatedWorld],
+    schedule: Schedule,
+    slo: Slo,
+    share: float,
+    on_trial: Callable[[], None] = lambda: None,
+) -> Capacity:
+    """The highest rate at which ``share`` of the requests of all ``worlds`` keep ``slo``.
+
+    Raises:
+        ScenarioError: the workload has no rate of its own.
+    """
+    rate_per_s = worlds[0].rate_per_s
+    if rate_per_s is None:
+        raise ScenarioError("workload.rate_per_s: needed to search the rate; give where to begin")
+
+    def play(rate: float) -> list[Measured]:
+        return [world.at_rate(rate).play(schedule).measured for world in worlds]
+
+    return CapacitySearch(play, slo, share, on_trial).find(rate_per_s)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from planner.capacity import find_capacity
-from simulator.forecast import forecast_simulated
+from simulator.capacity import Capacity
+from simulator.forecast import capacity_of, forecast_simulated, replicated
 from staircase import Schedule
 from staircase.errors import ScenarioError
 from staircase.run_metrics import Slo
@@ -54,11 +54,24 @@ def test_one_replicate_has_no_noise() -> None:
     assert plain.metrics == noisy.metrics
 
 
+def capacity(given: Scenario, slo: Slo, replicates: int = 1) -> Capacity:
+    return capacity_of(list(replicated(given, Path(), replicates)), Schedule(), slo, 0.9)
+
+
+def test_a_rate_is_the_workload_of_that_rate() -> None:
+    (world,) = replicated(scenario(), Path(), 1)
+    (other,) = replicated(scenario(rate_per_s=3.0), Path(), 1)
+    arrivals, expected = world.at_rate(3.0).workload.arrivals_ps, other.workload.arrivals_ps
+    assert arrivals == pytest.approx(expected, abs=2)
+    assert world.at_rate(3.0).workload.requests == other.workload.requests
+    assert world.at_rate(3.0).at_rate(1.0).workload.arrivals_ps == pytest.approx(
+        world.workload.arrivals_ps, abs=3
+    )
+
+
 def test_capacity_lies_between_rates_that_do_and_do_not_keep_the_limits() -> None:
     # 50 tokens of 20 ms, two at a time: two requests a second at most.
-    found = find_capacity(
-        scenario({"max_num_seqs": 2}, requests=400), Schedule(), Slo(ttft_s=2.0), 0.9
-    )
+    found = capacity(scenario({"max_num_seqs": 2}, requests=400), Slo(ttft_s=2.0))
     assert found.rate_per_s is not None
     assert 1.5 < found.rate_per_s < 2.2
     assert found.is_bound
@@ -67,14 +80,14 @@ def test_capacity_lies_between_rates_that_do_and_do_not_keep_the_limits() -> Non
 
 
 def test_capacity_that_no_rate_has() -> None:
-    found = find_capacity(scenario(requests=5), Schedule(), Slo(ttft_s=0.001), 0.9)
+    found = capacity(scenario(requests=5), Slo(ttft_s=0.001))
     assert found.rate_per_s is None
 
 
 def test_capacity_needs_a_rate_to_begin_with() -> None:
     closed = scenario(rate_per_s=None, concurrency=2)
     with pytest.raises(ScenarioError, match=r"workload.rate_per_s"):
-        find_capacity(closed, Schedule(), Slo(ttft_s=1), 0.9, Path())
+        capacity(closed, Slo(ttft_s=1))
 
 
 def test_priorities_name_agents() -> None:

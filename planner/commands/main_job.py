@@ -15,6 +15,9 @@ from planner.terminal import (
     OutFolder,
     Requests,
     ScenarioPath,
+    Seed,
+    Trials,
+    Workers,
     notes,
     open_workspace,
     print_json,
@@ -37,8 +40,8 @@ TRACED = 3
 def plan(
     scenario: ScenarioPath,
     out: OutFolder = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Schedules to try.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
+    trials: Trials = None,
+    seed: Seed = None,
     objective: Annotated[
         list[str] | None,
         typer.Option(help="As ttft.p90, loss or stall; once for each [default: the scenario's]."),
@@ -47,13 +50,11 @@ def plan(
         list[str] | None,
         typer.Option(
             metavar="FIGURE=VALUE",
-            help="The most that a figure may be (of quality, score and goodput the least), in "
-            "seconds: stall=1, ttft.p90=0.5; once for each, beside the scenario's.",
+            help="The most that a figure may be (of quality, score, goodput and capacity the "
+            "least), in seconds: stall=1, ttft.p90=0.5; once for each, beside the scenario's.",
         ),
     ] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes that simulate, on this machine; Ray runs them.")
-    ] = 1,
+    workers: Workers = 1,
     ray: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Simulate on all of the Ray cluster at this address."),

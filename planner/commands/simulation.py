@@ -128,8 +128,8 @@ def capacity(
     as_json: AsJson = False,
 ) -> None:
     """Find the highest request rate of simulated engines that keeps limits of latency."""
-    from planner.capacity import find_capacity
     from planner.tables import capacity_table, number
+    from simulator.forecast import capacity_of, replicated
     from staircase.errors import SloError
     from staircase.run_metrics import parse_slo
 
@@ -140,15 +140,8 @@ def capacity(
     schedule = schedule_of(work, staircase, layout, barrier, without=without)
     _tell_of_compiling()
     with progress_bars(transient=True) as track:
-        found = find_capacity(
-            work.scenario,
-            schedule,
-            limits,
-            share,
-            work.source,
-            replicates=replicates,
-            on_trial=track("rates", None),
-        )
+        worlds = list(replicated(work.scenario, work.source, replicates))
+        found = capacity_of(worlds, schedule, limits, share, track("rates", None))
     if as_json:
         print_json({**asdict(found), "profiles": work.profile_hashes()})
         return

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from planner.terminal import (
     AsJson,
     OutFolder,
     ScenarioPath,
+    Seed,
+    Trials,
+    Workers,
     open_workspace,
     print_json,
     progress_bars,
@@ -19,7 +20,6 @@ from planner.terminal import (
 )
 
 if TYPE_CHECKING:
-    from planner.api import Watcher
     from planner.plans import Plan
     from planner.variants import Member
     from planner.workspace import Workspace
@@ -31,12 +31,13 @@ MOST_SHOWN = 12
 def variants(
     scenario: ScenarioPath,
     out: OutFolder = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Schedules to try of each.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the searches.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 1,
+    trials: Trials = None,
+    seed: Seed = None,
+    workers: Workers = 1,
     as_json: AsJson = False,
 ) -> None:
     """Plan each variant of a scenario: other placements, replicas, proposers."""
+    from planner.api import Watcher
     from planner.variants import common_front, plan_variants, variant_spaces
 
     changes = {"trials": trials, "seed": seed}
@@ -46,8 +47,6 @@ def variants(
     with progress_bars() as track:
 
         def watch(name: str, count: int) -> Watcher:
-            from planner.api import Watcher
-
             return Watcher(tried=track(f"search: {name}", count))
 
         plans = plan_variants(spaces, watch, workers)
@@ -74,14 +73,15 @@ def _content(
 
 def _show(plans: Mapping[str, Plan], front: Sequence[Member]) -> None:
     from planner.plans import spread_out
-    from planner.variants import Member, members_table
+    from planner.variants import Member
+    from planner.variants_table import variants_table
 
     objectives = next(iter(plans.values())).objectives
     chosen = [Member(name, plan.named()["chosen"]) for name, plan in plans.items()]
-    screen.print(members_table(chosen, objectives, "The choice of each variant"))
+    screen.print(variants_table(chosen, objectives, "The choice of each variant"))
     shown = [front[number] for number in spread_out(range(len(front)), MOST_SHOWN)]
     title = f"Common front, {len(shown)} of {len(front)}"
-    screen.print(members_table(shown, objectives, title))
+    screen.print(variants_table(shown, objectives, title))
     for name in plans:
         own = sum(member.variant == name for member in front)
         screen.print(f"{name}: {own} of {len(front)} on the common front", highlight=False)
