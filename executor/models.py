@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from executor.byte_tokenizer import ByteTokenizer
 from executor.embedded import MODEL_FOLDER
+from executor.weight_layout import lay_for_decoding
 from staircase.errors import ModelError
 
 Weights = Literal["file", "dummy"]
@@ -74,10 +75,12 @@ def load_model(name: str, device: str, dtype: str, weights: Weights = "file") ->
     _check_folder(source)
     load = _dummy if weights == "dummy" else _stored
     try:
-        return load(source, _device(device), getattr(torch, dtype))
+        model = load(source, _device(device), getattr(torch, dtype))
     except (OSError, ValueError, StrictDataclassError) as error:
         reason = _reason(error)
         raise ModelError(f"model {name!r} cannot be loaded: {reason}") from None
+    lay_for_decoding(model.network)
+    return model
 
 
 def _stored(source: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
