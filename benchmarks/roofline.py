@@ -1,12 +1,13 @@
 """Rooflines against tables of others, to which nothing is fitted.
 
-    python -m benchmarks.roofline DATA [--by-model] [--host-ms-per-layer 0.375]
+    python -m benchmarks.roofline DATA [--by-model] [--host NAME]
 
 DATA holds ``aiconfigurator/derived_prefill_decode_profile.csv`` (modelled from measured operators,
 16 bits, without an engine's host time; rows that do not fit into memory are left out),
 ``llmservingsim/profiler/perf`` (sums of measured kernels, without what passes between them) and
-``splitwise-sim/perf_model.csv`` (measured with an engine). Without CUDA graphs an engine's host may
-be what takes longest: with ``--host-ms-per-layer`` no row of Splitwise is forecast below that.
+``splitwise-sim/perf_model.csv`` (measured with an engine of 2023). To the latter rows what an
+engine does on its host is added: by default what Vidur measured of the one nearest to it
+(``profiles/host.py``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from profiles.hardware import HARDWARE
+from profiles.host import HOSTS, NO_HOST, Host
 from profiles.kernels import ATTENTION_KEYS, read_kernel_tables
 from profiles.model_shape import SHAPES
 from profiles.roofline import Chunk, Roofline
@@ -75,7 +77,7 @@ def aiconfigurator(path: Path) -> Iterator[Judged]:
         yield Judged("aiconfigurator", device, model, row["phase"], forecast_s, seconds)
 
 
-def splitwise(path: Path, host_s_per_layer: float) -> Iterator[Judged]:
+def splitwise(path: Path, host: Host) -> Iterator[Judged]:
     """``token_time`` is the mean over the output, so at half of it the context is the mean."""
     sizes = ("tensor_parallel", "batch_size", "prompt_size", "token_size")
     columns = ("model", "hardware", "prompt_time", "token_time")
@@ -91,8 +93,8 @@ def splitwise(path: Path, host_s_per_layer: float) -> Iterator[Judged]:
             ("decode", roofline.iteration_s([], batch, context)),
         ):
             name = "prompt_time" if phase == "prefill" else "token_time"
-            slower_s = max(forecast_s, host_s_per_layer * roofline.shape.layers)
-            yield Judged("splitwise-sim", device, model, phase, slower_s, float(row[name]) / 1e3)
+            whole_s = forecast_s + host.seconds(batch)
+            yield Judged("splitwise-sim", device, model, phase, whole_s, float(row[name]) / 1e3)
 
 
 def llmservingsim(folder: Path) -> Iterator[Judged]:
@@ -140,13 +142,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--by-model", action="store_true")
-    parser.add_argument("--host-ms-per-layer", type=float, default=0.0)
+    hosts = {named.name: named for named in (NO_HOST, *HOSTS.values())}
+    parser.add_argument("--host", choices=hosts, default="Sarathi-2024")
     words = parser.parse_args()
-    host_s = words.host_ms_per_layer / 1e3
     judged = [
         *aiconfigurator(words.data / "aiconfigurator" / "derived_prefill_decode_profile.csv"),
         *llmservingsim(words.data / "llmservingsim" / "profiler" / "perf"),
-        *splitwise(words.data / "splitwise-sim" / "perf_model.csv", host_s),
+        *splitwise(words.data / "splitwise-sim" / "perf_model.csv", hosts[words.host]),
     ]
     model = ("model",) if words.by_model else ()
     console = Console(width=110)

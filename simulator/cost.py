@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.host import Host
 from profiles.kernels import KernelTables
 from profiles.latency import EngineProfile
 from profiles.points import PREFILL_KNOTS
@@ -213,10 +214,14 @@ def cost_of_roofline(
     )
 
 
-def with_overhead(cost: Cost, overhead_s: float) -> Cost:
-    """The same where each iteration takes ``overhead_s`` more."""
-    more = to_ps(overhead_s)
-    return cost._replace(tokens_ps=cost.tokens_ps + more, decode_ps=cost.decode_ps + more)
+def with_host(cost: Cost, host: Host, factor: float = 1.0) -> Cost:
+    """The same with what ``host`` does besides, ``factor`` times as slow."""
+    more, each = to_ps(factor * host.iteration_s), to_ps(factor * host.sequence_s)
+    return cost._replace(
+        tokens_ps=cost.tokens_ps + more,
+        sequences_ps=cost.sequences_ps + each * np.arange(len(cost.sequences_ps)),
+        decode_ps=cost.decode_ps + more + each * np.arange(len(cost.decode_ps)),
+    )
 
 
 def with_pieces(cost: Cost, piece_s: float) -> Cost:

@@ -11,6 +11,7 @@ from profiles.bundles import check_range, read_bundle
 from profiles.catalog import engine_profile, find
 from profiles.endpoint import load_endpoint
 from profiles.hardware import hardware
+from profiles.host import NO_HOST, Host, host
 from profiles.latency import EngineProfile
 from profiles.model_shape import model_shape
 from profiles.roofline import Roofline
@@ -21,7 +22,7 @@ from simulator.cost import (
     cost_of_profile,
     cost_of_roofline,
     linear_cost,
-    with_overhead,
+    with_host,
 )
 from simulator.endpoint import EndpointSetup
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
@@ -47,7 +48,7 @@ def setup_of(
         folder: from which paths of profiles, kernels and a model's config.json are counted.
 
     Raises:
-        ScenarioError: hardware or model is not known, or the model does not fit.
+        ScenarioError: hardware, host or model is not known, or the model does not fit.
         ProfileError: a profile or kernel tables are missing or wrong, or the latter smaller than
             the engine's limits.
     """
@@ -57,11 +58,11 @@ def setup_of(
         return _modelled_of(spec, _roofline_of(spec, name, folder), name, replicate)
     factor = _factor(spec.spread, name, replicate)
     if spec.kernels is not None and spec.layers is not None:
-        kernels = folder / spec.kernels
-        return _replicas_of(spec, _kernel_cost_of(spec, factor, kernels, spec.layers))
+        cost = _kernel_cost_of(spec, factor, folder / spec.kernels, spec.layers)
+        return _replicas_of(spec, name, cost, factor)
     if spec.profile is not None:
-        return _profiled_of(spec, engine_profile(spec.profile, spec.engine, folder), factor)
-    return _replicas_of(spec, _linear_of(spec, factor))
+        return _profiled_of(spec, name, engine_profile(spec.profile, spec.engine, folder), factor)
+    return _replicas_of(spec, name, _linear_of(spec, factor), factor)
 
 
 def _factor(spread: float, name: str, replicate: int) -> float:
@@ -93,11 +94,20 @@ def _modelled_of(
     except ProfileError as error:
         raise ScenarioError(f"engines.{name}: {error}") from None
     cost = cost_of_roofline(roofline, spec.max_num_batched_tokens, spec.max_num_seqs, factor)
-    slower = with_overhead(cost, factor * spec.overhead_s)
-    return _replicas_of(spec.model_copy(update={"kv_blocks": blocks}), slower)
+    return _replicas_of(spec.model_copy(update={"kv_blocks": blocks}), name, cost, factor)
 
 
-def _replicas_of(spec: SimulatedSpec, cost: Cost) -> BatchingSetup:
+def _host_of(spec: SimulatedSpec, name: str) -> Host:
+    """What was published of the host that is named, if any, and ``overhead_s``."""
+    try:
+        named = NO_HOST if spec.host is None else host(spec.host)
+    except ProfileError as error:
+        raise ScenarioError(f"engines.{name}: {error}") from None
+    return replace(named, iteration_s=named.iteration_s + spec.overhead_s)
+
+
+def _replicas_of(spec: SimulatedSpec, name: str, cost: Cost, factor: float) -> BatchingSetup:
+    slower = with_host(cost, _host_of(spec, name), factor)
     limits = Limits(
         spec.max_num_batched_tokens,
         spec.max_num_seqs,
@@ -108,7 +118,7 @@ def _replicas_of(spec: SimulatedSpec, cost: Cost) -> BatchingSetup:
         spec.async_scheduling,
     )
     return BatchingSetup(
-        transformed(cost, spec.transforms),
+        transformed(slower, spec.transforms),
         limits,
         spec.replicas,
         spec.routing,
@@ -118,13 +128,14 @@ def _replicas_of(spec: SimulatedSpec, cost: Cost) -> BatchingSetup:
     )
 
 
-def _profiled_of(spec: SimulatedSpec, profile: EngineProfile, factor: float) -> BatchingSetup:
+def _profiled_of(
+    spec: SimulatedSpec, name: str, profile: EngineProfile, factor: float
+) -> BatchingSetup:
     """A call's fixed time is the profile's, unless given."""
     call_s = spec.call_s if "call_s" in spec.model_fields_set else profile.call_s
     limits = (spec.max_num_batched_tokens, spec.max_num_seqs)
     cost = cost_of_profile(profile.scaled(factor), *limits)
-    cost = with_overhead(cost, factor * spec.overhead_s)
-    return _replicas_of(spec.model_copy(update={"call_s": call_s}), cost)
+    return _replicas_of(spec.model_copy(update={"call_s": call_s}), name, cost, factor)
 
 
 def _endpoint_of(given: EndpointSpec, replicate: int, folder: Path) -> EndpointSetup:
@@ -181,7 +192,7 @@ def _kernel_cost_of(spec: SimulatedSpec, factor: float, folder: Path, layers: in
         sequences_s=factor * tables.sequences_s,
         attention_s=factor * tables.attention_s,
     )
-    return cost_of_kernels(scaled, factor * spec.overhead_s, *limits)
+    return cost_of_kernels(scaled, 0.0, *limits)
 
 
 def workload_of(

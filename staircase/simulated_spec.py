@@ -30,9 +30,9 @@ COST_WAYS = (
         ("sequence_s", "context_s"),
         "; or hardware and model; or kernels and layers; or profile",
     ),
-    CostWay(("hardware", "model"), ("tensor_parallel", "overhead_s")),
-    CostWay(("kernels", "layers"), ("overhead_s",)),
-    CostWay(("profile",), ("engine", "overhead_s")),
+    CostWay(("hardware", "model"), ("tensor_parallel", "overhead_s", "host")),
+    CostWay(("kernels", "layers"), ("overhead_s", "host")),
+    CostWay(("profile",), ("engine", "overhead_s", "host")),
 )
 
 
@@ -53,8 +53,9 @@ class SimulatedSpec(Strict):
     In place of the rates, ``kernels`` names a folder of kernel times in LLMServingSim's or Vidur's
     format, for a model of ``layers``. Or ``profile`` names a file, or a profile of the catalogue,
     with what ``engine`` of it costs; ``call_s`` is then the profile's, unless given. In all but the
-    first way ``overhead_s`` is added to each iteration, for what an engine does on its host.
-    ``transforms`` change what decoding costs.
+    first way ``overhead_s`` is added to each iteration, for what an engine does on its host, or
+    what was published of a ``host`` by name (``profiles.host``), or both. ``transforms`` change
+    what decoding costs.
     """
 
     kind: Literal["simulated"]
@@ -63,6 +64,7 @@ class SimulatedSpec(Strict):
     kernels: str | None = None
     layers: Count | None = None
     overhead_s: Seconds = 0.0
+    host: str | None = None
     sequence_s: Annotated[float, Field(ge=0)] = 0.0
     context_s: Annotated[float, Field(ge=0)] = 0.0
     call_s: Annotated[float, Field(ge=0)] = 0.0

@@ -183,6 +183,18 @@ class TestScenario:
         assert metrics["ttft_s"].mean == pytest.approx(0.003 + 0.022, rel=1e-6)
         assert metrics["tpot_s"].mean == pytest.approx(0.023106, rel=1e-3)
 
+    def test_a_host_by_name_takes_time_for_each_sequence_too(self, tmp_path: Path) -> None:
+        engine = "{kind: simulated, profile: own.json, overhead_s: 0.002, host: Sarathi-2024}"
+        metrics = forecast_simulated(self.load(tmp_path, engine), Schedule(), tmp_path).metrics
+        each_s = 0.00448 + 0.000344
+        assert metrics["ttft_s"].mean == pytest.approx(0.003 + 0.022 + each_s, rel=1e-6)
+        assert metrics["tpot_s"].mean == pytest.approx(0.023106 + each_s, rel=1e-3)
+
+    def test_a_host_that_nobody_knows_is_told(self, tmp_path: Path) -> None:
+        scenario = self.load(tmp_path, "{kind: simulated, profile: own.json, host: Sarathi}")
+        with pytest.raises(ScenarioError, match=r"engines\.model: host 'Sarathi' is not known; did"):
+            forecast_simulated(scenario, Schedule(), tmp_path)
+
     def test_beyond_its_range(self, tmp_path: Path) -> None:
         scenario = self.load(tmp_path, "{kind: simulated, profile: own.json}", 600, 8)
         found = forecast_simulated(scenario, Schedule(), tmp_path)
