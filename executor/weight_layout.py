@@ -20,7 +20,7 @@ LEAST_WIDTH = 2
 
 def lay_for_decoding(network: Any) -> None:
     """Lays wide layers of ``network`` column by column; only strides change, in place."""
-    if not torch.backends.mkl.is_available():
+    if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return
     embedding = network.get_input_embeddings()
     for layer in _wide_layers(network):

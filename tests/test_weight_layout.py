@@ -19,14 +19,13 @@ SHAPE: dict[str, Any] = {
     "num_attention_heads": 2,
     "num_key_value_heads": 2,
 }
-NEEDS_MKL = pytest.mark.skipif(
-    not torch.backends.mkl.is_available(), reason="this torch has no MKL, whose layers these are"
-)
+HAS_MKL = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+NEEDS_MKL = pytest.mark.skipif(not HAS_MKL, reason="this torch has no MKL, whose layers these are")
 
 
 def network(**changed: Any) -> Any:
     torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(**{**SHAPE, **changed}))  # type: ignore[no-untyped-call]
+    return LlamaForCausalLM(LlamaConfig(**{**SHAPE, **changed}))
 
 
 def by_column(found: Any) -> set[str]:
