@@ -107,7 +107,7 @@ def kernel_errors(
     hidden = set(left_out)
     axes, times_us = attention_grid({p: us for p, us in points.items() if p not in hidden})
     seen = replace(_thinned(full), axes=axes, attention_s=times_us * layers * 1e-6)
-    real, fitted = (cost_of_kernels(t, 0.0, MOST_TOKENS, MOST_SEQUENCES) for t in (full, seen))
+    real, fitted = (cost_of_kernels(t, MOST_TOKENS, MOST_SEQUENCES) for t in (full, seen))
     for place in left_out:
         measured_ps, forecast_ps = points[place] * layers * 1e6, _attention_ps(fitted, place)
         whole_ps = _others_ps(real, place) + measured_ps

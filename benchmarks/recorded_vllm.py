@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import brentq
 
+from profiles.host import NO_HOST
 from profiles.kernels import KernelTables, read_kernel_tables
 from simulator.batching import BatchingSetup, Limits
-from simulator.cost import cost_of_kernels
+from simulator.cost import cost_of_kernels, with_host
 from simulator.run import Run, run_workload
 from staircase import RequestShape, Schedule, Workload, single
 from staircase.prompt import query
@@ -75,9 +76,8 @@ class RecordedRun:
 
     def play(self, overhead_s: float, needs_timelines: bool = False) -> Run:
         limits = self.limits
-        cost = cost_of_kernels(
-            self.tables, overhead_s, limits.max_num_batched_tokens, limits.max_num_seqs
-        )
+        kernels = cost_of_kernels(self.tables, limits.max_num_batched_tokens, limits.max_num_seqs)
+        cost = with_host(kernels, replace(NO_HOST, iteration_s=overhead_s))
         workload, pipeline = self.recorded.workload, single()
         longest = max(shape.output_tokens["model"] for shape in workload.requests)
         agents = tuple(replace(agent, max_tokens=longest) for agent in pipeline)

@@ -150,13 +150,11 @@ def linear_cost(
     )
 
 
-def cost_of_kernels(
-    tables: KernelTables, overhead_s: float, max_tokens: int, max_sequences: int
-) -> Cost:
-    """Tables of measured kernels, plus a fixed time per iteration for what no kernel shows."""
+def cost_of_kernels(tables: KernelTables, max_tokens: int, max_sequences: int) -> Cost:
+    """Tables of measured kernels."""
     tokens = np.arange(max_tokens + 1)
     rows = np.arange(max_sequences + 1)
-    tokens_s = np.interp(tokens, tables.tokens, tables.tokens_s) + overhead_s
+    tokens_s = np.interp(tokens, tables.tokens, tables.tokens_s)
     sequences_s = np.interp(rows, tables.sequences, tables.sequences_s)
     chunks, before, decoding, contexts = tables.axes
     # Attention of n sequences alone: between the measured n, at every measured context and at 0.

@@ -192,7 +192,7 @@ def _kernel_cost_of(spec: SimulatedSpec, factor: float, folder: Path, layers: in
         sequences_s=factor * tables.sequences_s,
         attention_s=factor * tables.attention_s,
     )
-    return cost_of_kernels(scaled, 0.0, *limits)
+    return cost_of_kernels(scaled, *limits)
 
 
 def workload_of(

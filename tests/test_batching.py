@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profiles.host import Host
 from profiles.kernels import read_kernel_tables
 from simulator.batching import BatchingSetup, Limits
 from simulator.cost import (
@@ -21,6 +22,7 @@ from simulator.cost import (
     decode_sum_ps,
     linear_cost,
     mixed_attention_ps,
+    with_host,
 )
 from simulator.forecast import forecast_simulated
 from simulator.setups import workload_of
@@ -34,6 +36,7 @@ from tests.support.random_cases import random_cost
 from tests.test_latency_profile import engine
 
 MS = 10**9
+HOST = Host("own", 0.001, 0.0, "")
 PAPER = Path(__file__).parents[1] / "examples" / "paper_moa.yaml"
 
 
@@ -139,7 +142,7 @@ class TestKernelTables:
 
     def test_sum_up_to_iterations(self, tmp_path: Path) -> None:
         tables = read_kernel_tables(self.write(tmp_path), layers=4)
-        cost = cost_of_kernels(tables, 0.001, max_tokens=64, max_sequences=8)
+        cost = with_host(cost_of_kernels(tables, max_tokens=64, max_sequences=8), HOST)
         one = at(cost.decode_ps, 1) + attention_ps(cost, 1, 64)
         # Overhead, embedding once, 4 layers of qkv, the head, 4 layers of attention.
         assert one == pytest.approx((1000 + 5 + 40 + 100 + 4 * 1.64) * 1e6, rel=1e-6)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from benchmarks.importers import BATCH, PROMPT, grid_errors
+from profiles.host import Host
 from profiles.kernels import attention_grid
 from profiles.splitwise import Setup, read_splitwise
 from profiles.surface import fit_surface
 from profiles.vidur import ATTENTION, EACH_LAYER, ONCE, SIZES, WORKERS, read_vidur
 from simulator.batching import BatchingSetup, Limits
-from simulator.cost import at, attention_ps, cost_of_kernels, mixed_attention_ps
+from simulator.cost import at, attention_ps, cost_of_kernels, mixed_attention_ps, with_host
 from simulator.forecast import forecast_simulated
 from simulator.simulate import simulate
 from staircase import RequestShape, Schedule, Workload, single
@@ -27,6 +28,7 @@ PERF_MODEL = DATA / "splitwise-sim" / "perf_model.csv"
 
 HEADER = "model,hardware,prompt_size,batch_size,token_size,prompt_time,token_time,tensor_parallel"
 SETUP = Setup("m", "gpu", 2)
+HOST = Host("own", 0.001, 0.0, "")
 
 
 class TestSurface:
@@ -140,7 +142,7 @@ def write_vidur(folder: Path) -> Path:
 class TestVidur:
     def test_sums_up_to_iterations(self, tmp_path: Path) -> None:
         tables = read_vidur(write_vidur(tmp_path), layers=4)
-        cost = cost_of_kernels(tables, 0.001, max_tokens=64, max_sequences=8)
+        cost = with_host(cost_of_kernels(tables, max_tokens=64, max_sequences=8), HOST)
         one = at(cost.decode_ps, 1) + attention_ps(cost, 1, 64)
         # Overhead; embedding once; 4 layers of nine kernels, of the cache and of attention.
         assert one == pytest.approx((1 + 0.011 + 4 * (9 * 0.011 + 0.005 + 0.164)) * 1e9, rel=1e-3)
@@ -151,7 +153,7 @@ class TestVidur:
 
     def test_goes_on_beyond_the_measured_sequences(self, tmp_path: Path) -> None:
         tables = read_vidur(write_vidur(tmp_path), layers=1)
-        cost = cost_of_kernels(tables, 0.0, max_tokens=64, max_sequences=64)
+        cost = cost_of_kernels(tables, max_tokens=64, max_sequences=64)
         assert attention_ps(cost, 64, 64 * 64) == pytest.approx((0.1 + 4.096) * 1e9, rel=1e-2)
 
     @pytest.mark.parametrize(
@@ -217,7 +219,8 @@ class TestKernelsInAScenario:
 
 @pytest.mark.skipif(not A30.is_dir(), reason="public measurements are not beside")
 def test_a_workload_on_vidurs_a30() -> None:
-    cost = cost_of_kernels(read_vidur(A30, layers=28), 0.001, max_tokens=2048, max_sequences=48)
+    kernels = cost_of_kernels(read_vidur(A30, layers=28), max_tokens=2048, max_sequences=48)
+    cost = with_host(kernels, HOST)
     shapes = [RequestShape({query("model"): 512}, {"model": 32}, "length")] * 4
     setups = {"model": BatchingSetup(cost, Limits(2048, 48))}
     lines = simulate(single(), Schedule(), setups, Workload(shapes, concurrency=4))
