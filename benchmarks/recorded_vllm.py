@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import brentq
 
-from profiles.host import NO_HOST
+from profiles.host import Host
 from profiles.kernels import KernelTables, read_kernel_tables
 from simulator.batching import BatchingSetup, Limits
 from simulator.cost import cost_of_kernels, with_host
@@ -77,7 +77,7 @@ class RecordedRun:
     def play(self, overhead_s: float, needs_timelines: bool = False) -> Run:
         limits = self.limits
         kernels = cost_of_kernels(self.tables, limits.max_num_batched_tokens, limits.max_num_seqs)
-        cost = with_host(kernels, replace(NO_HOST, iteration_s=overhead_s))
+        cost = with_host(kernels, Host("fitted", overhead_s, 0.0, ""))
         workload, pipeline = self.recorded.workload, single()
         longest = max(shape.output_tokens["model"] for shape in workload.requests)
         agents = tuple(replace(agent, max_tokens=longest) for agent in pipeline)

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from profiles.hardware import HARDWARE
-from profiles.host import HOSTS, NO_HOST, Host
+from profiles.host import HOSTS, Host
 from profiles.kernels import ATTENTION_KEYS, read_kernel_tables
 from profiles.model_shape import SHAPES
 from profiles.roofline import Chunk, Roofline
@@ -142,13 +142,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--by-model", action="store_true")
-    hosts = {named.name: named for named in (NO_HOST, *HOSTS.values())}
-    parser.add_argument("--host", choices=hosts, default="Sarathi-2024")
+    parser.add_argument("--host", choices=HOSTS, default="Sarathi-2024")
     words = parser.parse_args()
     judged = [
         *aiconfigurator(words.data / "aiconfigurator" / "derived_prefill_decode_profile.csv"),
         *llmservingsim(words.data / "llmservingsim" / "profiler" / "perf"),
-        *splitwise(words.data / "splitwise-sim" / "perf_model.csv", hosts[words.host]),
+        *splitwise(words.data / "splitwise-sim" / "perf_model.csv", HOSTS[words.host]),
     ]
     model = ("model",) if words.by_model else ()
     console = Console(width=110)

@@ -7,10 +7,9 @@ device: half of what datasheets give as bidirectional.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
-from staircase.errors import ProfileError
+from profiles.naming import known_by
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,4 @@ def hardware(name: str) -> Hardware:
     Raises:
         ProfileError: there is none; names the nearest, or all.
     """
-    if name in HARDWARE:
-        return HARDWARE[name]
-    near = difflib.get_close_matches(name, HARDWARE, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(HARDWARE)}"
-    raise ProfileError(f"hardware {name!r} is not known; {hint}")
+    return known_by(name, HARDWARE, "hardware")

@@ -7,10 +7,9 @@ sampled and of messages to workers. None of these figures is fitted to what they
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
-from staircase.errors import ProfileError
+from profiles.naming import known_by
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class Host:
         return self.iteration_s + self.sequence_s * sequences
 
 
-NO_HOST = Host("none", 0.0, 0.0, "what no kernel shows is not counted")
 HOSTS = {
     host.name: host
     for host in (
+        Host("none", 0.0, 0.0, "what no kernel shows is not counted"),
         Host(
             "vLLM-0.19",
             0.96e-3,
@@ -59,8 +58,4 @@ def host(name: str) -> Host:
     Raises:
         ProfileError: there is none; names the nearest, or all.
     """
-    if name in HOSTS:
-        return HOSTS[name]
-    near = difflib.get_close_matches(name, HOSTS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(HOSTS)}"
-    raise ProfileError(f"host {name!r} is not known; {hint}")
+    return known_by(name, HOSTS, "host")

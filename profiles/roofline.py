@@ -26,7 +26,8 @@ from staircase.errors import ProfileError
 # vLLM's default share of the device's memory for weights and KV blocks.
 MEMORY_UTILISATION = 0.9
 # Standard deviation of the logarithm of what it may be off by, as ``benchmarks/roofline.py`` sees
-# over all tables (decode 0.19, prefill 0.33). Beside a real engine it is mostly too fast.
+# over all tables with ``--host none`` (decode 0.19, prefill 0.33). Beside a real engine it is
+# mostly too fast.
 SPREAD = 0.35
 
 

@@ -11,7 +11,7 @@ from profiles.bundles import check_range, read_bundle
 from profiles.catalog import engine_profile, find
 from profiles.endpoint import load_endpoint
 from profiles.hardware import hardware
-from profiles.host import NO_HOST, Host, host
+from profiles.host import Host, host
 from profiles.latency import EngineProfile
 from profiles.model_shape import model_shape
 from profiles.roofline import Roofline
@@ -98,9 +98,9 @@ def _modelled_of(
 
 
 def _host_of(spec: SimulatedSpec, name: str) -> Host:
-    """What was published of the host that is named, if any, and ``overhead_s``."""
+    """What was published of the host that is named, and ``overhead_s``."""
     try:
-        named = NO_HOST if spec.host is None else host(spec.host)
+        named = host(spec.host)
     except ProfileError as error:
         raise ScenarioError(f"engines.{name}: {error}") from None
     return replace(named, iteration_s=named.iteration_s + spec.overhead_s)

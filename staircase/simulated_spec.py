@@ -64,7 +64,7 @@ class SimulatedSpec(Strict):
     kernels: str | None = None
     layers: Count | None = None
     overhead_s: Seconds = 0.0
-    host: str | None = None
+    host: str = "none"
     sequence_s: Annotated[float, Field(ge=0)] = 0.0
     context_s: Annotated[float, Field(ge=0)] = 0.0
     call_s: Annotated[float, Field(ge=0)] = 0.0
