@@ -2,9 +2,13 @@
 
 Each iteration has a budget of tokens: first every running call gets its next token or the next
 chunk of its prompt, then waiting calls are admitted while budget, seats and KV blocks last. If a
-running call finds no block, the youngest running one is preempted: its blocks go and it computes
-its text again later (recompute preemption). A call finds the longest cached prefix of its text in
-whole blocks when it is admitted; its last token is always computed.
+running call finds no block, the youngest running one is preempted (under priority scheduling the
+least urgent one): its blocks go and it computes its text again later (recompute preemption). Once a
+call has preempted itself, no further one gets tokens in this iteration; and none is admitted where
+one was preempted. A call finds the longest cached prefix of its text in whole blocks when it is
+admitted; its last token is always computed.
+
+Source: vLLM, vllm/v1/core/sched/scheduler.py, ``schedule``, at 00024d3.
 """
 
 from __future__ import annotations
@@ -27,7 +31,8 @@ from simulator.replica import (
 
 @compiled
 def schedule_running(replica: Replica, calls: Calls) -> tuple[int, bool]:
-    """Gives running calls their tokens; returns what is left of the budget."""
+    """Gives running calls their tokens; returns what is left of the budget, and whether any was
+    preempted."""
     budget, preempted, place = replica.max_tokens, False, 0
     while place < replica.now[RUNNING_COUNT] and budget > 0:
         call = replica.running[place]
@@ -40,11 +45,10 @@ def schedule_running(replica: Replica, calls: Calls) -> tuple[int, bool]:
             if seat <= place:
                 place -= 1
             if victim == call:
-                break
-        if calls.state[call] == RUNNING:
-            hold(replica, calls, call, calls.computed[call] + tokens)
-            calls.planned[call] = tokens
-            budget -= tokens
+                return budget, True
+        hold(replica, calls, call, calls.computed[call] + tokens)
+        calls.planned[call] = tokens
+        budget -= tokens
         place += 1
     return budget, preempted
 

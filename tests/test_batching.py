@@ -27,7 +27,18 @@ from simulator.cost import (
 from simulator.forecast import forecast_simulated
 from simulator.setups import workload_of
 from simulator.simulate import simulate
-from staircase import RequestShape, Schedule, Timeline, Workload, constant, moa, single, uniform
+from staircase import (
+    Agent,
+    Pipeline,
+    RequestShape,
+    Schedule,
+    Timeline,
+    Workload,
+    constant,
+    moa,
+    single,
+    uniform,
+)
 from staircase.errors import ProfileError, WorkloadError
 from staircase.prompt import query
 from staircase.scenario import load_scenario
@@ -89,6 +100,31 @@ def test_a_shared_header_is_computed_once() -> None:
 def test_a_call_that_can_never_fit_is_told() -> None:
     with pytest.raises(WorkloadError, match="needs KV for 101 tokens"):
         serve([100], 1, Limits(64, 8, blocks=4))
+
+
+def test_a_call_that_preempts_itself_ends_the_iteration() -> None:
+    """Six blocks of 4 tokens for x and b, urgent, and a, which runs between them.
+
+    The clock in ms: 8 prompts of x and a; 15 that of b, beside a token of x and of a; 16, 17, 18 a
+    token for each, and all blocks are full but those of x and b. Now a needs a ninth token's block
+    and goes; so b, behind it, waits while x gets its token, until 19. Both end at 20; a computes
+    its 9 tokens again, until 30.
+    """
+    agents = (
+        Agent("x", "e", ()),
+        Agent("a", "e", ()),
+        Agent("c", "f", ()),
+        Agent("b", "e", ("c",)),
+        Agent("z", "f", ("x", "a", "b")),
+    )
+    queries = {query(name): tokens for name, tokens in zip("xacbz", (3, 4, 1, 3, 1), strict=True)}
+    shape = RequestShape(queries, {"x": 7, "a": 6, "c": 1, "b": 5, "z": 1}, "length")
+    limits = Limits(64, 8, 6, 4, prefix_caching=False, scheduling="priority")
+    shared = BatchingSetup(plain_cost(), limits, priorities=(("a", 1),))
+    setups = {"e": shared, "f": BatchingSetup(plain_cost(), Limits(64, 8))}
+    line = simulate(Pipeline(agents, "z"), Schedule(), setups, Workload([shape]))[0]
+    ends = {span.agent: span.ended_ps // MS for span in line.spans}
+    assert (ends["x"], ends["b"], ends["a"]) == (20, 20, 30)
 
 
 @given(st.integers(0, 99), st.integers(1, 9), st.integers(0, 200), st.integers(1, 60))

@@ -160,6 +160,8 @@ class OracleReplica:
         for sequence in list(self.running):
             if sequence in self.running and self.budget > 0:
                 preempted |= self.schedule_running(sequence)
+                if sequence in self.waiting:
+                    break
         if not preempted:
             while self.waiting and self.admit(self.waiting[0]):
                 pass
