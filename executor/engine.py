@@ -46,6 +46,7 @@ class CallReport:
     Attributes:
         started_ns: when its prefill began.
         busy_ns: device time that it used.
+        remark: what is odd about its text though it did not fail, as that the model refused.
     """
 
     reason: EndReason
@@ -54,6 +55,7 @@ class CallReport:
     busy_ns: int
     cached_tokens: int
     error: str | None = None
+    remark: str | None = None
 
 
 class Listener(Protocol):

@@ -24,6 +24,9 @@ from executor.stream_chunks import Chunk, Usage
 from executor.vocabularies import ModelTokens, Vocabulary
 from staircase.messages import EndReason
 
+REFUSED = "refused"
+CALLED_TOOL = "called a tool"
+
 
 @dataclass(frozen=True)
 class ServerSettings:
@@ -52,10 +55,36 @@ class _Active:
     written: int = 0
     usage: Usage | None = None
     end: EndReason | None = None
+    unknown_end: str | None = None
+    has_reasoned: bool = False
+    oddities: dict[str, None] = field(default_factory=dict)
 
     @property
     def room(self) -> int:
         return self.call.max_tokens - self.written
+
+    def note(self, chunk: Chunk) -> None:
+        """What the chunk says beside its text."""
+        self.usage = chunk.usage or self.usage
+        self.end = chunk.end or self.end
+        self.unknown_end = chunk.unknown_end or self.unknown_end
+        self.has_reasoned = self.has_reasoned or chunk.is_reasoning
+        if chunk.is_refusal:
+            self.oddities[REFUSED] = None
+        if chunk.calls_tool:
+            self.oddities[CALLED_TOOL] = None
+
+    @property
+    def uncounted(self) -> int:
+        """Tokens that the server wrote and whose text came with that of others.
+
+        None are known where it may have counted others too, of which nothing was shown.
+        """
+        if self.end != "length" or not self.usage or not self.written:
+            return 0
+        if self.has_reasoned and not self.usage.reasoning_tokens:
+            return 0
+        return max(0, min(self.usage.completion_tokens - self.written, self.room))
 
     def show(self, tokens: Sequence[int]) -> None:
         now = time.perf_counter_ns()
@@ -67,7 +96,18 @@ class _Active:
         """Of a server nobody knows how busy its device was: the call's whole time is counted."""
         now = time.perf_counter_ns()
         cached = self.usage.cached_tokens if self.usage else None
-        return CallReport(reason, self.started_ns, now, now - self.started_ns, cached or 0, error)
+        taken_ns = now - self.started_ns
+        return CallReport(
+            reason, self.started_ns, now, taken_ns, cached or 0, error, self._remark(reason)
+        )
+
+    def _remark(self, reason: EndReason) -> str | None:
+        oddities = list(self.oddities)
+        if reason != "cancelled" and self.end is None and self.unknown_end is not None:
+            oddities.append(f"ended by finish_reason {self.unknown_end!r}")
+        if self.has_reasoned and not self.written:
+            oddities.append("only reasoned")
+        return ", ".join(oddities) or None
 
 
 class OpenAIEngine:
@@ -172,8 +212,7 @@ class OpenAIEngine:
         async with aclosing(self._server.stream(self._profile.path, body)) as chunks:
             async for chunk in chunks:
                 tokens = self._vocabulary.read(chunk)
-                active.usage = chunk.usage or active.usage
-                active.end = chunk.end or active.end
+                active.note(chunk)
                 surplus = len(tokens) > active.room
                 active.show(tokens[: active.room])
                 if surplus:
@@ -181,17 +220,11 @@ class OpenAIEngine:
         return self._reason(active)
 
     def _reason(self, active: _Active) -> EndReason:
-        if active.end == "length" and active.usage:
-            self._show_uncounted(active, active.usage)
+        if not isinstance(self._vocabulary, ModelTokens):
+            nothing = Chunk(token_ids=(0,) * active.uncounted)
+            active.show(self._vocabulary.read(nothing))
         # Some servers end with [DONE] and no reason.
         return active.end or ("stop" if active.room else "length")
-
-    def _show_uncounted(self, active: _Active, usage: Usage) -> None:
-        """Tokens that the server wrote and whose text came with that of others."""
-        if not isinstance(self._vocabulary, ModelTokens):
-            missing = min(usage.completion_tokens - active.written, active.room)
-            nothing = Chunk(token_ids=(0,) * max(0, missing))
-            active.show(self._vocabulary.read(nothing))
 
     def _body(self, call: EngineCall) -> Any:
         ask = self._ask(call)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from itertools import product
+from typing import Any, TypeVar
 
 from executor.server import Server
 from executor.server_faults import Patience, ServerError
@@ -15,6 +16,7 @@ from executor.server_profile import (
     SCORINGS,
     Api,
     Ask,
+    Limit,
     PromptScores,
     ServerProfile,
     request_body,
@@ -22,6 +24,7 @@ from executor.server_profile import (
 from executor.server_scoring import read_scores, scoring_body
 from executor.stream_chunks import Chunk
 
+T = TypeVar("T")
 # How servers say that they do not know a path, a field, or a prompt of this kind.
 REFUSALS = frozenset({400, 404, 405, 415, 422, 501})
 NO_PATH = frozenset({404, 405, 501})
@@ -30,6 +33,10 @@ NO_PATH = frozenset({404, 405, 501})
 TEXT = " ".join(map(str, range(160))) + "\n"
 IDS = [1, 2, 3]
 TOKENS = 2
+# What a server may want at least to be asked for, as OpenAI's newer ones do.
+LEAST_TOKENS = (1, 16)
+LIMITS: tuple[Limit, ...] = ("max_tokens", "max_completion_tokens")
+GREEDY = {"temperature": 0.0}
 # Tokens among which one is hoped to begin with a space.
 SPACED = 12
 
@@ -78,16 +85,19 @@ class Probe:
         raise next((fault for fault in faults if fault.status not in NO_PATH), faults[0])
 
     async def _with_limit(self, api: Api) -> ServerProfile:
-        """With the name that the server has for the most tokens."""
-        profile = ServerProfile(api)
-        try:
-            await self._ask(profile, Ask(TEXT, TOKENS))
-        except ServerError as fault:
-            if fault.status not in REFUSALS or profile.limit not in str(fault):
-                raise
-            profile = replace(profile, limit="max_completion_tokens")
-            await self._ask(profile, Ask(TEXT, TOKENS))
-        return profile
+        """With the name that the server has for the most tokens, and the least that it takes."""
+        faults: list[ServerError] = []
+        for least, limit in product(LEAST_TOKENS, LIMITS):
+            profile = ServerProfile(api, limit=limit, least_tokens=least)
+            try:
+                await self._ask(profile, Ask(TEXT, TOKENS))
+                return profile
+            except ServerError as fault:
+                faults.append(fault)
+                if fault.status not in REFUSALS or not _is_about_limit(faults[0]):
+                    raise
+        # Rather what else is wrong with the request.
+        raise next((fault for fault in faults if not _is_about_limit(fault)), faults[0])
 
     async def _fields(self, profile: ServerProfile) -> frozenset[str]:
         """All at once, which lenient servers take; else one by one."""
@@ -102,18 +112,20 @@ class Probe:
         return await self._is_taken(profile, Ask(TEXT, TOKENS, own), extra)
 
     async def _drops_space(self, profile: ServerProfile) -> bool:
-        """Has an answer continued just before a space that it once wrote."""
         if not profile.continues:
             return False
-        greedy = {"temperature": 0.0}
-        chunks = await self._ask(profile, Ask(TEXT, SPACED), greedy)
+        return bool(await self._if_taken(profile, partial(self._loses_space, profile)))
+
+    async def _loses_space(self, profile: ServerProfile) -> bool:
+        """Has an answer continued just before a space that it once wrote."""
+        chunks = await self._ask(profile, Ask(TEXT, SPACED), GREEDY)
         texts = [chunk.text for chunk in chunks if chunk.text]
-        place = next((n for n, text in enumerate(texts) if n and text[0] == " "), None)
+        place = next((n for n, text in enumerate(texts) if n and _is_spaced(text)), None)
         if place is None:
             return False
         own = "".join(texts[:place])
-        again = await self._ask(profile, Ask(TEXT, 1, own), greedy)
-        return "".join(chunk.text for chunk in again) == texts[place][1:]
+        again = await self._ask(profile, Ask(TEXT, 1, own), GREEDY)
+        return "".join(chunk.text for chunk in again).startswith(texts[place][1:])
 
     async def _takes_ids(self, profile: ServerProfile) -> bool:
         return await self._is_taken(profile, Ask(IDS, TOKENS), {})
@@ -134,19 +146,35 @@ class Probe:
         return None
 
     async def _is_taken(self, profile: ServerProfile, ask: Ask, extra: Mapping[str, Any]) -> bool:
+        attempt = partial(self._ask, profile, ask, extra)
+        return await self._if_taken(profile, attempt) is not None
+
+    async def _if_taken(
+        self, profile: ServerProfile, attempt: Callable[[], Awaitable[T]]
+    ) -> T | None:
+        """None where the server does not take it but goes on to take what it took before."""
         try:
-            await self._ask(profile, ask, extra)
+            return await attempt()
         except ServerError as fault:
+            # Some break in place of refusing.
             if fault.status not in REFUSALS:
-                raise
-            return False
-        return True
+                await self._ask(profile, Ask(TEXT, TOKENS))
+            return None
 
     async def _ask(
         self, profile: ServerProfile, ask: Ask, extra: Mapping[str, Any] | None = None
     ) -> list[Chunk]:
         body = request_body(profile, self.model, self.settings, ask) | (extra or {})
         return await self.patience.insist(lambda: self.server.collect(profile.path, body))
+
+
+def _is_about_limit(fault: ServerError) -> bool:
+    words = str(fault).lower()
+    return any(limit in words for limit in (*LIMITS, "max_output_tokens")) or "at least" in words
+
+
+def _is_spaced(text: str) -> bool:
+    return text.startswith(" ") and len(text) > 1
 
 
 def _is_chat(profile: ServerProfile) -> bool:

@@ -11,8 +11,16 @@ from typing import Any, TypeVar
 
 import httpx
 
-from executor.server_faults import ServerError, read_object, status_fault, transport_fault
-from executor.sse import EventParser
+from executor.server_faults import (
+    ServerError,
+    broken_off_fault,
+    no_stream_fault,
+    read_object,
+    status_fault,
+    told_fault,
+    transport_fault,
+)
+from executor.sse import ERROR, Event, EventParser
 from executor.stream_chunks import Chunk, read_chunk
 
 T = TypeVar("T")
@@ -108,7 +116,7 @@ class Server:
             ):
                 async for chunk in chunks:
                     yield chunk
-                    has_ended = has_ended or chunk.is_last or chunk.end is not None
+                    has_ended = has_ended or chunk.ends
         except ServerError as fault:
             if not has_ended:
                 raise self._told(fault) from None
@@ -171,17 +179,17 @@ class Server:
 
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
         """Chunks up to the answer's end; afterwards whatever comes in a little while."""
-        parser, clock = EventParser(), asyncio.get_running_loop()
-        has_ended, deadline = False, clock.time() + self.address.timeout_s
+        parser, state, clock = EventParser(), _Progress(), asyncio.get_running_loop()
+        deadline = clock.time() + self.address.timeout_s
         pieces = response.aiter_bytes()
         while piece := await self._awaited(anext(pieces, b""), deadline - clock.time()):
-            for data in parser.feed(piece):
-                chunk = read_chunk(data)
+            for event in parser.feed(piece):
+                chunk = _read_event(event)
                 yield chunk
-                has_ended = has_ended or chunk.is_last or chunk.end is not None
-                deadline = clock.time() + self._patience_s(has_ended, chunk)
-        if not has_ended:
-            raise ServerError("the stream ended before the answer did", may_pass=True)
+                state.note(event, chunk)
+                deadline = clock.time() + self._patience_s(state.has_ended, chunk)
+        if not (state.has_ended or state.may_have_ended):
+            raise no_stream_fault(parser.stray) if parser.stray else broken_off_fault(state.aside)
 
     def _patience_s(self, has_ended: bool, chunk: Chunk) -> float:
         if chunk.is_last:
@@ -197,6 +205,33 @@ class Server:
             raise ServerError(waited) from None
         except httpx.HTTPError as error:
             raise transport_fault(error, self.address.connect_timeout_s) from None
+
+
+@dataclass
+class _Progress:
+    """How far a stream is.
+
+    Attributes:
+        may_have_ended: the last of the answer came with an end that is in no list.
+        aside: the last event that was not about the answer.
+    """
+
+    has_ended: bool = False
+    may_have_ended: bool = False
+    aside: str = ""
+
+    def note(self, event: Event, chunk: Chunk) -> None:
+        self.has_ended = self.has_ended or chunk.ends
+        if chunk.text or chunk.unknown_end:
+            self.may_have_ended = chunk.unknown_end is not None
+        if chunk == Chunk() and '"choices"' not in event.data:
+            self.aside = event.data
+
+
+def _read_event(event: Event) -> Chunk:
+    if event.name == ERROR:
+        raise told_fault(event.data)
+    return Chunk() if event.name == "ping" else read_chunk(event.data)
 
 
 def _notice_connecting(request: httpx.Request) -> asyncio.Event:

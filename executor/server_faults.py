@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ HINTS = {
     404: "; look at base_url (it ends in /v1 with most servers) and model",
 }
 MOST_WORDS = 200
+_PAGE = re.compile(r"<title>\s*(.*?)\s*</title>", re.IGNORECASE | re.DOTALL)
 
 
 class ServerError(EngineError):
@@ -104,6 +106,32 @@ def transport_fault(error: httpx.HTTPError, connect_timeout_s: float) -> ServerE
     return ServerError(f"the connection broke ({what})", may_pass=True)
 
 
+def told_fault(data: str) -> ServerError:
+    """The fault that an event of the name ``error`` tells."""
+    content = _json(data.encode())
+    said = error_words(content) or (content.get("message") if isinstance(content, dict) else None)
+    return ServerError(f"the server broke off: {said or _short(data)}")
+
+
+def no_stream_fault(said: str) -> ServerError:
+    """The fault of a server that answers with something else than an event stream."""
+    content = _parsed(said.encode())
+    words = error_words(content)
+    if words is not None:
+        return ServerError(f"the server broke off: {words}")
+    if content is not None:
+        return ServerError(f"not an event stream but JSON: {_short(said)}")
+    page = _PAGE.search(said)
+    what = f"a web page, {_short(page[1])}" if page else _short(said)
+    return ServerError(f"not an event stream: {what}{HINTS[404]}")
+
+
+def broken_off_fault(last: str) -> ServerError:
+    """The fault of a stream that ends before its answer; ``last`` is what it said beside it."""
+    said = f"; it said: {_short(last)}" if last else ""
+    return ServerError(f"the stream ended before the answer did{said}", may_pass=True)
+
+
 def error_words(content: Any) -> str | None:
     """What an error object says; None if ``content`` is none.
 
@@ -151,10 +179,16 @@ def retry_after_s(value: str | None) -> float | None:
 
 
 def _json(body: bytes) -> Any:
+    content = _parsed(body)
+    return {"detail": body.decode("utf-8", "replace")} if content is None else content
+
+
+def _parsed(body: bytes) -> Any:
+    """None if it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        return {"detail": body.decode("utf-8", "replace")}
+        return None
 
 
 def _short(words: str) -> str:

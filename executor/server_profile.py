@@ -72,6 +72,7 @@ class ServerProfile:
         reports_cached: usage says how much of a prompt was cached.
         sends_done: streams end with ``[DONE]``.
         limit: its name for the most tokens that it may write.
+        least_tokens: the least that it takes there; of what it then writes the rest is not shown.
         drops_space: an answer that begins with a space comes without it, as where a tokenizer
             marks words by their space and the server decodes each answer by itself.
         scores: how it tells the log-probabilities of a prompt of ids; None if it does not.
@@ -86,6 +87,7 @@ class ServerProfile:
     sends_done: bool = False
     drops_space: bool = False
     limit: Limit = "max_tokens"
+    least_tokens: int = 1
     scores: PromptScores | None = None
 
     @property
@@ -119,7 +121,8 @@ class Ask:
 
 def request_body(profile: ServerProfile, model: str, settings: Mapping[str, Any], ask: Ask) -> Any:
     """The request's JSON; ``settings`` are sent as they are where the server takes them."""
-    body: dict[str, Any] = {"model": model, "stream": True, profile.limit: ask.max_tokens}
+    most = max(ask.max_tokens, profile.least_tokens)
+    body: dict[str, Any] = {"model": model, "stream": True, profile.limit: most}
     body |= {name: FIELDS[name] for name in ALWAYS if name in profile.fields}
     body |= {
         name: value

@@ -22,7 +22,8 @@ class Description:
     Attributes:
         where: device or URL.
         tokens: ids where they go over the wire both ways, else text.
-        fields: optional fields that a server takes, and its name for max_tokens if it is another.
+        fields: optional fields that a server takes, and its name for max_tokens if it is another
+            or must be above 1.
         scores: how it tells the log-probabilities of a prompt, which quality is measured by.
         error: why a server cannot be used.
     """
@@ -78,9 +79,15 @@ def _described(name: str, spec: OpenAISpec, profile: ServerProfile) -> Descripti
         profile.returns_ids,
         profile.reports_cached,
         profile.continues,
-        tuple(sorted(profile.fields | ({profile.limit} - {"max_tokens"}))),
+        tuple(sorted(profile.fields | _limit(profile))),
         f"{profile.scores.form}, top {profile.scores.top}" if profile.scores else "",
     )
+
+
+def _limit(profile: ServerProfile) -> set[str]:
+    if profile.least_tokens > 1:
+        return {f"{profile.limit} from {profile.least_tokens}"}
+    return {profile.limit} - {"max_tokens"}
 
 
 LINES: Mapping[str, str] = {

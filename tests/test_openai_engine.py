@@ -648,12 +648,18 @@ STRICT = Manners(
 )
 
 
-def probe(manners: Manners, *apis: Api, tries: int = 3) -> tuple[ServerProfile, FakeServer]:
+def probe(
+    manners: Manners, *apis: Api, tries: int = 3, temperature: float = 0.0
+) -> tuple[ServerProfile, FakeServer]:
     with setting(manners) as it:
-        asking = Probe(
-            it.engine._server, "m", {"temperature": 0.0, "priority": 5}, Patience(tries, 1.0, 0.01)
-        )
-        return it.network.run(asking.find(apis or ("completions", "chat"))), it.fake
+        return it.network.run(
+            asking(it, tries, temperature).find(apis or ("completions", "chat"))
+        ), it.fake
+
+
+def asking(it: Setting, tries: int, temperature: float = 0.0) -> Probe:
+    settings = {"temperature": temperature, "priority": 5}
+    return Probe(it.engine._server, "m", settings, Patience(tries, 1.0, 0.01))
 
 
 class TestProbe:

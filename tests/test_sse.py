@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.server_faults import ServerError
+from executor.server_faults import ServerError, no_stream_fault, told_fault
 from executor.sse import MOST_LINE_BYTES, EventParser
 from executor.stream_chunks import Chunk, Usage, read_chunk
 
@@ -50,7 +50,32 @@ def test_byte_by_byte(stream: bytes) -> None:
     ],
 )
 def test_the_standards_examples(stream: bytes, events: list[str]) -> None:
-    assert EventParser().feed(stream) == events
+    assert [event.data for event in EventParser().feed(stream)] == events
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"error: no more memory\n",
+        b'error: {"message": "no more memory"}\n\n',
+        b'event: error\ndata: {"message": "no more memory"}\n\n',
+        b'event: error\ndata: {"error": {"message": "no more memory"}}\n\n',
+    ],
+)
+def test_an_error_is_told_beside_data(stream: bytes) -> None:
+    (event,) = EventParser().feed(stream)
+    assert event.name == "error"
+    assert str(told_fault(event.data)) == "the server broke off: no more memory"
+
+
+@given(st.lists(st.integers(0, 80), max_size=20))
+def test_lines_of_no_event_stream_are_kept(cuts: list[int]) -> None:
+    stream = b'data: a\r\n\r\n{\n "error": "no more memory"\n}'
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    parser = EventParser()
+    for a, b in pairwise(places):
+        parser.feed(stream[a:b])
+    assert str(no_stream_fault(parser.stray)) == "the server broke off: no more memory"
 
 
 def test_a_stream_without_line_ends_does_not_fill_the_memory() -> None:
@@ -74,6 +99,38 @@ def test_a_stream_without_line_ends_does_not_fill_the_memory() -> None:
             Chunk(usage=Usage(3, 2)),
         ),
         ('{"choices": [], "usage": {"completion_tokens": 3}}', Chunk(usage=Usage(3, None))),
+        ('{"usage": {"completion_tokens": 3}}', Chunk(usage=Usage(3, None))),
+        ('{"choices": null, "usage": {"completion_tokens": 3}}', Chunk(usage=Usage(3, None))),
+        (
+            '{"usage": {"completion_tokens": 9, "completion_tokens_details": '
+            '{"reasoning_tokens": 5}}}',
+            Chunk(usage=Usage(4, None, 5)),
+        ),
+        ('{"type": "ping"}', Chunk()),
+        ('{"choices": [{"text": "a", "finish_reason": "null"}]}', Chunk("a")),
+        ('{"choices": [{"text": "a", "finish_reason": "None"}]}', Chunk("a")),
+        ('{"choices": [{"text": "a", "finish_reason": ""}]}', Chunk("a")),
+        ('{"choices": [{"text": "", "finish_reason": "STOP"}]}', Chunk(end="stop")),
+        ('{"choices": [{"text": "", "finish_reason": "done"}]}', Chunk(unknown_end="done")),
+        (
+            '{"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}',
+            Chunk(end="stop", calls_tool=True),
+        ),
+        ('{"choices": [{"delta": {"tool_calls": [{"index": 0}]}}]}', Chunk(calls_tool=True)),
+        ('{"choices": [{"delta": {"refusal": "No."}}]}', Chunk(is_refusal=True)),
+        (
+            '{"choices": [{"delta": {"content": [{"type": "text", "text": "a"}, "b"]}}]}',
+            Chunk("ab"),
+        ),
+        (
+            '{"choices": [{"delta": {"content": [{"type": "thinking", "thinking": '
+            '[{"type": "text", "text": "hm"}]}, {"type": "text", "text": "a"}]}}]}',
+            Chunk("a", is_reasoning=True),
+        ),
+        (
+            '{"choices": [{"delta": {"reasoning_content": "hm"}, "token_ids": [7, 8]}]}',
+            Chunk(is_reasoning=True),
+        ),
     ],
 )
 def test_chunks(data: str, chunk: Chunk) -> None:
@@ -85,8 +142,10 @@ def test_chunks(data: str, chunk: Chunk) -> None:
     [
         ('{"choices": [{"te', "not a chunk"),
         ("[]", "not a chunk"),
-        ('{"other": 1}', "not a chunk"),
+        ("ping", "not a chunk"),
         ('{"choices": [{"text": 3}]}', "not a chunk"),
+        ('{"choices": [{"delta": {"content": [3]}}]}', "not a chunk"),
+        ('{"choices": [{"text": "", "finish_reason": 3}]}', "not a chunk"),
         ('{"error": {"message": "too\\nlong", "code": 400}}', "broke off: too long"),
         ('{"error": "no more memory"}', "broke off: no more memory"),
         ('{"object": "error", "message": "m"}', "broke off: m"),

@@ -24,7 +24,7 @@ EXTRAS = frozenset(
     | {"continue_final_message", "add_generation_prompt"}
 )
 BASIC = frozenset({"model", "stream", "temperature", "prompt", "messages"})
-Kind = Literal["status", "hang", "ends", "breaks", "garbage", "error object", "stops"]
+Kind = Literal["status", "hang", "ends", "breaks", "garbage", "error object", "raw", "stops"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Fault:
         kind: ``stops`` is none: the model ends its text here, before anything if ``after`` is 0.
         is_cut: half of the next event is sent before.
         headers: of a ``status``.
-        body: of a ``status`` or an ``error object``.
+        body: of a ``status`` or an ``error object``; of ``raw``, what comes that is no event.
     """
 
     kind: Kind
@@ -95,6 +95,9 @@ class Manners:
         scores: log-probabilities [positions, vocabulary] from which the tokens of a prompt were
             drawn; None if it does not tell.
         most_tops: of how many of the most probable tokens it tells them.
+        least_tokens: that it takes for max_tokens.
+        broken_by: statuses by field: it breaks at a request that holds it.
+        script: the events of every answer, instead of counting.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -117,6 +120,9 @@ class Manners:
     reply: Callable[[str], Reply | None] = lambda prompt: None
     scores: Callable[[list[int]], Sequence[Sequence[float]]] | None = None
     most_tops: int = 20
+    least_tokens: int = 1
+    broken_by: Mapping[str, int] = field(default_factory=dict)
+    script: Sequence[str] | None = None
 
 
 class FakeServer:
@@ -277,6 +283,11 @@ class _Talk:
             return 400, '{"error": {"message": "prompt must be a string"}}'
         if manners.limit not in body:
             return 400, f'{{"error": {{"message": "use \'{manners.limit}\', not max_tokens"}}}}'
+        if body[manners.limit] < manners.least_tokens:
+            words = f"{manners.limit}: must be at least {manners.least_tokens}"
+            return 400, json.dumps({"error": {"message": words}})
+        for name in body.keys() & manners.broken_by.keys():
+            return manners.broken_by[name], '{"detail": "Internal Server Error"}'
         if not manners.takes_greedy and body.get("temperature") == 0:
             return 400, '{"error": {"message": "temperature must not be 0"}}'
         reply = manners.reply(_asked(body))
@@ -289,6 +300,9 @@ class _Talk:
 
     def _events(self, body: dict[str, Any], cached: int = 0) -> Iterator[str]:
         manners = self._server.manners
+        if manners.script is not None:
+            yield from manners.script
+            return
         if reply := manners.reply(_asked(body)):
             yield from _replied(reply, "chat" if "messages" in body else "text")
             return
@@ -326,6 +340,8 @@ class _Talk:
             self._send('{"choices": [{"te')
         elif fault.kind == "error object":
             self._send(fault.body)
+        elif fault.kind == "raw":
+            self._chunk(fault.body.encode())
         if fault.kind != "breaks":
             self._writer.write(b"0\r\n\r\n")
         await self._writer.drain()
