@@ -35,6 +35,19 @@ METRICS = {
 GAINS = ("quality", "score", "goodput", "capacity")
 STATISTICS = ("mean", "p50", "p90", "p99")
 MOST = 4
+_QUALITY = "a quality profile, which 'staircase profile' measures; simulated engines have none"
+_USE = "engines of which it is known how busy they are, which endpoints are not"
+# What it takes to know a figure that is not known everywhere.
+NEEDS = {
+    "loss": _QUALITY,
+    "quality": _QUALITY,
+    "score": "a quality profile that ties a task's score to the loss (docs/quality.md)",
+    "device": _USE,
+    "reserved": _USE,
+    "cost": "plan.prices",
+    "goodput": "plan.goodput",
+    "capacity": "plan.goodput, simulated engines and workload.rate_per_s",
+}
 
 
 @dataclass(frozen=True)
@@ -76,9 +89,7 @@ class Limit:
     figure: float
 
     def excess(self, forecast: Mapping[str, Summary]) -> float:
-        """How far beyond the limit, 0 if it is kept; a figure that nobody knows keeps it."""
-        if not self.objective.is_known(forecast):
-            return 0.0
+        """How far beyond the limit, 0 if it is kept; a figure that nobody knows breaks it."""
         return max(0.0, self.objective.cost(forecast) - self.cost)
 
     @property
@@ -166,10 +177,14 @@ class Goals:
         Raises:
             PlanError: an objective or a limit that there is not.
         """
+        if "min_quality" in spec.model_fields_set and not knows_quality:
+            raise PlanError(f"plan.min_quality: quality is not known here: needs {_QUALITY}")
         words = spec.objectives or (["ttft", "loss"] if knows_quality else ["ttft", "unread"])
         given = {"quality": spec.min_quality} if knows_quality else {"unread": spec.max_unread}
         if spec.max_stall_s is not None:
             given["stall"] = spec.max_stall_s
+        if "max_unread" in spec.model_fields_set:
+            given["unread"] = spec.max_unread
         return Goals(parse_objectives(words), parse_limits(given | spec.limits))
 
     def costs(self, forecast: Mapping[str, Summary]) -> tuple[float, ...]:
@@ -191,11 +206,19 @@ class Goals:
         return not any(limit.excess(forecast) for limit in self.limits)
 
     def check(self, forecast: Mapping[str, Summary]) -> None:
-        """Raises PlanError if an objective is not known of this pipeline."""
-        for objective in self.objectives:
-            if not objective.is_known(forecast):
-                known = [word for word, metric in METRICS.items() if metric in forecast]
-                raise PlanError(
-                    f"plan.objectives: {objective.word!r} is not known here; "
-                    f"known: {', '.join(known)}"
-                )
+        """Raises PlanError if an objective or a limit has no value for this pipeline."""
+        asked = {"objectives": self.objectives, "limits": [one.objective for one in self.limits]}
+        for key, objectives in asked.items():
+            for objective in objectives:
+                _check_figure(f"plan.{key}: {objective.word!r}", objective, forecast)
+
+
+def _check_figure(where: str, objective: Objective, forecast: Mapping[str, Summary]) -> None:
+    if not objective.is_known(forecast):
+        known = ", ".join(word for word, metric in METRICS.items() if metric in forecast)
+        needs = NEEDS.get(objective.word)
+        raise PlanError(
+            f"{where} is not known here{f': needs {needs}' if needs else ''}; known: {known}"
+        )
+    if math.isnan(objective.figure(forecast)):
+        raise PlanError(f"{where} has no value here: the answers have too few tokens")

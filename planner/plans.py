@@ -18,6 +18,8 @@ from staircase.metrics import Summary
 from staircase.schedule import Schedule
 
 SCHEMA = "staircase.plan/3"
+# Figures of the requests that keep the limits in ``plan.goodput``.
+OF_LIMITS = ("goodput", "capacity")
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,19 @@ def choose(candidates: Sequence[Candidate], goals: Goals, held_out: Sequence[Hel
                 f"held-out requests; {'; '.join(held_out[-1].missed)}: give more plan.requests or "
                 "workload.requests to the search, or less plan.held_out.margin"
             )
+    _check_possible([candidates[number] for number in good], goals)
     return min(good, key=lambda number: goals.costs(candidates[number].forecast))
+
+
+def _check_possible(candidates: Sequence[Candidate], goals: Goals) -> None:
+    """Raises PlanError if all are alike in an objective because nothing keeps its limits."""
+    for objective in goals.objectives:
+        figures = [objective.figure(one.forecast) for one in candidates]
+        if objective.word in OF_LIMITS and not any(figures):
+            raise PlanError(
+                f"plan.objectives: {objective.word!r} is 0 for each of {len(candidates)} schedules "
+                "within the plan's limits: none keeps plan.goodput; allow more there"
+            )
 
 
 def hold_out(

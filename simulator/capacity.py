@@ -42,11 +42,13 @@ class CapacitySearch:
 
     Attributes:
         play: runs at a rate, of the same requests closer together or further apart.
+        least: at lower rates they would be too far apart to be played.
     """
 
     play: Callable[[float], Sequence[Measured]]
     slo: Slo
     share: float
+    least: float = LEAST
     on_trial: Callable[[], None] = lambda: None
     _trials: list[Trial] = field(default_factory=list)
 
@@ -67,7 +69,7 @@ class CapacitySearch:
                     return rate, 2 * rate
                 rate *= 2
             return rate, None
-        while rate > LEAST:
+        while rate / 2 >= self.least:
             if self._meets(rate / 2):
                 return rate / 2, rate
             rate /= 2

@@ -19,6 +19,7 @@ from simulator.calls import Calls, grown, make_calls
 from simulator.engine import EngineSetup
 from simulator.fleet import Fleet, make_fleet, with_space
 from simulator.game import Game, make_game, with_slots
+from simulator.integrity import check_over
 from simulator.played import Played
 from simulator.replica import BUSY
 from simulator.table_loop import FINISHED, NEEDS_SPACE, play
@@ -132,6 +133,9 @@ class _Match:
         while (state := play(self.game, self.fleet, self.calls, SLICE)) != FINISHED:
             if state == NEEDS_SPACE:
                 self._grow(2 * len(self.game.slots))
+        requests = self.game.requests
+        is_over = (requests["is_done"] == 1) & (requests["open_calls"] == 0)
+        check_over(int(is_over.sum()), len(requests))
 
     def _grow(self, slots: int) -> None:
         """Room for so many open calls."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from profiles.latency import EngineProfile
 from profiles.quality_forecast import QualityForecast
-from simulator.capacity import Capacity, CapacitySearch
+from simulator.capacity import LEAST, Capacity, CapacitySearch
 from simulator.engine import EngineSetup
 from simulator.figures import NOTHING_WANTED, Wanted
 from simulator.reach import beyond, profiled
@@ -27,7 +27,7 @@ from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 from staircase.simulated_spec import SimulatedSpec
 from staircase.timeline import Timeline
-from staircase.workload import Workload
+from staircase.workload import LAST_ARRIVAL_PS, Workload
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,13 @@ class SimulatedWorld:
         )
 
     @property
+    def least_rate_per_s(self) -> float:
+        """The lowest at which all requests arrive before the clock ends."""
+        assert self.rate_per_s is not None
+        last_ps = max(self.workload.arrivals_ps or (), default=0)
+        return max(LEAST, self.rate_per_s * last_ps / LAST_ARRIVAL_PS)
+
+    @property
     def knows_quality(self) -> bool:
         return False
 
@@ -214,4 +221,5 @@ def capacity_of(
     def play(rate: float) -> list[Measured]:
         return [world.at_rate(rate).play(schedule).measured for world in worlds]
 
-    return CapacitySearch(play, slo, share, on_trial).find(rate_per_s)
+    least = max(world.least_rate_per_s for world in worlds)
+    return CapacitySearch(play, slo, share, least, on_trial).find(rate_per_s)

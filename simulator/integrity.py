@@ -1,4 +1,4 @@
-"""Recounts a replica's books; the numbers are those of ``docs/invariants.md``."""
+"""Recounts the books; the numbers are those of ``docs/invariants.md``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from collections import Counter
 from simulator.blocks import Blocks
 from simulator.calls import RUNNING, WAITING, Calls
 from simulator.replica import IDLE, RUNNING_COUNT, START, UNTIL, WAITING_COUNT, Replica
+
+
+def check_over(over: int, requests: int) -> None:
+    """Raises AssertionError unless all ``requests`` are over when nothing more happens."""
+    if over < requests:
+        raise AssertionError(f"I8: {requests - over} of {requests} requests are not over")
 
 
 def check_integrity(replica: Replica, calls: Calls, now_ps: int) -> None:

@@ -10,6 +10,7 @@ import simpy
 
 from simulator.alarm import ARRIVAL, Alarm, Clock
 from simulator.engine import EngineSetup, Key, SimulatedCall, SimulatedEngine
+from simulator.integrity import check_over
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.play import CallResult, Play
@@ -78,6 +79,7 @@ def simulate_all(
             arrive = partial(begin, number, workload.requests[number])
             Alarm(env, arrival_ps, ARRIVAL, arrive)
     env.run()
+    check_over(sum(run.play.is_over for run in runs), len(workload.requests))
     lines = [run.play.timeline() for run in sorted(runs, key=lambda run: run.play.number)]
     return Simulation(lines, {name: engine.busy_ps() for name, engine in served.items()})
 

@@ -154,12 +154,14 @@ def sketch_of(
     workload: Workload,
     reading_rate: float = READING_RATE,
 ) -> Sketch | None:
-    """None where an engine has no closed form, or the answer reads nobody."""
+    """None where an engine has no closed form, the answer reads nobody, or no request has every
+    reader write something."""
     setups = {name: _replica_of(engines[name]) for name in pipeline.engines}
     known = {name: setup for name, setup in setups.items() if setup}
     if len(known) < len(setups) or not pipeline[pipeline.answer].reads:
         return None
-    return Sketch(pipeline, known, _typical(workload.requests), reading_rate)
+    requests = _typical(pipeline, workload.requests)
+    return Sketch(pipeline, known, requests, reading_rate) if requests else None
 
 
 def _replica_of(setup: EngineSetup) -> BatchingSetup | None:
@@ -174,10 +176,13 @@ def _replica_of(setup: EngineSetup) -> BatchingSetup | None:
     return None
 
 
-def _typical(requests: Sequence[RequestShape]) -> list[RequestShape]:
-    """One of each share of the requests, by how much is written in them."""
+def _typical(pipeline: Pipeline, requests: Sequence[RequestShape]) -> list[RequestShape]:
+    """One of each share of the requests in which all readers write, by how much is written."""
+    readers = [agent.name for agent in pipeline.readers]
     distinct = {
-        repr(request): request for request in requests if min(request.output_tokens.values())
+        repr(request): request
+        for request in requests
+        if all(request.output_tokens[name] for name in readers)
     }
     rising = sorted(distinct.values(), key=lambda request: sum(request.output_tokens.values()))
     count = min(REQUESTS, len(rising))

@@ -219,12 +219,41 @@ def test_search_tries_the_baselines_first(scenario: Scenario) -> None:
     assert plan.limits == ("quality ≥ 0.5", "stall ≤ 1")
 
 
-def test_an_objective_that_nobody_knows_is_told(scenario: Scenario) -> None:
-    spec = scenario.plan.model_copy(update={"objectives": ["ttft", "score"]})
-    with pytest.raises(
-        PlanError, match=r"plan\.objectives: 'score' is not known here; known: ttft"
-    ):
+@pytest.mark.parametrize("key", ["objectives", "limits"])
+@pytest.mark.parametrize(
+    ("word", "needs"),
+    [
+        ("score", "a quality profile that ties a task's score to the loss"),
+        ("cost", "plan.prices"),
+        ("goodput", "plan.goodput"),
+        ("capacity.p50", "plan.goodput, simulated engines and workload.rate_per_s"),
+    ],
+)
+def test_a_figure_that_nobody_knows_is_told(
+    scenario: Scenario, key: str, word: str, needs: str
+) -> None:
+    asked = {"objectives": ["ttft", word]} if key == "objectives" else {"limits": {word: 1.0}}
+    spec = scenario.plan.model_copy(update=asked)
+    name = word.partition(".")[0]
+    said = f"plan.{key}: {name!r} is not known here: needs {needs}"
+    with pytest.raises(PlanError, match=f"^{re.escape(said)}.*; known: ttft"):
         search(scenario.model_copy(update={"plan": spec}), forecaster(scenario), {})
+
+
+@pytest.mark.parametrize("word", ["quality", "loss.p90", "score"])
+def test_simulated_engines_have_no_quality(word: str, tmp_path: Path) -> None:
+    work = Workspace.open(EXAMPLES / "two_layers.yaml", tmp_path).with_limits({word: 0.9999})
+    with pytest.raises(PlanError, match=r"^plan\.limits: .* needs a quality profile"):
+        search(work.scenario, work.judge(), {})
+    asked = Workspace.open(EXAMPLES / "two_layers.yaml", tmp_path).with_plan({"min_quality": 0.9})
+    with pytest.raises(PlanError, match=r"^plan\.min_quality: .* needs a quality profile"):
+        search(asked.scenario, asked.judge(), {})
+
+
+def test_what_is_unread_is_limited_also_beside_quality_where_it_is_asked_for() -> None:
+    limits = {str(one) for one in Goals.of(PlanSpec(max_unread=0.1), knows_quality=True).limits}
+    assert {"quality ≥ 0.95", "unread ≤ 0.1"} <= limits
+    assert not any("unread" in str(one) for one in Goals.of(PlanSpec(), knows_quality=True).limits)
 
 
 def test_simulated_engines_are_planned_for_what_is_unread(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from planner.front import front_of, hypervolume
 from planner.guide import Guide
-from planner.objectives import Goals, parse_limits, parse_objectives
+from planner.objectives import METRICS, Goals, parse_limits, parse_objective, parse_objectives
 from planner.plans import Candidate, HeldOut, choose, save_plan
 from planner.search import search
 from planner.space import Space
@@ -33,7 +33,7 @@ from simulator.unhindered import Stage
 from simulator.world import World
 from staircase import Pipeline, Schedule, constant, debate, moa, normal, uniform
 from staircase.errors import PlanError
-from staircase.metrics import Summary, summarize
+from staircase.metrics import Floats, Summary, summarize
 from staircase.run_metrics import Slo, measure_runs
 from staircase.scenario import PlanSpec, PriceSpec, Scenario, load_scenario
 
@@ -205,6 +205,25 @@ def test_the_guide_learns_what_the_sketch_does_not_see() -> None:
     assert found
     assert all(times[name] <= 1.1 for name in found)
     assert found.isdisjoint(repr(one.schedule) for one in known)
+
+
+@pytest.mark.parametrize("metric", list(METRICS.values()))
+def test_the_guide_predicts_every_figure(metric: str) -> None:
+    """Of whatever sign its cost is: more capacity costs less than none."""
+    objective = next(o for o in map(parse_objective, METRICS) if o.metric == metric)
+    sizes = [Schedule({"z": constant(n, n, n)}) for n in range(1, 9)]
+    known = [Candidate(s, {metric: Summary.of(float(n))}) for n, s in enumerate(sizes[:-1])]
+    guide = Guide(Sizes(), Goals((objective,), parse_limits({objective.word: 3.0})))
+    guide.add(sizes)
+    with np.errstate(all="raise"):
+        guide.promising(known, [0], 1)
+
+
+class Sizes:
+    """Sketches that know one figure."""
+
+    def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]:
+        return {"unread": np.array([float(s.staircases["z"].step(0).read or 0) for s in schedules])}
 
 
 def test_the_same_seed_is_the_same_file_but_for_provenance(tmp_path: Path) -> None:
