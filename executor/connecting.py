@@ -39,12 +39,13 @@ class Connector:
         """The server of engine ``name``.
 
         Raises:
-            ScenarioError: the key is not in the environment.
+            ScenarioError: the key is not in the environment; what the environment or ``ca_file``
+                says of the way to the server is wrong.
             EngineError: the server cannot be used.
         """
         address = _address(name, spec)
         if address not in self._servers:
-            self._servers[address] = self._network.server(address)
+            self._servers[address] = self._open(name, address)
         server = self._servers[address]
         key = (address, spec.model, spec.api)
         if key not in self._profiles:
@@ -55,6 +56,12 @@ class Connector:
                 said = f"{address.base_url} does not take {field}; leave it out"
                 raise EngineError(f"engine {name!r}: {said}")
         return Connection(server, profile)
+
+    def _open(self, name: str, address: Address) -> Server:
+        try:
+            return self._network.server(address)
+        except ScenarioError as error:
+            raise ScenarioError(f"engine {name!r}: {error}") from None
 
     def _ask(self, name: str, server: Server, spec: ServerSpec) -> ServerProfile:
         apis: list[Api] = ["completions", "chat"] if spec.api == "auto" else [spec.api]
@@ -83,7 +90,8 @@ def patience_of(spec: ServerSpec) -> Patience:
 
 def _address(name: str, spec: ServerSpec) -> Address:
     key = _key(name, spec.api_key_env) if spec.api_key_env else None
-    return Address(spec.base_url.rstrip("/"), key, spec.timeout_s, spec.connect_timeout_s)
+    url = spec.base_url.rstrip("/")
+    return Address(url, key, spec.timeout_s, spec.connect_timeout_s, spec.ca_file)
 
 
 def _key(name: str, variable: str) -> str:

@@ -128,7 +128,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     _check_folder(source)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"tokenizer {name!r} cannot be loaded: {reason}") from None
     if not tokenizer.is_fast:

@@ -8,9 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urljoin
 
 import httpx
 
+from executor.environment import certificates, proxy_for
 from executor.server_faults import (
     ServerError,
     broken_off_fault,
@@ -22,6 +24,7 @@ from executor.server_faults import (
 )
 from executor.sse import ERROR, Event, EventParser
 from executor.stream_chunks import Chunk, read_chunk
+from staircase.errors import ScenarioError
 
 T = TypeVar("T")
 # After an answer's end the server may still say how much it used, and after [DONE] it ends its
@@ -37,12 +40,14 @@ class Address:
 
     Attributes:
         timeout_s: most seconds without an event.
+        ca_file: certificates that are trusted; None: those that the environment names.
     """
 
     base_url: str
     api_key: str | None = field(repr=False)
     timeout_s: float
     connect_timeout_s: float
+    ca_file: str | None = None
 
 
 class Network:
@@ -54,7 +59,12 @@ class Network:
         self._servers: list[Server] = []
 
     def server(self, address: Address) -> Server:
-        """Connections to ``address``, closed with the network."""
+        """Connections to ``address``, closed with the network.
+
+        Raises:
+            ScenarioError: the base_url is none, or the environment names a proxy or certificates
+                that are none.
+        """
         self._servers.append(Server(address))
         return self._servers[-1]
 
@@ -91,12 +101,17 @@ class Server:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        key = address.api_key
+        key, url = address.api_key, address.base_url
+        _check_url(url)
+        self._proxy = proxy_for(url)
         # Waiting is bounded here, by events: a server that sends only comments is silent too.
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(None, connect=address.connect_timeout_s),
             limits=httpx.Limits(max_connections=None),
+            proxy=self._proxy.url if self._proxy else None,
+            verify=certificates(address.ca_file) if url.startswith("https:") else True,
+            trust_env=False,
         )
 
     async def close(self) -> None:
@@ -158,7 +173,7 @@ class Server:
         try:
             if response.status_code != 200:
                 body = await self._awaited(_beginning(response), self.address.timeout_s)
-                raise status_fault(response.status_code, response.headers, body)
+                raise status_fault(response.status_code, response.headers, body, _target(response))
             yield response
         finally:
             await response.aclose()
@@ -203,8 +218,9 @@ class Server:
         except TimeoutError:
             waited = f"nothing came for {self.address.timeout_s:g} s"
             raise ServerError(waited) from None
-        except httpx.HTTPError as error:
-            raise transport_fault(error, self.address.connect_timeout_s) from None
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            by = f" by {self._proxy.variable}" if self._proxy else ""
+            raise transport_fault(error, self.address.connect_timeout_s, by) from None
 
 
 @dataclass
@@ -244,6 +260,19 @@ def _notice_connecting(request: httpx.Request) -> asyncio.Event:
 
     request.extensions["trace"] = trace
     return opened
+
+
+def _check_url(url: str) -> None:
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ScenarioError(f"base_url: {url}: {error}") from None
+
+
+def _target(response: httpx.Response) -> str | None:
+    """Where a redirect points."""
+    place = response.headers.get("location")
+    return urljoin(str(response.url), place) if response.is_redirect and place else None
 
 
 async def _beginning(response: httpx.Response) -> bytes:

@@ -23,6 +23,10 @@ HINTS = {
     403: "; api_key_env names the variable that holds the key",
     404: "; look at base_url (it ends in /v1 with most servers) and model",
 }
+TLS_HINTS = {
+    "CERTIFICATE_VERIFY_FAILED": "; ca_file names a file of the certificates to trust",
+    "WRONG_VERSION_NUMBER": "; base_url says https, the server speaks http",
+}
 MOST_WORDS = 200
 _PAGE = re.compile(r"<title>\s*(.*?)\s*</title>", re.IGNORECASE | re.DOTALL)
 
@@ -86,8 +90,13 @@ class Patience:
             await asyncio.sleep(wait_s)
 
 
-def status_fault(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:
-    """The fault that a response other than 200 tells."""
+def status_fault(
+    status: int, headers: Mapping[str, str], body: bytes, target: str | None = None
+) -> ServerError:
+    """The fault that a response other than 200 tells; ``target`` is where a redirect points."""
+    if target is not None:
+        where = f"it redirects to {_short(target)}; base_url must be where the server itself is"
+        return ServerError(f"HTTP {status}: {where}", status)
     said = error_words(_json(body)) or ""
     words = f"HTTP {status}{': ' if said else ''}{said}{HINTS.get(status, '')}"
     after_s = retry_after_s(headers.get("retry-after"))
@@ -96,13 +105,20 @@ def status_fault(status: int, headers: Mapping[str, str], body: bytes) -> Server
     return ServerError(words, status, status in PASSING_STATUSES, after_s)
 
 
-def transport_fault(error: httpx.HTTPError, connect_timeout_s: float) -> ServerError:
-    """The fault behind an error of the connection."""
-    if isinstance(error, httpx.ConnectTimeout):
-        return ServerError(f"no connection within {connect_timeout_s:g} s", may_pass=True)
-    if isinstance(error, httpx.ConnectError):
-        return ServerError(f"cannot connect ({_short(str(error))})", may_pass=True)
+def transport_fault(error: Exception, connect_timeout_s: float, by: str = "") -> ServerError:
+    """The fault behind an error of the connection; ``by`` says which proxy there is."""
     what = _short(str(error)) or type(error).__name__
+    if isinstance(error, httpx.ConnectTimeout):
+        return ServerError(f"no connection{by} within {connect_timeout_s:g} s", may_pass=True)
+    for sign, hint in TLS_HINTS.items():
+        if isinstance(error, httpx.ConnectError) and sign in what:
+            return ServerError(f"cannot connect{by} ({what}){hint}")
+    if isinstance(error, httpx.ConnectError):
+        return ServerError(f"cannot connect{by} ({what})", may_pass=True)
+    if isinstance(error, httpx.ProxyError):
+        return ServerError(f"the proxy refuses to connect{by} ({what})", may_pass=True)
+    if not isinstance(error, httpx.HTTPError):
+        return ServerError(f"no place to connect to ({what}); look at base_url")
     return ServerError(f"the connection broke ({what})", may_pass=True)
 
 

@@ -71,13 +71,15 @@ class ServerSpec(SamplingSpec):
 
     The key is read from the environment variable ``api_key_env`` and is nowhere else. ``timeout_s``
     passes at most without news of a call; before its first token a call is sent up to ``tries``
-    times. ``priority`` and ``seed`` are sent where the server takes them.
+    times. ``priority`` and ``seed`` are sent where the server takes them. ``ca_file`` holds the
+    certificates (PEM) that are trusted, in place of those that the environment names.
     """
 
     base_url: str
     model: str
     api: Literal["auto", "completions", "chat"] = "auto"
     api_key_env: str | None = None
+    ca_file: str | None = None
     timeout_s: PositiveSeconds = 60.0
     connect_timeout_s: PositiveSeconds = 5.0
     tries: Count = 3
@@ -87,12 +89,22 @@ class ServerSpec(SamplingSpec):
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            is_url = False
+        if not is_url:
             raise ValueError("must be a URL such as http://127.0.0.1:8000/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must hold no name, password or query; a key goes by api_key_env")
         return value
+
+    @model_validator(mode="after")
+    def _check_ca_file(self) -> Self:
+        if self.ca_file is not None and not self.base_url.startswith("https:"):
+            raise ValueError("ca_file needs a base_url of https; http has no certificates")
+        return self
 
     @field_validator("api_key_env")
     @classmethod

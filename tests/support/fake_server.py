@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import threading
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -136,8 +137,9 @@ class FakeServer:
         most: most requests at one time.
     """
 
-    def __init__(self, manners: Manners | None = None) -> None:
+    def __init__(self, manners: Manners | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.manners = manners or Manners()
+        self._tls = tls
         self.faults: dict[tuple[str, int], Fault] = {}
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -151,7 +153,7 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}/v1"
 
     def begin(self, faults: Mapping[tuple[str, int], Fault] | None = None) -> None:
         """Forgets what a probe did."""
@@ -163,7 +165,7 @@ class FakeServer:
 
     def __enter__(self) -> FakeServer:
         self._thread.start()
-        self._listener = self._run(asyncio.start_server(self._connection, "127.0.0.1", 0))
+        self._listener = self._run(self._listen())
         self._port = self._listener.sockets[0].getsockname()[1]
         return self
 
@@ -178,6 +180,9 @@ class FakeServer:
             return await work
 
         return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result()
+
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._connection, "127.0.0.1", 0, ssl=self._tls)
 
     async def _close(self) -> None:
         self._listener.close()
@@ -238,7 +243,8 @@ class _Talk:
         pairs = [line.split(": ", 1) for line in lines if line]
         headers = {name.lower(): value for name, value in pairs}
         body = await self._reader.readexactly(int(headers["content-length"]))
-        return request.split()[1].removeprefix("/v1/"), headers, json.loads(body)
+        # As a proxy it is asked for a whole URL.
+        return request.split()[1].partition("/v1/")[2], headers, json.loads(body)
 
     async def _answer(self, path: str, body: dict[str, Any]) -> bool:
         """Whether the connection may be used again."""
