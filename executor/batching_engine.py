@@ -62,7 +62,7 @@ class BatchingEngine:
         self._book = SlotBook(slots)
         self._queue: deque[tuple[EngineCall, Listener]] = deque()
         self._running: list[RunningCall] = []
-        device.attach(self)
+        device.attach(self, model.threads)
 
     @property
     def vocabulary(self) -> str:

@@ -8,21 +8,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from executor.batching_engine import BatchingEngine
-from executor.device import Device
+from executor.core_places import start_processes
+from executor.core_process import CoreEngine
 from executor.embedded import samples, task
 from executor.engine import Engine
-from executor.models import LoadedModel, Weights, load_model
+from executor.local import load_models, open_engines
+from executor.models import LoadedModel
 from executor.openai_engine import OpenAIEngine
 from executor.remote import open_remote
 from executor.rendering import PromptFormat
 from executor.runtime import Runtime, ServedModel
-from executor.sampling import Sampling
 from executor.scorer import Scorer
 from executor.scoring import ModelScorer
-from executor.transformers_engine import TransformersEngine
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import ScenarioError
 from staircase.pipeline import Pipeline
@@ -35,8 +32,8 @@ class Bench:
     """What a scenario needs to run for real.
 
     Attributes:
-        models: by engine name, of the in-process ones; engines that name the same model share it.
-        engines: by engine name, the in-process ones.
+        models: by engine name, of those on this machine; engines that name the same model share it.
+        engines: by engine name, those on this machine.
         remote: by engine name, those behind servers.
         scorers: by engine name, of those that can say how probable a text is.
     """
@@ -73,9 +70,7 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
         raise ScenarioError(f"engine {name!r} is simulated: there is nothing to run")
     with ExitStack() as stack:
         remote = open_remote(stack, scenario.remote)
-        local = _open_local(stack, scenario.real)
-        models = {name: model for name, (model, _) in local.items()}
-        engines = {name: engine for name, (_, engine) in local.items()}
+        models, engines = _open_local(stack, scenario.real)
         every: dict[str, Engine] = {**remote, **engines}
         specs: dict[str, EngineSpec | OpenAISpec] = {**scenario.remote, **scenario.real}
         served = {name: ServedModel(every[name], _format(spec)) for name, spec in specs.items()}
@@ -86,38 +81,18 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
 
 def _open_local(
     stack: ExitStack, specs: Mapping[str, EngineSpec]
-) -> dict[str, tuple[LoadedModel, Engine]]:
-    # One thread serves several tiny models on a CPU faster than many do.
-    torch.set_num_threads(1)
-    loaded: dict[tuple[str, str, str, Weights], LoadedModel] = {}
-    for spec in specs.values():
-        if _key(spec) not in loaded:
-            loaded[_key(spec)] = load_model(*_key(spec))
-    places = dict.fromkeys(_place(spec.device) for spec in specs.values())
-    devices = {place: stack.enter_context(Device()) for place in places}
-    models = {name: loaded[_key(spec)] for name, spec in specs.items()}
-    return {
-        name: (models[name], _engine(spec, models[name], devices[_place(spec.device)]))
-        for name, spec in specs.items()
-    }
-
-
-def _key(spec: EngineSpec) -> tuple[str, str, str, Weights]:
-    """Engines that agree in this share a model."""
-    return spec.model, spec.device, spec.dtype, spec.weights
-
-
-def _place(device: str) -> tuple[str, int]:
-    """Type and number, so that ``cuda`` and ``cuda:0`` are one device with one loop."""
-    named = torch.device(device)
-    return named.type, named.index or 0
-
-
-def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:
-    sampling = Sampling(spec.temperature, spec.top_p, spec.top_k, spec.seed)
-    if spec.slots == 1:
-        return TransformersEngine(model, device, sampling)
-    return BatchingEngine(model, device, spec.slots, spec.max_num_batched_tokens, sampling=sampling)
+) -> tuple[dict[str, LoadedModel], dict[str, Engine]]:
+    """Models and engines by name. Processes start first: they load their models beside us."""
+    processes = start_processes(stack, specs)
+    models = load_models(specs)
+    here = {name: spec for name, spec in specs.items() if spec.core is None}
+    engines = open_engines(stack, here, models)
+    for process in processes.values():
+        process.open()
+    for name, spec in specs.items():
+        if spec.device in processes:
+            engines[name] = CoreEngine(name, models[name], processes[spec.device])
+    return models, engines
 
 
 def _format(spec: EngineSpec | OpenAISpec) -> PromptFormat:

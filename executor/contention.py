@@ -1,8 +1,10 @@
-"""What an engine's iterations cost when another engine's run in turn on the same device."""
+"""What an engine's iterations cost beside others: in turn on one device, or on other cores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -31,6 +33,27 @@ def measure_contention(one: Target, other: Target) -> float:
     # Twice the standard error of a median: 1.48 · 1.25 · the median deviation / √n.
     doubt = 2 * 1.85 * float(np.median(np.abs(ratios - found))) / REPEATS**0.5
     return found if abs(found - 1) > doubt else 1.0
+
+
+@contextmanager
+def kept_busy(others: Sequence[Target]) -> Iterator[None]:
+    """Meanwhile each of ``others`` decodes without a break."""
+    is_over = threading.Event()
+
+    def keep_on(target: Target) -> None:
+        with suppress(RuntimeError):
+            while not is_over.is_set():
+                _served(target)
+
+    threads = [threading.Thread(target=keep_on, args=(target,), daemon=True) for target in others]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
 
 
 def _ratio(one: Target, other: Target) -> float:

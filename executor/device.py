@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
+
 
 class TurnTaker(Protocol):
     @property
@@ -25,15 +27,17 @@ class Device:
     """Owns the thread in which its engines run; a context manager."""
 
     def __init__(self) -> None:
-        self._engines: list[TurnTaker] = []
+        # Each with its threads.
+        self._engines: list[tuple[TurnTaker, int]] = []
         self._last = 0
         self._errands: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._is_open = False
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
 
-    def attach(self, engine: TurnTaker) -> None:
-        self._engines.append(engine)
+    def attach(self, engine: TurnTaker, threads: int = 1) -> None:
+        """``engine`` takes part; ``threads`` compute its iterations."""
+        self._engines.append((engine, threads))
 
     def post(self, errand: Callable[[], None]) -> None:
         """Runs ``errand`` in the device's thread before its next iteration."""
@@ -44,6 +48,8 @@ class Device:
 
     def __enter__(self) -> Device:
         self._is_open = True
+        # torch gives it, and what MKL is told, to every thread that has none of its own.
+        self._threads_before = torch.get_num_threads()
         self._thread.start()
         return self
 
@@ -52,23 +58,26 @@ class Device:
             self._is_open = False
             self._wake.notify()
         self._thread.join()
+        torch.set_num_threads(self._threads_before)
 
     def _run(self) -> None:
         while self._is_open:
             while self._errands:
                 self._errands.popleft()()
-            engine = self._next()
-            if engine:
+            found = self._next()
+            if found:
+                engine, threads = found
+                torch.set_num_threads(threads)
                 engine.turn()
             else:
                 self._sleep()
 
-    def _next(self) -> TurnTaker | None:
+    def _next(self) -> tuple[TurnTaker, int] | None:
         """The next engine with work, counted on from the last that had its turn."""
         count = len(self._engines)
         for offset in range(1, count + 1):
             number = (self._last + offset) % count
-            if self._engines[number].has_work:
+            if self._engines[number][0].has_work:
                 self._last = number
                 return self._engines[number]
         return None

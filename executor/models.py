@@ -39,6 +39,7 @@ class LoadedModel:
     Attributes:
         vocabulary: models with the same value share token ids.
         end_ids: tokens with which the model ends its text.
+        threads: that compute its passes on a CPU.
     """
 
     network: Any
@@ -46,6 +47,7 @@ class LoadedModel:
     device: torch.device
     vocabulary: str
     end_ids: frozenset[int]
+    threads: int = 1
 
     @property
     def vocabulary_size(self) -> int:

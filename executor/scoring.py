@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from executor.models import LoadedModel
 from executor.scorer import Comparison, Distributions, ForcedText
+from executor.threads import computing_with
 
 
 class ModelScorer:
@@ -55,10 +56,11 @@ def log_probabilities(
 
     One forward pass; the shape is (positions, vocabulary). No position may be 0.
     """
-    tokens = torch.tensor([ids], device=model.device)
-    before = torch.tensor(positions, device=model.device) - 1
-    logits = model.network(input_ids=tokens, logits_to_keep=before, use_cache=False).logits[0]
-    return torch.log_softmax(logits.float(), dim=-1)
+    with computing_with(model.threads):
+        tokens = torch.tensor([ids], device=model.device)
+        before = torch.tensor(positions, device=model.device) - 1
+        logits = model.network(input_ids=tokens, logits_to_keep=before, use_cache=False).logits[0]
+        return torch.log_softmax(logits.float(), dim=-1)
 
 
 def divergence(full: torch.Tensor, less: torch.Tensor) -> NDArray[np.float64]:

@@ -61,7 +61,7 @@ class TransformersEngine:
         self._memory = _Memory()
         self._queue: deque[tuple[EngineCall, Listener]] = deque()
         self._active: _Active | None = None
-        device.attach(self)
+        device.attach(self, model.threads)
 
     @property
     def vocabulary(self) -> str:

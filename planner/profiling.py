@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from executor.bench import Bench
-from executor.contention import measure_contention
+from executor.contention import kept_busy, measure_contention
 from executor.latency_visits import Sample
 from executor.measure_latency import Effort, measure_latency
 from executor.sample_log import SampleLog
@@ -16,6 +16,9 @@ from profiles.store import provenance_of_now
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import EngineError
 from staircase.scenario import Scenario
+
+# Their prompts are other ones than when they are measured.
+BESIDE = 1
 
 Track = Callable[[str, int | None], Callable[[], None]]
 
@@ -31,13 +34,18 @@ def measured_engines(scenario: Scenario) -> dict[str, EngineSpec | OpenAISpec]:
 
 def keys_of(scenario: Scenario) -> dict[str, str]:
     """By engine: what tells apart what is measured."""
-    return {n: key_of(spec, scenario.profile) for n, spec in measured_engines(scenario).items()}
+    specs = measured_engines(scenario)
+    beside = {name: _beside(scenario, name) for name in specs}
+    return {n: key_of(spec, scenario.profile, beside[n]) for n, spec in specs.items()}
 
 
 def make_latency(
     scenario: Scenario, bench: Bench, log: SampleLog, track: Track = no_track
 ) -> LatencyProfile:
     """Engines that serve the same model on the same device in the same way are measured once.
+
+    On a device ``cpu:N`` they are measured while the others of that kind decode: cores share
+    their memory, and in a pipeline all of them work.
 
     Raises:
         EngineError: a call failed.
@@ -66,7 +74,7 @@ def _measured(
     budget_s: float,
     track: Track,
 ) -> EngineProfile:
-    spec = measured_engines(scenario)[name]
+    spec, beside = measured_engines(scenario)[name], _beside(scenario, name)
     step = track(f"latency of {name} ({spec.model}), {budget_s:g} s at most", None)
     effort = Effort(budget_s, scenario.profile.target_error)
 
@@ -76,10 +84,22 @@ def _measured(
 
     try:
         target = target_of(bench, name, spec, scenario.profile)
-        profile = measure_latency(target, effort, log.samples(key), keep)
+        others = [target_of(bench, n, scenario.real[n], scenario.profile, BESIDE) for n in beside]
+        with kept_busy(others):
+            profile = measure_latency(target, effort, log.samples(key), keep)
         return replace(profile, contention=_contention(scenario, bench, name))
     except RuntimeError as error:
         raise EngineError(f"engine {name!r}: {error}") from None
+
+
+def _beside(scenario: Scenario, name: str) -> list[str]:
+    """If ``name`` has cores of its own, an engine on each other device of that kind."""
+    cores: dict[int, str] = {}
+    for other, spec in scenario.real.items():
+        if spec.core is not None:
+            cores.setdefault(spec.core, other)
+    own = scenario.real[name].core if name in scenario.real else None
+    return [] if own is None else [other for core, other in sorted(cores.items()) if core != own]
 
 
 def _contention(scenario: Scenario, bench: Bench, name: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from executor.bench import Bench
 from executor.engine import Engine
@@ -58,12 +58,13 @@ def _words(engine: Engine, rng: random.Random) -> Callable[[int], list[int]]:
     return draw
 
 
-def key_of(spec: EngineSpec | OpenAISpec, how: ProfileSpec) -> str:
+def key_of(spec: EngineSpec | OpenAISpec, how: ProfileSpec, beside: Sequence[str] = ()) -> str:
     """Engines with the same key are measured once, and go on with each other's samples.
 
-    Not in it: what does not change what is measured, as how long it may take.
+    ``beside`` are the engines that are busy meanwhile. Not in it: what does not change what is
+    measured, as how long it may take.
     """
     now = provenance_of_now()
     asked = spec.model_dump(mode="json", exclude={"format", "api_key_env"})
     limits = how.model_dump(mode="json", include={"max_prompt_tokens", "max_batch"})
-    return content_hash([asked, limits, now.machine, now.python, dict(now.packages)])
+    return content_hash([asked, limits, list(beside), now.machine, now.python, dict(now.packages)])

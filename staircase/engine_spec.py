@@ -41,7 +41,11 @@ class SamplingSpec(Strict):
 
 
 class EngineSpec(SamplingSpec):
-    """An in-process transformers engine, in turn with others on its device.
+    """A transformers engine of our own, in turn with others on its device.
+
+    The device ``cpu`` is this process; ``cpu:0``, ``cpu:1``, … are processes of their own, each
+    with cores of its own. ``threads`` compute a forward pass on a CPU; None: as many as are fast
+    for the model's size.
 
     It serves one call at a time, or with more ``slots`` as many at once, computing at most
     ``max_num_batched_tokens`` in an iteration. ``weights: dummy`` are random ones for the model's
@@ -53,6 +57,7 @@ class EngineSpec(SamplingSpec):
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     weights: Literal["file", "dummy"] = "file"
+    threads: Count | None = None
     slots: Count = 1
     max_num_batched_tokens: Count = 2048
     format: FormatSpec | None = None
@@ -64,6 +69,23 @@ class EngineSpec(SamplingSpec):
         if self.max_num_batched_tokens < self.slots:
             raise ValueError(f"max_num_batched_tokens must not be below slots, {self.slots}")
         return self
+
+    @model_validator(mode="after")
+    def _check_threads(self) -> Self:
+        if self.threads and not self.device.startswith("cpu"):
+            raise ValueError(f"threads are those of a CPU, the engine is on {self.device!r}")
+        return self
+
+    @property
+    def core(self) -> int | None:
+        """N of the device ``cpu:N``, whose process is its own; None of any other."""
+        named = re.fullmatch(r"cpu:(\d+)", self.device)
+        return int(named[1]) if named else None
+
+    @property
+    def torch_device(self) -> str:
+        """As torch calls it in the process where the engine runs."""
+        return self.device if self.core is None else "cpu"
 
 
 class ServerSpec(SamplingSpec):

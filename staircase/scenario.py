@@ -247,6 +247,17 @@ class Scenario(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_cores(self) -> Self:
+        whole = [name for name, spec in self.real.items() if spec.device == "cpu"]
+        for name, spec in self.real.items():
+            if whole and spec.core is not None:
+                raise ValueError(
+                    f"engines.{name}.device: {spec.device!r} has cores of its own, and "
+                    f"{whole[0]!r} is on 'cpu', which is all of them; give every one a number"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_workload(self) -> Self:
         if self.workload is None:
             if self.simulated:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -158,31 +157,6 @@ def test_a_bare_config_plays_a_pipeline(bare: str, options: dict[str, object], k
     for line in (outcome.timeline, plain.timeline):
         assert line.error is None
         assert line.written == {"a": 9, "b": 9, "z": 9}
-
-
-@pytest.mark.parametrize("slots", [1, 2])
-def test_every_device_has_a_loop_of_its_own(bare: str, slots: int) -> None:
-    """And engines on one device share theirs; torch takes ``cpu:1`` for another CPU."""
-    places = {"a": "cpu", "b": "cpu:1", "z": "cpu:0"}
-    engines = {
-        name: {"model": bare, "weights": "dummy", "device": place, "slots": slots}
-        for name, place in places.items()
-    }
-    agents = {name: {"max_tokens": 9} for name in "abz"}
-    pipeline = {"moa": {"layers": [["a", "b"]], "answer": "z"}, "agents": agents}
-    content = {"name": "two", "pipeline": pipeline, "engines": engines}
-    spec = Scenario.model_validate(content)
-    loops: dict[str, set[int]] = {name: set() for name in "abz"}
-    with open_bench(spec) as bench:
-        built = spec.pipeline.build()
-        job = Job(built, uniform(built, constant(3, 3, 3)), Question("why"))
-        outcome = bench.runtime.run(
-            [job], on_token=lambda _, agent, ids: loops[agent].add(threading.get_ident())
-        )[0]
-    assert outcome.timeline.written == dict.fromkeys("abz", 9)
-    assert all(len(some) == 1 for some in loops.values())
-    assert loops["a"] == loops["z"] != loops["b"]
-    assert threading.get_ident() not in loops["a"] | loops["b"]
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:99", "tpu"])

@@ -1,0 +1,63 @@
+"""Engines that run in the process that opens them: models loaded once, devices running."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+
+import torch
+
+from executor.batching_engine import BatchingEngine
+from executor.device import Device
+from executor.engine import Engine
+from executor.models import LoadedModel, Weights, load_model
+from executor.sampling import Sampling
+from executor.threads import fast_threads
+from executor.transformers_engine import TransformersEngine
+from staircase.engine_spec import EngineSpec
+
+
+def load_models(specs: Mapping[str, EngineSpec]) -> dict[str, LoadedModel]:
+    """By engine name; engines that name the same model share it.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+    """
+    loaded: dict[tuple[str, str, str, Weights], LoadedModel] = {}
+    for spec in specs.values():
+        if _key(spec) not in loaded:
+            loaded[_key(spec)] = load_model(*_key(spec))
+    return {name: _with_threads(spec, loaded[_key(spec)]) for name, spec in specs.items()}
+
+
+def _key(spec: EngineSpec) -> tuple[str, str, str, Weights]:
+    return spec.model, spec.torch_device, spec.dtype, spec.weights
+
+
+def _with_threads(spec: EngineSpec, model: LoadedModel) -> LoadedModel:
+    return replace(model, threads=spec.threads or fast_threads(model.network))
+
+
+def open_engines(
+    stack: ExitStack, specs: Mapping[str, EngineSpec], models: Mapping[str, LoadedModel]
+) -> dict[str, Engine]:
+    """By engine name; ``stack`` closes their devices."""
+    places = dict.fromkeys(_place(spec) for spec in specs.values())
+    devices = {place: stack.enter_context(Device()) for place in places}
+    return {
+        name: _engine(spec, models[name], devices[_place(spec)]) for name, spec in specs.items()
+    }
+
+
+def _place(spec: EngineSpec) -> tuple[str, int]:
+    """Type and number, so that ``cuda`` and ``cuda:0`` are one device with one loop."""
+    named = torch.device(spec.torch_device)
+    return named.type, named.index or 0
+
+
+def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:
+    sampling = Sampling(spec.temperature, spec.top_p, spec.top_k, spec.seed)
+    if spec.slots == 1:
+        return TransformersEngine(model, device, sampling)
+    return BatchingEngine(model, device, spec.slots, spec.max_num_batched_tokens, sampling=sampling)

@@ -1,0 +1,182 @@
+"""Devices ``cpu:0``, ``cpu:1``: a process each, on cores of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from executor.bench import Bench, open_bench
+from executor.contention import kept_busy
+from executor.core_places import dealt_cores
+from executor.core_process import CoreEngine
+from executor.heard import begin, serve
+from executor.latency_visits import Target
+from executor.runtime import Job, Outcome
+from executor.threads import usable_cores
+from planner.profiling import keys_of
+from staircase import Question, constant, uniform
+from staircase.engine_spec import EngineSpec
+from staircase.errors import ScenarioError
+from staircase.scenario import Scenario
+
+LINUX = Path("/proc/self/status").exists()
+needs_two_cores = pytest.mark.skipif(
+    len(usable_cores()) < 2 or not LINUX, reason="needs two cores, and Linux's /proc"
+)
+PLACES = {"a": "cpu:0", "b": "cpu:1", "z": "cpu:1"}
+
+
+def scenario(places: Mapping[str, str], **keys: object) -> Scenario:
+    """The agents a and b, read by z; b's engine has two slots."""
+    engines = {
+        name: {"model": "embedded", "device": place, "slots": 1 + (name == "b")} | keys
+        for name, place in places.items()
+    }
+    agents = {name: {"max_tokens": 9} for name in "abz"}
+    pipeline = {"moa": {"layers": [["a", "b"]], "answer": "z"}, "agents": agents}
+    return Scenario.model_validate({"name": "cores", "pipeline": pipeline, "engines": engines})
+
+
+def specs(places: Sequence[str], threads: Sequence[int | None]) -> dict[str, EngineSpec]:
+    both = zip(places, threads, strict=True)
+    return {
+        f"{number}": EngineSpec(model="embedded", device=place, threads=count)
+        for number, (place, count) in enumerate(both)
+    }
+
+
+@pytest.mark.parametrize(
+    ("places", "threads", "dealt"),
+    [
+        (["cpu"], [2], {}),
+        (["cuda:1", "cpu:1"], [None, None], {1: [3]}),
+        (["cpu:1", "cpu:0", "cpu:1"], [None, None, None], {0: [3], 1: [5]}),
+        (["cpu:7", "cpu:2"], [None, None], {2: [3], 7: [5]}),
+        (["cpu:0", "cpu:0", "cpu:1"], [1, 2, None], {0: [3, 5], 1: [6]}),
+    ],
+)
+def test_cores_are_dealt_in_order(
+    places: list[str], threads: list[int | None], dealt: dict[int, list[int]]
+) -> None:
+    assert dealt_cores(specs(places, threads), [3, 5, 6]) == dealt
+
+
+@pytest.mark.parametrize("threads", [[None, None, None, None], [3, None, None, None]])
+def test_too_few_cores_are_told(threads: list[int | None]) -> None:
+    places = [f"cpu:{number}" for number in range(4)]
+    with pytest.raises(ScenarioError, match=r"cpu:0, cpu:1, cpu:2, cpu:3 need \d cores.* are 3"):
+        dealt_cores(specs(places, threads), [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("places", "keys", "said"),
+    [
+        ({"a": "cpu", "b": "cpu:1", "z": "cpu"}, {}, r"engines\.b\.device: 'cpu:1' has cores"),
+        ({"a": "cuda", "b": "cuda", "z": "cuda"}, {"threads": 2}, "threads are those of a CPU"),
+        ({"a": "cpu", "b": "cpu", "z": "cpu"}, {"threads": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_what_cannot_be_is_told(places: dict[str, str], keys: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        scenario(places, **keys)
+
+
+def test_a_profile_knows_who_was_busy_beside() -> None:
+    apart, together = keys_of(scenario(PLACES)), keys_of(scenario(dict.fromkeys("abz", "cpu:0")))
+    assert apart["a"] != together["a"]
+
+
+def play(bench: Bench, spec: Scenario, schedules: int = 2) -> list[Outcome]:
+    pipeline = spec.pipeline.build()
+    steps = [constant(3, 3, 3), constant(9, 9, 9)][:schedules]
+    return bench.runtime.run(
+        [Job(pipeline, uniform(pipeline, one), Question("why")) for one in steps]
+    )
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    with open_bench(scenario(PLACES)) as opened:
+        yield opened
+    # Nothing is left of it.
+    assert not processes()
+
+
+def processes() -> list[int]:
+    """Children of this process that still are."""
+    listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in listed.split()}
+    return [pid for pid, line in lines.items() if "core_worker" in line]
+
+
+@needs_two_cores
+class TestProcesses:
+    def test_the_texts_are_those_of_one_process(self, bench: Bench) -> None:
+        whole = scenario(dict.fromkeys("abz", "cpu"))
+        with open_bench(whole) as other:
+            expected = [outcome.ids for outcome in play(other, whole)]
+        found = play(bench, scenario(PLACES))
+        assert [outcome.ids for outcome in found] == expected
+        assert all(outcome.timeline.error is None for outcome in found)
+
+    def test_times_are_of_our_clock(self, bench: Bench) -> None:
+        """What a process stamps lies between what happens here before and after."""
+        prompt = [5] * 20
+        before = time.perf_counter_ns()
+        heard = serve(bench.engines["a"], [prompt], 5)
+        after = time.perf_counter_ns()
+        report = heard.reports[0]
+        stamps = [before, report.started_ns, *heard.times_ns[0], report.ended_ns, after]
+        assert stamps == sorted(stamps)
+
+    def test_each_has_a_core_of_its_own(self, bench: Bench) -> None:
+        cores = [os.sched_getaffinity(pid) for pid in processes()]
+        assert cores == [{core} for core in usable_cores()[:2]]
+
+    def test_engines_are_heard_in_a_thread_for_each_device(self, bench: Bench) -> None:
+        heard: dict[str, set[int]] = {name: set() for name in "abz"}
+        spec = scenario(PLACES)
+        pipeline = spec.pipeline.build()
+        job = Job(pipeline, uniform(pipeline, constant(3, 3, 3)), Question("why"))
+        bench.runtime.run(
+            [job], on_token=lambda _, agent, ids: heard[agent].add(threading.get_ident())
+        )
+        assert heard["b"] == heard["z"] != heard["a"]
+        assert threading.get_ident() not in heard["a"] | heard["z"]
+
+    def test_a_call_can_be_cancelled(self, bench: Bench) -> None:
+        engine = bench.engines["a"]
+        cancelled: list[object] = []
+
+        def cancel() -> None:
+            cancelled.append(engine.cancel((id(heard), 0)))
+
+        heard = begin(engine, [[5] * 20], 10**6, lambda: threading.Timer(0, cancel).start())
+        heard.wait()
+        assert heard.reports[0].reason == "cancelled"
+        assert heard.reports[0].error is None
+
+    def test_others_work_while_one_is_measured(self, bench: Bench) -> None:
+        other = Target(bench.engines["b"], lambda tokens: [5] * tokens, 64)
+        with kept_busy([other]):
+            serve(bench.engines["a"], [[5] * 20], 5)
+        assert serve(bench.engines["b"], [[5] * 20], 5).tokens
+
+    def test_a_process_that_dies_ends_its_calls(self, bench: Bench) -> None:
+        """The last test here: those that are open end, and every one that comes later."""
+        engine = bench.engines["a"]
+        assert isinstance(engine, CoreEngine)
+        victim = processes()[0]
+        heard = begin(engine, [[5] * 20], 10**6, lambda: os.kill(victim, signal.SIGKILL))
+        for one in (heard, begin(engine, [[5] * 20], 5)):
+            with pytest.raises(RuntimeError, match=r"device 'cpu:0': its process was ended by sig"):
+                one.wait()
+        outcome = play(bench, scenario(PLACES), 1)[0]
+        assert outcome.timeline.written == {"a": 0, "b": 9, "z": 9}
