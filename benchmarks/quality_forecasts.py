@@ -137,7 +137,7 @@ def forecaster_of(scenario: Scenario, profile: QualityProfile) -> Forecaster:
     """On the catalogue's CPU: what is read before what is written depends on no clock here."""
     engine = engine_profile("measured-cpu", None)
     latency = LatencyProfile(dict.fromkeys(scenario.real, engine), provenance_of_now())
-    workload = sampled_workload(profile, len(profile.samples))
+    workload = sampled_workload(profile.samples, len(profile.samples))
     return Forecaster(scenario.pipeline.build(), latency, profile, scenario.real, workload)
 
 

@@ -55,7 +55,7 @@ class BatchingEngine:
         self._slots = slots
         self._budget_tokens = max(max_num_batched_tokens, slots)
         on_gpu = model.device.type == "cuda"
-        self._chooser = Chooser(sampling)
+        self._chooser = Chooser(sampling, model.written_below)
         self._passes = SlotPasses(
             model, slots, on_gpu if is_static is None else is_static, self._chooser.in_pass
         )

@@ -44,14 +44,29 @@ class Bench:
     scorers: Mapping[str, Scorer]
     runtime: Runtime
 
-    def can_score(self, pipeline: Pipeline) -> bool:
-        """Whether every agent's text is there as token ids of models that can be asked.
+    def why_no_scores(self, pipeline: Pipeline) -> str | None:
+        """Why not every agent's text is there as token ids of models that can be asked, in words.
 
-        All must share one vocabulary: the ids that one wrote stand in the prompts of others.
+        All must share one tokenizer: the ids that one wrote stand in the prompts of others.
         """
-        engines = {agent.engine for agent in pipeline}
-        names = {self.runtime.served[name].engine.vocabulary for name in engines}
-        return engines <= self.scorers.keys() and len(names) == 1
+        mute = [agent.engine for agent in pipeline if agent.engine not in self.scorers]
+        if mute:
+            return (
+                f"the server of {', '.join(dict.fromkeys(mute))} does not tell log-probabilities "
+                "of prompts given as token ids (vLLM's prompt_logprobs, or echo with logprobs), "
+                "or the scenario names no tokenizer for it"
+            )
+        alike: dict[str, list[str]] = {}
+        for agent in pipeline:
+            alike.setdefault(self.runtime.served[agent.engine].engine.vocabulary, []).append(
+                agent.name
+            )
+        if len(alike) == 1:
+            return None
+        return "agents have different tokenizers: " + " | ".join(map(", ".join, alike.values()))
+
+    def can_score(self, pipeline: Pipeline) -> bool:
+        return self.why_no_scores(pipeline) is None
 
     def scorers_of(self, pipeline: Pipeline) -> dict[str, Scorer]:
         """By agent name."""

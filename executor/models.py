@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from executor.byte_tokenizer import ByteTokenizer
 from executor.embedded import MODEL_FOLDER
+from executor.token_ids import vocabulary_of
 from executor.weight_layout import lay_for_decoding
 from staircase.errors import ModelError
 
@@ -40,6 +41,8 @@ class LoadedModel:
         vocabulary: models with the same value share token ids.
         end_ids: tokens with which the model ends its text.
         threads: that compute its passes on a CPU.
+        written_below: no token from this one on is ever written, as the tokenizer knows none there;
+            None: every token that has an embedding is.
     """
 
     network: Any
@@ -48,6 +51,7 @@ class LoadedModel:
     vocabulary: str
     end_ids: frozenset[int]
     threads: int = 1
+    written_below: int | None = None
 
     @property
     def vocabulary_size(self) -> int:
@@ -88,7 +92,13 @@ def load_model(name: str, device: str, dtype: str, weights: Weights = "file") ->
 def _stored(source: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     tokenizer: Any = AutoTokenizer.from_pretrained(source)
     network: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-    return LoadedModel(network.to(device).eval(), tokenizer, device, source, _ends(network))
+    ends = _ends(network)
+    # Embeddings are often padded; another model that shares the tokenizer may have fewer.
+    known = max(len(tokenizer), *(end + 1 for end in ends)) if ends else len(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
+    return LoadedModel(
+        network.to(device).eval(), tokenizer, device, vocabulary, ends, written_below=known
+    )
 
 
 def _dummy(source: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
@@ -97,10 +107,12 @@ def _dummy(source: str, device: torch.device, dtype: torch.dtype) -> LoadedModel
     with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
         torch.manual_seed(0)
         network: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
-    tokenizer, vocabulary = _tokenizer_or_bytes(
+    tokenizer, vocabulary, known = _tokenizer_or_bytes(
         source, config.get_text_config().vocab_size, is_there
     )
-    return LoadedModel(network.eval(), tokenizer, device, vocabulary, frozenset())
+    return LoadedModel(
+        network.eval(), tokenizer, device, vocabulary, frozenset(), written_below=known
+    )
 
 
 def _config(source: str) -> tuple[Any, bool]:
@@ -111,13 +123,14 @@ def _config(source: str) -> tuple[Any, bool]:
         return AutoConfig.from_pretrained(source), False
 
 
-def _tokenizer_or_bytes(source: str, size: int, is_there: bool) -> tuple[Tokenizer, str]:
-    """Also the name of its vocabulary; where the model ``is_there``, the Hub is not asked."""
+def _tokenizer_or_bytes(source: str, size: int, is_there: bool) -> tuple[Tokenizer, str, int]:
+    """Also its vocabulary and how many tokens it has; where the model ``is_there``, the Hub is not
+    asked."""
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=is_there)
     except (OSError, ValueError, ImportError):
-        return ByteTokenizer(size), f"bytes below {size}"
-    return tokenizer, source
+        return ByteTokenizer(size), f"bytes below {size}", size
+    return tokenizer, vocabulary_of(tokenizer), len(tokenizer)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -139,7 +152,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def source_of(name: str) -> str:
-    """Where a model of this name lies; also the name of its vocabulary."""
+    """Where a model of this name lies."""
     return str(MODEL_FOLDER) if name == "embedded" else name
 
 

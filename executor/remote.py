@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from executor.connecting import Connector, fields_of, patience_of
-from executor.models import load_tokenizer, source_of
+from executor.models import load_tokenizer
 from executor.openai_engine import OpenAIEngine, ServerSettings
 from executor.server import Network
 from executor.server_profile import ServerProfile
+from executor.token_ids import vocabulary_of
 from executor.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
 from staircase.engine_spec import OpenAISpec
 
@@ -49,5 +50,5 @@ def vocabulary_for(name: str, tokenizer: str | None, profile: ServerProfile) -> 
         return TextPieces(pieces)
     loaded = load_tokenizer(tokenizer)
     if profile.takes_ids and profile.returns_ids:
-        return ModelTokens(source_of(tokenizer), loaded)
+        return ModelTokens(vocabulary_of(loaded), loaded)
     return TextPieces(pieces, token_borders(loaded))

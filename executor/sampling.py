@@ -37,16 +37,22 @@ GREEDY = Sampling()
 
 
 class Chooser:
-    """Chooses tokens as ``sampling`` says, in two parts: a CUDA graph may hold the first."""
+    """Chooses tokens as ``sampling`` says, in two parts: a CUDA graph may hold the first.
 
-    def __init__(self, sampling: Sampling) -> None:
+    Args:
+        below: only tokens below this; None: any.
+    """
+
+    def __init__(self, sampling: Sampling, below: int | None = None) -> None:
         self._sampling = sampling
+        self._below = below
         self._is_greedy = sampling.temperature == 0
         self._warpers = LogitsProcessorList() if self._is_greedy else _warpers(sampling)
 
     def in_pass(self, logits: Tensor) -> Tensor:
-        """What leaves a pass with logits [B, V]: the likeliest tokens [B], or all logits."""
-        return logits.argmax(-1) if self._is_greedy else logits
+        """What leaves a pass with logits [B, V]: the likeliest tokens [B], or logits."""
+        known = logits[..., : self._below]
+        return known.argmax(-1) if self._is_greedy else known
 
     def tokens(self, left: Tensor, places: Sequence[Place]) -> list[int]:
         """The tokens at ``places``, B of them; ``left`` is what ``in_pass`` gave for them."""

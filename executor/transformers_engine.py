@@ -57,7 +57,7 @@ class TransformersEngine:
         self._model = model
         self._next_logits = next_logits(model.network)
         self._device = device
-        self._chooser = Chooser(sampling)
+        self._chooser = Chooser(sampling, model.written_below)
         self._memory = _Memory()
         self._queue: deque[tuple[EngineCall, Listener]] = deque()
         self._active: _Active | None = None

@@ -10,6 +10,7 @@ from executor.contention import kept_busy, measure_contention
 from executor.latency_visits import Sample
 from executor.measure_latency import Effort, measure_latency
 from executor.sample_log import SampleLog
+from planner.subjects import latency_subjects
 from planner.targets import key_of, target_of
 from profiles.latency import EngineProfile, LatencyProfile
 from profiles.store import provenance_of_now
@@ -62,7 +63,7 @@ def make_latency(
     settings = scenario.profile.model_dump(
         mode="json", include={"max_prompt_tokens", "max_batch", "budget_s", "target_error"}
     )
-    return LatencyProfile(engines, provenance_of_now(settings))
+    return LatencyProfile(engines, provenance_of_now(settings), of=latency_subjects(scenario))
 
 
 def _measured(

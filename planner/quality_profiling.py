@@ -17,6 +17,7 @@ from executor.quality_log import QualityLog
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
 from planner.profiling import Track, keys_of, no_track
+from planner.subjects import pipeline_subject
 from profiles.played import PlayedSchedule
 from profiles.quality import QualityProfile, QualitySample
 from profiles.quality_forecast import QualityForecaster
@@ -39,22 +40,14 @@ WORKERS = min(4, os.cpu_count() or 1)
 
 
 def check_quality(bench: Bench, pipeline: Pipeline) -> None:
-    """Measuring quality needs every model's probabilities, over one vocabulary.
+    """Measuring quality needs every model's probabilities, over one tokenizer's tokens.
 
     Raises:
-        ScenarioError: a server does not tell them, or agents have different vocabularies.
+        ScenarioError: a server does not tell them, or agents have different tokenizers.
     """
-    for agent in pipeline:
-        if agent.engine not in bench.scorers:
-            raise ScenarioError(
-                f"engine {agent.engine!r}: its server does not tell log-probabilities of prompts "
-                "given as token ids (vLLM's prompt_logprobs, or echo with logprobs), or the "
-                "scenario names no tokenizer for it; quality needs both"
-            )
-    if not bench.can_score(pipeline):
-        raise ScenarioError(
-            "engines: quality needs agents that share one vocabulary; these have several"
-        )
+    why = bench.why_no_scores(pipeline)
+    if why:
+        raise ScenarioError(f"engines: quality cannot be measured: {why}")
 
 
 def quality_key(scenario: Scenario) -> str:
@@ -89,6 +82,7 @@ def make_quality(
         {agent.name: agent.reads for agent in pipeline.readers},
         tuple(sampler.samples),
         provenance_of_now(scenario.profile.model_dump(mode="json")),
+        of=pipeline_subject(scenario),
     )
     return replace(profile, played=_played(sampler, profile, track))
 

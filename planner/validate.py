@@ -12,13 +12,14 @@ from executor.scores import AnswerScorer, answer_scorer
 from planner.breakdown import median_request, ttft_parts
 from planner.plans import Candidate, Plan, spread_out
 from planner.validation import Row, Validation
+from simulator.unread import unread_of_timeline
 from staircase.errors import PlanError
 from staircase.measured import measure_all
 from staircase.metrics import Summary, summarize
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.timeline import Timeline, since_arrival
-from staircase.workload import Question
+from staircase.workload import Question, RequestShape
 
 # Questions of the validation start here, far from those that the quality profile was made of.
 FRESH = 1_000_000
@@ -103,11 +104,29 @@ def _measure(
     outcomes: Sequence[Outcome],
     full: Sequence[Outcome],
 ) -> dict[str, Summary]:
-    timelines = [outcome.timeline for outcome in outcomes]
+    timelines, pipeline = [outcome.timeline for outcome in outcomes], scenario.pipeline.build()
     return {
         **measure_all(timelines, scenario.plan.reading_rate).summaries(),
-        **_quality(scenario.pipeline.build(), bench, candidate, outcomes, full),
+        "unread": _unread(pipeline, outcomes, full),
+        **_quality(pipeline, bench, candidate, outcomes, full),
     }
+
+
+def _unread(pipeline: Pipeline, outcomes: Sequence[Outcome], full: Sequence[Outcome]) -> Summary:
+    """Drafts that were cancelled count as long as in the fully read runs of the same questions."""
+    return summarize(
+        [
+            unread_of_timeline(pipeline, outcome.timeline, _whole(pipeline, outcome, normal))
+            for outcome, normal in zip(outcomes, full, strict=True)
+        ]
+    )
+
+
+def _whole(pipeline: Pipeline, outcome: Outcome, full: Outcome) -> RequestShape:
+    longest = {
+        agent.name: max(len(one.ids[agent.name]) for one in (outcome, full)) for agent in pipeline
+    }
+    return RequestShape({}, longest)
 
 
 def _scores(

@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from planner.subjects import latency_subjects, pipeline_subject
 from profiles.catalog import find
 from profiles.latency import LatencyProfile, load_latency
+from profiles.lengths import LengthProfile, load_lengths
 from profiles.quality import QualityProfile, load_quality
 from profiles.store import content_hash, stored_hash
+from profiles.subject import differences
 from simulator.figures import Wanted
 from simulator.forecast import SimulatedWorld
 from simulator.forecaster import (
@@ -109,6 +112,11 @@ class Workspace:
         return self.quality_path.with_suffix(".partial.jsonl")
 
     @property
+    def lengths_path(self) -> Path:
+        """How long texts are, where quality cannot be measured."""
+        return self.folder / "lengths.json"
+
+    @property
     def plan_path(self) -> Path:
         return self.folder / "plan.json"
 
@@ -162,16 +170,72 @@ class Workspace:
     def judgements_path(self) -> Path:
         return self.folder / "judgements.jsonl"
 
+    def given_profiles(self) -> dict[str, Path]:
+        """Profiles that the scenario names and that are there, by kind."""
+        named = {
+            "latency": (self.scenario.profile.latency, self.latency_path),
+            "quality": (self.scenario.profile.quality, self.quality_path),
+        }
+        return {kind: path for kind, (name, path) in named.items() if name and path.is_file()}
+
     def latency(self) -> LatencyProfile:
         """The measured one, or what ``tune`` made of it."""
         self._existing(self.latency_path, "latency")
-        return load_latency(self.used_latency_path)
+        return self._latency_in(self.used_latency_path)
 
     def measured_latency(self) -> LatencyProfile:
-        return load_latency(self._existing(self.latency_path, "latency"))
+        return self._latency_in(self._existing(self.latency_path, "latency"))
 
     def quality(self) -> QualityProfile:
-        return load_quality(self._existing(self.quality_path, "quality"))
+        path = self._existing(self.quality_path, "quality")
+        found = load_quality(path)
+        self._check_is_of(path, "quality", found.subject.unlike(pipeline_subject(self.scenario)))
+        return found
+
+    def played(self) -> QualityProfile | LengthProfile | None:
+        """Requests that were played, with quality if it is known.
+
+        None where the scenario's workload stands for them.
+
+        Raises:
+            ProfileError: there is none, or it is of something else.
+        """
+        if self.quality_path.is_file():
+            return self.quality()
+        if self.scenario.workload is not None:
+            return None
+        return self.lengths() if self.lengths_path.is_file() else self.quality()
+
+    def lengths(self) -> LengthProfile:
+        path = self._existing(self.lengths_path, "lengths")
+        found = load_lengths(path)
+        self._check_is_of(path, "lengths", found.of.unlike(pipeline_subject(self.scenario)))
+        return found
+
+    @property
+    def why_no_quality(self) -> str | None:
+        """Why measured engines are planned without quality, in words; None if they are not."""
+        if self.scenario.simulated:
+            return None
+        known = self.played()
+        if known is None:
+            return f"there is no {self.quality_path}"
+        return known.why if isinstance(known, LengthProfile) else None
+
+    def _latency_in(self, path: Path) -> LatencyProfile:
+        found = load_latency(path)
+        unlike = next(differences(found.of, latency_subjects(self.scenario)), None)
+        self._check_is_of(path, "latency", unlike)
+        return found
+
+    def _check_is_of(self, path: Path, kind: str, unlike: str | None) -> None:
+        if unlike:
+            raise ProfileError(f"{path}: is {unlike}; {self._remedy(kind)}")
+
+    def _remedy(self, kind: str) -> str:
+        if getattr(self.scenario.profile, kind, None):
+            return f"name another file under profile.{kind}, or leave the key out and measure one"
+        return "measure anew with 'staircase profile SCENARIO'"
 
     def forecaster(self, requests: int | None = None) -> Forecaster:
         """Forecasts from the stored profiles; without one of quality, of the scenario's workload.
@@ -188,13 +252,15 @@ class Workspace:
     def forecaster_with(self, latency: LatencyProfile, requests: int | None = None) -> Forecaster:
         spec = self.scenario
         count = requests or spec.plan.requests
-        quality = None if self._has_lengths_only() else self.quality()
+        known = self.played()
         return Forecaster(
             pipeline=spec.pipeline.build(),
             latency=latency,
-            quality=quality,
+            quality=known if isinstance(known, QualityProfile) else None,
             engines={**spec.real, **spec.remote},
-            workload=sampled_workload(quality, count) if quality else self._given_workload(count),
+            workload=(
+                sampled_workload(known.samples, count) if known else self._given_workload(count)
+            ),
             reading_rate=spec.plan.reading_rate,
             wanted=Wanted.of(spec.plan),
         )
@@ -215,13 +281,13 @@ class Workspace:
         if self.scenario.simulated:
             more = self.with_requests(count).scenario
             return SimulatedWorld.open(more, self.source, lengths=HELD_OUT)
-        world = self.forecaster()
-        if world.quality is None:
+        world, known = self.forecaster(), self.played()
+        if known is None:
             return replace(world, workload=self._given_workload(count, HELD_OUT))
-        seen, known = self.scenario.plan.requests, len(world.quality.samples)
-        if known <= seen:
+        seen, more = self.scenario.plan.requests, len(known.samples)
+        if more <= seen:
             return None
-        unseen = sampled_workload(world.quality, min(count, known - seen), seen)
+        unseen = sampled_workload(known.samples, min(count, more - seen), seen)
         return replace(world, workload=unseen)
 
     def _world(self, seed: int) -> Forecaster | SimulatedWorld:
@@ -231,14 +297,11 @@ class Workspace:
         world = self.forecaster()
         if not seed:
             return world
-        if world.quality is None:
+        if self.played() is None:
             workload = self._given_workload(self.scenario.plan.requests, seed)
         else:
             workload = redrawn_workload(world.workload, seed)
         return replace(world, latency=shaken_profile(world.latency, seed), workload=workload)
-
-    def _has_lengths_only(self) -> bool:
-        return self.scenario.workload is not None and not self.quality_path.is_file()
 
     def _given_workload(self, requests: int, replicate: int = 0) -> Workload:
         spec = self.scenario.workload
@@ -255,15 +318,16 @@ class Workspace:
                 if engine.profile is not None
             }
         paths = {"latency": self.used_latency_path, "quality": self.quality_path}
+        if not self.quality_path.is_file() and self.scenario.workload is None:
+            paths["lengths"] = self.lengths_path
         return {kind: stored_hash(path) for kind, path in paths.items() if path.is_file()}
 
     def _existing(self, path: Path, kind: str) -> Path:
         if path.is_file():
             return path
-        how = "measure one with 'staircase profile SCENARIO'"
-        if kind == "quality" and self.scenario.remote:
-            how = "measure one with in-process engines and name it under profile: quality"
-        raise ProfileError(f"{path}: no {kind} profile; {how}")
+        raise ProfileError(
+            f"{path}: no {kind} profile; measure one with 'staircase profile SCENARIO'"
+        )
 
 
 def sources_hash() -> str:

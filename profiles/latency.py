@@ -33,6 +33,7 @@ from profiles.points import (
 )
 from profiles.prefix_cache import PrefixCache
 from profiles.store import Provenance, hash_of, load, save
+from profiles.subject import EngineSubject
 from profiles.surface import Floats
 from profiles.tuning import Correction, Tuning
 from staircase.errors import ProfileError
@@ -157,11 +158,13 @@ class LatencyProfile:
 
     Attributes:
         tuning: how the measured profile was corrected to this one; None for a measured one.
+        of: what was measured, by engine; empty where others measured it, and in files of before.
     """
 
     engines: dict[str, EngineProfile]
     provenance: Provenance = field(compare=False)
     tuning: Tuning | None = None
+    of: dict[str, EngineSubject] = field(default_factory=dict)
 
     def __getitem__(self, engine: str) -> EngineProfile:
         try:

@@ -21,6 +21,7 @@ import numpy as np
 
 from profiles.played import PlayedSchedule
 from profiles.store import Provenance, load, save
+from profiles.subject import PipelineSubject
 from staircase.errors import ProfileError
 
 SCHEMA = "staircase.quality/2"
@@ -82,6 +83,7 @@ class QualityProfile:
         bin_tokens: own positions are averaged over bins of so many tokens.
         sources: of each reading agent, in prompt order.
         played: schedules that were played for real, by which forecasts are calibrated.
+        of: the pipeline that was measured; None in files of before.
     """
 
     read_levels: tuple[int, ...]
@@ -90,6 +92,15 @@ class QualityProfile:
     samples: tuple[QualitySample, ...]
     provenance: Provenance = field(compare=False)
     played: tuple[PlayedSchedule, ...] = ()
+    of: PipelineSubject | None = None
+
+    @property
+    def subject(self) -> PipelineSubject:
+        """Of files of before: what can be seen in them."""
+        if self.of is not None:
+            return self.of
+        agents = [name for sample in self.samples[:1] for name in sample.output_tokens]
+        return PipelineSubject(None, {name: self.sources.get(name, ()) for name in agents})
 
 
 def save_quality(path: Path, profile: QualityProfile) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from profiles.latency import LatencyProfile
-from profiles.quality import QualityProfile
+from profiles.lengths import LengthSample
+from profiles.quality import QualityProfile, QualitySample
 from profiles.quality_forecast import QualityForecaster
 from simulator.batching import BatchingSetup
 from simulator.figures import NOTHING_WANTED, Wanted
@@ -97,9 +98,10 @@ class Forecaster:
                 yield f"{engine}: {words}"
 
 
-def sampled_workload(quality: QualityProfile, requests: int, first: int = 0) -> Workload:
-    """The lengths of the quality profile's sample from ``first`` on, again if it is too small."""
-    samples = quality.samples
+def sampled_workload(
+    samples: Sequence[QualitySample | LengthSample], requests: int, first: int = 0
+) -> Workload:
+    """The lengths of a profile's ``samples`` from ``first`` on, again if they are too few."""
     chosen = [samples[(first + number) % len(samples)] for number in range(requests)]
     return Workload([RequestShape(s.fixed_tokens, s.output_tokens) for s in chosen])
 

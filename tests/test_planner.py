@@ -142,7 +142,7 @@ def forecaster(scenario: Scenario) -> Forecaster:
         LatencyProfile(dict.fromkeys(pipeline.engines, engine), provenance_of_now()),
         quality,
         scenario.real,
-        sampled_workload(quality, 1),
+        sampled_workload(quality.samples, 1),
     )
 
 

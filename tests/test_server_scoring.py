@@ -247,6 +247,6 @@ class TestRemoteScenario:
             log = QualityLog(tmp_path / "log.jsonl", quality_key(scenario))
             with (
                 open_bench(scenario) as bench,
-                pytest.raises(ScenarioError, match=r"engine 'e'.*log-probabilities"),
+                pytest.raises(ScenarioError, match="server of e does not tell log-prob"),
             ):
                 make_quality(scenario, tmp_path, bench, log)

@@ -103,13 +103,13 @@ def validate(
 def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = False) -> None:
     """The main job on embedded models: profile, plan, validate, report. Needs no download."""
     work = open_workspace(Path(__file__).parents[1] / "demo.yaml", out)
-    measure_profiles(work)
+    measured = measure_profiles(work)
     found = _plan(work)
     checked = _validate(work, found, requests or work.scenario.requests.count)
     if as_json:
         print_json(asdict(checked))
         return
-    show_profiles(work)
+    show_profiles(work, measured)
     _show_plan(work, found)
     _show_validation(work, checked)
 
@@ -122,6 +122,12 @@ def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
             notes.print(f"going on with {known} forecasts of {where}")
 
     judge = work.judge()  # Before there is a bar: what is missing gets one line.
+    if work.why_no_quality:
+        notes.print(
+            f"quality is not known: {work.why_no_quality}; judging by what is unread when it is "
+            "written",
+            soft_wrap=True,
+        )
     with progress_bars() as track:
         step = track("search", work.scenario.plan.trials)
         around = cache(lambda: track("around the choice", None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from statistics import mean
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ from planner.terminal import (
     progress_bars,
     screen,
 )
+from staircase.errors import ScenarioError
 
 if TYPE_CHECKING:
     from executor.bench import Bench
@@ -31,6 +32,7 @@ class Kind(StrEnum):
 
     LATENCY = "latency"
     QUALITY = "quality"
+    LENGTHS = "lengths"
 
 
 def profile(
@@ -45,29 +47,48 @@ def profile(
 ) -> None:
     """Measure what the scenario's engines cost and what reading less costs in quality.
 
-    An interrupted measurement goes on where it was when the same is asked for again.
+    Where quality cannot be measured, it measures how long drafts and answers are. An interrupted
+    measurement goes on where it was when the same is asked for again.
     """
     work = open_workspace(scenario, out).with_budget(budget)
     paths = measure_profiles(work, only)
     if as_json:
         print_json(paths)
     else:
-        show_profiles(work, only)
+        show_profiles(work, paths)
 
 
 def measure_profiles(work: Workspace, only: Kind | None = None) -> dict[str, str]:
-    """Paths of what was measured: all that can be, or the one that is asked for."""
+    """Paths of what was measured, by kind: all that can be, or the one that is asked for.
+
+    A file that the scenario names and that is there is somebody's: it is never written.
+
+    Raises:
+        ScenarioError: the one that is asked for cannot be measured, or its file is there.
+    """
     from executor.bench import open_bench
 
-    paths = {}
+    given = work.given_profiles()
+    if only in given:
+        raise ScenarioError(
+            f"profile.{only}: {given[only]} is there and is not overwritten; name a file that is "
+            "not there yet, or leave the key out"
+        )
+    _say(f"{path}: named under profile.{kind}, used as it is" for kind, path in given.items())
+    if only is None and {Kind.LATENCY, Kind.QUALITY} <= given.keys():
+        return {}
     with open_bench(work.scenario) as bench:
-        if only is not Kind.QUALITY:
-            paths["latency"] = _profile_latency(work, bench)
-        if only is Kind.QUALITY or (
-            only is None and bench.can_score(work.scenario.pipeline.build())
-        ):
-            paths["quality"] = _profile_quality(work, bench)
-    return paths
+        why = bench.why_no_scores(work.scenario.pipeline.build())
+        kinds = [only] if only else _wanted(work, why)
+        return {kind: _MAKERS[kind](work, bench) for kind in kinds if kind not in given}
+
+
+def _wanted(work: Workspace, why_no_quality: str | None) -> list[Kind]:
+    """A workload that is given says how long texts are."""
+    if why_no_quality is None:
+        return [Kind.LATENCY, Kind.QUALITY]
+    _say([f"quality cannot be measured: {why_no_quality}"])
+    return [Kind.LATENCY] if work.scenario.workload else [Kind.LATENCY, Kind.LENGTHS]
 
 
 def _profile_latency(work: Workspace, bench: Bench) -> str:
@@ -99,23 +120,39 @@ def _profile_quality(work: Workspace, bench: Bench) -> str:
     return str(work.quality_path)
 
 
+def _profile_lengths(work: Workspace, bench: Bench) -> str:
+    from planner.length_profiling import make_lengths
+    from profiles.lengths import save_lengths
+
+    why = bench.why_no_scores(work.scenario.pipeline.build()) or "it was not asked for"
+    with progress_bars() as track:
+        found = make_lengths(work.scenario, work.source, bench, why, track)
+    save_lengths(work.lengths_path, found)
+    return str(work.lengths_path)
+
+
+_MAKERS = {
+    Kind.LATENCY: _profile_latency,
+    Kind.QUALITY: _profile_quality,
+    Kind.LENGTHS: _profile_lengths,
+}
+
+
 def _say(words: Iterable[str]) -> None:
     for line in words:
         notes.print(line, soft_wrap=True, highlight=False)
 
 
-def show_profiles(work: Workspace, only: Kind | None = None) -> None:
-    if only is not Kind.QUALITY:
-        _show_latency(work)
-    if only is Kind.LATENCY:
-        return
-    if work.quality_path.is_file():
-        _show_quality(work)
-    else:
-        screen.print(
-            "quality: not measured, as the servers do not tell probabilities of prompts; name a "
-            "file that was made with in-process engines under profile: quality"
-        )
+def show_profiles(work: Workspace, measured: Mapping[str, str]) -> None:
+    """What was ``measured``, by kind."""
+    shown = {
+        Kind.LATENCY: _show_latency,
+        Kind.QUALITY: _show_quality,
+        Kind.LENGTHS: _show_lengths,
+    }
+    for kind, path in measured.items():
+        shown[Kind(kind)](work)
+        screen.print(f"written: {path}", soft_wrap=True)
 
 
 def _show_latency(work: Workspace) -> None:
@@ -123,7 +160,6 @@ def _show_latency(work: Workspace) -> None:
 
     for words in latency_lines(work.latency()):
         screen.print(words, highlight=False)
-    screen.print(f"written: {work.latency_path}")
 
 
 def _show_quality(work: Workspace) -> None:
@@ -148,4 +184,16 @@ def _show_quality(work: Workspace) -> None:
             f"task score: {best:.3f} at agreement {most:.3f} to {worst:.3f} at {least:.3f}, "
             f"fitted over {len(scored)} schedules"
         )
-    screen.print(f"written: {work.quality_path}")
+
+
+def _show_lengths(work: Workspace) -> None:
+    from planner.tables import number
+
+    found = work.lengths()
+    written = {name: mean(s.output_tokens[name] for s in found.samples) for name in found.of.reads}
+    tokens = ", ".join(f"{name} {number(count)}" for name, count in written.items())
+    screen.print(
+        f"quality: not measured, as {found.why}; plans go by what was unread when it was written",
+        soft_wrap=True,
+    )
+    screen.print(f"lengths: {len(found.samples)} requests; tokens written, mean: {tokens}")

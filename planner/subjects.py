@@ -1,0 +1,72 @@
+"""What the profiles of a scenario are of."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from executor.embedded import MODEL_FOLDER
+from profiles.subject import EngineSubject, PipelineSubject
+from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.scenario import Scenario
+
+WEIGHTS = ("*.safetensors", "*.bin")
+# Of each file of weights so much is looked at: to read all of it would take minutes.
+SAMPLED_BYTES = 1 << 16
+
+
+def pipeline_subject(scenario: Scenario) -> PipelineSubject:
+    """Of a quality or length profile."""
+    pipeline = scenario.pipeline.build()
+    specs = {**scenario.real, **scenario.remote}
+    return PipelineSubject(
+        pipeline.answer,
+        {agent.name: agent.reads for agent in pipeline},
+        {agent.name: _text_subject(specs[agent.engine]) for agent in pipeline},
+    )
+
+
+def latency_subjects(scenario: Scenario) -> dict[str, EngineSubject]:
+    """Of a latency profile, by engine."""
+    specs = {**scenario.real, **scenario.remote}
+    return {name: _latency_subject(spec) for name, spec in specs.items()}
+
+
+def _text_subject(spec: EngineSpec | OpenAISpec) -> EngineSubject:
+    if isinstance(spec, OpenAISpec):
+        return EngineSubject(spec.kind, spec.model)
+    content = _content(spec.model, has_weights=spec.weights == "file")
+    return EngineSubject(spec.kind, spec.model, content, {"weights": spec.weights})
+
+
+def _latency_subject(spec: EngineSpec | OpenAISpec) -> EngineSubject:
+    if isinstance(spec, OpenAISpec):
+        host = urlsplit(spec.base_url).hostname or ""
+        return EngineSubject(spec.kind, spec.model, settings={"base_url": host})
+    # ``cuda:1`` is as fast as ``cuda``, and random weights are as fast as others.
+    device = spec.device.partition(":")[0]
+    settings: dict[str, str | int] = {"device": device, "dtype": spec.dtype, "slots": spec.slots}
+    if spec.threads:
+        settings["threads"] = spec.threads
+    return EngineSubject(spec.kind, spec.model, _content(spec.model, False), settings)
+
+
+def _content(model: str, has_weights: bool) -> str | None:
+    """Of the model's folder, if it is there: its config.json, and a part of its weights."""
+    folder = Path(MODEL_FOLDER if model == "embedded" else model)
+    try:
+        digest = hashlib.sha256((folder / "config.json").read_bytes())
+        weights = (path for form in WEIGHTS for path in sorted(folder.glob(form)))
+        for path in weights if has_weights else ():
+            digest.update(f"{path.name} {path.stat().st_size}".encode())
+            digest.update(_middle(path))
+    except OSError:
+        return None
+    return digest.hexdigest()[:16]
+
+
+def _middle(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(path.stat().st_size // 2)
+        return file.read(SAMPLED_BYTES)

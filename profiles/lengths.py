@@ -1,0 +1,48 @@
+"""Length profiles: how long the texts of a pipeline's requests are, where quality is not known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from profiles.store import Provenance, load, save
+from profiles.subject import PipelineSubject
+from staircase.errors import ProfileError
+
+SCHEMA = "staircase.lengths/1"
+
+
+@dataclass(frozen=True)
+class LengthSample:
+    """One request that was played in full.
+
+    Attributes:
+        fixed_tokens: length of each prompt text that does not grow.
+        output_tokens: tokens that each agent wrote.
+    """
+
+    fixed_tokens: dict[str, int]
+    output_tokens: dict[str, int]
+
+
+@dataclass(frozen=True)
+class LengthProfile:
+    """Requests as lengths.
+
+    Attributes:
+        why: quality was not measured, in words.
+        of: the pipeline that was played.
+    """
+
+    samples: tuple[LengthSample, ...]
+    why: str
+    of: PipelineSubject
+    provenance: Provenance = field(compare=False)
+
+
+def save_lengths(path: Path, profile: LengthProfile) -> str:
+    return save(path, SCHEMA, profile, LengthProfile)
+
+
+def load_lengths(path: Path) -> LengthProfile:
+    return load(path, SCHEMA, LengthProfile, ProfileError)

@@ -1,0 +1,35 @@
+"""The README's "Your own models": four folders, profiled, planned, validated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.four_models import save_four_models, write_scenario
+from tests.test_cli import staircase
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("tokenizers", [1, 2])
+def test_four_folders_are_profiled_planned_and_validated(tmp_path: Path, tokenizers: int) -> None:
+    save_four_models(tmp_path, tokenizers)
+    path, out = str(write_scenario(tmp_path)), ["--out", str(tmp_path / "out")]
+    runs = {}
+    for command in ("profile", "plan", "validate"):
+        runs[command] = staircase(command, path, *out, "--json")
+        assert runs[command].returncode == 0, runs[command].stderr
+    known, other = ("quality", "lengths") if tokenizers == 1 else ("lengths", "quality")
+    assert (tmp_path / "out" / f"{known}.json").is_file()
+    assert not (tmp_path / "out" / f"{other}.json").exists()
+    told = "agents have different tokenizers: anna, boris | clara, editor"
+    for command in ("profile", "plan"):
+        assert runs[command].stderr.count(told) == (tokenizers == 2)
+    rows = json.loads(runs["validate"].stdout)["rows"]
+    figure = "loss" if tokenizers == 1 else "unread"
+    for row in rows:
+        assert {figure, "ttft_s"} <= row["candidate"]["forecast"].keys() & row["measured"].keys()
+    normal = next(row for row in rows if row["name"] == "normal")
+    assert normal["measured"]["unread"]["mean"] == 0

@@ -1,0 +1,52 @@
+"""Tokenizers are the same if they give and take the same token ids, wherever they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from executor.draws import Place
+from executor.models import load_model, load_tokenizer
+from executor.sampling import GREEDY, Chooser, Sampling
+from executor.token_ids import vocabulary_of
+from tests.support.four_models import save_four_models, save_tokenizer
+from tests.support.letter_model import LETTERS
+
+
+def vocabulary(folder: Path, letters: str = LETTERS, added: tuple[str, ...] = ()) -> str:
+    folder.mkdir()
+    save_tokenizer(folder, letters, added)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    return vocabulary_of(load_tokenizer(str(folder)))
+
+
+def test_the_name_of_the_folder_is_nothing_to_it(tmp_path: Path) -> None:
+    assert vocabulary(tmp_path / "one") == vocabulary(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("letters", "added"), [(LETTERS[::-1], ()), (LETTERS[:-1], ()), (LETTERS, ("<end>",))]
+)
+def test_other_tokens_are_another_vocabulary(
+    tmp_path: Path, letters: str, added: tuple[str, ...]
+) -> None:
+    assert vocabulary(tmp_path / "one") != vocabulary(tmp_path / "two", letters, added)
+
+
+def test_a_server_with_the_tokenizer_shares_ids_with_the_model(tmp_path: Path) -> None:
+    save_four_models(tmp_path, tokenizers=1)
+    models = [load_model(str(tmp_path / name), "cpu", "float32") for name in ("first", "second")]
+    told = vocabulary_of(load_tokenizer(str(tmp_path / "third")))
+    assert {model.vocabulary for model in models} == {told}
+    assert models[1].vocabulary_size > models[0].vocabulary_size
+    assert models[1].written_below == models[0].vocabulary_size
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.0)])
+def test_no_token_is_written_that_the_tokenizer_does_not_know(sampling: Sampling) -> None:
+    chooser = Chooser(sampling, below=3)
+    logits = torch.tensor([[0.0, 2.0, 1.0, 50.0, 60.0]] * 8)
+    places = [Place("a", number) for number in range(8)]
+    assert max(chooser.tokens(chooser.in_pass(logits), places)) < 3
