@@ -25,7 +25,7 @@ from rich.table import Table
 from profiles.hardware import HARDWARE
 from profiles.host import HOSTS, Host
 from profiles.kernels import ATTENTION_KEYS, read_kernel_tables
-from profiles.model_shape import SHAPES
+from profiles.known_models import SHAPES
 from profiles.roofline import Chunk, Roofline
 from staircase.errors import ProfileError
 from staircase.files import read_csv

@@ -18,7 +18,7 @@ from rich.table import Table
 from scipy.optimize import brentq
 
 from profiles.hardware import HARDWARE
-from profiles.model_shape import SHAPES
+from profiles.known_models import SHAPES
 from profiles.roofline import Roofline
 from profiles.transforms import Widened, factors_of
 from staircase.transform_spec import (

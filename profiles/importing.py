@@ -11,9 +11,9 @@ import numpy as np
 from profiles.aiconfigurator import read_aiconfigurator
 from profiles.catalog import AnyProfile
 from profiles.endpoint import EndpointProfile
+from profiles.known_models import model_shape
 from profiles.latency import DecodePoint, EngineProfile, LatencyProfile, PrefillPoint, fit_engine
 from profiles.load_tests import read_aiperf, read_guidellm, read_vllm_bench
-from profiles.model_shape import model_shape
 from profiles.splitwise import GridProfile, read_splitwise
 from profiles.store import imported
 from profiles.whole_iterations import profile_of_bundle, profile_of_vidur

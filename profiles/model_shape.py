@@ -1,109 +1,130 @@
-"""A transformer's shape: how many weights it has, and what a token reads, keeps and computes.
-
-Norms, biases and position tables are left out: together far below one percent. Weights and keys
-and values have 16 bits.
-"""
+"""A decoder's shape: how many weights it has, and what a token reads, keeps and computes."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
 
-from staircase.errors import ProfileError
-from staircase.files import read_text
-
+BITS = 16
+# Of hidden states, which engines hold in 16 bits.
 BYTES = 2
-# Models with two matrices in a feed-forward block, not three, and four times as wide as the model.
-UNGATED = ("bloom", "gpt2")
-TIED = (*UNGATED, "gemma", "gemma2", "gemma3_text")
-# What changes the counts in ways that are not modelled here.
-UNKNOWN_SHAPES = {
-    "kv_lora_rank": "multi-head latent attention",
-    "quantization_config": "quantized weights",
-    "n_shared_experts": "shared experts",
-    "shared_expert_intermediate_size": "shared experts",
-}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """``bits`` of each with its share of scales and zero points."""
+
+    parameters: int
+    bits: float = BITS
+
+    @property
+    def bytes(self) -> float:
+        return self.parameters * self.bits / 8
+
+    def __add__(self, other: Weights) -> Weights:
+        """Both together, with their mean bits."""
+        parameters = self.parameters + other.parameters
+        if not parameters:
+            return self
+        return Weights(parameters, 8 * (self.bytes + other.bytes) / parameters)
+
+
+NOTHING = Weights(0)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Layers with attention of one kind.
+
+    Attributes:
+        kv_heads: 1 where all heads share what is kept.
+        kv_bytes: that one token leaves in one layer.
+        flops: of one layer and a token that attends to one: a product with the key and one with
+            the value. For tokens of a prompt, and for those that are decoded.
+        window: a token attends to at most so many; None for all.
+    """
+
+    layers: int
+    kv_heads: int
+    kv_bytes: float
+    prefill_flops: int
+    decode_flops: int
+    window: int | None = None
+
+    def reached(self, sequences: int, context_tokens: float) -> float:
+        """How many of ``context_tokens`` the last tokens of ``sequences``, equally long, see."""
+        if self.window is None:
+            return context_tokens
+        return min(context_tokens, sequences * self.window)
+
+    def pairs(self, new: int, before: int) -> float:
+        """Of ``new`` tokens after ``before`` with each that they see, themselves included."""
+        return self._pairs_from_start(before + new) - self._pairs_from_start(before)
+
+    def _pairs_from_start(self, tokens: int) -> float:
+        seen = tokens if self.window is None else min(tokens, self.window)
+        return seen * (seen + 1) / 2 + (tokens - seen) * seen
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A decoder: attention with grouped heads, then a feed-forward block or experts.
+    """A decoder: attention or recurrent layers, then feed-forward blocks or experts.
 
     Attributes:
-        intermediate: width of the feed-forward block, or of one expert.
-        experts, experts_per_token: 1 of 1 in a dense model.
-        gate_matrices: 3 in a feed-forward block with a gate, else 2.
+        dense: weights of all layers that every token passes.
+        head: makes the next token's logits.
+        expert: one expert of every layer that has experts.
+        unread: weights that are held, and not read as a whole: embeddings of tokens, towers for
+            images and sounds.
+        state_bytes: what recurrent layers keep of a sequence, however long.
     """
 
     hidden: int
     layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocabulary: int
-    is_tied: bool = False
+    attention: tuple[Attention, ...]
+    dense: Weights
+    head: Weights
+    unread: Weights = NOTHING
+    expert: Weights = NOTHING
     experts: int = 1
     experts_per_token: int = 1
-    gate_matrices: int = 3
-
-    @property
-    def attention_parameters(self) -> int:
-        """Of all layers: queries and output have all heads, keys and values theirs."""
-        columns = 2 * self.heads + 2 * self.kv_heads
-        return self.layers * self.hidden * columns * self.head_dim
-
-    @property
-    def expert_parameters(self) -> int:
-        """One expert of each layer."""
-        return self.layers * self.gate_matrices * self.hidden * self.intermediate
-
-    @property
-    def router_parameters(self) -> int:
-        return self.layers * self.hidden * self.experts if self.experts > 1 else 0
-
-    @property
-    def head_parameters(self) -> int:
-        return self.vocabulary * self.hidden
+    state_bytes: int = 0
 
     @property
     def parameters(self) -> int:
-        embedding = 0 if self.is_tied else self.head_parameters
-        experts = self.experts * self.expert_parameters
-        shared = self.attention_parameters + self.router_parameters
-        return shared + experts + self.head_parameters + embedding
+        experts = self.experts * self.expert.parameters
+        others = (self.dense, self.head, self.unread)
+        return experts + sum(weights.parameters for weights in others)
 
     @property
     def active_parameters(self) -> int:
-        """Those that a token passes through, embeddings among them."""
-        return self.parameters - (self.experts - self.experts_per_token) * self.expert_parameters
+        """All but the experts that a token does not pass."""
+        return self.parameters - (self.experts - self.experts_per_token) * self.expert.parameters
 
     @property
-    def weight_bytes(self) -> int:
-        return BYTES * self.parameters
+    def weight_bytes(self) -> float:
+        experts = self.experts * self.expert.bytes
+        return experts + self.dense.bytes + self.head.bytes + self.unread.bytes
 
     @property
-    def kv_bytes_per_token(self) -> int:
-        return BYTES * 2 * self.layers * self.kv_heads * self.head_dim
+    def kv_bytes_per_token(self) -> float:
+        """As if no window ended."""
+        return sum(attention.layers * attention.kv_bytes for attention in self.attention)
+
+    @property
+    def windows(self) -> list[int]:
+        return sorted({attention.window for attention in self.attention if attention.window})
 
     @property
     def layer_flops_per_token(self) -> int:
         """Of all layers' matrices, two for each weight; without attention and the head."""
-        experts = self.experts_per_token * self.expert_parameters
-        return 2 * (self.attention_parameters + self.router_parameters + experts)
+        return 2 * (self.dense.parameters + self.experts_per_token * self.expert.parameters)
 
     @property
     def head_flops(self) -> int:
         """The next token's logits, once a sequence."""
-        return 2 * self.head_parameters
-
-    @property
-    def attention_flops(self) -> int:
-        """One token that attends to one: a product with the key and one with the value."""
-        return 4 * self.layers * self.heads * self.head_dim
+        return 2 * self.head.parameters
 
     def layer_bytes(self, tokens: int) -> float:
         """Weights of all layers that ``tokens`` read, each once.
@@ -112,91 +133,40 @@ class ModelShape:
         experts of a layer are read.
         """
         unread = (1 - self.experts_per_token / self.experts) ** tokens
-        experts = self.experts * (1 - unread) * self.expert_parameters
-        return BYTES * (self.attention_parameters + self.router_parameters + experts)
+        return self.dense.bytes + self.experts * (1 - unread) * self.expert.bytes
 
 
-# From the models' public config.json.
-SHAPES = {
-    "Llama-3.1-8B": ModelShape(4096, 32, 32, 8, 128, 14336, 128256),
-    "Llama-3.1-70B": ModelShape(8192, 80, 64, 8, 128, 28672, 128256),
-    "Llama-2-70B": ModelShape(8192, 80, 64, 8, 128, 28672, 32000),
-    "Qwen3-0.6B": ModelShape(1024, 28, 16, 8, 128, 3072, 151936, is_tied=True),
-    "Qwen3-1.7B": ModelShape(2048, 28, 16, 8, 128, 6144, 151936, is_tied=True),
-    "Qwen3-8B": ModelShape(4096, 36, 32, 8, 128, 12288, 151936),
-    "Qwen3-32B": ModelShape(5120, 64, 64, 8, 128, 25600, 151936),
-    "BLOOM-176B": ModelShape(
-        14336, 70, 112, 112, 128, 57344, 250880, is_tied=True, gate_matrices=2
-    ),
-}
+def plain_shape(
+    hidden: int,
+    layers: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    intermediate: int,
+    vocabulary: int,
+    *,
+    is_tied: bool = False,
+    gate_matrices: int = 3,
+) -> ModelShape:
+    """A dense decoder with the same attention in every layer.
 
+    Norms, biases and position tables are left out: together far below one percent.
 
-def model_shape(model: str, folder: Path = Path()) -> ModelShape:
-    """The shape of a known model, or of a config.json (or a folder with one) under ``folder``.
-
-    Raises:
-        ProfileError: neither; or the file lacks a key or is of a kind that is not modelled.
+    Args:
+        gate_matrices: 3 in a feed-forward block with a gate, else 2.
     """
-    if model in SHAPES:
-        return SHAPES[model]
-    path = folder / model
-    if path.suffix != ".json" and not path.is_dir():
-        known = ", ".join(SHAPES)
-        raise ProfileError(f"model {model!r} is neither a config.json nor one of {known}")
-    return read_shape(path / "config.json" if path.is_dir() else path)
+    columns = 2 * (heads + kv_heads) * head_dim + gate_matrices * intermediate
+    flops = 4 * heads * head_dim
+    attention = Attention(layers, kv_heads, 2 * BYTES * kv_heads * head_dim, flops, flops)
+    head = Weights(vocabulary * hidden)
+    dense = Weights(prod((layers, hidden, columns)))
+    return ModelShape(hidden, layers, (attention,), dense, head, NOTHING if is_tied else head)
 
 
-def read_shape(path: Path) -> ModelShape:
-    """The shape in a transformers config.json; raises as ``model_shape``."""
-    text = read_text(path, ProfileError, "a model's config.json")
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise ProfileError(f"{path}: not JSON ({error})") from None
-    if not isinstance(config, Mapping):
-        raise ProfileError(f"{path}: must be an object, as in a model's config.json")
-    for key, what in UNKNOWN_SHAPES.items():
-        if config.get(key):
-            raise ProfileError(f"{path}: {key}: {what}: not modelled")
-    return _Config(path, config).shape()
-
-
-@dataclass(frozen=True)
-class _Config:
-    path: Path
-    content: Mapping[str, Any]
-
-    def shape(self) -> ModelShape:
-        hidden = self._count("hidden_size", "n_embd", "n_embed")
-        heads = self._count("num_attention_heads", "n_head")
-        kind = self.content.get("model_type")
-        experts = self._count("num_experts", "num_local_experts", default=1)
-        return ModelShape(
-            hidden,
-            self._count("num_hidden_layers", "n_layer"),
-            heads,
-            self._count("num_key_value_heads", default=heads),
-            self._count("head_dim", default=hidden // heads),
-            self._width(hidden, experts),
-            self._count("vocab_size"),
-            bool(self.content.get("tie_word_embeddings", kind in TIED)),
-            experts,
-            self._count("num_experts_per_tok", default=1) if experts > 1 else 1,
-            2 if kind in UNGATED else 3,
-        )
-
-    def _width(self, hidden: int, experts: int) -> int:
-        if experts > 1 and "moe_intermediate_size" in self.content:
-            return self._count("moe_intermediate_size")
-        is_ungated = self.content.get("model_type") in UNGATED
-        return self._count(
-            "intermediate_size", "n_inner", default=4 * hidden if is_ungated else None
-        )
-
-    def _count(self, *keys: str, default: int | None = None) -> int:
-        """The first of ``keys`` that is there."""
-        value = next((self.content[key] for key in keys if self.content.get(key)), default)
-        if type(value) is not int or value < 1:
-            what = "is missing" if value is None else f"must be a whole number, not {value!r}"
-            raise ProfileError(f"{self.path}: {keys[0]} {what}")
-        return value
+def grouped(attention: Sequence[Attention]) -> tuple[Attention, ...]:
+    """Layers of one kind together."""
+    layers: dict[Attention, int] = {}
+    for one in attention:
+        kind = replace(one, layers=1)
+        layers[kind] = layers.get(kind, 0) + one.layers
+    return tuple(replace(kind, layers=count) for kind, count in layers.items())

@@ -5,7 +5,9 @@ its reading takes, whichever is longer:
 
     matrices    max(FLOPs / (n·e_c·F), weight bytes / (n·e_m·B))   of all layers, by tokens
     head        the same for the logits, by sequences
-    attention   max(FLOPs / (n·e_a·F), KV bytes / (n·e_m·B))       of each chunk; of all that decode
+    states      2 · bytes / (n·e_m·B)                              of recurrent layers, by sequences
+    attention   max(FLOPs / (n·e_a·F), KV bytes / (n·e_m·B))       by kind of layer, of each chunk
+                                                                   and of all that decode
     fixed       layers · kernels · t_k
     all-reduce  2 · layers · (t_r + 2(n - 1)·t_h + 2(n - 1)/n · tokens·hidden·2 bytes / (e_l·L))
 
@@ -20,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiles.hardware import Hardware
-from profiles.model_shape import BYTES, ModelShape
+from profiles.model_shape import BYTES, Attention, ModelShape
 from staircase.errors import ProfileError
 
 # vLLM's default share of the device's memory for weights and KV blocks.
@@ -81,9 +83,9 @@ class Roofline:
         tokens = decoding + sum(chunk.new for chunk in chunks)
         return (
             self.tokens_s(tokens)
-            + self.head_s(len(chunks) + decoding)
+            + self.sequences_s(len(chunks) + decoding)
             + sum(self.chunk_attention_s(chunk.new, chunk.before) for chunk in chunks)
-            + self.decode_attention_s(context_tokens)
+            + self.decode_attention_s(decoding, context_tokens)
         )
 
     def tokens_s(self, tokens: int) -> float:
@@ -95,25 +97,35 @@ class Roofline:
         fixed = shape.layers * self.efficiency.kernels_per_layer * self.efficiency.kernel_s
         return matrices + fixed + 2 * shape.layers * self.all_reduce_s(tokens)
 
-    def head_s(self, sequences: int) -> float:
-        """The logits of ``sequences`` tokens."""
+    def sequences_s(self, sequences: int) -> float:
+        """The logits of ``sequences`` tokens, and what recurrent layers read and write again."""
         if not sequences:
             return 0.0
-        flops, read = sequences * self.shape.head_flops, BYTES * self.shape.head_parameters
-        return self._longer_s(flops, self.efficiency.matrices, read)
+        flops, read = sequences * self.shape.head_flops, self.shape.head.bytes
+        states = self._longer_s(0.0, 1.0, 2 * sequences * self.shape.state_bytes)
+        return self._longer_s(flops, self.efficiency.matrices, read) + states
 
     def chunk_attention_s(self, new: int, before: int) -> float:
         """Each new token attends to those before the chunk, to itself and those before it."""
-        pairs = new * (before + (new + 1) / 2)
-        read = (before + new) * self._kv_bytes_per_token if new else 0.0
-        return self._longer_s(pairs * self.shape.attention_flops, self.efficiency.attention, read)
+        return sum(self._chunk_s(attention, new, before) for attention in self.shape.attention)
 
-    def decode_attention_s(self, context_tokens: int) -> float:
-        """Linear in the context of all decoding sequences."""
-        flops = context_tokens * self.shape.attention_flops
-        return self._longer_s(
-            flops, self.efficiency.attention, context_tokens * self._kv_bytes_per_token
+    def _chunk_s(self, attention: Attention, new: int, before: int) -> float:
+        flops = attention.layers * attention.pairs(new, before) * attention.prefill_flops
+        seen = new + (before if attention.window is None else min(before, attention.window))
+        read = seen * self._kv_bytes(attention) if new else 0.0
+        return self._longer_s(flops, self.efficiency.attention, read)
+
+    def decode_attention_s(self, sequences: int, context_tokens: float) -> float:
+        """Of sequences equally long, with so many tokens in all: linear between the windows."""
+        return sum(
+            self._decode_s(attention, attention.reached(sequences, context_tokens))
+            for attention in self.shape.attention
         )
+
+    def _decode_s(self, attention: Attention, tokens: float) -> float:
+        flops = attention.layers * tokens * attention.decode_flops
+        read = tokens * self._kv_bytes(attention)
+        return self._longer_s(flops, self.efficiency.attention, read)
 
     def all_reduce_s(self, tokens: int) -> float:
         """One ring all-reduce of the hidden states."""
@@ -126,14 +138,15 @@ class Roofline:
         return efficiency.all_reduce_s + steps * (efficiency.hop_s + moved_s / devices)
 
     def kv_blocks(self, block_tokens: int) -> int:
-        """Blocks that fit beside the weights.
+        """Blocks that fit beside the weights, as if no window ended and no state was kept.
 
         Raises:
             ProfileError: not one does; says how many devices' memory the weights need.
         """
         devices, memory = self.tensor_parallel, MEMORY_UTILISATION * self.hardware.memory_bytes
         left = memory * devices - self.shape.weight_bytes
-        blocks = int(left // (self._kv_bytes_per_token * block_tokens))
+        token_bytes = sum(map(self._kv_bytes, self.shape.attention))
+        blocks = int(left // (token_bytes * block_tokens))
         if blocks < 1:
             raise ProfileError(
                 f"{self.shape.weight_bytes / 1e9:.1f} GB of weights leave no room for KV blocks in "
@@ -142,11 +155,13 @@ class Roofline:
             )
         return blocks
 
-    @property
-    def _kv_bytes_per_token(self) -> float:
-        """On all devices: where there are more than heads, some hold the same head."""
-        copies = max(1.0, self.tensor_parallel / self.shape.kv_heads)
-        return self.shape.kv_bytes_per_token * copies
+    def _kv_bytes(self, attention: Attention) -> float:
+        """Of a token, in all its layers and on all devices."""
+        return attention.layers * attention.kv_bytes * self._copies(attention)
+
+    def _copies(self, attention: Attention) -> float:
+        """Where there are more devices than heads, some hold the same head."""
+        return max(1.0, self.tensor_parallel / attention.kv_heads)
 
     def _longer_s(self, flops: float, share: float, read: float) -> float:
         compute_s = flops / (share * self.hardware.peak_flops)

@@ -190,23 +190,26 @@ def cost_of_roofline(
     chunk_s: Floats = factor * np.array(
         [[roofline.chunk_attention_s(int(new), int(old)) for old in before] for new in chunks]
     )
-    slope = to_ps(factor * roofline.decode_attention_s(1))
-    # Decode attention is linear in sequences × mean context, so two points of each are enough.
-    corners = slope * max_sequences * np.array([[0, 0], [0, 1]], dtype=np.int64)
+    # Decode attention is linear in sequences, and in the context of each from window to window.
+    knots = np.array([0, *roofline.shape.windows], dtype=np.int64)
+    contexts = np.append(knots, knots[-1] + 1)
+    each_ps = np.array([to_ps(factor * roofline.decode_attention_s(1, int(c))) for c in contexts])
+    slopes_ps = np.diff(each_ps) // np.diff(contexts)
+    corners = max_sequences * np.array([np.zeros_like(each_ps), each_ps])
     tokens_s = np.array([roofline.tokens_s(tokens) for tokens in range(max_tokens + 1)])
-    sequences_s = np.array([roofline.head_s(sequences) for sequences in rows])
+    sequences_s = np.array([roofline.sequences_s(sequences) for sequences in rows])
     alone_s = np.array([roofline.tokens_s(sequences) for sequences in rows]) + sequences_s
     return Cost(
         tokens_ps=_to_ps(factor * tokens_s),
         sequences_ps=_to_ps(factor * sequences_s),
         decode_ps=_to_ps(factor * alone_s),
-        knots=np.zeros(1, dtype=np.int64),
-        attention_ps=np.zeros((len(rows), 1), dtype=np.int64),
-        attention_slope=np.full((len(rows), 1), slope, dtype=np.int64),
+        knots=knots,
+        attention_ps=np.outer(rows, each_ps[:-1]),
+        attention_slope=np.tile(slopes_ps, (len(rows), 1)),
         chunks=chunks,
         before=before,
         decoding=np.array([0, max_sequences], dtype=np.int64),
-        contexts=np.array([0, 1], dtype=np.int64),
+        contexts=contexts,
         mixed_ps=_to_ps(chunk_s)[:, :, None, None] + corners,
         pieces_ps=np.zeros(1, dtype=np.int64),
     )

@@ -12,8 +12,8 @@ from profiles.catalog import engine_profile, find
 from profiles.endpoint import load_endpoint
 from profiles.hardware import hardware
 from profiles.host import Host, host
+from profiles.known_models import model_shape
 from profiles.latency import EngineProfile
-from profiles.model_shape import model_shape
 from profiles.roofline import Roofline
 from simulator.batching import BatchingSetup, Limits
 from simulator.cost import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from benchmarks.roofline import TARGETS, aiconfigurator, llmservingsim
 from profiles.hardware import HARDWARE, hardware
-from profiles.model_shape import SHAPES, ModelShape, model_shape, read_shape
+from profiles.known_models import SHAPES, model_shape
+from profiles.model_shape import ModelShape
 from profiles.roofline import SPREAD, Chunk, Roofline
 from simulator.batching import BatchingSetup
 from simulator.cost import at, attention_ps, cost_of_roofline, decode_sum_ps, mixed_attention_ps
@@ -25,87 +26,25 @@ from staircase.simulated_spec import SimulatedSpec
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
-# From the models' cards and papers.
-BILLIONS = {
-    "Llama-3.1-8B": 8.03,
-    "Llama-3.1-70B": 70.55,
-    "Llama-2-70B": 68.98,
-    "Qwen3-0.6B": 0.596,
-    "Qwen3-1.7B": 1.72,
-    "Qwen3-8B": 8.19,
-    "Qwen3-32B": 32.76,
-    "BLOOM-176B": 176.25,
-}
-MIXTRAL = {
-    "model_type": "mixtral",
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 32000,
-    "num_local_experts": 8,
-    "num_experts_per_tok": 2,
-}
 MODELLED = {"kind": "simulated", "hardware": "H100-SXM", "model": "Llama-3.1-8B"}
 
 counts = st.integers(1, 5000)
+LLAMA = SHAPES["Llama-3.1-8B"]
+# Half of its layers see 100 tokens, the others keep a state besides.
+WINDOWED = replace(
+    LLAMA,
+    attention=(
+        replace(LLAMA.attention[0], layers=16, window=100),
+        replace(LLAMA.attention[0], layers=16),
+    ),
+    state_bytes=10**6,
+)
 rooflines = st.builds(
     Roofline,
-    st.sampled_from(list(SHAPES.values())),
+    st.sampled_from([*SHAPES.values(), WINDOWED]),
     st.sampled_from(list(HARDWARE.values())),
     st.sampled_from([1, 2, 4, 8]),
 )
-
-
-def config(folder: Path, **changes: Any) -> Path:
-    path = folder / "config.json"
-    path.write_text(json.dumps(MIXTRAL | changes))
-    return path
-
-
-@pytest.mark.parametrize("model", SHAPES)
-def test_parameters_are_those_of_the_models_cards(model: str) -> None:
-    assert SHAPES[model].parameters == pytest.approx(BILLIONS[model] * 1e9, rel=0.01)
-
-
-def test_llama_keeps_128_kib_of_keys_and_values_per_token() -> None:
-    assert SHAPES["Llama-3.1-8B"].kv_bytes_per_token == 128 * 1024
-
-
-def test_experts_count_where_they_are_read(tmp_path: Path) -> None:
-    shape = read_shape(config(tmp_path))
-    assert shape.parameters == pytest.approx(46.7e9, rel=0.01)
-    assert shape.active_parameters == pytest.approx(12.9e9, rel=0.01)
-    active = shape.active_parameters - 2 * shape.head_parameters
-    assert shape.layer_bytes(1) == pytest.approx(2 * active)
-    every = shape.parameters - 2 * shape.head_parameters
-    assert shape.layer_bytes(1000) == pytest.approx(2 * every)
-
-
-def test_bloom_has_old_names_two_matrices_and_one_embedding(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    bloom = {"model_type": "bloom", "n_embed": 14336, "n_layer": 70, "num_attention_heads": 112}
-    path.write_text(json.dumps(bloom | {"vocab_size": 250880}))
-    assert model_shape(".", tmp_path) == model_shape("config.json", tmp_path)
-    assert read_shape(path) == SHAPES["BLOOM-176B"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"vocab_size": None}, "config.json: vocab_size is missing"),
-        ({"hidden_size": "4096"}, "hidden_size must be a whole number, not '4096'"),
-        ({"hidden_size": True}, "hidden_size must be a whole number, not True"),
-        ({"kv_lora_rank": 512}, "kv_lora_rank: multi-head latent attention"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config: quantized weights"),
-    ],
-)
-def test_a_config_that_cannot_be_counted_is_told(
-    tmp_path: Path, changes: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(ProfileError, match=said):
-        read_shape(config(tmp_path, **changes))
 
 
 def test_unknown_names_are_told() -> None:
@@ -145,7 +84,7 @@ def test_faster_memory_never_takes_longer(shape: ModelShape, new: int, before: i
 
 def test_decoding_alone_reads_all_weights_but_the_embedding_once() -> None:
     roofline = Roofline(SHAPES["Llama-3.1-8B"], HARDWARE["H100-SXM"])
-    read = roofline.shape.weight_bytes - 2 * roofline.shape.head_parameters
+    read = roofline.shape.weight_bytes - 2 * roofline.shape.head.parameters
     fixed = 32 * 10 * 2e-6
     assert roofline.iteration_s([], 1, 0) == pytest.approx(read / (0.8 * 3350e9) + fixed)
 
@@ -157,9 +96,9 @@ def test_devices_share_the_work_and_pay_for_their_sums() -> None:
     assert four.tokens_s(100) - fixed - sums == pytest.approx((alone.tokens_s(100) - fixed) / 4)
 
 
-@pytest.mark.parametrize("model", ["Qwen3-0.6B", "Llama-3.1-70B"])
-def test_cost_tables_are_the_roofline_at_their_grid(model: str) -> None:
-    roofline = Roofline(SHAPES[model], HARDWARE["A100-80GB-SXM"], 4)
+@pytest.mark.parametrize("shape", [SHAPES["Qwen3-0.6B"], SHAPES["Llama-3.1-70B"], WINDOWED])
+def test_cost_tables_are_the_roofline_at_their_grid(shape: ModelShape) -> None:
+    roofline = Roofline(shape, HARDWARE["A100-80GB-SXM"], 4)
     cost = cost_of_roofline(roofline, 512, 64)
     for sequences in (1, 7, 64):
         took = at(cost.decode_ps, sequences) + attention_ps(cost, sequences, sequences * 900)
