@@ -2,8 +2,8 @@
 
 from planner import plan
 
-found = plan("examples/two_layers.yaml", objectives=["ttft", "unread"], slo={"stall": 1.0})
-found.best("ttft").schedule
+found = plan("examples/two_layers.yaml", slo={"ttft": 2.0})
+found.best("smooth_start").schedule
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from planner.objectives import METRICS, Objective, parse_objective
 from planner.tables import COLUMNS, METRIC_ROWS
 
 # The other axis of a plan with one objective: the first of these that is not it and is known.
-SECONDS = ("ttft", "unread", "loss", "e2e", "stall")
+SECONDS = ("smooth_start", "unread", "loss", "e2e", "stall")
 # Words for users that are abbreviations.
 SHORT = ("ttft", "tpot", "itl", "e2e")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from staircase.metrics import READING_RATE, Summary, stall, summarize, summarize_pooled
+from staircase.metrics import READING_RATE, Summary, smooth_start, summarize, summarize_pooled
 from staircase.records import Record
 
 NAN = float("nan")
@@ -56,7 +56,7 @@ class Comparison:
 def compare(
     forecast: Sequence[Record], measured: Sequence[Record], reading_rate: float = READING_RATE
 ) -> Comparison:
-    """Every metric that both records know; the stall of both is that of one ``reading_rate``."""
+    """Every metric that both records know; smooth starts and stalls of one ``reading_rate``."""
     one, other = _metrics(forecast, reading_rate), _metrics(measured, reading_rate)
     is_paired = len(forecast) == len(measured)
     metrics = {
@@ -73,20 +73,25 @@ def compare(
 
 
 def _metrics(records: Sequence[Record], reading_rate: float) -> dict[str, np.ndarray]:
+    smooth_s = [_smooth_start_s(row, reading_rate) for row in records]
     rows = {
         "ttft_s": [row.ttft_s for row in records],
-        "tpot_s": [row.tpot_s for row in records],
+        "smooth_start_s": smooth_s,
         "e2e_s": [row.e2e_s for row in records],
-        "stall_s": [_stall(row, reading_rate) for row in records],
+        "tpot_s": [row.tpot_s for row in records],
+        "stall_s": [
+            start - row.token_s[0] if row.token_s else NAN
+            for row, start in zip(records, smooth_s, strict=True)
+        ],
     }
     failed = np.array([row.error is not None for row in records])
     return {name: np.where(failed, NAN, values) for name, values in rows.items()}
 
 
-def _stall(row: Record, reading_rate: float) -> float:
+def _smooth_start_s(row: Record, reading_rate: float) -> float:
     """NaN where pieces of several tokens came at once: when each was there is not known."""
-    known = row.token_s and len(row.token_s) == row.answer_tokens
-    return stall(row.token_s, reading_rate) if known else NAN
+    known = len(row.token_s) == row.answer_tokens
+    return smooth_start(row.token_s, 1 / reading_rate) if known else NAN
 
 
 def _gaps(records: Sequence[Record]) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -9,6 +10,7 @@ from planner.axis import Axis
 from planner.breakdown import TtftParts
 from planner.describing import describe_schedule
 from planner.explanation import Explanation, Gain, Neighbour
+from planner.measured_limits import limit_words
 from planner.objectives import parse_objective
 from planner.plans import Plan
 from planner.standing import BASELINES
@@ -16,7 +18,7 @@ from planner.tables import number
 from planner.validation import Validation
 from staircase.timeline import Timeline
 
-LINES, COLUMNS = 40, 100
+LINES, COLUMNS = 48, 100
 # Of the staircase's picture, and at most so many lines of each list.
 TALL, WIDE, MOST = 7, 72, 4
 
@@ -32,6 +34,7 @@ def explanation_lines(
             f"the best by {plan.objectives[0]} of {len(plan.candidates)} schedules simulated, "
             f"{len(plan.front)} of them on the front of {', '.join(plan.objectives)}",
         ],
+        textwrap.wrap(f"Forecast. {explanation.reading.sentence}", COLUMNS),
         list(staircase_lines(explanation.timelines["chosen"], explanation.answer)),
         list(_gain_lines(explanation.gains)),
         list(_ttft_lines(explanation, validation)),
@@ -136,6 +139,8 @@ def _known(value: float | None) -> str:
 
 
 def _measured_lines(validation: Validation) -> Iterator[str]:
+    yield from textwrap.wrap(f"Measured. {validation.reading.sentence}", COLUMNS)
+    yield from (f"limit {limit_words(one)}" for one in validation.limits if one.name == "chosen")
     for baseline in BASELINES:
         beating = [s.name for s in validation.standings if s.baseline == baseline and s.beats]
         words = f"beaten by {', '.join(beating)}" if beating else "on the front, nobody beats it"

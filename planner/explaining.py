@@ -11,6 +11,7 @@ from planner.explanation import Explanation, Gain, LimitUse, Neighbour
 from planner.importance import importances
 from planner.objectives import GAINS, Goals, Objective, parse_objective
 from planner.plans import Candidate, Plan
+from planner.reader_gain import ReaderGain, bounds_of
 from simulator.unhindered import Stage
 from simulator.world import World
 from staircase.pipeline import Pipeline
@@ -18,7 +19,7 @@ from staircase.scenario import PlanSpec
 from staircase.timeline import Timeline, since_arrival
 
 # What the choice is set beside the baselines in, beside the objectives.
-ALSO = ("ttft", "e2e", "stall")
+ALSO = ("ttft", "smooth_start", "e2e", "stall")
 
 
 def explained(
@@ -43,6 +44,7 @@ class _Explainer:
         return Explanation(
             answer=answer,
             gains=tuple(self._gains(goals)),
+            reading=self._reading(goals, stage, played["normal"]),
             limits=tuple(_use(limit, plan, goals) for limit in range(len(goals.limits))),
             keeps_limits={n: goals.keeps(one.forecast) for n, one in plan.named().items()},
             ttft=self._parts(stage, played),
@@ -60,6 +62,11 @@ class _Explainer:
             if objective.is_known(named["chosen"].forecast):
                 for baseline in ("normal", "paper default"):
                     yield gain(objective, named["chosen"], baseline, named[baseline])
+
+    def _reading(self, goals: Goals, stage: Stage, normal: Sequence[Timeline]) -> ReaderGain:
+        named, rate = self.plan.named(), self.spec.reading_rate
+        bounds = [*bounds_of(stage, normal, rate), *_kept_out(self.plan, goals)]
+        return ReaderGain.of(rate, named["normal"].forecast, named["chosen"].forecast, bounds)
 
     def _parts(
         self, stage: Stage, played: Mapping[str, Sequence[Timeline]]
@@ -99,6 +106,16 @@ def _use(number: int, plan: Plan, goals: Goals) -> LimitUse:
     value = limit.objective.figure(chosen) if limit.objective.is_known(chosen) else None
     faster = (c.forecast for c in plan.candidates if first.cost(c.forecast) < first.cost(chosen))
     return LimitUse(str(limit), value, sum(limit.excess(forecast) > 0 for forecast in faster))
+
+
+def _kept_out(plan: Plan, goals: Goals) -> Iterator[str]:
+    """Limits that keep out schedules with a smooth start before the choice's."""
+    chosen_s = plan.named()["chosen"].smooth_start_s
+    earlier = [one.forecast for one in plan.candidates if one.smooth_start_s < chosen_s]
+    for limit in goals.limits:
+        count = sum(limit.excess(forecast) > 0 for forecast in earlier)
+        if count:
+            yield f"{limit} keeps {count} schedules that start earlier out"
 
 
 def _figures(candidate: Candidate, goals: Goals) -> dict[str, float]:

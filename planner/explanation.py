@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from planner.breakdown import TtftParts
+from planner.reader_gain import ReaderGain
 from staircase.timeline import Timeline
 
 
@@ -64,6 +65,7 @@ class Explanation:
     Attributes:
         answer: the agent whose staircase is the plan's.
         gains: over the baselines.
+        reading: what a reader gains, by forecast.
         limits: in the order of the plan's.
         keeps_limits: whether each is within them, by the names of ``Plan.named``.
         ttft: where TTFT goes, by the same names.
@@ -76,6 +78,7 @@ class Explanation:
 
     answer: str
     gains: tuple[Gain, ...]
+    reading: ReaderGain
     limits: tuple[LimitUse, ...]
     keeps_limits: Mapping[str, bool]
     ttft: Mapping[str, TtftParts]

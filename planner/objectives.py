@@ -1,6 +1,7 @@
 """What a plan should be good at: figures of a forecast, from a list, and limits on them.
 
-``ttft``, ``ttft.p90``, ``stall.p99``, ``loss``: a metric's mean, or a percentile over requests.
+``smooth_start``, ``ttft.p90``, ``stall.p99``, ``loss``: a metric's mean, or a percentile over
+requests. As a limit, a time without a statistic is its p90: a mean hides the readers who wait.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from staircase.scenario import PlanSpec
 # By the words of users: the name in a forecast.
 METRICS = {
     "ttft": "ttft_s",
+    "smooth_start": "smooth_start_s",
     "tpot": "tpot_s",
     "itl": "itl_s",
     "e2e": "e2e_s",
     "stall": "stall_s",
+    "longest_gap": "longest_gap_s",
     "device": "device_s",
     "reserved": "reserved_s",
     "cost": "cost",
@@ -33,6 +36,8 @@ METRICS = {
 }
 # Of which more is better.
 GAINS = ("quality", "score", "goodput", "capacity")
+# Of which each request has its own.
+TIMES = ("ttft", "smooth_start", "tpot", "itl", "e2e", "stall", "longest_gap")
 STATISTICS = ("mean", "p50", "p90", "p99")
 MOST = 4
 _QUALITY = "a quality profile, which 'staircase profile' measures; simulated engines have none"
@@ -88,6 +93,12 @@ class Limit:
     objective: Objective
     figure: float
 
+    @property
+    def name(self) -> str:
+        """As ``parse_limits`` takes it."""
+        word, statistic = self.objective.word, self.objective.statistic
+        return f"{word}.{statistic}" if word in TIMES else self.objective.name
+
     def excess(self, forecast: Mapping[str, Summary]) -> float:
         """How far beyond the limit, 0 if it is kept; a figure that nobody knows breaks it."""
         return max(0.0, self.objective.cost(forecast) - self.cost)
@@ -107,7 +118,7 @@ class Limit:
 
     def __str__(self) -> str:
         relation = "≥" if self.objective.word in GAINS else "≤"
-        return f"{self.objective.name} {relation} {self.figure:g}"
+        return f"{self.name} {relation} {self.figure:g}"
 
 
 def parse_objective(word: str) -> Objective:
@@ -137,7 +148,17 @@ def parse_objectives(words: Sequence[str]) -> tuple[Objective, ...]:
 
 
 def parse_limits(limits: Mapping[str, float]) -> tuple[Limit, ...]:
-    return tuple(Limit(parse_objective(word), figure) for word, figure in limits.items())
+    """Of a time p90 unless the word says otherwise, as in ``ttft.mean``; of the rest the mean.
+
+    Raises:
+        PlanError: there is no such figure.
+    """
+    return tuple(Limit(_limited(word), figure) for word, figure in limits.items())
+
+
+def _limited(word: str) -> Objective:
+    objective = parse_objective(word)
+    return replace(objective, statistic="p90") if word in TIMES else objective
 
 
 def limits_of_words(words: Sequence[str]) -> dict[str, float]:
@@ -179,10 +200,8 @@ class Goals:
         """
         if "min_quality" in spec.model_fields_set and not knows_quality:
             raise PlanError(f"plan.min_quality: quality is not known here: needs {_QUALITY}")
-        words = spec.objectives or (["ttft", "loss"] if knows_quality else ["ttft", "unread"])
+        words = spec.objectives or ["smooth_start", "loss" if knows_quality else "unread"]
         given = {"quality": spec.min_quality} if knows_quality else {"unread": spec.max_unread}
-        if spec.max_stall_s is not None:
-            given["stall"] = spec.max_stall_s
         if "max_unread" in spec.model_fields_set:
             given["unread"] = spec.max_unread
         return Goals(parse_objectives(words), parse_limits(given | spec.limits))

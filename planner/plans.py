@@ -17,7 +17,7 @@ from staircase.errors import PlanError
 from staircase.metrics import Summary
 from staircase.schedule import Schedule
 
-SCHEMA = "staircase.plan/3"
+SCHEMA = "staircase.plan/4"
 # Figures of the requests that keep the limits in ``plan.goodput``.
 OF_LIMITS = ("goodput", "capacity")
 
@@ -59,8 +59,8 @@ class Candidate:
         return self.forecast["agreement"].mean
 
     @property
-    def stall_s(self) -> float:
-        return self.forecast["stall_s"].mean
+    def smooth_start_s(self) -> float:
+        return self.forecast["smooth_start_s"].mean
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Plan:
         chosen: number of the best candidate by the first objective, within the limits, on held-out
             requests too.
         normal, paper: numbers of the baselines, in the chosen layout.
+        reading_rate: tokens a second of the reader whose smooth start and stall these are.
         profile_hashes: of the profiles that the forecasts rest on.
         held_out: what was forecast of members of the front on held-out requests.
         explanation: why this choice, and what it does (``planner.explaining``).
@@ -102,6 +103,7 @@ class Plan:
     chosen: int
     normal: int
     paper: int
+    reading_rate: float
     profile_hashes: dict[str, str]
     provenance: Provenance = field(compare=False)
     held_out: tuple[HeldOut, ...] = ()
@@ -125,12 +127,17 @@ class Plan:
         Raises:
             PlanError: there is no such figure, or no candidate is within the limits.
         """
-        limits = {limit.objective.name: limit for limit in map(_limit, self.limits)}
-        limits |= {limit.objective.name: limit for limit in parse_limits(slo or {})}
+        limits = {limit.name: limit for limit in self.limits_of()}
+        limits |= {limit.name: limit for limit in parse_limits(slo or {})}
         words = dict.fromkeys([objective or self.objectives[0], *self.objectives])
         goals = Goals(tuple(map(parse_objective, words)), tuple(limits.values()))
         goals.check(self.candidates[self.chosen].forecast)
         return self.candidates[choose(self.candidates, goals)]
+
+    def limits_of(self) -> tuple[Limit, ...]:
+        """Its limits, of which ``limits`` holds the words."""
+        pairs = (words.split() for words in self.limits)
+        return parse_limits({name: float(figure) for name, _, figure in pairs})
 
     def fingerprint(self) -> str:
         """The same for plans that differ in provenance only."""
@@ -214,12 +221,6 @@ def spread_out(numbers: Sequence[int], most: int) -> tuple[int, ...]:
         return (numbers[0],)
     step = (len(numbers) - 1) / (most - 1)
     return tuple(numbers[round(place * step)] for place in range(most))
-
-
-def _limit(words: str) -> Limit:
-    """The limit that ``str`` of it gave."""
-    name, _, figure = words.split()
-    return Limit(parse_objective(name), float(figure))
 
 
 def save_plan(path: Path, plan: Plan) -> str:

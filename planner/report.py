@@ -20,20 +20,21 @@ from planner.describing import phrase_of
 from planner.drawing import MS, draw_staircases, draw_timeline
 from planner.drawing_bars import Bar, draw_intervals, draw_ttft
 from planner.drawing_front import draw_front
+from planner.drawing_tokens import draw_tokens
 from planner.explanation import Explanation
 from planner.figures import Figures, place_of
 from planner.importance import PARAMETERS
 from planner.objectives import METRICS, parse_objective
 from planner.plans import Plan
 from planner.report_tables import importance_rows, neighbour_rows, summary_table, ttft_table
-from planner.report_words import gains_of, limit_rows, standing_rows
+from planner.report_words import gains_of, limit_rows, measured_limit_rows, standing_rows
 from planner.validation import Validation
 from staircase.errors import PlanError
 from staircase.files import write_text
 
 NAMES = ("normal", "paper default", "chosen")
 # What is set beside measurements in a picture, beside the objectives.
-ALSO = ("ttft", "e2e")
+ALSO = ("ttft", "smooth_start", "e2e")
 
 
 def write_report(path: Path, plan: Plan, validation: Validation | None = None) -> None:
@@ -93,6 +94,19 @@ class _Page:
     @property
     def front(self) -> Markup:
         return Markup(draw_front(self.figures, self.plan, self.explanation.answer))
+
+    @property
+    def tokens(self) -> Iterator[tuple[str, Markup]]:
+        """Of the named schedules, forecast and, where it was validated, real."""
+        keys = ("plan", "explanation", "timelines")
+        yield "forecast", Markup(draw_tokens(self.figures, {n: place_of(*keys, n) for n in NAMES}))
+        if self.validation:
+            places = {
+                name: place_of("validation", "rows", row, "timeline")
+                for name in NAMES
+                for row in self._rows(name)
+            }
+            yield "real", Markup(draw_tokens(self.figures, places))
 
     @property
     def timelines(self) -> Iterator[list[tuple[str, Markup]]]:
@@ -173,6 +187,10 @@ class _Page:
     @property
     def limits(self) -> Any:
         return limit_rows(self.figures, self.explanation)
+
+    @property
+    def measured_limits(self) -> Any:
+        return measured_limit_rows(self.figures, self.validation) if self.validation else []
 
     @property
     def standings(self) -> Any:

@@ -39,6 +39,18 @@ def limit_rows(figures: Figures, explanation: Explanation) -> list[Markup]:
     return lines
 
 
+def measured_limit_rows(figures: Figures, validation: Validation) -> list[Markup]:
+    """Every limit of every schedule that was run."""
+    lines = []
+    for number, limit in enumerate(validation.limits):
+        keys = ("validation", "limits", number)
+        places = [place_of(*keys, name) for name in ("limit", "name", "value")]
+        line = figures.html(*places, template="{}: {} has {}")
+        verdict = f"<b>{limit.verdict}</b>" if limit.is_kept is False else limit.verdict
+        lines.append(line + Markup(f", {verdict}"))
+    return lines
+
+
 def standing_rows(
     figures: Figures, explanation: Explanation, validation: Validation
 ) -> list[Markup]:

@@ -259,6 +259,7 @@ def _plan(
         chosen=chosen,
         normal=find(candidates, uniform(pipeline, normal(), layout)),
         paper=find(candidates, uniform(pipeline, paper_staircase(spec), layout)),
+        reading_rate=spec.reading_rate,
         profile_hashes=dict(profile_hashes),
         provenance=provenance_of_now(spec.model_dump(mode="json", exclude={"storage"})),
         held_out=held_out,

@@ -56,7 +56,9 @@ def _standing(
 
 def _compared(objective: Objective, ours: Measured, theirs: Measured) -> str:
     one, two = ours[METRICS[objective.word]], theirs[METRICS[objective.word]]
-    if objective.statistic == "mean" and one.low <= two.high and two.low <= one.high:
+    # Of single requests, which have no interval, nothing can be told.
+    apart = one.low > two.high or two.low > one.high
+    if objective.statistic == "mean" and not apart:
         return "alike"
     more = objective.cost(ours) - objective.cost(theirs)
     if abs(more) <= NEGLIGIBLE.get(objective.word, 0.0):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from simulator.run import EngineUse
 
 COLUMNS: dict[str, tuple[str, float]] = {
-    "ttft_s": ("TTFT ms", 1000),
-    "tpot_s": ("TPOT ms", 1000),
-    "e2e_s": ("E2E ms", 1000),
+    "ttft_s": ("first token ms", 1000),
+    "smooth_start_s": ("smooth start ms", 1000),
+    "e2e_s": ("last token ms", 1000),
     "stall_s": ("stall ms", 1000),
     "prefilled_tokens": ("prefill", 1),
     "cached_tokens": ("cached", 1),
@@ -33,8 +33,10 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "unread": ("unread", 1),
     "device_s": ("device ms", 1000),
 }
+# The figures that stand side by side wherever a schedule is judged.
+JUDGED = {"ttft_s": "first token", "smooth_start_s": "smooth start", "e2e_s": "last token"}
 STAND_INS = ("unread", "device_s")
-WITH_INTERVAL = ("ttft_s", "agreement", "score")
+WITH_INTERVAL = ("smooth_start_s", "agreement", "score")
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,21 @@ class Cells:
 
 
 def validation_cells(validation: Validation) -> Cells:
-    return _cells_of(
+    """With a column that says whether the plan's limits were kept as measured."""
+    cells = _cells_of(
         (row.name, kind, metrics)
         for row in validation.rows
         for kind, metrics in (("forecast", row.candidate.forecast), ("measured", row.measured))
     )
+    broken = {one.name for one in validation.limits if one.is_kept is False}
+    words = {False: "kept", True: "broken"}
+    rows = (
+        replace(
+            row, cells=(*row.cells, words[row.name in broken] if row.kind == "measured" else "")
+        )
+        for row in cells.rows
+    )
+    return Cells((*cells.columns, "limits"), tuple(rows)) if validation.limits else cells
 
 
 def forecast_cells(candidates: Mapping[str, Candidate]) -> Cells:
@@ -85,6 +97,8 @@ def _cell(metrics: Mapping[str, Summary], column: str) -> str:
     summary, factor = metrics[column], COLUMNS[column][1]
     mean = number(summary.mean * factor)
     if column not in WITH_INTERVAL:
+        return mean
+    if math.isnan(summary.low):
         return mean
     return f"{mean} ±{number((summary.high - summary.low) / 2 * factor)}"
 
@@ -121,10 +135,12 @@ def _engine_lines(engine: EngineProfile) -> list[str]:
 
 METRIC_ROWS: dict[str, tuple[str, float]] = {
     "ttft_s": ("TTFT ms", 1000),
+    "smooth_start_s": ("smooth start ms", 1000),
+    "e2e_s": ("E2E ms", 1000),
     "tpot_s": ("TPOT ms", 1000),
     "itl_s": ("ITL ms", 1000),
-    "e2e_s": ("E2E ms", 1000),
     "stall_s": ("stall ms", 1000),
+    "longest_gap_s": ("longest gap ms", 1000),
     "queued_s": ("queued ms", 1000),
     "busy_s": ("device ms", 1000),
     "answer_tokens": ("answer tokens", 1),

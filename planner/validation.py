@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from planner.breakdown import TtftParts
+from planner.measured_limits import MeasuredLimit, measured_limits
 from planner.objectives import parse_objective
 from planner.plans import Candidate, Plan
+from planner.reader_gain import ReaderGain
 from planner.standing import NEGLIGIBLE, Standing, standings
 from profiles.store import Provenance, load, provenance_of_now, save
 from staircase.errors import PlanError
 from staircase.metrics import Summary
 from staircase.timeline import Timeline
 
-SCHEMA = "staircase.validation/2"
+SCHEMA = "staircase.validation/3"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Validation:
         requests: real requests that each schedule played.
         standings: of the plan's schedules to the baselines, in the plan's objectives.
         errors: by metric, the median over schedules of the forecast's relative error.
-        ttft_reduction: share of normal's measured TTFT that the chosen schedule saves.
+        limits: of every schedule each of the plan's, as measured.
+        reading: what a reader gains, as measured.
     """
 
     scenario: str
@@ -52,7 +55,8 @@ class Validation:
     rows: tuple[Row, ...]
     standings: tuple[Standing, ...]
     errors: Mapping[str, float]
-    ttft_reduction: float
+    limits: tuple[MeasuredLimit, ...]
+    reading: ReaderGain
     provenance: Provenance = field(compare=False)
 
     def is_of(self, plan: Plan) -> bool:
@@ -63,7 +67,7 @@ class Validation:
     @staticmethod
     def of(plan: Plan, rows: Sequence[Row], requests: int) -> Validation:
         measured = {row.name: row.measured for row in rows}
-        ttft_s = {name: metrics["ttft_s"].mean for name, metrics in measured.items()}
+        bounds = plan.explanation.reading.bounds if plan.explanation else ()
         settings = {"requests": requests, "profiles": dict(plan.profile_hashes)}
         return Validation(
             plan.scenario,
@@ -71,7 +75,8 @@ class Validation:
             tuple(rows),
             tuple(standings(measured, list(map(parse_objective, plan.objectives)))),
             dict(_errors(rows)),
-            1 - ttft_s["chosen"] / ttft_s["normal"],
+            tuple(measured_limits(measured, plan.limits_of())),
+            ReaderGain.of(plan.reading_rate, measured["normal"], measured["chosen"], bounds),
             provenance_of_now(settings),
         )
 

@@ -30,11 +30,10 @@ from simulator.candidates import Candidates
 from simulator.engine import EngineSetup
 from simulator.source_levels import SourceLevels, fixed_tokens, source_levels, source_ps
 from staircase.errors import ScheduleError, WorkloadError
-from staircase.metrics import READING_RATE
+from staircase.metrics import READING_RATE, reader_ps
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import header, own, query
 from staircase.schedule import Layout, Schedule
-from staircase.timeline import PS_PER_S
 from staircase.workload import RequestShape
 
 # An int64 array.
@@ -54,7 +53,7 @@ class AloneTimes:
         completed_ps: the answer is known to be complete.
         calls: steps that the answer played.
         prefilled_tokens: of the whole request, its sources too.
-        stall_ps: what a reader of the answer waits after its first token.
+        smooth_start_ps: from when on a reader of the answer never waits.
         unread: share of the answer's sources that it had not read, as in ``simulator.unread``.
         start_ps, end_ps: [candidates, steps] of each step that was played, else -1; if asked for.
     """
@@ -64,7 +63,7 @@ class AloneTimes:
     completed_ps: Ints
     calls: Ints
     prefilled_tokens: Ints
-    stall_ps: Any
+    smooth_start_ps: Ints
     unread: Any
     start_ps: Ints | None = None
     end_ps: Ints | None = None
@@ -145,7 +144,7 @@ class ClosedForm:
     _answer: _Answer
     _sources: SourceLevels
     _engine: AloneEngine
-    _reader_ps: float
+    _reader_ps: int
 
     def play(
         self, candidates: Candidates, keeps_steps: bool = False, token_ps: Ints | None = None
@@ -253,22 +252,29 @@ class ClosedForm:
     def _note_reading(
         self, calls: _Calls, first_ps: Ints, desks: _Desks, found: AloneTimes
     ) -> None:
-        """What was unread, and how far a reader falls behind at a call's first and last token.
-
-        In between nobody falls further behind, as iterations do not become faster with context.
-        """
+        """What was unread, and from when on a reader keeps up with a call's tokens."""
         rows, goal = desks.rows, calls.goal
-        last = np.maximum(goal, 1) - 1
-        decode_ps = self._engine.decode_ps
-        last_ps = first_ps + decode_ps[calls.prompt + last] - decode_ps[calls.prompt]
-        begun_ps = found.ttft_ps[rows] + self._reader_ps * desks.written
-        behind_ps = np.maximum(first_ps, last_ps - self._reader_ps * last) - begun_ps
-        found.stall_ps[rows] = np.maximum(found.stall_ps[rows], np.where(goal > 0, behind_ps, 0.0))
+        smooth_ps = self._late_ps(calls, first_ps) - self._reader_ps * desks.written
+        before_ps = found.smooth_start_ps[rows]
+        found.smooth_start_ps[rows] = np.where(
+            goal > 0, np.maximum(before_ps, smooth_ps), before_ps
+        )
         whole = self._sources.read_tokens[-1]
         if whole:
             left = 1 - self._sources.read_tokens[calls.level] / whole
             written = max(1, min(self._answer.left, self._answer.max_tokens))
             found.unread[rows] += left * goal / written
+
+    def _late_ps(self, calls: _Calls, first_ps: Ints) -> Ints:
+        """The smooth start of each call's tokens.
+
+        Iterations do not become faster with context, so what a reader waits for a token less what
+        the tokens before it took to read is greatest at the first token or the last one.
+        """
+        last = np.maximum(calls.goal, 1) - 1
+        decode_ps = self._engine.decode_ps
+        last_ps = first_ps + decode_ps[calls.prompt + last] - decode_ps[calls.prompt]
+        return np.maximum(first_ps, last_ps - self._reader_ps * last)
 
     def _fill_tokens(self, calls: _Calls, first_ps: Ints, desks: _Desks, token_ps: Ints) -> None:
         each = np.repeat(np.arange(len(desks.rows)), calls.goal)
@@ -301,11 +307,11 @@ class ClosedForm:
 
 
 def _nothing_yet(candidates: int) -> AloneTimes:
-    ttft, e2e, completed, calls, prefilled = (
-        np.zeros(candidates, dtype=np.int64) for _ in range(5)
+    ttft, e2e, completed, calls, prefilled, smooth_start = (
+        np.zeros(candidates, dtype=np.int64) for _ in range(6)
     )
-    stall, unread = np.zeros(candidates), np.zeros(candidates)
-    return AloneTimes(ttft, e2e, completed, calls, prefilled, stall, unread)
+    unread = np.zeros(candidates)
+    return AloneTimes(ttft, e2e, completed, calls, prefilled, smooth_start, unread)
 
 
 def _with_steps(found: AloneTimes, steps: Sequence[_Steps]) -> AloneTimes:
@@ -352,7 +358,7 @@ def form_of(
     """The form of one reading agent on an engine of its own."""
     answer = _make_answer(reader, layout, request)
     engine = AloneEngine.open(setup, _longest_text(reader, sources, request))
-    return ClosedForm(answer, sources, engine, PS_PER_S / reading_rate)
+    return ClosedForm(answer, sources, engine, reader_ps(reading_rate))
 
 
 def _check_options(schedule: Schedule) -> None:

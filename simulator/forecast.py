@@ -13,6 +13,7 @@ from profiles.quality_forecast import QualityForecast
 from simulator.capacity import LEAST, Capacity, CapacitySearch
 from simulator.engine import EngineSetup
 from simulator.figures import NOTHING_WANTED, Wanted
+from simulator.intervals import stated_error, with_profile_error
 from simulator.reach import beyond, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.setups import setup_of, workload_of
@@ -50,6 +51,13 @@ class Forecast:
     runs: Sequence[Measured]
     use: Mapping[str, EngineUse] = field(default_factory=dict)
 
+    def widened(self, error: float, reading_rate: float) -> Forecast:
+        """With intervals that hold the profiles' stated ``error``."""
+        if not error or not self.timelines:
+            return self
+        metrics = with_profile_error(self.metrics, self.timelines, reading_rate, error)
+        return replace(self, metrics=metrics)
+
 
 def forecast_simulated(
     scenario: Scenario,
@@ -76,8 +84,10 @@ def forecast_simulated(
     for world in replicated(scenario, folder, replicates):
         runs.append(world.play(schedule, needs_timelines and not runs))
         on_replicate()
-    said = beyond(profiled(scenario, folder), runs[0].timelines)
-    return forecast_of(runs, tuple(said))
+    known = profiled(scenario, folder)
+    found = forecast_of(runs, tuple(beyond(known, runs[0].timelines)))
+    error = stated_error(profile for _, profile in known.values())
+    return found.widened(error, scenario.plan.reading_rate)
 
 
 def replicated(scenario: Scenario, folder: Path, replicates: int) -> Iterator[SimulatedWorld]:
@@ -186,6 +196,8 @@ class SimulatedWorld:
     def __call__(self, schedule: Schedule) -> Forecast:
         run = self.play(schedule)
         found = forecast_of([run], tuple(beyond(self.profiled, run.timelines)), None, self.wanted)
+        error = stated_error(profile for _, profile in self.profiled.values())
+        found = found.widened(error, self.reading_rate)
         if self.wanted.capacity_share is None or self.rate_per_s is None:
             return found
         assert self.wanted.slo is not None

@@ -15,6 +15,7 @@ from profiles.quality_forecast import QualityForecaster
 from simulator.batching import BatchingSetup
 from simulator.figures import NOTHING_WANTED, Wanted
 from simulator.forecast import Forecast, forecast_of
+from simulator.intervals import stated_error
 from simulator.profiled import setup_of_profile
 from simulator.reach import most_at_once
 from simulator.run import Run, run_workload
@@ -55,7 +56,8 @@ class Forecaster:
         run = self.play(schedule, self.workload)
         lines, forecast = run.timelines, self._quality
         quality = forecast(lines, schedule.layout) if forecast else None
-        return forecast_of([run], tuple(self._extrapolated(lines)), quality, self.wanted)
+        found = forecast_of([run], tuple(self._extrapolated(lines)), quality, self.wanted)
+        return found.widened(self._stated_error, self.reading_rate)
 
     def sketch(self) -> Sketch | None:
         """For many schedules at once, roughly; None where there is no closed form."""
@@ -64,6 +66,10 @@ class Forecaster:
     @property
     def stage(self) -> Stage:
         return Stage(self.pipeline, self._setups, self.workload)
+
+    @cached_property
+    def _stated_error(self) -> float:
+        return stated_error(self.latency[name] for name in self.pipeline.engines)
 
     @cached_property
     def _quality(self) -> QualityForecaster | None:

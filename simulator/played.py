@@ -12,7 +12,7 @@ from simulator.call_tables import CallTables
 from simulator.compiling import compiled
 from staircase.measured import Measured
 from staircase.messages import Call, EndReason
-from staircase.metrics import READING_RATE, Floats
+from staircase.metrics import READING_RATE, Floats, reader_ps
 from staircase.pipeline import Pipeline
 from staircase.timeline import PS_PER_S, Span, Timeline, to_s
 
@@ -56,17 +56,20 @@ class Played:
         arrival_ps = self.requests["arrival_ps"]
         first[some] = (self.token_ps[firsts[some]] - arrival_ps[some]) / PS_PER_S
         last[some] = (self.token_ps[(firsts + counts - 1)[some]] - arrival_ps[some]) / PS_PER_S
-        stalls = np.zeros(len(counts))
-        _fill_stalls(self.token_ps, firsts, counts, PS_PER_S / reading_rate, stalls)
+        stall_ps, gap_ps = np.zeros((2, len(counts)), dtype=np.int64)
+        _fill_reading(self.token_ps, firsts, counts, reader_ps(reading_rate), stall_ps, gap_ps)
+        smooth_ps = self.token_ps[np.where(some, firsts, 0)] - arrival_ps + stall_ps
         several = np.where(counts > 1, counts - 1, np.nan)
         return Measured(
             len(counts),
             to_s(int(self.requests["completed_ps"].max() - arrival_ps.min())),
             {
                 "ttft_s": first,
-                "tpot_s": (last - first) / several,
+                "smooth_start_s": np.where(some, smooth_ps / PS_PER_S, np.nan),
                 "e2e_s": last,
-                "stall_s": stalls,
+                "tpot_s": (last - first) / several,
+                "stall_s": np.where(some, stall_ps / PS_PER_S, np.nan),
+                "longest_gap_s": np.where(counts > 1, gap_ps / PS_PER_S, np.nan),
                 **self._of_calls(),
                 "answer_tokens": counts.astype(np.float64),
                 **self._of_prompts(),
@@ -184,14 +187,15 @@ class Played:
 
 
 @compiled
-def _fill_stalls(
-    token_ps: Ints, firsts: Ints, counts: Ints, reader_ps: float, stalls: Floats
+def _fill_reading(
+    token_ps: Ints, firsts: Ints, counts: Ints, per_token_ps: int, stall_ps: Ints, gap_ps: Ints
 ) -> None:
-    """``staircase.metrics.stall`` by request, of a reader who takes a token in ``reader_ps``."""
+    """By request: ``staircase.metrics.smooth_start`` less the first token's time, for a reader who
+    takes a token in ``per_token_ps``; and the longest gap."""
     for request in range(len(firsts)):
-        behind = 0.0
         first = firsts[request]
         for token in range(1, counts[request]):
-            late = token_ps[first + token] - token_ps[first] - token * reader_ps
-            behind = max(behind, late)
-        stalls[request] = behind / PS_PER_S
+            here = first + token
+            late = token_ps[here] - token_ps[first] - token * per_token_ps
+            stall_ps[request] = max(stall_ps[request], late)
+            gap_ps[request] = max(gap_ps[request], token_ps[here] - token_ps[here - 1])

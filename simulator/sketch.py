@@ -130,7 +130,8 @@ class Sketch:
             "ttft_s": last.ttft_ps / PS_PER_S,
             "e2e_s": last.e2e_ps / PS_PER_S,
             "tpot_s": (last.e2e_ps - last.ttft_ps) / PS_PER_S / max(tokens - 1, 1),
-            "stall_s": last.stall_ps / PS_PER_S,
+            "smooth_start_s": last.smooth_start_ps / PS_PER_S,
+            "stall_s": (last.smooth_start_ps - last.ttft_ps) / PS_PER_S,
             "prefilled_tokens": np.asarray(own + first, dtype=float),
             "unread": np.asarray(shares, dtype=float),
         }

@@ -22,6 +22,7 @@ from pydantic import (
 from staircase.engine_spec import EngineSpec, JudgeSpec, OpenAISpec
 from staircase.errors import PipelineError, ScenarioError, ScheduleError
 from staircase.files import first_error, read_text
+from staircase.metrics import READING_RATE
 from staircase.pipeline import Pipeline
 from staircase.pipeline_spec import PipelineSpec
 from staircase.schedule import LAYOUTS, LEAST_RATIO, Layout, parse_barrier
@@ -145,9 +146,9 @@ class PlanSpec(Strict):
 
     ``objectives`` are figures of a forecast as ``planner/objectives.py`` names them, ``limits`` the
     most that such a figure may be (of quality and score the least), in seconds. ``min_quality``
-    holds where quality is known, ``max_unread`` elsewhere; ``max_stall_s`` always, since TTFT alone
-    is won by a few tokens and a long wait. ``storage`` keeps the trials: the path of a journal file
-    or a PostgreSQL address.
+    holds where quality is known, ``max_unread`` elsewhere. ``reading_rate`` is that of the answer's
+    reader, in tokens a second. ``storage`` keeps the trials: the path of a journal file or a
+    PostgreSQL address.
 
     ``staircases``: the ``same`` for every reading agent, or one for each ``layer`` or ``agent``.
     ``barrier`` (words of ``parse_barrier``), ``reading`` and ``starve`` are searched where more
@@ -176,8 +177,7 @@ class PlanSpec(Strict):
     limits: dict[str, float] = {}
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.95
     max_unread: Annotated[float, Field(ge=0, le=1)] = 0.25
-    max_stall_s: Annotated[float, Field(ge=0)] | None = 1.0
-    reading_rate: Annotated[float, Field(gt=0)] = 10.0
+    reading_rate: Annotated[float, Field(gt=0)] = READING_RATE
     validated_front: Annotated[int, Field(ge=0)] = 5
     prices: dict[str, PriceSpec] = {}
     goodput: dict[Literal["ttft", "tpot", "e2e"], PositiveSeconds] = {}

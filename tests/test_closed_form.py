@@ -156,7 +156,7 @@ def check(times: AloneTimes, row: int, line: Timeline) -> None:
     assert times.e2e_ps[row] == line.answer_ps[-1]
     assert times.completed_ps[row] == line.completed_ps
     assert times.prefilled_tokens[row] == sum(span.prefilled_tokens for span in line.spans)
-    assert times.stall_ps[row] / PS_PER_S == pytest.approx(measure(line).stall_s, abs=1e-9)
+    assert times.smooth_start_ps[row] == round(measure(line).smooth_start_s * PS_PER_S)
 
 
 def notes(lines: Sequence[Timeline], layout: Layout) -> Counter[str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from staircase.errors import SloError
 from staircase.measured import measure_all
-from staircase.metrics import measure, stall, summarize, summarize_pooled
+from staircase.metrics import measure, summarize, summarize_pooled
 from staircase.run_metrics import Slo, measure_run, parse_slo
 from staircase.timeline import Span, Timeline
 from staircase.trace import write_trace
@@ -49,9 +49,25 @@ def slow_stall(times: list[float], rate: float) -> float:
     return waited
 
 
-@given(st.lists(st.floats(0, 10), min_size=1, max_size=30).map(sorted), st.floats(0.5, 50))
-def test_stall_is_what_a_reader_waits(times: list[float], rate: float) -> None:
-    assert stall(times, rate) == pytest.approx(slow_stall(times, rate), abs=1e-9)
+@given(st.lists(st.integers(0, 9000), min_size=1, max_size=30).map(sorted), st.floats(0.5, 50))
+def test_stall_is_what_a_reader_waits(times_ms: list[int], rate: float) -> None:
+    found = measure(timeline(*times_ms), rate)
+    assert found.stall_s == pytest.approx(
+        slow_stall([ms / 1000 for ms in times_ms], rate), abs=1e-9
+    )
+    assert found.smooth_start_s == pytest.approx(found.ttft_s + found.stall_s, abs=1e-12)
+
+
+def test_the_longest_gap_is_between_two_tokens() -> None:
+    assert measure(timeline(3, 5, 9)).longest_gap_s == pytest.approx(0.004)
+    assert math.isnan(measure(timeline(3)).longest_gap_s)
+
+
+def test_one_request_has_no_interval() -> None:
+    summary = summarize([2.0])
+    assert summary.mean == 2
+    assert math.isnan(summary.low)
+    assert math.isnan(summary.high)
 
 
 def test_summary_of_equal_values_has_no_width() -> None:

@@ -122,13 +122,13 @@ def test_validation_measures_what_can_be_measured(fake: FakeServer, tmp_path: Pa
     """Latency and the task's score; a server cannot be asked for probabilities."""
     scenario = demo(tmp_path, fake.url)
     pipeline = scenario.pipeline.build()
-    names = ("ttft_s", "loss", "agreement", "stall_s")
+    names = ("ttft_s", "smooth_start_s", "e2e_s", "loss", "agreement")
     forecast = {name: summarize([1.0]) for name in names}
     candidates = tuple(
         Candidate(schedule, forecast)
         for schedule in (uniform(pipeline, constant(8, 8, 6)), Schedule())
     )
-    plan = Plan("x", ("ttft",), (), candidates, (0, 1), 0, 1, 1, {}, provenance_of_now())
+    plan = Plan("x", ("ttft",), (), candidates, (0, 1), 0, 1, 1, 5.3, {}, provenance_of_now())
     with open_bench(scenario) as bench:
         checked, timelines = validate(scenario, tmp_path, plan, bench, requests=2, front=0)
     for row in checked.rows:

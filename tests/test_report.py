@@ -128,7 +128,7 @@ def test_so_do_others(other: Plan) -> None:
 
 
 def test_its_staircase_rises_to_all_that_was_read(found: Plan) -> None:
-    rows = [line.partition("│")[2] for line in explained(found)[2:9]]
+    rows = [line.partition("│")[2] for line in explained(found) if "│" in line]
     assert rows[0].endswith("█")
     filled = [sum(c != " " for c in row) for row in rows]
     assert filled == sorted(filled)

@@ -184,7 +184,7 @@ def test_the_search_leaves_out_who_is_not_worth_waiting_for() -> None:
 
 def test_the_guide_learns_what_the_sketch_does_not_see() -> None:
     """Times twice as long as in the sketch: after some, others are predicted so."""
-    work = small(trials=1, max_stall_s=None)
+    work = small(trials=1)
     judge = work.judge()
     sketch = judge.sketch()
     assert sketch
@@ -265,7 +265,7 @@ def test_two_processes_write_the_same_plan(tmp_path: Path) -> None:
 
 class TestHeldOut:
     def test_what_misses_a_limit_there_is_not_chosen(self) -> None:
-        work = small(trials=40)
+        work = small(trials=40, limits={"stall": 1.0})
         judge = work.judge()
         free = search(work.scenario, judge, {})
         assert not free.held_out
@@ -275,7 +275,7 @@ class TestHeldOut:
         assert plan.chosen != free.chosen
         missed = {one.number: one.missed for one in plan.held_out if one.missed}
         assert list(missed) == [free.chosen]
-        assert missed[free.chosen][0].startswith("stall ≤ 0.98, is ")
+        assert missed[free.chosen][0].startswith("stall.p90 ≤ 0.98, is ")
 
     def test_if_all_miss_one_line_says_so(self) -> None:
         one = Candidate(Schedule(), {"ttft_s": summarize([1.0])})

@@ -78,7 +78,7 @@ def test_one_request_alone_is_the_simulation(pipeline: Pipeline, seed: int) -> N
     figures = sketch.of(tried)
     for place, schedule in enumerate(tried):
         run = run_workload(pipeline, schedule, engines, workload)
-        for name in ("ttft_s", "e2e_s", "tpot_s", "stall_s"):
+        for name in ("ttft_s", "smooth_start_s", "e2e_s", "tpot_s", "stall_s"):
             assert figures[name][place] == pytest.approx(run.measured.columns[name][0], abs=1e-9)
         assert figures["unread"][place] == pytest.approx(run.unread[0], abs=1e-12)
 

@@ -25,7 +25,7 @@ PLACEMENT = ROOT / "examples" / "placement.yaml"
 def content() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(PLACEMENT.read_text())
     small = {"first": [8], "chunk": [64], "write": [4], "trials": 12, "held_out": {"requests": 0}}
-    found["plan"] |= small | {"max_stall_s": None}
+    found["plan"] |= small
     found["workload"] |= {"requests": 4}
     return found
 

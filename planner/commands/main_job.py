@@ -44,14 +44,17 @@ def plan(
     seed: Seed = None,
     objective: Annotated[
         list[str] | None,
-        typer.Option(help="As ttft.p90, loss or stall; once for each [default: the scenario's]."),
+        typer.Option(
+            help="As smooth_start, ttft.p90 or loss; once for each [default: the scenario's]."
+        ),
     ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FIGURE=VALUE",
             help="The most that a figure may be (of quality, score, goodput and capacity the "
-            "least), in seconds: stall=1, ttft.p90=0.5; once for each, beside the scenario's.",
+            "least), in seconds, of times p90 unless said otherwise: stall=1, ttft.mean=0.5; once "
+            "for each, beside the scenario's.",
         ),
     ] = None,
     workers: Workers = 1,
@@ -185,6 +188,8 @@ def _show_plan(work: Workspace, found: Plan) -> None:
         f"{', '.join(found.limits)}: {describe_schedule(chosen.schedule)}",
         highlight=False,
     )
+    if found.explanation:
+        screen.print(f"Forecast. {found.explanation.reading.sentence}", highlight=False)
     for one in found.held_out:
         if one.missed:
             schedule = describe_schedule(found.candidates[one.number].schedule)
@@ -196,14 +201,19 @@ def _show_plan(work: Workspace, found: Plan) -> None:
 
 
 def _show_validation(work: Workspace, checked: Validation) -> None:
-    from planner.tables import as_rich, validation_cells
+    from planner.measured_limits import limit_words
+    from planner.tables import JUDGED, as_rich, validation_cells
 
     title = f"Forecast and measurement over {checked.requests} real requests"
     screen.print(as_rich(validation_cells(checked), title))
+    screen.print(f"Measured. {checked.reading.sentence}", highlight=False)
+    for one in checked.limits:
+        if one.name == "chosen":
+            screen.print(f"limit {limit_words(one)}", highlight=False)
     screen.print(
-        f"measured TTFT: {checked.ttft_reduction:.1%} less than normal; "
-        f"median forecast error of TTFT: {checked.errors['ttft_s']:.1%} "
-        f"over {len(checked.rows)} schedules"
+        f"median forecast error over {len(checked.rows)} schedules: "
+        + ", ".join(f"{words} {checked.errors[name]:.1%}" for name, words in JUDGED.items()),
+        highlight=False,
     )
     for path in (work.validation_path, work.trace_path, work.report_path):
         screen.print(f"written: {path}")

@@ -167,7 +167,7 @@ def compare(
     ],
     reading_rate: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Tokens a second of the reader who stalls [default: 10]."),
+        typer.Option(min=0.1, help="Tokens a second of the answer's reader [default: 5.3]."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
