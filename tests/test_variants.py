@@ -73,12 +73,12 @@ def test_what_shares_an_engine_waits_for_it_and_pays_less(
     assert shared["cost"].mean < apart["cost"].mean
     for name, plan in plans.items():
         assert (tmp_path / "out" / "variants" / name / "plan.json").is_file()
-        assert plan.objectives == ("ttft", "unread", "cost")
+        assert plan.objectives == ("smooth_start", "unread", "cost")
 
 
 def test_nobody_beats_a_member_of_the_common_front(tmp_path: Path, content: dict[str, Any]) -> None:
     plans = plan_variants(spaces_of(tmp_path, content))
-    goals = Goals(parse_objectives(["ttft", "unread", "cost"]))
+    goals = Goals(parse_objectives(["smooth_start", "unread", "cost"]))
     every = [goals.costs(one.forecast) for p in plans.values() for one in p.front_candidates]
     front = [goals.costs(member.candidate.forecast) for member in common_front(plans)]
     for point in front:
