@@ -13,7 +13,7 @@ from planner.tables import validation_cells
 from simulator.engine import EngineSetup
 from simulator.serial import SerialSetup
 from simulator.unhindered import Stage
-from staircase import Workload, moa
+from staircase import RequestShape, Workload, moa
 from staircase.metrics import Summary
 from staircase.timeline import Span, Timeline
 from tests.support.plans import small_plan, validation_of
@@ -60,7 +60,7 @@ def stage(*devices: str) -> Stage:
         name: SerialSetup(fixed_profile(), device)
         for name, device in zip("abz", devices, strict=True)
     }
-    return Stage(PIPELINE, setups, Workload([]))
+    return Stage(PIPELINE, setups, Workload([RequestShape({}, {"a": 3, "b": 3, "z": 3})]))
 
 
 @pytest.mark.parametrize(
