@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 def write_text(path: Path, text: str) -> None:
     """Writes ``text`` beside ``path`` and renames it, so a reader sees all of it or nothing.
 
+    What is no file, as /dev/stdout, is written to.
+
     Raises:
         InputError: nothing can be written there.
     """
@@ -33,6 +35,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # A device or a pipe, as /dev/null, is written to: a rename would put a file in its place.
+        with path.open("w", encoding="utf-8") as file:
+            file.write(text)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
