@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from planner.commands import (
     explaining,
@@ -32,7 +35,27 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"staircase {version('staircase')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    is_asked: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """What holds for all commands."""
+
 
 app.add_typer(profiles.app, name="profile")
 for command in (
@@ -59,10 +82,10 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        notes.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
+        _tell("error:", error)
         sys.exit(2)
     except EngineError as error:
-        notes.print(f"[bold red]engine:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
+        _tell("engine:", error)
         sys.exit(1)
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer makes this exit of an interrupt, without a word.
@@ -74,8 +97,8 @@ def main() -> None:
         gc.freeze()
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
+def _tell(what: str, error: Exception) -> None:
+    notes.print(Text.assemble((what, "bold red"), f" {error}"))
 
 
 if __name__ == "__main__":

@@ -71,19 +71,21 @@ def _block(height: float) -> str:
 
 
 def _gain_lines(gains: Sequence[Gain]) -> Iterator[str]:
-    yield f"{'forecast':<14}{'choice':>12}{'normal':>22}{'paper default':>22}"
+    yield f"{'forecast':<14}{'choice':>12}{'normal':>28}{'paper default':>28}"
     for name, group in groupby(gains[: MOST * len(BASELINES)], key=lambda gain: gain.figure):
         own, axis = list(group), Axis(parse_objective(name))
         cells = [f"{number(gain.baseline_value * axis.factor)} {_saved(gain)}" for gain in own]
         words = f"{name}{axis.unit}"
         yield f"{words:<14}{number(own[0].value * axis.factor):>12}" + "".join(
-            f"{cell:>22}" for cell in cells
+            f"{cell:>28}" for cell in cells
         )
 
 
 def _saved(gain: Gain) -> str:
     """How much the choice has beside the baseline."""
-    return "" if gain.saved is None else f"({-gain.saved:+.1%})"
+    if gain.saved is None:
+        return ""
+    return f"(choice {abs(gain.saved):.1%} {'more' if gain.saved < 0 else 'less'})"
 
 
 def _ttft_lines(explanation: Explanation, validation: Validation | None) -> Iterator[str]:

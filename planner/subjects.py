@@ -18,8 +18,7 @@ SAMPLED_BYTES = 1 << 16
 
 def pipeline_subject(scenario: Scenario) -> PipelineSubject:
     """Of a quality or length profile."""
-    pipeline = scenario.pipeline.build()
-    specs = {**scenario.real, **scenario.remote}
+    pipeline, specs = scenario.pipeline.build(), _specs(scenario)
     return PipelineSubject(
         pipeline.answer,
         {agent.name: agent.reads for agent in pipeline},
@@ -29,8 +28,11 @@ def pipeline_subject(scenario: Scenario) -> PipelineSubject:
 
 def latency_subjects(scenario: Scenario) -> dict[str, EngineSubject]:
     """Of a latency profile, by engine."""
-    specs = {**scenario.real, **scenario.remote}
-    return {name: _latency_subject(spec) for name, spec in specs.items()}
+    return {name: _latency_subject(spec) for name, spec in _specs(scenario).items()}
+
+
+def _specs(scenario: Scenario) -> dict[str, EngineSpec | OpenAISpec]:
+    return {**scenario.real, **scenario.remote}
 
 
 def _text_subject(spec: EngineSpec | OpenAISpec) -> EngineSubject:

@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 if TYPE_CHECKING:
     from planner.workspace import Workspace
     from staircase.schedule import Schedule
 
-# Tables need some width even where the output is no terminal.
-screen = Console(width=None if sys.stdout.isatty() else 120)
-notes = Console(stderr=True)
+# Where the output is no terminal, nothing has to fit.
+ANY_COLUMNS = 10_000
+
+
+class PlainConsole(Console):
+    """Prints text as it is: nothing in it is markup, and nothing is ever cut.
+
+    Lines stay whole, and tables that are wider than ``COLUMNS``, or than the terminal, are folded.
+    """
+
+    def __init__(self, stderr: bool = False) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        width = _columns() or (None if stream.isatty() else ANY_COLUMNS)
+        super().__init__(stderr=stderr, width=width, markup=False, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        for one in objects:
+            for column in one.columns if isinstance(one, Table) else ():
+                column.no_wrap, column.overflow = False, "fold"
+        if not any(isinstance(one, Table) for one in objects):
+            options.setdefault("soft_wrap", True)
+        super().print(*objects, **options)
+
+
+def _columns() -> int | None:
+    """What the environment says; None if nothing."""
+    said = os.environ.get("COLUMNS", "")
+    return int(said) if said.isdecimal() and int(said) else None
+
+
+screen = PlainConsole()
+notes = PlainConsole(stderr=True)
 
 ScenarioPath = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
 OutFolder = Annotated[
@@ -105,7 +137,7 @@ def progress_bars(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -122,7 +154,15 @@ def progress_bars(
 
         def track(what: str, total: int | None) -> Callable[[], None]:
             task = progress.add_task(what, total=total)
-            return lambda: progress.update(task, advance=1, refresh=between_steps)
+            done = count(1)
+
+            def step() -> None:
+                now = next(done)
+                # There may be more to do than was asked for, as the baselines of a search.
+                most = None if total is None else max(total, now)
+                progress.update(task, completed=now, total=most, refresh=between_steps)
+
+            return step
 
         yield track
 

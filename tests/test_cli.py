@@ -347,7 +347,7 @@ def test_run_writes_the_answer_and_nothing_else_to_stdout(tmp_path: Path) -> Non
     assert 0 <= row["score"] <= 1
     many = staircase(*words, "--requests", "3", "--concurrency", "2", "--rate", "20")
     assert many.returncode == 0, many.stderr
-    assert "3 of 3 requests" in many.stderr
+    assert "3 of 3 requests" in many.stdout
 
 
 def test_run_without_a_plan_says_what_to_do(tmp_path: Path) -> None:

@@ -125,17 +125,27 @@ def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
             notes.print(f"going on with {known} forecasts of {where}")
 
     judge = work.judge()  # Before there is a bar: what is missing gets one line.
-    if work.why_no_quality:
-        notes.print(
-            f"quality is not known: {work.why_no_quality}; judging by what is unread when it is "
-            "written",
-            soft_wrap=True,
-        )
+    _tell_what_is_not_known(work)
     with progress_bars() as track:
         step = track("search", work.scenario.plan.trials)
         around = cache(lambda: track("around the choice", None))
         watcher = Watcher(begun, step, lambda: around()())
         return plan_of(work, judge, watcher=watcher, workers=workers, ray=ray)
+
+
+def _tell_what_is_not_known(work: Workspace) -> None:
+    """Of measured engines."""
+    from planner.profile_warnings import error_warnings
+
+    if work.scenario.simulated:
+        return
+    if work.why_no_quality:
+        notes.print(
+            f"quality is not known: {work.why_no_quality}; judging by what is unread when it is "
+            "written"
+        )
+    for words in error_warnings(work.latency().engines):
+        notes.print(words)
 
 
 def _validate(work: Workspace, found: Plan, requests: int) -> Validation:

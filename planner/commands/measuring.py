@@ -156,10 +156,12 @@ def show_profiles(work: Workspace, measured: Mapping[str, str]) -> None:
 
 
 def _show_latency(work: Workspace) -> None:
+    from planner.profile_warnings import error_warnings
     from planner.tables import latency_lines
 
-    for words in latency_lines(work.latency()):
-        screen.print(words, highlight=False)
+    found = work.latency()
+    for words in [*latency_lines(found), *error_warnings(found.engines)]:
+        screen.print(words)
 
 
 def _show_quality(work: Workspace) -> None:

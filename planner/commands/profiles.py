@@ -24,6 +24,7 @@ app = typer.Typer(
     help="Measure what engines cost: 'staircase profile SCENARIO'. Or import what others measured, "
     "and look at profiles.",
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.command("measure")(measuring.profile)
 
@@ -132,12 +133,16 @@ def compare(first: ProfileName, second: ProfileName, as_json: AsJson = False) ->
 def plot(
     names: Annotated[list[str], typer.Argument(help="As for 'show'.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Page to write (*.html).")] = Path("profiles.html"),
+    as_json: AsJson = False,
 ) -> None:
     """Draw prefill and decode of engines into one self-contained page."""
     from planner.profile_plot import write_plot
 
     write_plot(out, {name: _engine(name) for name in names})
-    screen.print(f"written: {out}")
+    if as_json:
+        print_json({"page": str(out), "profiles": names})
+    else:
+        screen.print(f"written: {out}")
 
 
 def _load(name: str) -> tuple[Path, AnyProfile]:
@@ -177,6 +182,7 @@ def _described(entry: Entry) -> dict[str, Any]:
 
 
 def _show(profile: AnyProfile, name: str) -> None:
+    from planner.profile_warnings import error_warnings
     from planner.profile_words import (
         endpoint_lines,
         engine_lines,
@@ -189,7 +195,8 @@ def _show(profile: AnyProfile, name: str) -> None:
         _print_lines(name, endpoint_lines(profile))
     else:
         for entry in _entries(name, profile):
-            _print_lines(f"{name}: {entry.model}", engine_lines(entry.engine))
+            warnings = error_warnings({entry.model: entry.engine})
+            _print_lines(f"{name}: {entry.model}", [*engine_lines(entry.engine), *warnings])
             screen.print(forecast_table(entry.engine))
     _print_lines("where it is from", provenance_lines(profile.provenance))
 

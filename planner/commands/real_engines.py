@@ -28,6 +28,7 @@ from staircase.errors import EngineError
 
 if TYPE_CHECKING:
     from planner.workspace import Workspace
+    from staircase.records import Exchange
     from staircase.timeline import Timeline
 
 
@@ -53,6 +54,7 @@ def run(
         Path | None,
         typer.Option(help="Write a record of the requests here, for 'compare' and 'judge'."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Play a schedule on the real engines: watch one answer grow, or measure many."""
     from executor.bench import open_bench
@@ -80,7 +82,7 @@ def run(
     jobs = [Job(pipeline, chosen, one) for one in asked]
     scorer = answer_scorer(work.scenario.requests, work.source)
     with open_bench(work.scenario) as bench:
-        if len(jobs) == 1:
+        if len(jobs) == 1 and not as_json:
             outcomes = [play_one(bench, jobs[0], screen)]
         else:
             with progress_bars() as track:
@@ -92,22 +94,33 @@ def run(
         write_trace(trace, {"real": lines})
     if save:
         write_records(save, lines, work.scenario.plan.reading_rate, said)
-    _show_runs(work, lines, [one.score for one in said if one.score is not None])
+    _show_runs(work, lines, said, as_json)
 
 
-def _show_runs(work: Workspace, lines: list[Timeline], scores: list[float]) -> None:
-    """Metrics on stderr, as stdout is the answer's; a request that failed is told."""
+def _show_runs(work: Workspace, lines: list[Timeline], said: list[Exchange], as_json: bool) -> None:
+    """Metrics; beside a single answer on stderr, as stdout is the answer's. A failure is told."""
     from planner.tables import metrics_table, run_lines
     from staircase.measured import measure_all
     from staircase.metrics import summarize
     from staircase.run_metrics import Slo, measure_run
 
     measured = measure_all(lines, work.scenario.plan.reading_rate)
-    if measured.answered:
-        score = {"score": summarize(scores)} if scores else {}
-        notes.print(metrics_table(measured.summaries() | score, "Measured"))
-    for words in run_lines(measure_run(measured, Slo()), []):
-        notes.print(words, highlight=False)
+    scores = [one.score for one in said if one.score is not None]
+    metrics = measured.summaries() if measured.answered else {}
+    metrics |= {"score": summarize(scores)} if scores and metrics else {}
+    run = measure_run(measured, Slo())
+    where = notes if len(lines) == 1 else screen
+    if as_json:
+        requests = [
+            {**asdict(one), "error": line.error} for one, line in zip(said, lines, strict=True)
+        ]
+        figures = {name: asdict(one) for name, one in metrics.items()}
+        print_json({"requests": requests, "metrics": figures, "run": asdict(run)})
+    else:
+        if metrics:
+            where.print(metrics_table(metrics, "Measured"))
+        for words in run_lines(run, []):
+            where.print(words)
     for line in lines:
         if line.error:
             raise EngineError(f"request {line.request}: {line.error}")
