@@ -91,7 +91,9 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
         served = {name: ServedModel(every[name], _format(spec)) for name, spec in specs.items()}
         scorers: dict[str, Scorer] = {name: ModelScorer(model) for name, model in models.items()}
         scorers |= {name: one.scorer for name, one in remote.items() if one.scorer}
-        yield Bench(models, engines, remote, scorers, Runtime(served))
+        yield Bench(
+            models, engines, remote, scorers, Runtime(served, retries=scenario.requests.retries)
+        )
 
 
 def _open_local(

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from executor.engine import CallReport, Engine
 from executor.rendering import PromptFormat, fixed_texts
@@ -68,12 +68,17 @@ class Runtime:
     Attributes:
         served: by engine name.
         now_ns: the clock of the engines.
+        retries: how often a failed call is started again, where its schedule does not say more.
     """
 
     def __init__(
-        self, served: Mapping[str, ServedModel], now_ns: Clock = time.perf_counter_ns
+        self,
+        served: Mapping[str, ServedModel],
+        now_ns: Clock = time.perf_counter_ns,
+        retries: int = 0,
     ) -> None:
         self.served = served
+        self.retries = retries
         self.now_ns = now_ns
         self._changed = threading.Condition(threading.RLock())
 
@@ -93,6 +98,7 @@ class Runtime:
                 places counts as its time. None: a job arrives when there is a place.
             on_token: called in the thread of the engine that wrote, so it should be quick.
         """
+        jobs = [self._retrying(job) for job in jobs]
         epoch_ns = self.now_ns()
         waiting = deque(
             _Run(number, job, self.served, self._changed, self.now_ns, epoch_ns, on_token)
@@ -116,6 +122,10 @@ class Runtime:
         finally:
             self._abandon(live)
         return [done[number] for number in sorted(done)]
+
+    def _retrying(self, job: Job) -> Job:
+        retries = max(job.schedule.retries, self.retries)
+        return replace(job, schedule=replace(job.schedule, retries=retries))
 
     def _until(self, arrivals: deque[float], epoch_ns: int) -> float:
         """Seconds until the next arrival; 0 without arrivals."""
@@ -234,6 +244,7 @@ class _Run:
             report.busy_ns * PS_PER_NS,
             report.cached_tokens,
             report.error,
+            remark=report.remark,
         )
         with self._changed:
             self._submitted.discard(key[1])

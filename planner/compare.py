@@ -6,6 +6,7 @@ Gaps between tokens (ITL) are not paired, for two runs of a request batch them d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ class Comparison:
         forecast_requests, measured_requests: all, with those that failed.
         pairs: requests answered in both; 0 if the records hold different numbers of requests.
         unlike_pairs: those whose answers have different numbers of tokens.
+        lacking: by agent, measured answers that were written without all of its text.
     """
 
     forecast_requests: int
@@ -51,6 +53,7 @@ class Comparison:
     pairs: int
     unlike_pairs: int
     metrics: Mapping[str, MetricComparison]
+    lacking: Mapping[str, int]
 
 
 def compare(
@@ -69,7 +72,8 @@ def compare(
         metrics["itl_s"] = _compare_gaps(gaps, other_gaps)
     pairs = _answered(forecast, measured) if is_paired else []
     unlike = sum(a.answer_tokens != b.answer_tokens for a, b in pairs)
-    return Comparison(len(forecast), len(measured), len(pairs), unlike, metrics)
+    lacking = Counter(name for row in measured if row.error is None for name in row.missing)
+    return Comparison(len(forecast), len(measured), len(pairs), unlike, metrics, lacking)
 
 
 def _metrics(records: Sequence[Record], reading_rate: float) -> dict[str, np.ndarray]:

@@ -34,12 +34,17 @@ def describe_pairs(comparison: Comparison) -> str:
     if forecast != measured:
         return (
             f"{forecast} requests in the forecast, {measured} in the measurement: not paired, "
-            "only distributions are compared"
+            f"only distributions are compared{_lacking(comparison)}"
         )
     words = f"{forecast} requests, {comparison.pairs} answered in both"
     if comparison.unlike_pairs:
         words += f"; answers differ in length in {comparison.unlike_pairs}: the same requests?"
-    return words
+    return words + _lacking(comparison)
+
+
+def _lacking(comparison: Comparison) -> str:
+    found = comparison.lacking.items()
+    return "".join(f"; {count} measured answers lack {name} or part of it" for name, count in found)
 
 
 def describe_bias(bias: float) -> str:

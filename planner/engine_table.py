@@ -87,7 +87,7 @@ def _described(name: str, spec: OpenAISpec, profile: ServerProfile) -> Descripti
 def _limit(profile: ServerProfile) -> set[str]:
     if profile.least_tokens > 1:
         return {f"{profile.limit} from {profile.least_tokens}"}
-    return {profile.limit} - {"max_tokens"}
+    return set() if profile.limit == "max_tokens" else {profile.limit}
 
 
 LINES: Mapping[str, str] = {

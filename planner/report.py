@@ -27,7 +27,13 @@ from planner.importance import PARAMETERS
 from planner.objectives import METRICS, parse_objective
 from planner.plans import Plan
 from planner.report_tables import importance_rows, neighbour_rows, summary_table, ttft_table
-from planner.report_words import gains_of, limit_rows, measured_limit_rows, standing_rows
+from planner.report_words import (
+    gains_of,
+    limit_rows,
+    measured_limit_rows,
+    shortfall_rows,
+    standing_rows,
+)
 from planner.validation import Validation
 from staircase.errors import PlanError
 from staircase.files import write_text
@@ -197,6 +203,12 @@ class _Page:
         if self.validation is None:
             return []
         return standing_rows(self.figures, self.explanation, self.validation)
+
+    @property
+    def shortfalls(self) -> Any:
+        if self.validation is None:
+            return []
+        return shortfall_rows(self.figures, self.validation)
 
     @property
     def axes(self) -> Sequence[Axis]:

@@ -74,6 +74,26 @@ def standing_rows(
     return lines
 
 
+def shortfall_rows(figures: Figures, validation: Validation) -> list[Markup]:
+    """Whom measured answers were written without, in words."""
+    lines = []
+    for number, row in enumerate(validation.rows):
+        name = figures.html(place_of("validation", "rows", number, "name"))
+        requests = figures.html("validation/requests")
+        for place, one in enumerate(row.shortfalls):
+            keys = ("validation", "rows", number, "shortfalls", place)
+            answers, agent, why = (
+                figures.html(place_of(*keys, key)) for key in ("answers", "agent", "why")
+            )
+            what = Markup("part of ") if one.is_part else Markup("")
+            lines.append(
+                Markup("<b>{}</b>: {} of {} answers lack {}{}: {}").format(
+                    name, answers, requests, what, agent, why
+                )
+            )
+    return lines
+
+
 def _standing(figures: Figures, number: int) -> Markup:
     keys = ("validation", "standings", number)
     said = []

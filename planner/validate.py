@@ -18,6 +18,7 @@ from staircase.measured import measure_all
 from staircase.metrics import Summary, summarize
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
+from staircase.shortfalls import count_shortfalls
 from staircase.timeline import Timeline, since_arrival
 from staircase.workload import Question, RequestShape
 
@@ -69,7 +70,8 @@ def validate(
         lines = [outcome.timeline for outcome in played[name]]
         parts = ttft_parts(lines, pipeline, candidate.schedule, call_ps or {})
         typical = since_arrival(lines[median_request(lines)])
-        rows.append(Row(name, candidate, measured, parts, typical))
+        missing = count_shortfalls(lines)
+        rows.append(Row(name, candidate, measured, parts, typical, missing))
     timelines = {name: [outcome.timeline for outcome in some] for name, some in played.items()}
     return Validation.of(plan, rows, requests), timelines
 

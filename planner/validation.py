@@ -17,6 +17,7 @@ from planner.standing import NEGLIGIBLE, Standing, standings
 from profiles.store import Provenance, load, provenance_of_now, save
 from staircase.errors import PlanError
 from staircase.metrics import Summary
+from staircase.shortfalls import Shortfall, shortfall_lines
 from staircase.timeline import Timeline
 
 SCHEMA = "staircase.validation/3"
@@ -29,6 +30,7 @@ class Row:
     Attributes:
         ttft: where the measured TTFT went.
         timeline: of the request with its median TTFT; begins at 0.
+        shortfalls: whom its answers were written without, and why.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Row:
     measured: Mapping[str, Summary]
     ttft: TtftParts
     timeline: Timeline
+    shortfalls: tuple[Shortfall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,15 @@ class Validation:
         """Whether it is of this plan, not of one that was made before."""
         rows = {row.name: row.candidate for row in self.rows}
         return all(rows.get(name) == one for name, one in plan.named().items())
+
+    @property
+    def shortfall_lines(self) -> list[str]:
+        """In words, by schedule."""
+        return [
+            f"{row.name}: {words}"
+            for row in self.rows
+            for words in shortfall_lines(row.shortfalls, self.requests)
+        ]
 
     @staticmethod
     def of(plan: Plan, rows: Sequence[Row], requests: int) -> Validation:

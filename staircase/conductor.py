@@ -280,6 +280,7 @@ class Conductor:
         desk.late = absent
         desk.rounds.append(self._read(desk, step))
         is_last = step.read is None or self._has_read_all(desk, step.read)
+        desk.failures = 0
         yield self._start_call(desk, self._limit(desk, is_last), is_last)
         if is_last:
             yield from self._cancel_needless()

@@ -65,6 +65,7 @@ class CallResult:
     cached_tokens: int
     error: str | None = None
     token_ps: Sequence[int] | None = None
+    remark: str | None = None
 
 
 @dataclass
@@ -233,4 +234,5 @@ def _close(entry: _OpenCall, result: CallResult) -> Span:
         result.cached_tokens,
         len(entry.token_ps),
         result.error or result.reason,
+        result.remark,
     )

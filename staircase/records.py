@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from staircase.errors import RecordError
 from staircase.files import first_error, read_text, without_nan, write_text
 from staircase.metrics import METRICS, READING_RATE, RequestMetrics, measure
+from staircase.shortfalls import missing_of
 from staircase.timeline import Timeline, to_s
 
 T = TypeVar("T")
@@ -47,12 +48,14 @@ class Record(RequestMetrics, Exchange):
         token_s: when each token of the answer was there, since its arrival; empty if not known.
             vLLM's client sees pieces, which hold several tokens where the server sends them so.
         error: why there is no complete answer, or None.
+        missing: by agent, why its text is not there, or not all of it.
     """
 
     request: int
     arrival_s: float
     token_s: tuple[float, ...]
     error: str | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def gaps_s(self) -> np.ndarray:
@@ -99,6 +102,7 @@ def record(
         arrival_s=to_s(timeline.arrival_ps),
         token_s=tuple(to_s(ps - timeline.arrival_ps) for ps in timeline.answer_ps),
         error=timeline.error,
+        missing=missing_of(timeline),
     )
 
 

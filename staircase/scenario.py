@@ -39,12 +39,14 @@ class RequestsSpec(Strict):
     ``dataset``: ``embedded``, or a JSON-lines file beside the scenario. ``score``: one of
     ``SCORES`` or the user's own function, ``FILE.py:NAME`` beside the scenario or
     ``MODULE:NAME``; without it ``field_accuracy`` for the embedded task and ``exact_match`` else.
+    ``retries``: how often a real engine's failed call is started again with the text so far.
     """
 
     dataset: str = "embedded"
     count: Count = 24
     seed: int = 0
     score: str | None = None
+    retries: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("score")
     @classmethod

@@ -33,6 +33,8 @@ class Span:
         written: tokens that the agent wrote before it.
         busy_ps: device time that it used.
         cached_tokens: prompt tokens that were not prefilled again.
+        reason: why it ended, or the error by which it failed.
+        remark: what is odd about its text though it did not fail, as that the model refused.
     """
 
     call: int
@@ -50,6 +52,7 @@ class Span:
     cached_tokens: int
     output_tokens: int
     reason: EndReason | str
+    remark: str | None = None
 
     @property
     def prefilled_tokens(self) -> int:

@@ -32,7 +32,7 @@ from executor.server_faults import (
 )
 from executor.server_profile import FIELDS, SCORINGS, Api, ServerProfile
 from executor.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
-from staircase import constant, moa, uniform
+from staircase import Schedule, constant, moa, uniform
 from tests.support.fake_server import FIRST_ID, FakeServer, Fault, Kind, Manners
 from tests.support.worlds import FORM, QUESTION, CharacterTokenizer, server_settings
 
@@ -432,14 +432,16 @@ def run(
     retries: int,
     tries: int = 2,
     unreachable: tuple[type[httpx.TransportError], Mapping[str, range]] | None = None,
+    schedule: Schedule = SCHEDULE,
+    hang_s: float = HANG_S,
 ) -> Outcome:
     """One request, every agent a model of one server; ``faults`` by agent and request number."""
     limited = replace(
         PIPELINE, agents=tuple(replace(agent, max_tokens=LENGTH) for agent in PIPELINE)
     )
-    schedule = replace(SCHEDULE, retries=retries)
+    schedule = replace(schedule, retries=retries)
     hangs = any(fault.kind == "hang" for some in faults.values() for _, fault in some)
-    with setting(timeout_s=HANG_S if hangs else 20.0) as it:
+    with setting(timeout_s=hang_s if hangs else 20.0) as it:
         it.fake.begin({(name, n): fault for name, some in faults.items() for n, fault in some})
         if unreachable:
             client = it.engine._server._client

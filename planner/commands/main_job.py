@@ -225,5 +225,7 @@ def _show_validation(work: Workspace, checked: Validation) -> None:
         + ", ".join(f"{words} {checked.errors[name]:.1%}" for name, words in JUDGED.items()),
         highlight=False,
     )
+    for words in checked.shortfall_lines:
+        screen.print(words, highlight=False, markup=False)
     for path in (work.validation_path, work.trace_path, work.report_path):
         screen.print(f"written: {path}")

@@ -103,6 +103,7 @@ def _show_runs(work: Workspace, lines: list[Timeline], said: list[Exchange], as_
     from staircase.measured import measure_all
     from staircase.metrics import summarize
     from staircase.run_metrics import Slo, measure_run
+    from staircase.shortfalls import count_shortfalls, missing_of, shortfall_lines
 
     measured = measure_all(lines, work.scenario.plan.reading_rate)
     scores = [one.score for one in said if one.score is not None]
@@ -112,7 +113,8 @@ def _show_runs(work: Workspace, lines: list[Timeline], said: list[Exchange], as_
     where = notes if len(lines) == 1 else screen
     if as_json:
         requests = [
-            {**asdict(one), "error": line.error} for one, line in zip(said, lines, strict=True)
+            {**asdict(one), "error": line.error, "missing": missing_of(line)}
+            for one, line in zip(said, lines, strict=True)
         ]
         figures = {name: asdict(one) for name, one in metrics.items()}
         print_json({"requests": requests, "metrics": figures, "run": asdict(run)})
@@ -121,6 +123,8 @@ def _show_runs(work: Workspace, lines: list[Timeline], said: list[Exchange], as_
             where.print(metrics_table(metrics, "Measured"))
         for words in run_lines(run, []):
             where.print(words)
+        for words in shortfall_lines(count_shortfalls(lines), measured.answered):
+            where.print(words, markup=False, soft_wrap=True)
     for line in lines:
         if line.error:
             raise EngineError(f"request {line.request}: {line.error}")
