@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import logging as hub_logging
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -82,7 +83,17 @@ def load_model(name: str, device: str, dtype: str, weights: Weights = "file") ->
     load = _dummy if weights == "dummy" else _stored
     try:
         model = load(source, _device(device), getattr(torch, dtype))
-    except (OSError, ValueError, StrictDataclassError) as error:
+    except (
+        OSError,
+        ValueError,
+        # Weights of other shapes, keys that are missing, and files that end too early.
+        RuntimeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
         reason = _reason(error)
         raise ModelError(f"model {name!r} cannot be loaded: {reason}") from None
     lay_for_decoding(model.network)
@@ -181,7 +192,7 @@ def _device(name: str) -> torch.device:
 def _reason(error: Exception) -> str:
     """The line that tells what is wrong: a config's checks say it in the cause."""
     words = str(error.__cause__ if isinstance(error, StrictDataclassError) else error)
-    return words.strip().splitlines()[0]
+    return (words.strip() or type(error).__name__).splitlines()[0]
 
 
 def _ends(network: Any) -> frozenset[int]:

@@ -38,9 +38,7 @@ class ModelledPoints:
 
     def add(self, row: Row) -> None:
         batch, new, context = (row.count(size) for size in SIZES)
-        seconds = row.number("latency_ms") / 1e3
-        if seconds == 0:
-            raise row.error("latency_ms", "must be more than 0")
+        seconds = row.positive("latency_ms") / 1e3
         if row.cells["phase"] == "prefill":
             self.prefill.append(PrefillPoint(new, context, seconds, 0.0, 1.0, batch))
         else:

@@ -97,8 +97,8 @@ def endpoint_of_moments(
 ) -> EndpointProfile:
     """Where only means and standard deviations are known: TTFT does not grow with the prompt."""
     return EndpointProfile(
-        max(LEAST_S, ttft.mean),
-        max(LEAST_S, itl.mean),
+        ttft.mean,
+        itl.mean,
         0.0,
         ttft.log_deviation,
         itl.log_deviation,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from staircase.errors import ProfileError
-from staircase.files import read_json_lines, read_text
+from staircase.files import parse_json, read_json_lines, read_text
+
+# More seconds, milliseconds or tokens were never measured; of the rest sums and squares are finite.
+MOST = 1e15
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,23 @@ class Node:
         """A finite number of at least ``least``."""
         value = self.value
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or value < least:
+        # So written, the comparison fails for NaN as well.
+        if not is_number or not least <= value <= MOST:
             raise self.error(f"must be a number, {least:g} or more")
         return float(value)
+
+    def positive(self) -> float:
+        """A finite number above 0: what was measured takes some time."""
+        value = self.number()
+        if value == 0:
+            raise self.error("must be more than 0")
+        return value
+
+    def count(self, least: int = 0) -> int:
+        value = self.number(least)
+        if not value.is_integer():
+            raise self.error("must be a whole number")
+        return int(value)
 
     def error(self, wanted: str) -> ProfileError:
         shown = repr(self.value)
@@ -61,11 +76,7 @@ def read_node(path: Path, what: str) -> Node:
         ProfileError: the file is missing or holds no JSON; says that it should be ``what``.
     """
     text = read_text(path, ProfileError, what)
-    try:
-        return Node(str(path), "", json.loads(text))
-    except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", error)
-        raise ProfileError(f"{path}: not JSON ({reason}); it should be {what}") from None
+    return Node(str(path), "", parse_json(text, ProfileError, str(path), f"; it should be {what}"))
 
 
 def read_node_lines(path: Path, what: str) -> list[Node]:

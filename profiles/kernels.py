@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.rows import read_rows
+from staircase.errors import ProfileError
 
 # How often a kernel runs in a model of L layers: once, or this many times a layer.
 ONCE = ("embedding", "final_layernorm")
@@ -78,14 +79,31 @@ def _count(name: str, layers: int) -> int:
 def _by_layer(path: Path, axis: str) -> dict[str, dict[int, float]]:
     table: dict[str, dict[int, float]] = defaultdict(dict)
     for row in read_rows(path, ("layer", axis, "time_us"), WHAT):
-        table[row.cells["layer"]][row.count(axis)] = row.number("time_us")
+        table[row.cells["layer"]][row.count(axis)] = row.positive("time_us")
+    _check_sizes(path, axis, table)
     return table
+
+
+def _check_sizes(path: Path, axis: str, table: Mapping[str, Mapping[int, float]]) -> None:
+    """All kernels of an iteration have to be known at the same sizes."""
+    every = sorted({size for times in table.values() for size in times})
+    for name, times in table.items():
+        for size in every:
+            if size not in times:
+                raise ProfileError(f"{path}: layer {name!r} has no row with {axis} {size}")
 
 
 def read_attention(path: Path) -> dict[tuple[float, ...], float]:
     """Microseconds of one layer by ``ATTENTION_KEYS``."""
     rows = read_rows(path, (*ATTENTION_KEYS, "time_us"), WHAT)
-    return {tuple(row.number(key) for key in ATTENTION_KEYS): row.number("time_us") for row in rows}
+    found = {
+        tuple(float(row.count(key)) for key in ATTENTION_KEYS): row.positive("time_us")
+        for row in rows
+    }
+    for axis in (0, 2):
+        if not any(place[axis] for place in found):
+            raise ProfileError(f"{path}: no row has a {ATTENTION_KEYS[axis]} above 0")
+    return found
 
 
 def attention_grid(

@@ -43,14 +43,17 @@ def read_vllm_bench(path: Path) -> EndpointProfile:
     if "ttfts" in node and "input_lens" in node:
         return _of_calls(path, _vllm_calls(path, node), provenance)
     ttft, tpot = (
-        Moments(node[f"mean_{name}_ms"].number() / 1e3, node[f"std_{name}_ms"].number() / 1e3)
+        Moments(node[f"mean_{name}_ms"].positive() / 1e3, node[f"std_{name}_ms"].number() / 1e3)
         for name in ("ttft", "tpot")
     )
-    return endpoint_of_moments(ttft, tpot, int(node["completed"].number(1)), provenance)
+    return endpoint_of_moments(ttft, tpot, node["completed"].count(1), provenance)
 
 
 def _vllm_calls(path: Path, node: Node) -> list[SeenCall]:
-    records, prompts = read_records(path), [value.number() for value in node["input_lens"]]
+    records, prompts = read_records(path), [value.count() for value in node["input_lens"]]
+    for number, seen in enumerate(records):
+        if seen.error is None and not seen.ttft_s > 0:
+            raise ProfileError(f"{path}: ttfts[{number}] is {seen.ttft_s:g}, must be more than 0")
     if len(prompts) != len(records):
         raise ProfileError(
             f"{path}: 'input_lens' has {len(prompts)} entries, 'ttfts' {len(records)}; "
@@ -80,7 +83,7 @@ def read_aiperf(path: Path) -> EndpointProfile:
     return endpoint_of_moments(
         _aiperf_moments(node["time_to_first_token"]),
         _aiperf_moments(node["inter_token_latency"]),
-        int(node["request_count"]["avg"].number(1)),
+        node["request_count"]["avg"].count(1),
         imported("AIPerf", path, {"model": _aiperf_model(node)}),
     )
 
@@ -98,16 +101,16 @@ def _aiperf_call(metrics: Node) -> SeenCall:
 
 def _aiperf_moments(metric: Node) -> Moments:
     unit = _unit_s(metric)
-    return Moments(metric["avg"].number() * unit, metric["std"].number() * unit)
+    return Moments(metric["avg"].positive() * unit, metric["std"].number() * unit)
 
 
 def _aiperf_s(metric: Node) -> float:
-    return metric["value"].number() * _unit_s(metric)
+    return metric["value"].positive() * _unit_s(metric)
 
 
 def _unit_s(metric: Node) -> float:
     unit = metric["unit"]
-    if unit.value not in SECONDS:
+    if not isinstance(unit.value, str) or unit.value not in SECONDS:
         raise unit.error(f"must be one of {', '.join(SECONDS)}")
     return SECONDS[unit.value]
 
@@ -137,13 +140,13 @@ def read_guidellm(path: Path, run: int | None = None) -> EndpointProfile:
     return endpoint_of_moments(
         _guidellm_moments(ttft),
         _guidellm_moments(itl),
-        int(ttft["count"].number()) if "count" in ttft else None,
+        ttft["count"].count(1) if "count" in ttft else None,
         imported("GuideLLM", path, {"run": run or 1}),
     )
 
 
 def _guidellm_moments(found: Node) -> Moments:
-    return Moments(found["mean"].number() / 1e3, found["std_dev"].number() / 1e3)
+    return Moments(found["mean"].positive() / 1e3, found["std_dev"].number() / 1e3)
 
 
 def _of_calls(path: Path, calls: list[SeenCall], provenance: Provenance) -> EndpointProfile:

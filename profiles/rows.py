@@ -10,6 +10,9 @@ from pathlib import Path
 from staircase.errors import ProfileError
 from staircase.files import read_csv
 
+# More of a unit was never measured; sums and products of fewer are finite.
+MOST = 1e15
+
 
 @dataclass(frozen=True)
 class Row:
@@ -26,12 +29,20 @@ class Row:
             value = float(cell)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value) or value < 0:
+        # So written, the comparison fails for NaN as well.
+        if not 0 <= value <= MOST:
             raise self.error(column, "must be a number, 0 or more")
         return value
 
-    def count(self, column: str) -> int:
+    def positive(self, column: str) -> float:
+        """A finite number above 0: what was measured takes some time."""
         value = self.number(column)
+        if value == 0:
+            raise self.error(column, "must be more than 0")
+        return value
+
+    def count(self, column: str, least: int = 0) -> int:
+        value = self.positive(column) if least else self.number(column)
         if not value.is_integer():
             raise self.error(column, "must be a whole number")
         return int(value)

@@ -127,17 +127,10 @@ def _setup(row: Row) -> Setup:
 def _points(rows: Iterable[Row]) -> list[GridPoint]:
     times: dict[tuple[int, ...], list[tuple[float, ...]]] = defaultdict(list)
     for row in rows:
-        sizes = tuple(_positive(row, column) for column in SIZES)
-        times[tuple(map(int, sizes))].append(tuple(_positive(row, column) for column in TIMES))
+        sizes = tuple(row.count(column, least=1) for column in SIZES)
+        times[sizes].append(tuple(row.positive(column) for column in TIMES))
     medians = {sizes: np.median(found, axis=0) * 1e-3 for sizes, found in times.items()}
     return [GridPoint(p, b, w, float(m[0]), float(m[1])) for (p, b, w), m in medians.items()]
-
-
-def _positive(row: Row, column: str) -> float:
-    value = row.number(column) if column in TIMES else row.count(column)
-    if value == 0:
-        raise row.error(column, "must be more than 0")
-    return value
 
 
 def _is_impossible(point: GridPoint, others: Iterable[GridPoint]) -> bool:

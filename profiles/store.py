@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from staircase.errors import InputError
-from staircase.files import first_error, read_text, write_text
+from staircase.files import first_error, parse_json, read_text, write_text
 
 T = TypeVar("T")
 PACKAGES = ("numpy", "scipy", "simpy", "optuna", "torch", "transformers")
@@ -88,10 +88,10 @@ def load(path: Path, schema: str, kind: type[T], error: type[InputError]) -> T:
         error: the file is absent, of another schema, edited, or not such a file at all.
     """
     text = read_text(path, error, f"a {schema} file")
+    document = parse_json(text, error, str(path))
     try:
-        document = json.loads(text)
         found, digest, body = document["schema"], document["hash"], document["content"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise error(f"{path}: not a {schema} file") from None
     if found != schema:
         raise error(f"{path}: its schema is {found!r}, this version reads {schema!r}; make it anew")
@@ -110,9 +110,10 @@ def content_hash(body: Any) -> str:
 
 def schema_of(path: Path, error: type[InputError]) -> str:
     """The schema that the file in ``path`` says it has."""
+    document = parse_json(read_text(path, error, "a profile"), error, str(path))
     try:
-        return str(json.loads(read_text(path, error, "a profile"))["schema"])
-    except (ValueError, KeyError, TypeError):
+        return str(document["schema"])
+    except (KeyError, TypeError):
         raise error(f"{path}: not a profile of Staircase") from None
 
 

@@ -12,7 +12,7 @@ vidur/entities/execution_time.py.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -146,13 +146,23 @@ def _attention_grid(rows: Sequence[Row]) -> tuple[tuple[Floats, Floats, Floats, 
 
 def _surface(rows: Sequence[Row], kernel: str, size: str, form: Form) -> Surface:
     medians = _medians(rows, kernel, lambda row: (row.count(size), row.count("kv_cache_size")))
-    measured = {place: ms for place, ms in medians.items() if ms > 0}
+    for (own, before), ms in medians.items():
+        if not own or not ms:
+            place = f"{size} {own}, kv_cache_size {before}"
+            raise ProfileError(
+                f"{rows[0].path}: {_time(kernel)} at {place} is {ms:g}; "
+                "sizes and times must be more than 0"
+            )
+    measured = medians
     return fit_surface(form, list(measured), np.array(list(measured.values())))
 
 
-def _nodes(rows: Iterable[Row], column: str) -> Floats:
+def _nodes(rows: Sequence[Row], column: str) -> Floats:
     """0 and about ``NODES`` of the measured sizes, evenly by their logarithm, both ends too."""
     sizes = np.unique([float(row.count(column)) for row in rows if row.count(column)])
+    path = rows[0].path
+    if not len(sizes):
+        raise ProfileError(f"{path}: no row has a {column} above 0")
     wanted = np.geomspace(sizes[0], sizes[-1], NODES)
     nearest = [int(np.abs(np.log(sizes / size)).argmin()) for size in wanted]
     return np.concatenate([[0.0], sizes[np.unique(nearest)]])

@@ -28,9 +28,12 @@ def write_text(path: Path, text: str) -> None:
     """
     try:
         _write_text(path, text)
-    except OSError as error:
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: cannot be written (its text is not UTF-8: {error})") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{path}: cannot be written ({error.strerror}); name a file in a folder that can be"
+            f"{path}: cannot be written ({reason}); name a file in a folder that can be"
         ) from None
 
 
@@ -58,8 +61,9 @@ def read_text(path: Path, kind: type[InputError], what: str) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise kind(f"{path}: no such file; it should be {what}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+    except (OSError, ValueError) as error:
+        is_text = not isinstance(error, UnicodeDecodeError)
+        reason = (getattr(error, "strerror", None) or error) if is_text else "it is not UTF-8 text"
         raise kind(f"{path}: cannot be read ({reason}); it should be {what}") from None
 
 
@@ -72,16 +76,26 @@ def without_nan(content: Any) -> Any:
     return None if isinstance(content, float) and math.isnan(content) else content
 
 
+def parse_json(text: str, kind: type[InputError], place: str, wanted: str = "") -> Any:
+    """The value that ``text`` is; what JSON and UTF-8 do not have, or too deep nesting, is told."""
+    try:
+        value = json.loads(text)
+        if "\\u" in text:
+            # Half of a pair, which no file can hold.
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        raise kind(f"{place}: a lone surrogate (\\ud800 to \\udfff) in a text{wanted}") from None
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", error)
+        raise kind(f"{place}: not JSON ({reason}){wanted}") from None
+
+
 def read_json_lines(path: Path, kind: type[InputError], what: str) -> Iterator[tuple[int, Any]]:
     """Number and content of each line that is not empty; a line that is no JSON is told."""
     for number, line in enumerate(read_text(path, kind, what).split("\n"), start=1):
         if line.strip():
-            try:
-                content = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                reason = getattr(error, "msg", error)
-                raise kind(f"{path}, line {number}: not JSON ({reason})") from None
-            yield number, content
+            yield number, parse_json(line, kind, f"{path}, line {number}")
 
 
 def read_csv(

@@ -10,7 +10,8 @@ Three formats, told apart by their keys:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,14 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from staircase.errors import RecordError
-from staircase.files import first_error, read_text, without_nan, write_text
+from staircase.files import (
+    first_error,
+    parse_json,
+    read_json_lines,
+    read_text,
+    without_nan,
+    write_text,
+)
 from staircase.metrics import METRICS, READING_RATE, RequestMetrics, measure
 from staircase.shortfalls import missing_of
 from staircase.timeline import Timeline, to_s
@@ -144,9 +152,10 @@ def read_records(path: Path) -> list[Record]:
 def _entries(path: Path, text: str) -> list[Entry]:
     try:
         # One object over several lines, as when vLLM's file has been formatted.
-        values = [(str(path), json.loads(text))]
-    except json.JSONDecodeError:
-        values = list(_lines(path, text))
+        values = [(str(path), parse_json(text, RecordError, str(path)))]
+    except RecordError:
+        lines = read_json_lines(path, RecordError, "a record of requests")
+        values = [(f"{path}, line {number}", value) for number, value in lines]
     for place, value in values:
         if not isinstance(value, dict):
             raise RecordError(f"{place}: must be an object, as in {{...}}")
@@ -155,23 +164,21 @@ def _entries(path: Path, text: str) -> list[Entry]:
     return values
 
 
-def _lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            yield place, json.loads(line)
-        except json.JSONDecodeError as error:
-            raise RecordError(f"{place}: not JSON ({error.msg})") from None
-
-
 def _checked(kind: TypeAdapter[T], entry: Entry) -> T:
     place, content = entry
+    for key, value in content.items():
+        if _is_infinite(value):
+            raise RecordError(f"{place}: {key}: must be finite")
     try:
         return kind.validate_python(content)
     except ValidationError as error:
         raise RecordError(f"{place}: {first_error(error)}") from None
+
+
+def _is_infinite(value: object) -> bool:
+    if isinstance(value, list):
+        return any(map(_is_infinite, value))
+    return isinstance(value, float) and math.isinf(value)
 
 
 def _own(entry: Entry) -> Record:

@@ -110,8 +110,11 @@ def _moment_ps(where: str, text: str) -> int:
 
 def _mooncake(path: Path, answer: str) -> Iterator[Row]:
     keys = ("timestamp", "input_length", "output_length")
-    for where, entry in _objects(path, keys, "a Mooncake trace"):
-        arrival_ps = to_ps(_number(where, entry, "timestamp") / 1000)
+    for where, entry in _objects(path, keys, "a Mooncake trace", unused=("hash_ids",)):
+        timestamp = _number(where, entry, "timestamp")
+        if not timestamp.is_integer():
+            raise WorkloadError(f"{where}: timestamp is {timestamp}, must be whole milliseconds")
+        arrival_ps = to_ps(timestamp / 1000)
         query = _tokens(where, "input_length", entry["input_length"])
         written = _tokens(where, "output_length", entry["output_length"])
         yield where, TracedRequest(arrival_ps, max(query, 1), {answer: written})
@@ -120,8 +123,6 @@ def _mooncake(path: Path, answer: str) -> Iterator[Row]:
 def _own(path: Path, answer: str) -> Iterator[Row]:
     keys = ("arrival_s", "query_tokens", "output_tokens")
     for where, entry in _objects(path, keys, "a trace"):
-        for key in entry.keys() - set(keys):
-            raise WorkloadError(f"{where}: unknown key {key!r}; known: {', '.join(keys)}")
         arrival_ps = to_ps(_number(where, entry, "arrival_s"))
         query = _tokens(where, "query_tokens", entry["query_tokens"])
         given = entry["output_tokens"]
@@ -140,8 +141,13 @@ READERS: Mapping[TraceFormat, Callable[[Path, str], Iterator[Row]]] = {
 }
 
 
-def _objects(path: Path, keys: Sequence[str], what: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON-lines file, each with all of ``keys``, and where they stand."""
+def _objects(
+    path: Path, keys: Sequence[str], what: str, unused: Sequence[str] = ()
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a JSON-lines file, each with all of ``keys``, and where they stand.
+
+    Keys that are neither of them nor ``unused`` are told: who writes more may count in other units.
+    """
     for line, entry in read_json_lines(path, WorkloadError, f"{what} ({', '.join(keys)} a line)"):
         where = f"{path}, line {line}"
         if not isinstance(entry, dict):
@@ -149,6 +155,13 @@ def _objects(path: Path, keys: Sequence[str], what: str) -> Iterator[tuple[str, 
         for key in keys:
             if key not in entry:
                 raise WorkloadError(f"{where}: no {key!r}; needs {', '.join(keys)}")
+        for key in entry:
+            if key not in (*keys, *unused):
+                known = ", ".join((*keys, *unused))
+                raise WorkloadError(
+                    f"{where}: unknown key {key!r}, as of another format, whose times may have "
+                    f"another unit; {what} has {known}"
+                )
         yield where, entry
 
 

@@ -259,6 +259,41 @@ WRONG: dict[str, tuple[str, str, object, Picks, str]] = {
     "no such benchmark": ("guidellm", "x", GUIDELLM, Picks(run=2), "benchmarks 1 to 1"),
     "no such setup": ("splitwise", "", "", Picks(model="n"), "holds nothing for --model n"),
     "layers": ("llmservingsim", "", "", Picks(), "how many the model has with --layers"),
+    "took nothing": ("vllm", "x", VLLM | {"mean_ttft_ms": 0}, Picks(), "must be more than 0"),
+    "for ever": ("vllm", "x", VLLM | {"mean_tpot_ms": float("inf")}, Picks(), "must be a number"),
+    "nearly for ever": ("vllm", "x", VLLM | {"std_ttft_ms": 1e300}, Picks(), "must be a number"),
+    "half a call": ("vllm", "x", VLLM | {"completed": 8.5}, Picks(), "must be a whole number"),
+    "a call took nothing": (
+        "vllm",
+        "x",
+        DETAILED | {"ttfts": [0.1, 0, 0.3, 0]},
+        Picks(),
+        r"ttfts\[1\] is 0, must be more than 0",
+    ),
+    "a call took for ever": (
+        "vllm",
+        "x",
+        DETAILED | {"itls": [[0.02, 0.02], [float("inf"), 0.02], [0.04, 0.04], []]},
+        Picks(),
+        "x: itls: must be finite",
+    ),
+    "a line took nothing": ("aiperf", "x.jsonl", aiperf_line(1, 0, 1), Picks(), "more than 0"),
+    "nobody": (
+        "guidellm",
+        "x",
+        json.loads(json.dumps(GUIDELLM).replace('"count": 9', '"count": 0')),
+        Picks(),
+        "successful.count is 0, must be a number, 1 or more",
+    ),
+    "a unit that is an object": (
+        "aiperf",
+        "x",
+        AIPERF | {"time_to_first_token": {"unit": {"a": 1}, "avg": 1, "std": 0}},
+        Picks(),
+        "time_to_first_token.unit is {'a': 1}, must be one of ns",
+    ),
+    "a deep file": ("vllm", "x", "[" * 3000, Picks(), "x: not JSON"),
+    "half a pair": ("vllm", "x", VLLM | {"model_id": "\ud800"}, Picks(), "x: a lone surrogate"),
     "a phase": ("aiconfigurator", "", "prefill", Picks(), "line 2: phase 'warm' must be one of"),
 }
 
@@ -273,6 +308,37 @@ def test_what_is_wrong_is_told_in_one_line(case: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said) as error:
         import_profile(form, path, picks)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("dense", "qkv,4,14\n", "", "dense.csv: layer 'qkv' has no row with tokens 4"),
+        ("dense", "qkv,4,14\n", "qkv,4,0\n", "time_us '0' must be more than 0"),
+        ("per_sequence", "lm_head,4,4\n", "lm_head,4,inf\n", "time_us 'inf' must be a number"),
+        ("attention", "0,0,1,16,", "0,0,1.5,16,", "n_decode '1.5' must be a whole number"),
+    ],
+)
+def test_kernels_need_every_size_and_some_time(
+    tmp_path: Path, file: str, old: str, new: str, said: str
+) -> None:
+    path = llmservingsim(tmp_path) / f"{file}.csv"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ProfileError, match=said) as error:
+        import_profile("llmservingsim", tmp_path, Picks(layers=4))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("column", ["prefill_chunk", "n_decode"])
+def test_kernels_need_prefills_and_decodes(tmp_path: Path, column: str) -> None:
+    path = llmservingsim(tmp_path) / "attention.csv"
+    place = path.read_text().splitlines()[0].split(",").index(column)
+    header, *rows = path.read_text().splitlines()
+    kept = [row for row in rows if row.split(",")[place] == "0"]
+    path.write_text("\n".join([header, *kept]))
+    with pytest.raises(ProfileError, match=f"no row has a {column} above 0"):
+        import_profile("llmservingsim", tmp_path, Picks(layers=4))
 
 
 class TestCommand:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from executor.batching_engine import BatchingEngine
 from executor.bench import open_bench
 from executor.byte_tokenizer import ByteTokenizer
+from executor.embedded import MODEL_FOLDER
 from executor.models import load_model
 from executor.runtime import Job
 from executor.transformers_engine import TransformersEngine
@@ -121,6 +123,15 @@ class TestDummyWeights:
         (Path(bare) / "config.json").write_text(content)
         with pytest.raises(ModelError, match=said) as told:
             load_model(bare, "cpu", "float32", "dummy")
+        assert "\n" not in str(told.value)
+
+    @pytest.mark.parametrize("kept", [0, 4, 1000, -1])
+    def test_a_truncated_file_of_weights_is_told(self, tmp_path: Path, kept: int) -> None:
+        shutil.copytree(MODEL_FOLDER, tmp_path / "cut")
+        (weights,) = (tmp_path / "cut").glob("*.safetensors")
+        weights.write_bytes(weights.read_bytes()[:kept])
+        with pytest.raises(ModelError, match=r"cut' cannot be loaded: .") as told:
+            load_model(str(tmp_path / "cut"), "cpu", "float32")
         assert "\n" not in str(told.value)
 
     def test_real_weights_must_be_there(self, bare: str) -> None:

@@ -159,6 +159,14 @@ WRONG: dict[str, tuple[TraceFormat, str, str]] = {
     "never": ("own", lines(OWN | {"arrival_s": float("nan")}), "arrival_s is nan, must be a"),
     "too late": ("own", lines(OWN | {"arrival_s": 10**400}), "arrival_s is 10+, must be a"),
     "text": ("own", lines(OWN | {"arrival_s": "0"}), "arrival_s is '0'"),
+    "another unit": ("mooncake", lines(MOONCAKE | {"timestamp": 0.5}), "whole milliseconds"),
+    "keys of another format": (
+        "mooncake",
+        lines(MOONCAKE | {"chat_id": 3}),
+        "unknown key 'chat_id', as of another format, whose times may have another unit",
+    ),
+    "deep": ("own", "[" * 3000, "line 1: not JSON"),
+    "half a pair": ("own", lines(OWN | {"\ud800": 1}), "line 1: a lone surrogate"),
     "unknown key": ("own", lines(OWN, OWN | {"tokens": 1}), "line 2: unknown key 'tokens'"),
     "other agents": (
         "own",
