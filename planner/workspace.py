@@ -284,10 +284,10 @@ class Workspace:
         world, known = self.forecaster(), self.played()
         if known is None:
             return replace(world, workload=self._given_workload(count, HELD_OUT))
-        seen, more = self.scenario.plan.requests, len(known.samples)
-        if more <= seen:
+        seen, left = self.scenario.plan.requests, len(known.samples)
+        if left <= seen:
             return None
-        unseen = sampled_workload(known.samples, min(count, more - seen), seen)
+        unseen = sampled_workload(known.samples, min(count, left - seen), seen)
         return replace(world, workload=unseen)
 
     def _world(self, seed: int) -> Forecaster | SimulatedWorld:

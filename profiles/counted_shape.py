@@ -87,14 +87,14 @@ def _check_layers(place: str, content: Mapping[str, Any]) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what transformers says of keys that it does not know, or of slow kernels."""
-    level = logging.get_verbosity()  # type: ignore[no-untyped-call]
+    level = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.set_verbosity(level)  # type: ignore[no-untyped-call]
+        logging.set_verbosity(level)
 
 
 def _network(place: str, content: Mapping[str, Any]) -> Any:

@@ -117,11 +117,9 @@ def test_progress_never_has_more_done_than_there_is(
 )
 def test_a_large_error_of_a_profile_is_warned_of(error: float, warnings: int) -> None:
     engine = measured_profile()
-    fits = {
-        "prefill": replace(engine.prefill, error=error, drift=0.0),
-        "decode": replace(engine.decode, error=0.01, drift=0.0),
-    }
-    found = error_warnings(dict.fromkeys("ab", replace(engine, **fits)))
+    prefill = replace(engine.prefill, error=error, drift=0.0)
+    decode = replace(engine.decode, error=0.01, drift=0.0)
+    found = error_warnings(dict.fromkeys("ab", replace(engine, prefill=prefill, decode=decode)))
     assert len(found) == warnings
     assert all(f"a, b: seconds of prefill are known within {error:.1%} only" in w for w in found)
 

@@ -59,7 +59,8 @@ def test_a_table_that_stalls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("silent", ["a", "b", "ab"])
 def test_sources_that_write_nothing_are_sketched_exactly(silent: str) -> None:
-    asked = request(*(0 if name in silent else 15 for name in "ab"), 20)
+    a, b = (0 if name in silent else 15 for name in "ab")
+    asked = request(a, b, 20)
     sketch = sketch_of(PIPELINE, ENGINES, Workload([asked]))
     assert sketch
     found = sketch.of([STAIRCASE, Schedule()])

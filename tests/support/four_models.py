@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -40,7 +41,7 @@ def save_four_models(folder: Path, tokenizers: int) -> None:
     """
     for number, name in enumerate(NAMES):
         torch.manual_seed(number)
-        shape = {
+        shape: dict[str, Any] = {
             "vocab_size": len(LETTERS) + (9 if number == 1 else 0),
             "hidden_size": 32,
             "intermediate_size": 64,
