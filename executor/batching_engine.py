@@ -16,6 +16,7 @@ import torch
 
 from executor.device import Device
 from executor.engine import EngineCall, Key, Listener
+from executor.guarding import Guarded, in_words
 from executor.models import LoadedModel
 from executor.running_call import RunningCall, turn_away
 from executor.sampling import GREEDY, Chooser, Sampling
@@ -85,7 +86,8 @@ class BatchingEngine:
         return self._model.decode(ids)
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
-        self._device.post(lambda: self._queue.append((call, listener)))
+        guarded = Guarded(listener, self.cancel)
+        self._device.post(lambda: self._queue.append((call, guarded)))
 
     def cancel(self, key: Key) -> None:
         self._device.post(lambda: self._cancel(key))
@@ -130,7 +132,7 @@ class BatchingEngine:
             try:
                 self._seat(call, listener)
             except Exception as error:
-                turn_away(call, listener, _in_words(error))
+                turn_away(call, listener, in_words(error))
 
     def _seat(self, call: EngineCall, listener: Listener) -> None:
         prompt = list(call.prompt_ids)
@@ -189,7 +191,7 @@ class BatchingEngine:
     def _fail(self, shares: Shares, error: Exception) -> None:
         """What was computed before stays; only who took part in the pass ends."""
         for running, _ in shares:
-            self._end(running, "cancelled", _in_words(error))
+            self._end(running, "cancelled", in_words(error))
 
     def _cancel(self, key: Key) -> None:
         for running in self._running:
@@ -206,7 +208,3 @@ class BatchingEngine:
         self._running.remove(running)
         self._book.release(running.slot, running.ids[: running.computed])
         running.end(reason, error)
-
-
-def _in_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

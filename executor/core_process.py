@@ -22,6 +22,7 @@ from typing import Any
 
 from executor.core_worker import Back, Cancel, Failed, Order, Submit
 from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.guarding import Guarded
 from executor.models import LoadedModel
 from executor.running_call import turn_away
 from staircase.errors import EngineError
@@ -174,7 +175,7 @@ class CoreEngine:
         return self._model.decode(ids)
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
-        self._process.submit(self._name, call, listener)
+        self._process.submit(self._name, call, Guarded(listener, self.cancel))
 
     def cancel(self, key: Key) -> None:
         self._process.cancel(self._name, key)

@@ -59,7 +59,10 @@ class CallReport:
 
 
 class Listener(Protocol):
-    """Who wants to know; called in the engine's thread, so it should be quick."""
+    """Who wants to know; called in the engine's thread, so it should be quick.
+
+    An exception in ``on_token`` ends the call with its words as the error (``executor.guarding``).
+    """
 
     def on_token(self, key: Key, token: int, time_ns: int) -> None: ...
 

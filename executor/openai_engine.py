@@ -15,6 +15,7 @@ from typing import Any
 
 from executor.draws import call_seed
 from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.guarding import Guarded
 from executor.scorer import Scorer
 from executor.server import Network, Server
 from executor.server_faults import Patience, ServerError
@@ -161,7 +162,8 @@ class OpenAIEngine:
         )
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
-        self._network.post(lambda: self._begin(_Active(call, listener)))
+        guarded = Guarded(listener, self.cancel)
+        self._network.post(lambda: self._begin(_Active(call, guarded)))
 
     def cancel(self, key: Key) -> None:
         self._network.post(lambda: self._cancel(key))

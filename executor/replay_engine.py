@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from executor.device import Device
 from executor.engine import CallReport, Engine, EngineCall, Key, Listener
+from executor.guarding import Guarded
 from staircase.messages import EndReason
 
 
@@ -39,7 +40,8 @@ class ReplayEngine:
         return self._writer.decode(ids)
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
-        self._device.post(lambda: self._recite(call, listener))
+        guarded = Guarded(listener, self.cancel)
+        self._device.post(lambda: self._recite(call, guarded))
 
     def cancel(self, key: Key) -> None:
         self._cancelled.add(key)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from executor.engine import CallReport, Engine
@@ -97,11 +98,14 @@ class Runtime:
             arrivals_s: when each job arrives, rising; what it waits for one of the ``concurrency``
                 places counts as its time. None: a job arrives when there is a place.
             on_token: called in the thread of the engine that wrote, so it should be quick.
+
+        Raises:
+            Exception: whatever ``on_token`` or ``on_done`` raised; what still ran is cancelled.
         """
         jobs = [self._retrying(job) for job in jobs]
-        epoch_ns = self.now_ns()
+        epoch_ns, faults = self.now_ns(), _Faults(self._changed)
         waiting = deque(
-            _Run(number, job, self.served, self._changed, self.now_ns, epoch_ns, on_token)
+            _Run(number, job, self.served, faults, self.now_ns, epoch_ns, on_token)
             for number, job in enumerate(jobs)
         )
         arrivals = deque(arrivals_s or [])
@@ -114,7 +118,7 @@ class Runtime:
                     live[-1].begin(arrivals.popleft() if arrivals else None)
                 is_full = not waiting or len(live) == concurrency
                 for run in self._wait_for_any(
-                    live, None if is_full else self._until(arrivals, epoch_ns)
+                    live, faults, None if is_full else self._until(arrivals, epoch_ns)
                 ):
                     live.remove(run)
                     done[run.play.number] = run.outcome()
@@ -131,10 +135,16 @@ class Runtime:
         """Seconds until the next arrival; 0 without arrivals."""
         return arrivals[0] - (self.now_ns() - epoch_ns) / 1e9 if arrivals else 0.0
 
-    def _wait_for_any(self, live: list[_Run], timeout_s: float | None) -> list[_Run]:
-        """Those that are over; none if ``timeout_s`` passes before."""
+    def _wait_for_any(
+        self, live: list[_Run], faults: _Faults, timeout_s: float | None
+    ) -> list[_Run]:
+        """Those that are over; none if ``timeout_s`` passes before. Raises the first fault."""
         with self._changed:
-            self._changed.wait_for(lambda: any(run.play.is_over for run in live), timeout_s)
+            self._changed.wait_for(
+                lambda: faults.found or any(run.play.is_over for run in live), timeout_s
+            )
+            if faults.found:
+                raise faults.found[0]
             return [run for run in live if run.play.is_over]
 
     def _abandon(self, live: list[_Run]) -> None:
@@ -147,6 +157,23 @@ class Runtime:
             )
 
 
+class _Faults:
+    """What was raised in the threads of engines and timers, for the caller, who waits."""
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self.changed = changed
+        self.found: list[Exception] = []
+
+    @contextmanager
+    def delivered(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as fault:
+            with self.changed:
+                self.found.append(fault)
+                self.changed.notify_all()
+
+
 class _Run:
     """One job on real engines: the port of its play, and the listener of its calls."""
 
@@ -155,14 +182,15 @@ class _Run:
         number: int,
         job: Job,
         served: Mapping[str, ServedModel],
-        changed: threading.Condition,
+        faults: _Faults,
         now_ns: Clock,
         epoch_ns: int,
         on_token: OnToken,
     ) -> None:
         self._on_token = on_token
         self._served = served
-        self._changed = changed
+        self._faults = faults
+        self._changed = faults.changed
         self._now_ns = now_ns
         self._epoch_ns = epoch_ns
         self._timers: list[threading.Timer] = []
@@ -223,18 +251,20 @@ class _Run:
         return None
 
     def _ring(self, timer: int) -> None:
-        with self._changed:
+        with self._faults.delivered(), self._changed:
             self.play.on_timer(timer, self._now_ps())
             self._changed.notify_all()
 
     # reports of engines
 
     def on_token(self, key: tuple[int, int], token: int, time_ns: int) -> None:
-        with self._changed:
-            agent = self.play.agent_of(key[1])
-            self._texts.ids[agent].append(token)
-            self.play.on_token(key[1], self._ps(time_ns))
-        self._on_token(self.play.number, agent, self._texts.ids[agent])
+        with self._faults.delivered():
+            with self._changed:
+                agent = self.play.agent_of(key[1])
+                self._texts.ids[agent].append(token)
+                self.play.on_token(key[1], self._ps(time_ns))
+            if not self._is_abandoned:
+                self._on_token(self.play.number, agent, self._texts.ids[agent])
 
     def on_end(self, key: tuple[int, int], report: CallReport) -> None:
         result = CallResult(
@@ -246,7 +276,7 @@ class _Run:
             report.error,
             remark=report.remark,
         )
-        with self._changed:
+        with self._faults.delivered(), self._changed:
             self._submitted.discard(key[1])
             self.play.on_end(key[1], result)
             if self.play.is_over or self._is_abandoned:

@@ -15,9 +15,11 @@ from transformers import DynamicCache
 
 from executor.device import Device
 from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.guarding import Guarded, in_words
 from executor.models import LoadedModel
 from executor.next_logits import next_logits
 from executor.prefix import common_prefix
+from executor.running_call import turn_away
 from executor.sampling import GREEDY, Chooser, Sampling
 from staircase.messages import EndReason
 
@@ -74,7 +76,8 @@ class TransformersEngine:
         return self._model.decode(ids)
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
-        self._device.post(lambda: self._queue.append((call, listener)))
+        guarded = Guarded(listener, self.cancel)
+        self._device.post(lambda: self._queue.append((call, guarded)))
 
     def cancel(self, key: Key) -> None:
         self._device.post(lambda: self._cancel(key))
@@ -87,17 +90,29 @@ class TransformersEngine:
 
     def turn(self) -> None:
         """One forward pass: the whole rest of a prompt, or one decoded token."""
-        active = self._active = self._active or self._begin(*self._queue.popleft())
+        active = self._active = self._active or self._next()
+        if active is None:
+            return
         started = time.perf_counter_ns()
         try:
             token = self._forward(active)
         except Exception as error:
-            self._end("cancelled", f"{type(error).__name__}: {error}")
+            self._end("cancelled", in_words(error))
             self._memory = _Memory()
             return
         now = time.perf_counter_ns()
         active.busy_ns += now - started
         self._take(active, token, now)
+
+    def _next(self) -> _Active | None:
+        """The first in the queue; None if it cannot begin, which it is then told."""
+        call, listener = self._queue.popleft()
+        try:
+            return self._begin(call, listener)
+        except Exception as error:
+            self._memory = _Memory()
+            turn_away(call, listener, in_words(error))
+            return None
 
     def _begin(self, call: EngineCall, listener: Listener) -> _Active:
         started = time.perf_counter_ns()
@@ -134,8 +149,7 @@ class TransformersEngine:
         for call, listener in list(self._queue):
             if call.key == key:
                 self._queue.remove((call, listener))
-                now = time.perf_counter_ns()
-                listener.on_end(key, CallReport("cancelled", now, now, 0, 0))
+                turn_away(call, listener)
 
     def _end(self, reason: EndReason, error: str | None = None) -> None:
         active, self._active = self._active, None

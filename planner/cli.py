@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -81,6 +82,10 @@ def main() -> None:
     gc.set_threshold(200_000)
     try:
         app()
+    except BrokenPipeError:
+        # Who read our output has seen enough, as in `… | head`.
+        _leave_the_pipe()
+        sys.exit(1)
     except InputError as error:
         _tell("error:", error)
         sys.exit(2)
@@ -90,6 +95,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer makes this exit of an interrupt, without a word.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            _flush()
             raise
         notes.print("interrupted")
         sys.exit(INTERRUPTED)
@@ -99,6 +105,18 @@ def main() -> None:
 
 def _tell(what: str, error: Exception) -> None:
     notes.print(Text.assemble((what, "bold red"), f" {error}"))
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_the_pipe()
+
+
+def _leave_the_pipe() -> None:
+    """What is left in the buffer goes nowhere, without a word when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
