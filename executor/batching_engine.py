@@ -138,7 +138,7 @@ class BatchingEngine:
         prompt = list(call.prompt_ids)
         self._check(prompt)
         self._passes.reserve(len(prompt) + call.max_tokens)
-        slot, kept = self._book.take(prompt)
+        slot, kept = self._book.take(call)
         started = time.perf_counter_ns()
         self._running.append(RunningCall(call, listener, slot, prompt, kept, started, kept))
 
@@ -206,5 +206,6 @@ class BatchingEngine:
 
     def _end(self, running: RunningCall, reason: EndReason, error: str | None = None) -> None:
         self._running.remove(running)
-        self._book.release(running.slot, running.ids[: running.computed])
+        left = running.ids[: running.computed]
+        self._book.release(running.slot, left, running.call.owner)
         running.end(reason, error)

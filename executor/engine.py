@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from executor.draws import Place
+from executor.prefix import common_prefix
 from staircase.messages import EndReason
 
 # A call's name: (request, call number), or whatever pair the caller finds unique.
@@ -24,6 +25,8 @@ class EngineCall:
         text: names the text that the call writes or continues, for sampling: what is drawn depends
             on this name and the token's position in the text.
         written: tokens of that text from earlier calls, wherever they stand in the prompt.
+        owner: the request that the call belongs to; of what calls of others left in a cache, only
+            the first ``header_tokens`` are used again. Empty: of whatever was left.
     """
 
     key: Key
@@ -33,6 +36,18 @@ class EngineCall:
     own_tokens: int = 0
     text: str = ""
     written: int = 0
+    owner: str = ""
+    header_tokens: int = 0
+
+    def reusable(self, ids: list[int], owner: str) -> int:
+        """Tokens of a cached text, of ``owner``, with which the prompt begins too.
+
+        The last token of the prompt never counts: its logits give the first new one. Questions
+        that are asked again, as schedules are compared on, thus find no more than new ones do.
+        """
+        prompt = list(self.prompt_ids)
+        found = min(common_prefix(ids, prompt), len(prompt) - 1)
+        return min(found, self.header_tokens) if self.owner and owner != self.owner else found
 
     def place_after(self, count: int) -> Place:
         """Of the token after ``count`` of this call."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from transformers import Cache
 
-from executor.prefix import common_prefix
+from executor.engine import EngineCall
 
 # Rows grow in steps of this many positions.
 STEP_TOKENS = 256
@@ -154,23 +154,20 @@ class SlotBook:
     """Who sits in which slot, and which tokens the free slots still hold."""
 
     def __init__(self, slots: int) -> None:
-        # The tokens in each free slot, least recently used first.
-        self._free: dict[int, list[int]] = {slot: [] for slot in range(slots)}
+        # What is in each free slot, least recently used first: tokens, and the request's name.
+        self._free: dict[int, tuple[list[int], str]] = {slot: ([], "") for slot in range(slots)}
 
     @property
     def free(self) -> int:
         return len(self._free)
 
-    def take(self, prompt: list[int]) -> tuple[int, int]:
-        """The free slot that holds most of ``prompt``'s beginning, and how many tokens of it.
-
-        The last token never counts: it is run again, because its logits give the first new one.
-        """
-        held = {slot: common_prefix(ids, prompt) for slot, ids in self._free.items()}
+    def take(self, call: EngineCall) -> tuple[int, int]:
+        """The free slot that holds most of its prompt's beginning, and how many tokens of it."""
+        held = {slot: call.reusable(*left) for slot, left in self._free.items()}
         slot = max(held, key=held.__getitem__)
         del self._free[slot]
-        return slot, min(held[slot], len(prompt) - 1)
+        return slot, held[slot]
 
-    def release(self, slot: int, ids: list[int]) -> None:
-        """Gives ``slot`` back; it holds the keys and values of ``ids``."""
-        self._free[slot] = ids
+    def release(self, slot: int, ids: list[int], owner: str) -> None:
+        """Gives ``slot`` back; it holds the keys and values of ``ids``, which ``owner`` left."""
+        self._free[slot] = ids, owner

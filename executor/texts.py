@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 
 from executor.engine import Engine, EngineCall, Key
@@ -14,9 +15,12 @@ class Texts:
     Args:
         engines: by agent.
         fixed: the texts that do not grow, each in the ids of the engine that reads it.
+
+    No two of them, of whatever run, find more than a header of each other in an engine's cache.
     """
 
     def __init__(self, engines: Mapping[str, Engine], fixed: Mapping[str, list[int]]) -> None:
+        self._owner = secrets.token_hex(8)
         self._engines = engines
         self._fixed = frozenset(fixed)
         self.ids: dict[str, list[int]] = {agent: [] for agent in engines} | dict(fixed)
@@ -30,6 +34,8 @@ class Texts:
             own_tokens=_own_tokens(call),
             text=f"{key[0]}/{call.agent}",
             written=call.written,
+            owner=self._owner,
+            header_tokens=call.prompt.header().tokens,
         )
 
     def written(self) -> dict[str, str]:

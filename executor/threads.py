@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-# Below so many bytes of weights, one thread is as fast as several: they wait for each other at
-# every layer for longer than they save. See docs/log.md, 2026-11-28.
+# With fewer bytes of weights one thread computes: beside other work, several wait for each other
+# at every layer (docs/log.md: 53 s for 1.5 s). An assumption; it depends on the machine.
 LEAST_SHARED_BYTES = 32e6
 
 

@@ -18,7 +18,6 @@ from executor.engine import CallReport, EngineCall, Key, Listener
 from executor.guarding import Guarded, in_words
 from executor.models import LoadedModel
 from executor.next_logits import next_logits
-from executor.prefix import common_prefix
 from executor.running_call import turn_away
 from executor.sampling import GREEDY, Chooser, Sampling
 from staircase.messages import EndReason
@@ -39,10 +38,11 @@ class _Active:
 
 @dataclass
 class _Memory:
-    """Token ids whose keys and values are in ``cache``."""
+    """Token ids whose keys and values are in ``cache``, and the request that left them."""
 
     cache: DynamicCache = field(default_factory=DynamicCache)
     ids: list[int] = field(default_factory=list)
+    owner: str = ""
 
     def keep(self, length: int) -> None:
         surplus = len(self.ids) - length
@@ -117,9 +117,9 @@ class TransformersEngine:
     def _begin(self, call: EngineCall, listener: Listener) -> _Active:
         started = time.perf_counter_ns()
         prompt = list(call.prompt_ids)
-        # The last token is always run again: its logits give the first new token.
-        kept = min(common_prefix(self._memory.ids, prompt), len(prompt) - 1)
+        kept = call.reusable(self._memory.ids, self._memory.owner)
         self._memory.keep(kept)
+        self._memory.owner = call.owner
         return _Active(call, listener, prompt[kept:], kept, started)
 
     @torch.inference_mode()

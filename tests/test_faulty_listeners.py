@@ -62,7 +62,7 @@ def replay() -> Iterator[Engine]:
 ENGINES = {one.__name__: one for one in (serial, batching, server, replay)}
 
 
-class Mishap(Exception):
+class MishapError(Exception):
     pass
 
 
@@ -82,10 +82,10 @@ def test_what_on_token_raises_reaches_the_caller(engine: Engine, agent: str, cou
 
     def on_token(job: int, name: str, ids: Sequence[int]) -> None:
         if (job, name, len(ids)) == (1, agent, count):
-            raise Mishap
+            raise MishapError
 
     runtime = runtime_of(engine)
-    with pytest.raises(Mishap):
+    with pytest.raises(MishapError):
         runtime.run([JOB] * 4, concurrency=3, on_token=on_token)
     outcome = runtime.run([JOB])[0]
     assert outcome.timeline.error is None
@@ -94,19 +94,19 @@ def test_what_on_token_raises_reaches_the_caller(engine: Engine, agent: str, cou
 
 def test_what_on_done_raises_reaches_the_caller(engine: Engine) -> None:
     def on_done(outcome: Outcome) -> None:
-        raise Mishap
+        raise MishapError
 
-    with pytest.raises(Mishap):
+    with pytest.raises(MishapError):
         runtime_of(engine).run([JOB] * 2, on_done=on_done)
 
 
 def test_what_a_timer_raises_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     def on_timer(*_: object) -> None:
-        raise Mishap
+        raise MishapError
 
     monkeypatch.setattr(Play, "on_timer", on_timer)
     waiting = replace(SCHEDULE, barrier=Barrier("grace", 1, 0.001))
-    with serial() as engine, pytest.raises(Mishap):
+    with serial() as engine, pytest.raises(MishapError):
         runtime_of(engine).run([replace(JOB, schedule=waiting)] * 30)
 
 
@@ -122,13 +122,13 @@ class Faulty:
     def on_token(self, key: Key, token: int, time_ns: int) -> None:
         self.tokens += 1
         if self.tokens == self.at:
-            raise Mishap("so it is")
+            raise MishapError("so it is")
 
     def on_end(self, key: Key, report: CallReport) -> None:
         self.reports.append(report)
         self.done.set()
         if self.at is None:
-            raise Mishap
+            raise MishapError
 
 
 @pytest.mark.parametrize("at", [1, 3])
@@ -140,7 +140,7 @@ def test_a_listener_that_fails_is_told_at_the_end(engine: Engine, at: int) -> No
     engine.submit(call, faulty)
     assert faulty.done.wait(30)
     assert faulty.tokens == at
-    assert [report.error for report in faulty.reports] == ["Mishap: so it is"]
+    assert [report.error for report in faulty.reports] == ["MishapError: so it is"]
     if other:
         other.wait()
 
@@ -167,6 +167,7 @@ def test_a_prompt_that_is_none_ends_its_call(make: object, prompt: list[int]) ->
         assert len(serve(engine, [[3, 4]], 3).tokens[0]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [5, 0])
 def test_a_closed_pipe_ends_a_run_quietly(tmp_path: Path, read: int) -> None:
     """As ``run … | head``: also where all of the answer is still to come."""

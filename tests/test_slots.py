@@ -64,6 +64,10 @@ class Recorder:
             assert self.changed.wait_for(lambda: self.reports.keys() >= set(keys), timeout=60)
 
 
+def asking(*prompt: int) -> EngineCall:
+    return EngineCall((0, 0), prompt, 1)
+
+
 class HandDevice(Device):
     """A device without a thread: the test takes the turns."""
 
@@ -169,13 +173,13 @@ class TestReuse:
 
     def test_ties_go_to_the_slot_longest_unused(self) -> None:
         book = SlotBook(3)
-        taken = [book.take([1])[0] for _ in range(3)]
+        taken = [book.take(asking(1))[0] for _ in range(3)]
         for slot in (1, 0, 2):
-            book.release(slot, [5, slot])
+            book.release(slot, [5, slot], "")
         assert taken == [0, 1, 2]
-        assert book.take([9]) == (1, 0)
-        assert book.take([5, 9]) == (0, 1)
-        assert book.take([5, 2]) == (2, 1)
+        assert book.take(asking(9)) == (1, 0)
+        assert book.take(asking(5, 9)) == (0, 1)
+        assert book.take(asking(5, 2)) == (2, 1)
         assert book.free == 0
 
     @given(st.lists(st.integers(0, 1)), st.lists(st.integers(0, 1)))
