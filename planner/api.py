@@ -18,14 +18,16 @@ from planner.book import NOTHING_KNOWN, Memory
 from planner.crew import crew_of
 from planner.explaining import explained
 from planner.journal import remove_journal
-from planner.objectives import Goals
+from planner.objectives import Goals, as_limits, parse_objectives
 from planner.plans import Plan, save_plan
 from planner.report import write_report
 from planner.search import search
 from planner.storage import open_storage
 from planner.stored_trials import StoredTrials
 from planner.workspace import Workspace
+from simulator.forecaster import Forecaster
 from simulator.world import World
+from staircase.errors import InputError
 from staircase.scenario import Scenario
 from staircase.trace import write_trace
 
@@ -77,8 +79,11 @@ def plan(
         InputError: the scenario, an objective or a limit is wrong, a profile is missing, or no
             schedule is within the limits.
     """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise InputError(f"workers: {workers!r} must be a whole number, 1 or more")
     work = _workspace(scenario, out).with_plan(_changes(objectives, trials, seed))
-    work = work.with_limits(slo or {})
+    if slo is not None:
+        work = work.with_limits(as_limits("slo", slo))
     return plan_of(work, work.judge(), write, watcher, workers, ray)
 
 
@@ -102,7 +107,9 @@ def plan_of(
             stack.enter_context(_trials(work, judge, hashes, watcher)) if write else NOTHING_KNOWN
         )
         crew = stack.enter_context(crew_of(judge, workers, ray))
-        found = search(work.scenario, judge, hashes, watcher.tried, memory, crew, work.held_out())
+        latency = judge.latency if isinstance(judge, Forecaster) else None
+        held_out = work.held_out(latency)
+        found = search(work.scenario, judge, hashes, watcher.tried, memory, crew, held_out)
     found = explained(found, work.scenario.plan, judge, watcher.explained)
     if write:
         save_plan(work.plan_path, found)
@@ -128,6 +135,8 @@ def _trials(
 
 
 def _workspace(scenario: str | Path | Scenario, out: str | Path | None) -> Workspace:
+    if not isinstance(scenario, str | Path | Scenario):
+        raise InputError(f"scenario: {scenario!r} must be a scenario file or a Scenario")
     folder = None if out is None else Path(out)
     if isinstance(scenario, Scenario):
         return Workspace(scenario, Path(), folder or Path("runs") / scenario.name)
@@ -137,5 +146,9 @@ def _workspace(scenario: str | Path | Scenario, out: str | Path | None) -> Works
 def _changes(
     objectives: Sequence[str] | None, trials: int | None, seed: int | None
 ) -> dict[str, Any]:
-    given = {"objectives": objectives and list(objectives), "trials": trials, "seed": seed}
+    given: dict[str, Any] = {"trials": trials, "seed": seed}
+    if objectives is not None:
+        words = objectives if isinstance(objectives, str) else list(objectives)
+        given["objectives"] = words
+        parse_objectives(words)
     return {name: value for name, value in given.items() if value is not None}

@@ -31,7 +31,8 @@ def explanation_lines(
     sections = [
         [
             f"{plan.scenario}: {describe_schedule(chosen.schedule)}",
-            f"the best by {plan.objectives[0]} of {len(plan.candidates)} schedules simulated, "
+            f"the best by {plan.objectives[0]} within the limits of {len(plan.candidates)} "
+            "schedules simulated, "
             f"{len(plan.front)} of them on the front of {', '.join(plan.objectives)}",
         ],
         textwrap.wrap(f"Forecast. {explanation.reading.sentence}", COLUMNS),
@@ -40,7 +41,9 @@ def explanation_lines(
         list(_ttft_lines(explanation, validation)),
         list(_importance_lines(explanation)),
         list(_neighbour_lines(explanation, plan.objectives)),
-        [*_limit_lines(explanation), *(f"extrapolated: {w}" for w in chosen.extrapolated)][:MOST],
+        list(_limit_lines(explanation))[:MOST],
+        list(_held_out_lines(plan)),
+        [f"extrapolated: {words}" for words in chosen.extrapolated[:MOST]],
         list(_measured_lines(validation)) if validation else [],
     ]
     lines = [line for section in sections for line in section]
@@ -134,6 +137,16 @@ def _limit_lines(explanation: Explanation) -> Iterator[str]:
     for use in explanation.limits:
         binds = f"keeps {use.excluded} better schedules out" if use.excluded else "does not bind"
         yield f"limit {use.words}: the choice has {_known(use.value)}; {binds}"
+
+
+def _held_out_lines(plan: Plan) -> Iterator[str]:
+    """Members of the front that are not chosen though they seem to be within the limits."""
+    if plan.rejected:
+        missed = dict.fromkeys(words for each in plan.rejected.values() for words in each)
+        yield (
+            f"not within the limits on held-out requests: {len(plan.rejected)} of "
+            f"{len(plan.held_out)} of the front; {'; '.join(missed)}"
+        )
 
 
 def _known(value: float | None) -> str:

@@ -83,6 +83,7 @@ class _Explainer:
 
     def _neighbours(self, goals: Goals, pipeline: Pipeline) -> Iterator[Neighbour]:
         known = {one.schedule.key: one for one in self.plan.candidates}
+        rejected = {self.plan.candidates[number].schedule.key for number in self.plan.rejected}
         for near in around(self.plan.named()["chosen"].schedule, self.spec, pipeline):
             name = near.schedule.key
             if name not in known:
@@ -90,7 +91,8 @@ class _Explainer:
             self.on_forecast()
             found = known[name]
             figures = _figures(found, goals)
-            yield Neighbour(near.parameter, near.value, figures, goals.keeps(found.forecast))
+            keeps = goals.keeps(found.forecast) and name not in rejected
+            yield Neighbour(near.parameter, near.value, figures, keeps)
 
 
 def gain(objective: Objective, chosen: Candidate, baseline: str, other: Candidate) -> Gain:

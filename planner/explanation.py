@@ -34,7 +34,8 @@ class Neighbour:
     Attributes:
         value: of the parameter.
         figures: its forecast by objective.
-        keeps_limits: whether it is within the plan's limits.
+        keeps_limits: whether it is within the plan's limits, as far as is known on held-out
+            requests too.
     """
 
     parameter: str

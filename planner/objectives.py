@@ -118,7 +118,7 @@ class Limit:
 
     def __str__(self) -> str:
         relation = "≥" if self.objective.word in GAINS else "≤"
-        return f"{self.name} {relation} {self.figure:g}"
+        return f"{self.name} {relation} {self.figure:.15g}"
 
 
 def parse_objective(word: str) -> Objective:
@@ -127,6 +127,8 @@ def parse_objective(word: str) -> Objective:
     Raises:
         PlanError: there is no such figure.
     """
+    if not isinstance(word, str):
+        raise PlanError(f"objective {word!r}: must be a word, as ttft.p90")
     metric, _, statistic = word.partition(".")
     if metric not in METRICS:
         raise PlanError(f"objective {word!r}: must be one of {', '.join(METRICS)}, as in ttft.p90")
@@ -141,6 +143,8 @@ def parse_objectives(words: Sequence[str]) -> tuple[Objective, ...]:
     Raises:
         PlanError: there is none, too many, one twice or an unknown one.
     """
+    if isinstance(words, str):
+        raise PlanError(f"objectives {words!r}: must be a list, as [{words!r}]")
     found = tuple(parse_objective(word) for word in words)
     if not 1 <= len(found) <= MOST or len(set(found)) < len(found):
         raise PlanError(f"objectives {', '.join(words)}: must be 1 to {MOST}, each once")
@@ -159,6 +163,22 @@ def parse_limits(limits: Mapping[str, float]) -> tuple[Limit, ...]:
 def _limited(word: str) -> Objective:
     objective = parse_objective(word)
     return replace(objective, statistic="p90") if word in TIMES else objective
+
+
+def as_limits(where: str, limits: Mapping[str, float]) -> Mapping[str, float]:
+    """``limits`` as they are.
+
+    Raises:
+        PlanError: they are no mapping of figures to finite numbers.
+    """
+    if not isinstance(limits, Mapping):
+        raise PlanError(f"{where} {limits!r}: must be a mapping, as {{'ttft.p90': 0.5}}")
+    for word, figure in limits.items():
+        parse_objective(word)
+        is_number = isinstance(figure, int | float) and not isinstance(figure, bool)
+        if not is_number or not math.isfinite(figure):
+            raise PlanError(f"{where} {word!r}: {figure!r} must be a finite number")
+    return limits
 
 
 def limits_of_words(words: Sequence[str]) -> dict[str, float]:
@@ -204,7 +224,8 @@ class Goals:
         given = {"quality": spec.min_quality} if knows_quality else {"unread": spec.max_unread}
         if "max_unread" in spec.model_fields_set:
             given["unread"] = spec.max_unread
-        return Goals(parse_objectives(words), parse_limits(given | spec.limits))
+        given = {**given, **as_limits("plan.limits", spec.limits)}
+        return Goals(parse_objectives(words), parse_limits(given))
 
     def costs(self, forecast: Mapping[str, Summary]) -> tuple[float, ...]:
         """What each objective comes to; less is better."""

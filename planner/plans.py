@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from planner.explanation import Explanation
 from planner.front import front_of
-from planner.objectives import Goals, Limit, parse_limits, parse_objective
+from planner.objectives import Goals, Limit, as_limits, parse_limits, parse_objective
 from profiles.store import Provenance, content_hash, load, save
 from simulator.forecast import Forecast
 from staircase.errors import PlanError
@@ -76,6 +76,9 @@ class HeldOut:
     forecast: Mapping[str, Summary]
     missed: tuple[str, ...]
 
+    def also_missing(self, missed: tuple[str, ...]) -> HeldOut:
+        return replace(self, missed=self.missed or missed)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -119,6 +122,9 @@ class Plan:
     ) -> Candidate:
         """The best candidate by ``objective``, or else by the plan's first one.
 
+        Where some were looked at on held-out requests, one of those that kept the plan's limits and
+        ``slo`` there too.
+
         Args:
             objective: as in ``planner.objectives``, say ``ttft.p90``.
             slo: limits beside the plan's own, the most that a figure may be (of quality and score
@@ -128,11 +134,18 @@ class Plan:
             PlanError: there is no such figure, or no candidate is within the limits.
         """
         limits = {limit.name: limit for limit in self.limits_of()}
-        limits |= {limit.name: limit for limit in parse_limits(slo or {})}
+        asked = parse_limits(as_limits("slo", {} if slo is None else slo))
+        limits |= {limit.name: limit for limit in asked}
         words = dict.fromkeys([objective or self.objectives[0], *self.objectives])
         goals = Goals(tuple(map(parse_objective, words)), tuple(limits.values()))
         goals.check(self.candidates[self.chosen].forecast)
-        return self.candidates[choose(self.candidates, goals)]
+        held_out = [one.also_missing(goals.missed(one.forecast)) for one in self.held_out]
+        return self.candidates[choose(self.candidates, goals, held_out)]
+
+    @property
+    def rejected(self) -> dict[int, tuple[str, ...]]:
+        """Candidates that are within the limits, but not on held-out requests: what they miss."""
+        return {one.number: one.missed for one in self.held_out if one.missed}
 
     def limits_of(self) -> tuple[Limit, ...]:
         """Its limits, of which ``limits`` holds the words."""
@@ -176,12 +189,15 @@ def choose(candidates: Sequence[Candidate], goals: Goals, held_out: Sequence[Hel
             + "; ".join(_best(candidates, limit) for limit in goals.limits)
         )
     if held_out:
-        good = [one.number for one in held_out if not one.missed]
+        within = set(good)
+        seen = [one for one in held_out if one.number in within]
+        good = [one.number for one in seen if not one.missed]
         if not good:
             raise PlanError(
-                f"none of {len(held_out)} schedules of the front keeps the plan's limits on "
-                f"held-out requests; {'; '.join(held_out[-1].missed)}: give more plan.requests or "
-                "workload.requests to the search, or less plan.held_out.margin"
+                f"none of {len(held_out)} schedules of the front keeps the limits on held-out "
+                f"requests; {'; '.join(seen[-1].missed) if seen else 'nor on those of the search'}:"
+                " plan anew with these limits, more plan.requests or workload.requests, or less "
+                "plan.held_out.margin"
             )
     _check_possible([candidates[number] for number in good], goals)
     return min(good, key=lambda number: goals.costs(candidates[number].forecast))

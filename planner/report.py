@@ -29,6 +29,7 @@ from planner.plans import Plan
 from planner.report_tables import importance_rows, neighbour_rows, summary_table, ttft_table
 from planner.report_words import (
     gains_of,
+    held_out_rows,
     limit_rows,
     measured_limit_rows,
     shortfall_rows,
@@ -192,7 +193,8 @@ class _Page:
 
     @property
     def limits(self) -> Any:
-        return limit_rows(self.figures, self.explanation)
+        rows = limit_rows(self.figures, self.explanation)
+        return [*rows, *held_out_rows(self.figures, self.plan)]
 
     @property
     def measured_limits(self) -> Any:

@@ -10,6 +10,7 @@ from planner.axis import Axis
 from planner.explanation import Explanation
 from planner.figures import Figures, place_of
 from planner.objectives import parse_objective
+from planner.plans import Plan
 from planner.report_tables import EXPLANATION
 from planner.standing import BASELINES
 from planner.validation import Validation
@@ -49,6 +50,18 @@ def measured_limit_rows(figures: Figures, validation: Validation) -> list[Markup
         verdict = f"<b>{limit.verdict}</b>" if limit.is_kept is False else limit.verdict
         lines.append(line + Markup(f", {verdict}"))
     return lines
+
+
+def held_out_rows(figures: Figures, plan: Plan) -> list[Markup]:
+    """What members of the front miss on held-out requests, each limit once."""
+    lines = {}
+    for place, one in enumerate(plan.held_out):
+        for number in range(len(one.missed)):
+            words = figures.html(place_of("plan", "held_out", place, "missed", number))
+            lines[words] = Markup("not chosen, on held-out requests {}: schedule {}").format(
+                words, figures.html(place_of("plan", "held_out", place, "number"))
+            )
+    return list(lines.values())
 
 
 def standing_rows(

@@ -111,10 +111,13 @@ def schedule_of(
     without: Sequence[str] | None = None,
 ) -> Schedule:
     """The same staircase for every reading agent."""
+    from staircase.errors import ScheduleError
     from staircase.schedule import Schedule, parse_barrier, parse_staircase
 
     steps = parse_staircase(staircase)
     readers = work.scenario.pipeline.build().readers
+    if not readers and not steps.is_normal:
+        raise ScheduleError("--staircase has no effect here: no agent reads another's text")
     staircases = {agent.name: steps for agent in readers}
     return Schedule(
         staircases,

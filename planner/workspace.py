@@ -27,6 +27,7 @@ from simulator.robust import RobustWorld
 from simulator.setups import workload_of
 from staircase.errors import ProfileError
 from staircase.scenario import Scenario, load_scenario
+from staircase.strict import Strict, changed_spec
 from staircase.workload import Workload
 
 # The packages that have a say in a forecast.
@@ -54,9 +55,16 @@ class Workspace:
         return Workspace(scenario, path.parent, folder or Path("runs") / scenario.name)
 
     def with_plan(self, changes: Mapping[str, Any]) -> Workspace:
-        """The same with some of the scenario's ``plan`` settings changed."""
-        spec = self.scenario.plan.model_copy(update=dict(changes))
-        return replace(self, scenario=self.scenario.model_copy(update={"plan": spec}))
+        """The same with some of the scenario's ``plan`` settings changed.
+
+        Raises:
+            ScenarioError: they are not what a file may say.
+        """
+        return self._with("plan", self.scenario.plan, changes)
+
+    def _with(self, key: str, spec: Strict, changes: Mapping[str, Any]) -> Workspace:
+        changed = changed_spec(key, spec, changes)
+        return replace(self, scenario=self.scenario.model_copy(update={key: changed}))
 
     def with_limits(self, limits: Mapping[str, float]) -> Workspace:
         """The same with these limits of the search beside the scenario's, or in their place."""
@@ -66,16 +74,14 @@ class Workspace:
         """The same with another time budget for measuring latency."""
         if budget_s is None:
             return self
-        spec = self.scenario.profile.model_copy(update={"budget_s": budget_s})
-        return replace(self, scenario=self.scenario.model_copy(update={"profile": spec}))
+        return self._with("profile", self.scenario.profile, {"budget_s": budget_s})
 
     def with_requests(self, requests: int | None) -> Workspace:
         """The same with another number of simulated requests."""
         workload = self.scenario.workload
         if requests is None or workload is None:
             return self
-        changed = workload.model_copy(update={"requests": requests})
-        return replace(self, scenario=self.scenario.model_copy(update={"workload": changed}))
+        return self._with("workload", workload, {"requests": requests})
 
     @property
     def latency_path(self) -> Path:
@@ -273,15 +279,19 @@ class Workspace:
         worlds = [self._world(seed) for seed in range(1, robust.seeds + 1)]
         return RobustWorld(worlds, robust.quantile)
 
-    def held_out(self) -> Forecaster | SimulatedWorld | None:
-        """Judges schedules on requests that the search does not see; None if there are none."""
+    def held_out(self, latency: LatencyProfile | None = None) -> Forecaster | SimulatedWorld | None:
+        """Judges schedules on requests that the search does not see; None if there are none.
+
+        Args:
+            latency: of measured engines; None: the stored profile.
+        """
         count = self.scenario.plan.held_out.requests
         if not count:
             return None
         if self.scenario.simulated:
             more = self.with_requests(count).scenario
             return SimulatedWorld.open(more, self.source, lengths=HELD_OUT)
-        world, known = self.forecaster(), self.played()
+        world, known = self.forecaster_with(latency or self.latency()), self.played()
         if known is None:
             return replace(world, workload=self._given_workload(count, HELD_OUT))
         seen, left = self.scenario.plan.requests, len(known.samples)

@@ -20,7 +20,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 HERE = Path(__file__).parent
+# All whose functions are compiled, or whose numbers are constants in compiled code.
 COMPILED = (
+    "alarm",
     "alone",
     "arena",
     "blocks",
@@ -37,13 +39,14 @@ COMPILED = (
     "scheduling",
     "table_loop",
 )
+FILES = (*(HERE / f"{name}.py" for name in COMPILED), HERE.parent / "staircase" / "timeline.py")
 # Its checkers do not know all of its attributes.
 numba_config: Any = config
 
 
 @cache
 def cache_folder() -> str:
-    sources = b"".join((HERE / f"{name}.py").read_bytes() for name in COMPILED)
+    sources = b"".join(file.read_bytes() for file in FILES)
     digest = hashlib.sha256(sources).hexdigest()
     writable = os.access(HERE, os.W_OK)
     base = HERE / "__pycache__" if writable else Path(tempfile.gettempdir()) / "staircase"

@@ -142,9 +142,10 @@ class SimulatedWorld:
             replicate: whose noise the engines have.
             lengths: the replicate whose lengths and arrivals are played, if it is another one.
         """
-        for name in scenario.real:
+        for name in {**scenario.real, **scenario.remote}:
             raise ScenarioError(
-                f"engine {name!r} is real, others are simulated: make it one or other"
+                f"engines.{name}: is real, but only simulated engines can be played here: give "
+                "each the kind simulated or endpoint, and a workload"
             )
         assert scenario.workload is not None
         pipeline = scenario.pipeline.build()

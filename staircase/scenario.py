@@ -142,6 +142,12 @@ class HeldOutSpec(Strict):
     requests: Annotated[int, Field(ge=0)] = 100
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
 
+    @model_validator(mode="after")
+    def _check_margin(self) -> Self:
+        if not self.requests and "margin" in self.model_fields_set:
+            raise ValueError("margin needs requests of 1 or more")
+        return self
+
 
 class PlanSpec(Strict):
     """The search: its space, its effort, and what is good enough.
@@ -187,6 +193,12 @@ class PlanSpec(Strict):
     robust: RobustSpec | None = None
     held_out: HeldOutSpec = HeldOutSpec()
     storage: str | None = None
+
+    @model_validator(mode="after")
+    def _check_share(self) -> Self:
+        if "capacity_share" in self.model_fields_set and not self.goodput:
+            raise ValueError("capacity_share needs goodput, the limits that so many requests keep")
+        return self
 
 
 def _kind(engine: Any) -> str:
@@ -257,6 +269,19 @@ class Scenario(Strict):
                     f"engines.{name}.device: {spec.device!r} has cores of its own, and "
                     f"{whole[0]!r} is on 'cpu', which is all of them; give every one a number"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        """Nothing is given that would have no effect on simulated engines."""
+        if not self.simulated:
+            return self
+        if "requests" in self.plan.model_fields_set:
+            raise ValueError("plan.requests: simulated engines play workload.requests; give that")
+        for kind in self.profile.model_fields_set & {"latency", "quality"}:
+            raise ValueError(
+                f"profile.{kind}: simulated engines have no {kind} profile here; take it away"
+            )
         return self
 
     @model_validator(mode="after")

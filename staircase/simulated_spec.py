@@ -103,6 +103,17 @@ class SimulatedSpec(Strict):
                 raise ValueError(f"{key} must not be given beside {words}, which say it")
         return self
 
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        """Nothing is given that would have no effect."""
+        if self.priorities and self.scheduling != "priority":
+            raise ValueError("priorities need scheduling: priority")
+        for key in ("block_tokens", "prefix_caching"):
+            is_asked = key in self.model_fields_set and getattr(self, key)
+            if is_asked and self.kv_blocks is None and self.hardware is None:
+                raise ValueError(f"{key} needs kv_blocks; without a limit there are no blocks")
+        return self
+
 
 class EndpointSpec(Strict):
     """An engine that only the simulator plays: an API of which only latency is known.
@@ -139,6 +150,13 @@ class EndpointSpec(Strict):
         for key in ("ttft_s", "itl_s"):
             if self.profile is None and getattr(self, key) is None:
                 raise ValueError(f"{key} is missing: give ttft_s and itl_s, or profile")
+        return self
+
+    @model_validator(mode="after")
+    def _check_caching(self) -> Self:
+        for key in ("ttft_per_cached_token_s", "block_tokens", "min_cached_tokens"):
+            if key in self.model_fields_set and not self.prefix_caching:
+                raise ValueError(f"{key} needs prefix_caching: true")
         return self
 
 

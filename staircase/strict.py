@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from staircase.errors import ScenarioError
+from staircase.files import first_error
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -32,3 +35,18 @@ class Strict(BaseModel):
                 hint = f"did you mean {near[0]!r}?" if near else f"known keys: {known}"
                 raise ValueError(f"unknown key {key!r}; {hint}")
         return data
+
+
+Spec = TypeVar("Spec", bound=Strict)
+
+
+def changed_spec(key: str, spec: Spec, changes: Mapping[str, Any]) -> Spec:
+    """A scenario's part ``key`` with some settings changed, which are checked as in a file.
+
+    Raises:
+        ScenarioError: one is wrong: one line with its key and what would be right.
+    """
+    try:
+        return type(spec).model_validate({**spec.model_dump(exclude_unset=True), **changes})
+    except ValidationError as error:
+        raise ScenarioError(f"{key}.{first_error(error)}") from None

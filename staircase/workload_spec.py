@@ -93,6 +93,16 @@ class WorkloadSpec(Strict):
                 raise ValueError(f"{key} must not be given beside a trace, which says {what}")
         return self
 
+    @model_validator(mode="after")
+    def _check_arrivals(self) -> Self:
+        """Requests arrive in one way, and nothing is given of the other."""
+        given = self.model_fields_set
+        if self.rate_per_s is None and "burstiness" in given and not self.trace:
+            raise ValueError("burstiness needs a rate_per_s")
+        if self.rate_per_s is not None and "concurrency" in given:
+            raise ValueError("concurrency must not be given beside rate_per_s; give one of them")
+        return self
+
     @property
     def traced_requests(self) -> int | None:
         """At most so many requests of the trace; None where nothing limits them."""

@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import planner
 from planner.plans import Plan, load_plan
-from staircase.errors import PlanError, ScenarioError
+from staircase.errors import InputError, PlanError, ScenarioError
 from staircase.scenario import load_scenario
 from tests.support.plans import EXAMPLES, small_plan
 
@@ -70,6 +71,49 @@ def test_what_there_is_not_is_told(options: dict[str, object], said: str) -> Non
         small_plan(**options)  # type: ignore[arg-type]
     with pytest.raises(ScenarioError, match="no such file"):
         planner.plan("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"trials": -5}, "^plan.trials: .*greater than or equal to 1"),
+        ({"trials": 2.5}, "^plan.trials: .*valid integer"),
+        ({"trials": True}, "^plan.trials: .*valid integer"),
+        ({"seed": "one"}, "^plan.seed: .*valid integer"),
+        ({"objectives": "ttft"}, r"^objectives 'ttft': must be a list, as \['ttft'\]"),
+        ({"objectives": []}, "must be 1 to 4"),
+        ({"objectives": [3]}, "^objective 3: must be a word"),
+        ({"slo": "ttft"}, "^slo 'ttft': must be a mapping"),
+        ({"slo": {"ttft": "fast"}}, "^slo 'ttft': 'fast' must be a finite number"),
+        ({"slo": {"ttft": float("nan")}}, "^slo 'ttft': nan must be a finite number"),
+        ({"slo": {5: 1.0}}, "^objective 5: must be a word"),
+        ({"workers": 0}, "^workers: 0 must be a whole number, 1 or more"),
+        ({"workers": "two"}, "^workers: 'two' must be"),
+    ],
+)
+def test_arguments_are_checked_as_in_a_file(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        planner.plan(EXAMPLES / "paper_moa.yaml", **{"trials": 5, **options})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scenario_is_a_file_or_a_scenario() -> None:
+    with pytest.raises(InputError, match=r"^scenario: 5 must be a scenario file or a Scenario"):
+        planner.plan(5)  # type: ignore[arg-type]
+
+
+def test_arguments_of_best_are_checked(found: Plan) -> None:
+    for slo in ("ttft", {"ttft": "fast"}, {"ttft": float("inf")}, []):
+        with pytest.raises(PlanError, match=r"^slo "):
+            found.best(slo=slo)  # type: ignore[arg-type]
+
+
+def test_limits_in_the_plan_are_those_that_were_kept(found: Plan) -> None:
+    """To the last digit: else the best is another than the choice."""
+    exact = found.named()["chosen"].ttft_s
+    again = small_plan(slo={"ttft.mean": exact})
+    assert again.best() == again.named()["chosen"]
+    assert again.best().ttft_s == pytest.approx(exact)
 
 
 def test_best(found: Plan) -> None:

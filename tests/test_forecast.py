@@ -92,4 +92,4 @@ def test_capacity_needs_a_rate_to_begin_with() -> None:
 
 def test_priorities_name_agents() -> None:
     with pytest.raises(ValueError, match="'b' is no agent"):
-        scenario({"priorities": {"b": 1}})
+        scenario({"scheduling": "priority", "priorities": {"b": 1}})

@@ -17,10 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.explain_text import explanation_lines
+from planner.explaining import explained
 from planner.front import front_of, hypervolume
 from planner.guide import Guide
 from planner.objectives import METRICS, Goals, parse_limits, parse_objective, parse_objectives
 from planner.plans import Candidate, HeldOut, choose, save_plan
+from planner.report import render
 from planner.search import search
 from planner.space import Space
 from planner.standstill import PATIENCE, Standstill
@@ -276,6 +279,43 @@ class TestHeldOut:
         missed = {one.number: one.missed for one in plan.held_out if one.missed}
         assert list(missed) == [free.chosen]
         assert missed[free.chosen][0].startswith("stall.p90 ≤ 0.98, is ")
+
+    def test_the_best_is_of_those_that_kept_the_limits_there(self) -> None:
+        work = small(trials=40, limits={"stall": 1.0})
+        judge = work.judge()
+        free = search(work.scenario, judge, {})
+        slow = free.named()["chosen"].schedule
+        plan = search(work.scenario, judge, {}, held_out=Slower(judge, slow))
+        assert list(plan.rejected) == [free.chosen]
+        assert plan.best() == plan.named()["chosen"] != free.best()
+        kept = [one for one in plan.held_out if not one.missed]
+        for word in ("ttft", "unread", "e2e.p90"):
+            best = plan.best(word)
+            assert best in [plan.candidates[one.number] for one in kept]
+        least = min(one.forecast["unread"].mean for one in kept)
+        assert plan.best(slo={"unread": least}).forecast["unread"].mean == least
+        with pytest.raises(PlanError, match=r"none of .* schedules of the front keeps the limits"):
+            plan.best(slo={"unread": least, "ttft": plan.named()["normal"].ttft_s / 2})
+
+    def test_the_explanation_and_the_report_tell_who_was_rejected(self) -> None:
+        work = small(trials=40, limits={"stall": 1.0})
+        judge = work.judge()
+        free = search(work.scenario, judge, {})
+        slower = Slower(judge, free.named()["chosen"].schedule)
+        plan = search(work.scenario, judge, {}, held_out=slower)
+        found = explained(plan, work.scenario.plan, judge)
+        assert found.explanation
+        lines = explanation_lines(found, found.explanation, None)
+        told = [
+            line for line in lines if "not within the limits on held-out requests: 1 of" in line
+        ]
+        assert len(told) == 1
+        assert "stall" in told[0]
+        assert "not chosen, on held-out requests" in render(found)
+        rejected = plan.candidates[free.chosen]
+        for near in found.explanation.neighbours:
+            if near.figures["ttft"] == rejected.ttft_s:
+                assert not near.keeps_limits
 
     def test_if_all_miss_one_line_says_so(self) -> None:
         one = Candidate(Schedule(), {"ttft_s": summarize([1.0])})

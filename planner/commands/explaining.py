@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from planner.given import refuse
 from planner.terminal import AsJson, OutFolder, notes, print_json, screen
 from staircase.errors import PlanError
 
@@ -17,13 +18,17 @@ PlanPath = Annotated[
 ]
 
 
-def explain(plan: PlanPath, out: OutFolder = None, as_json: AsJson = False) -> None:
+def explain(
+    ctx: typer.Context, plan: PlanPath, out: OutFolder = None, as_json: AsJson = False
+) -> None:
     """Say in one screen what a plan chose, what it gains, where TTFT goes and what decides."""
     from planner.explain_text import explanation_lines
     from planner.plans import load_plan
     from planner.validation import load_validation
     from planner.workspace import Workspace
 
+    if plan.suffix == ".json":
+        refuse(ctx, "out", why="a plan file is given, not a scenario")
     path = plan if plan.suffix == ".json" else Workspace.open(plan, out).plan_path
     if not path.is_file():
         raise PlanError(f"{path}: no plan; make one with 'staircase plan SCENARIO'")

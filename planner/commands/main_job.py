@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from planner.commands.measuring import measure_profiles, show_profiles
+from planner.given import refuse
 from planner.terminal import (
     AsJson,
     OutFolder,
@@ -38,6 +39,7 @@ TRACED = 3
 
 
 def plan(
+    ctx: typer.Context,
     scenario: ScenarioPath,
     out: OutFolder = None,
     trials: Trials = None,
@@ -74,6 +76,8 @@ def plan(
     """Search schedules on the simulator: with measured profiles, or on simulated engines."""
     from planner.objectives import limits_of_words
 
+    if ray is not None:
+        refuse(ctx, "workers", why="--ray simulates on all of a cluster")
     where = storage if storage is None or "://" in storage else str(Path(storage).absolute())
     changes = {"trials": trials, "seed": seed, "objectives": objective, "storage": where}
     work = open_workspace(scenario, out, {k: v for k, v in changes.items() if v is not None})

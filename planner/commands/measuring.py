@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from planner.given import refuse
 from planner.terminal import (
     AsJson,
     OutFolder,
@@ -36,6 +37,7 @@ class Kind(StrEnum):
 
 
 def profile(
+    ctx: typer.Context,
     scenario: ScenarioPath,
     only: Annotated[Kind | None, typer.Option(help="Measure this alone.")] = None,
     out: OutFolder = None,
@@ -50,6 +52,8 @@ def profile(
     Where quality cannot be measured, it measures how long drafts and answers are. An interrupted
     measurement goes on where it was when the same is asked for again.
     """
+    if only is Kind.QUALITY:
+        refuse(ctx, "budget", why="it is for latency, and --only quality is asked for")
     work = open_workspace(scenario, out).with_budget(budget)
     paths = measure_profiles(work, only)
     if as_json:

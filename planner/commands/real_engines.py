@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from planner.given import refuse
 from planner.terminal import (
     AsJson,
     BarrierWord,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    ctx: typer.Context,
     scenario: ScenarioPath,
     question: Annotated[
         str | None, typer.Argument(help="What to ask [default: the scenario's own questions].")
@@ -71,6 +73,7 @@ def run(
     from staircase.records import write_records
     from staircase.trace import write_trace
 
+    _check_given(ctx, question, staircase, requests or 1)
     work = open_workspace(scenario, out)
     chosen = (
         schedule_of(work, staircase, layout, barrier, without=without)
@@ -95,6 +98,17 @@ def run(
     if save:
         write_records(save, lines, work.scenario.plan.reading_rate, said)
     _show_runs(work, lines, said, as_json)
+
+
+def _check_given(
+    ctx: typer.Context, question: str | None, staircase: str | None, requests: int
+) -> None:
+    if staircase is None:
+        refuse(ctx, "layout", "barrier", "without", why="without --staircase the plan's is played")
+    if question is not None:
+        refuse(ctx, "requests", "concurrency", "rate", why="QUESTION is one request")
+    if requests == 1:
+        refuse(ctx, "concurrency", "rate", why="it needs --requests of 2 or more")
 
 
 def _show_runs(work: Workspace, lines: list[Timeline], said: list[Exchange], as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from planner.given import refuse
 from planner.terminal import (
     AsJson,
     BarrierWord,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 
 def simulate(
+    ctx: typer.Context,
     scenario: ScenarioPath,
     staircase: StaircaseWord = "normal",
     layout: LayoutName = "append_rounds",
@@ -63,6 +65,8 @@ def simulate(
 
     limits = parse_slo(slo or [])
     work = open_workspace(scenario, out).with_requests(requests)
+    if not work.scenario.simulated:
+        refuse(ctx, "replicates", why="it needs simulated engines, whose noise can be drawn anew")
     schedule = schedule_of(work, staircase, layout, barrier, reading, starve, without)
     forecast = _forecast(work, schedule, requests, replicates, bool(trace or save))
     if trace:
