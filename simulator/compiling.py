@@ -39,7 +39,7 @@ COMPILED = (
     "scheduling",
     "table_loop",
 )
-FILES = (*(HERE / f"{name}.py" for name in COMPILED), HERE.parent / "staircase" / "timeline.py")
+FILES = tuple(HERE / f"{name}.py" for name in COMPILED)
 # Its checkers do not know all of its attributes.
 numba_config: Any = config
 
