@@ -56,13 +56,14 @@ def proxy_for(base_url: str, environ: Mapping[str, str] = os.environ) -> Proxy |
 
 def _problem(url: str) -> str | None:
     """Why a proxy cannot be used; without its URL, which may hold a password."""
+    no_proxy = "names no proxy; it must be a URL such as http://127.0.0.1:3128"
     try:
         parts = urlsplit(url)
         is_url = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
-        is_url = False
+        return no_proxy
     if not is_url or parts.scheme not in ("http", "https", *SOCKS):
-        return "names no proxy; it must be a URL such as http://127.0.0.1:3128"
+        return no_proxy
     if parts.scheme in SOCKS and importlib.util.find_spec("socksio") is None:
         return "names a SOCKS proxy: pip install 'httpx[socks]', give an HTTP proxy"
     return None

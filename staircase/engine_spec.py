@@ -111,13 +111,14 @@ class ServerSpec(SamplingSpec):
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
+        wrong = "must be a URL such as http://127.0.0.1:8000/v1"
         try:
             parts = urlsplit(value)
             is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         except ValueError:
-            is_url = False
+            raise ValueError(wrong) from None
         if not is_url:
-            raise ValueError("must be a URL such as http://127.0.0.1:8000/v1")
+            raise ValueError(wrong)
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must hold no name, password or query; a key goes by api_key_env")
         return value

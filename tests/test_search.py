@@ -294,7 +294,7 @@ class TestHeldOut:
             assert best in [plan.candidates[one.number] for one in kept]
         least = min(one.forecast["unread"].mean for one in kept)
         assert plan.best(slo={"unread": least}).forecast["unread"].mean == least
-        with pytest.raises(PlanError, match=r"none of .* schedules of the front keeps the limits"):
+        with pytest.raises(PlanError, match=r"none of .* schedules .*keeps"):
             plan.best(slo={"unread": least, "ttft": plan.named()["normal"].ttft_s / 2})
 
     def test_the_explanation_and_the_report_tell_who_was_rejected(self) -> None:
@@ -314,7 +314,7 @@ class TestHeldOut:
         assert "not chosen, on held-out requests" in render(found)
         rejected = plan.candidates[free.chosen]
         for near in found.explanation.neighbours:
-            if near.figures["ttft"] == rejected.ttft_s:
+            if near.figures["smooth_start"] == rejected.smooth_start_s:
                 assert not near.keeps_limits
 
     def test_if_all_miss_one_line_says_so(self) -> None:
