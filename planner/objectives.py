@@ -118,7 +118,12 @@ class Limit:
 
     def __str__(self) -> str:
         relation = "≥" if self.objective.word in GAINS else "≤"
-        return f"{self.name} {relation} {self.figure:.15g}"
+        return f"{self.name} {relation} {_digits(self.figure)}"
+
+
+def _digits(figure: float) -> str:
+    """As many as it has, so that the same number is read again."""
+    return str(float(figure)).removesuffix(".0")
 
 
 def parse_objective(word: str) -> Objective:
