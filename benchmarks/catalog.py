@@ -24,6 +24,7 @@ from benchmarks.roofline import (
     SPLITWISE_MODELS,
 )
 from executor.bench import open_bench
+from executor.line_log import LineLog
 from executor.sample_log import SampleLog
 from planner.profiling import keys_of, make_latency
 from profiles.catalog import FOLDER
@@ -139,7 +140,7 @@ def measured() -> LatencyProfile:
     """The demo's model on this machine; its engines are alike."""
     scenario = load_scenario(DEMO)
     with open_bench(scenario) as bench, TemporaryDirectory() as folder:
-        log = SampleLog(Path(folder) / "samples.jsonl", keys_of(scenario).values())
+        log = SampleLog(LineLog(Path(folder) / "samples.jsonl", keys_of(scenario).values()))
         found = make_latency(scenario, bench, log)
     said = {"hardware": found.provenance.machine, "what": "the demo's model of 0.8 M parameters"}
     settings = {**found.provenance.settings, **said}

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from executor.bench import open_bench
+from executor.line_log import ItemLog, LineLog
 from planner.correcting import Compared, Model, compare_runs
 from planner.pace import reference_of
-from planner.played_runs import RunLog
+from planner.played_runs import PlayedRun
 from planner.search import search
 from planner.tune import Tuner
 from planner.tuning_rounds import Effort
@@ -36,7 +37,7 @@ def main() -> None:
     plan = search(work.scenario, forecaster, {})
     with open_bench(work.scenario) as bench, tempfile.TemporaryDirectory() as folder:
         reference = reference_of(bench, forecaster.pipeline, forecaster.latency)
-        log = RunLog(Path(folder) / "runs.jsonl", "parts")
+        log = ItemLog(LineLog(Path(folder) / "runs.jsonl", ["parts"]), "parts", PlayedRun)
         effort = Effort(rounds=1, tolerance=0.0, requests=requests)
         tuner = Tuner(
             work.scenario,
@@ -50,7 +51,7 @@ def main() -> None:
             effort,
         )
         tuned = tuner.run()
-    model, compared = Model(forecaster), list(compare_runs(forecaster, log.runs))
+    model, compared = Model(forecaster), list(compare_runs(forecaster, log.items()))
     tuning = tuned.latency.tuning
     assert tuning
     print(f"pace {tuning.pace:.2f}; {next(iter(tuning.corrections.values()))}")

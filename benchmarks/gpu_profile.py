@@ -31,6 +31,7 @@ from benchmarks.gpu.lab import Clock, Journal, Lab, Row
 from benchmarks.gpu.profiling import measure
 from benchmarks.gpu.shape import SHAPES, Shape
 from executor.latency_visits import Sample
+from executor.line_log import LineLog
 from executor.measure_latency import Effort
 from executor.sample_log import SampleLog
 from profiles.latency import EngineProfile, LatencyProfile, save_latency
@@ -83,7 +84,7 @@ def profile_shape(name: str, lab: Lab, seconds: float, console: Console) -> Done
     clock = Clock()
     [about] = machine(lab)
     key = content_hash([name, about["device"], about["torch"], dict(lab.shape.config)])
-    log = SampleLog(lab.folder / PARTIAL, [key])
+    log = SampleLog(LineLog(lab.folder / PARTIAL, [key]))
     columns = (TextColumn("{task.description}: {task.completed:.0f} visits"), TimeElapsedColumn())
     # Drawn only between measurements, which a thread that draws would disturb.
     with Progress(*columns, console=console, auto_refresh=False) as progress:

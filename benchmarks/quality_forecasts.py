@@ -30,6 +30,7 @@ from scipy.stats import spearmanr
 
 from executor.bench import Bench, open_bench, read_dataset
 from executor.embedded import task
+from executor.line_log import LineLog
 from executor.measure_quality import measure_quality
 from executor.quality_log import QualityLog
 from executor.runtime import Job
@@ -129,8 +130,9 @@ def scenario_of(proposers: int, requests: int) -> Scenario:
 
 def profiled(scenario: Scenario, bench: Bench) -> QualityProfile:
     with tempfile.TemporaryDirectory() as folder:
-        log = QualityLog(Path(folder) / "samples.jsonl", quality_key(scenario))
-        return make_quality(scenario, Path(), bench, log)
+        key = quality_key(scenario)
+        lines = LineLog(Path(folder) / "samples.jsonl", QualityLog.keys(key))
+        return make_quality(scenario, Path(), bench, QualityLog.of(lines, key))
 
 
 def forecaster_of(scenario: Scenario, profile: QualityProfile) -> Forecaster:

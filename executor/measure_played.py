@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from executor.device import Device
+from executor.kept_runs import check_answered
+from executor.line_log import ItemLog
 from executor.measure_quality import measure_quality
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
@@ -16,7 +19,6 @@ from executor.scorer import Scorer
 from executor.scores import AnswerScorer
 from profiles.played import PlayedSchedule
 from profiles.quality_forecast import QualityForecaster
-from staircase.errors import EngineError
 from staircase.pipeline import Pipeline
 from staircase.schedule import Layout, Schedule, constant, explicit, uniform
 from staircase.workload import Question
@@ -54,7 +56,7 @@ def probe_schedules(pipeline: Pipeline, longest: int) -> dict[str, Schedule]:
 
 
 @dataclass(frozen=True)
-class _Figures:
+class PlayedFigures:
     """Of one request: the fields of ``PlayedSchedule``; without a reference the score is NaN."""
 
     loss: float
@@ -84,12 +86,14 @@ class ScheduleProbe:
         self,
         questions: Sequence[Question],
         outcomes: Sequence[Outcome],
+        kept: ItemLog[PlayedFigures],
         on_done: Callable[[], None] = lambda: None,
     ) -> tuple[PlayedSchedule, ...]:
         """Plays ``questions``, whose fully read ``outcomes`` are known, under some schedules.
 
         Both are those of the profile's first samples. Nothing with several reading agents:
-        forecasts add up their losses, of which only the answer's can be measured.
+        forecasts add up their losses, of which only the answer's can be measured. What is
+        ``kept`` is not played again.
 
         Raises:
             EngineError: a request failed.
@@ -98,16 +102,45 @@ class ScheduleProbe:
             return ()
         sources = self.pipeline.readers[0].reads
         longest = max(len(outcome.ids[name]) for outcome in outcomes for name in sources)
-        full = [Job(self.pipeline, Schedule(), question) for question in questions]
+        normal = [Job(self.pipeline, Schedule(), question) for question in questions]
         layouts: dict[str, Layout | None] = {"normal": None}
-        found = {"normal": self._judge(full, outcomes, outcomes)}
+        found = {
+            "normal": [
+                kept.item(f"normal {n}", partial(self._figures, n, job, outcomes[n], outcomes[n]))
+                for n, job in enumerate(normal)
+            ]
+        }
         with self._replaying(outcomes) as (pipeline, runtime):
             for name, schedule in probe_schedules(pipeline, longest).items():
                 jobs = [Job(pipeline, schedule, question) for question in questions]
-                runs = runtime.run(jobs, on_done=lambda _: on_done())
-                found[name] = self._judge(jobs, runs, outcomes)
+                found[name] = self._played(name, jobs, outcomes, runtime, kept, on_done)
                 layouts[name] = schedule.layout
-        return _played(found, layouts)
+        return _table(found, layouts)
+
+    def _played(
+        self,
+        name: str,
+        jobs: Sequence[Job],
+        full: Sequence[Outcome],
+        runtime: Runtime,
+        kept: ItemLog[PlayedFigures],
+        on_done: Callable[[], None],
+    ) -> list[PlayedFigures]:
+        """Figures of ``jobs``, each judged as soon as it was played."""
+        found = {number: kept.get(f"{name} {number}") for number in range(len(jobs))}
+        known = {number: figures for number, figures in found.items() if figures}
+
+        def judge(outcome: Outcome) -> None:
+            check_answered(outcome)
+            number = outcome.timeline.request
+            known[number] = self._figures(number, jobs[number], outcome, full[number])
+            kept.add(f"{name} {number}", known[number])
+            on_done()
+
+        for _ in known:
+            on_done()
+        runtime.run(jobs, on_done=judge, skipped=set(known))
+        return [known[number] for number in range(len(jobs))]
 
     @contextmanager
     def _replaying(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[Pipeline, Runtime]]:
@@ -125,18 +158,11 @@ class ScheduleProbe:
                 agents.append(replace(agent, engine=name))
             yield Pipeline(tuple(agents), self.pipeline.answer), Runtime(served)
 
-    def _judge(
-        self, jobs: Sequence[Job], runs: Sequence[Outcome], full: Sequence[Outcome]
-    ) -> list[_Figures]:
-        check_finished(runs)
-        every = enumerate(zip(jobs, runs, full, strict=True))
-        return [self._figures(number, *each) for number, each in every]
-
-    def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> _Figures:
+    def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> PlayedFigures:
         layout = job.schedule.layout
         quality = measure_quality(job.pipeline, self.scorer, outcome, full, layout)
         score = self.answer_scorer(job.question, outcome.texts[job.pipeline.answer])
-        return _Figures(
+        return PlayedFigures(
             quality.loss,
             quality.agreement,
             *self.forecaster.of_sample(number, outcome.timeline, layout),
@@ -144,8 +170,8 @@ class ScheduleProbe:
         )
 
 
-def _played(
-    found: Mapping[str, Sequence[_Figures]], layouts: Mapping[str, Layout | None]
+def _table(
+    found: Mapping[str, Sequence[PlayedFigures]], layouts: Mapping[str, Layout | None]
 ) -> tuple[PlayedSchedule, ...]:
     """Over the requests that have all figures under every schedule; empty answers have no loss."""
     table = np.array([[astuple(one) for one in some] for some in found.values()])
@@ -160,10 +186,3 @@ def _played(
         )
         for name, rows in zip(found, table, strict=True)
     )
-
-
-def check_finished(outcomes: Sequence[Outcome]) -> None:
-    """Raises EngineError if a request failed."""
-    for outcome in outcomes:
-        if outcome.timeline.error:
-            raise EngineError(f"a request failed while it was profiled: {outcome.timeline.error}")

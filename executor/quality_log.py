@@ -1,49 +1,43 @@
-"""Quality samples that were measured so far (``executor.line_log``), by request number."""
+"""What was measured so far of a quality profile (``executor.line_log``), by request number."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 
-from pydantic import TypeAdapter
-
-from executor.line_log import LineLog
+from executor.line_log import ItemLog, LineLog
+from executor.measure_played import PlayedFigures
+from executor.runtime import Outcome
 from profiles.quality import QualitySample
 
-_SAMPLE = TypeAdapter(QualitySample)
 
-
+@dataclass(frozen=True)
 class QualityLog:
-    """Samples of one pipeline, measured in one way.
+    """Of one pipeline, measured in one way.
 
-    Args:
-        key: of what is measured and how; samples of anything else are not used.
+    Attributes:
+        full: requests that were played in full.
+        samples: the same, scored with less read.
+        played: figures of requests under some schedules.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
-        self._log, self._key = LineLog(path, [key]), key
-        self._found = {
-            line["number"]: _SAMPLE.validate_python(line["sample"]) for line in self._log.lines(key)
-        }
+    full: ItemLog[Outcome]
+    samples: ItemLog[QualitySample]
+    played: ItemLog[PlayedFigures]
 
-    @property
-    def notes(self) -> list[str]:
-        return self._log.notes
+    @staticmethod
+    def keys(key: str) -> tuple[str, str, str]:
+        """Of the lines.
 
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def sample(self, number: int, measure: Callable[[], QualitySample]) -> QualitySample:
-        """The one that is there, or what ``measure`` gives, which is kept.
-
-        Raises:
-            InputError: nothing can be written there.
+        Args:
+            key: of what is measured and how; what is of anything else is not used.
         """
-        if number not in self._found:
-            self._found[number] = measure()
-            plain = _SAMPLE.dump_python(self._found[number], mode="json")
-            self._log.append(self._key, {"number": number, "sample": plain})
-        return self._found[number]
+        return f"{key} full", f"{key} sample", f"{key} played"
 
-    def remove(self) -> None:
-        self._log.remove()
+    @staticmethod
+    def of(lines: LineLog, key: str) -> QualityLog:
+        full, sample, played = QualityLog.keys(key)
+        return QualityLog(
+            ItemLog(lines, full, Outcome),
+            ItemLog(lines, sample, QualitySample),
+            ItemLog(lines, played, PlayedFigures),
+        )

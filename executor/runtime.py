@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -90,25 +90,30 @@ class Runtime:
         on_done: Callable[[Outcome], None] = lambda outcome: None,
         *,
         arrivals_s: Sequence[float] | None = None,
+        skipped: Collection[int] = (),
+        passed_s: float = 0.0,
         on_token: OnToken = lambda job, agent, ids: None,
     ) -> list[Outcome]:
-        """Plays all jobs and returns their outcomes in the order of ``jobs``.
+        """Plays jobs and returns their outcomes in the order of ``jobs``.
 
         Args:
             arrivals_s: when each job arrives, rising; what it waits for one of the ``concurrency``
                 places counts as its time. None: a job arrives when there is a place.
+            skipped: places of jobs that are not played, as they were before the run was cut off.
+            passed_s: of the run before it was cut off.
             on_token: called in the thread of the engine that wrote, so it should be quick.
 
         Raises:
             Exception: whatever ``on_token`` or ``on_done`` raised; what still ran is cancelled.
         """
         jobs = [self._retrying(job) for job in jobs]
-        epoch_ns, faults = self.now_ns(), _Faults(self._changed)
+        left = [number for number in range(len(jobs)) if number not in skipped]
+        arrivals = deque(arrivals_s[number] for number in left) if arrivals_s else deque[float]()
+        epoch_ns, faults = self.now_ns() - round(passed_s * 1e9), _Faults(self._changed)
         waiting = deque(
-            _Run(number, job, self.served, faults, self.now_ns, epoch_ns, on_token)
-            for number, job in enumerate(jobs)
+            _Run(number, jobs[number], self.served, faults, self.now_ns, epoch_ns, on_token)
+            for number in left
         )
-        arrivals = deque(arrivals_s or [])
         live: list[_Run] = []
         done: dict[int, Outcome] = {}
         try:

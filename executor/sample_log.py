@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from executor.latency_places import Decode, Mixed, Place, Prefill
@@ -15,18 +13,10 @@ KINDS: dict[str, type[Place]] = {kind.__name__: kind for kind in (Prefill, Decod
 
 
 class SampleLog:
-    """Appends samples by key.
+    """Samples by the keys of ``log``."""
 
-    Args:
-        keys: of what is to be measured; samples of others are not used.
-    """
-
-    def __init__(self, path: Path, keys: Collection[str]) -> None:
-        self._log = LineLog(path, keys)
-
-    @property
-    def notes(self) -> list[str]:
-        return self._log.notes
+    def __init__(self, log: LineLog) -> None:
+        self._log = log
 
     def samples(self, key: str) -> list[Sample]:
         return [_sample(line) for line in self._log.lines(key)]
@@ -34,9 +24,6 @@ class SampleLog:
     def append(self, key: str, sample: Sample) -> None:
         """Raises InputError if nothing can be written there."""
         self._log.append(key, {"kind": type(sample.place).__name__, **asdict(sample)})
-
-    def remove(self) -> None:
-        self._log.remove()
 
 
 def _sample(line: dict[str, Any]) -> Sample:

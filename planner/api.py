@@ -9,7 +9,7 @@ found.best("smooth_start").schedule
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from planner.objectives import Goals, as_limits, parse_objectives
 from planner.plans import Plan, save_plan
 from planner.report import write_report
 from planner.search import search
+from planner.sole_use import sole_use
 from planner.storage import open_storage
 from planner.stored_trials import StoredTrials
 from planner.workspace import Workspace
@@ -102,6 +103,19 @@ def plan_of(
         hashes: of the profiles that it asks; None: of the stored ones.
     """
     hashes = hashes or work.profile_hashes()
+    with sole_use(work.folder, "plan") if write else nullcontext():
+        return _plan_of(work, judge, write, watcher, workers, ray, hashes)
+
+
+def _plan_of(
+    work: Workspace,
+    judge: World,
+    write: bool,
+    watcher: Watcher,
+    workers: int,
+    ray: str | None,
+    hashes: Mapping[str, str],
+) -> Plan:
     with ExitStack() as stack:
         memory = (
             stack.enter_context(_trials(work, judge, hashes, watcher)) if write else NOTHING_KNOWN

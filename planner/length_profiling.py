@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from executor.bench import Bench, read_dataset
-from executor.measure_played import check_finished
+from executor.kept_runs import check_answered
 from executor.runtime import Job
 from planner.profiling import Track, no_track
 from planner.quality_profiling import BATCH
@@ -53,7 +53,7 @@ def _play(
     agents = [agent.name for agent in pipeline]
     for question in read_dataset(scenario, folder, count, offset):
         outcomes = bench.runtime.run([Job(pipeline, Schedule(), question)])
-        check_finished(outcomes)
+        check_answered(outcomes[0])
         lengths = {name: len(ids) for name, ids in outcomes[0].ids.items()}
         written = {name: lengths.pop(name) for name in agents}
         yield LengthSample(lengths, written)

@@ -1,22 +1,15 @@
-"""Runs on real engines as they are kept for tuning, and the log in which they are."""
+"""Runs on real engines as they are kept for tuning."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from pydantic import TypeAdapter, ValidationError
 
 from executor.runtime import Outcome
-from staircase.errors import InputError
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline
 from staircase.workload import RequestShape
-
-SCHEMA = "staircase.tuning/1"
 
 
 @dataclass(frozen=True)
@@ -39,6 +32,11 @@ class PlayedRun:
     fixed_tokens: Mapping[str, int]
     pace: float
     loss: float | None
+
+    @property
+    def place(self) -> str:
+        """No other run of a tuning has the same."""
+        return f"round {self.round}, turn {self.turn}, {self.name}"
 
 
 def fixed_tokens(outcome: Outcome) -> dict[str, int]:
@@ -74,45 +72,3 @@ def shapes(pipeline: Pipeline, runs: Sequence[PlayedRun]) -> list[RequestShape]:
 def _is_cut(line: Timeline, agent: str) -> bool:
     own = [span for span in line.spans if span.agent == agent]
     return not own or own[-1].reason == "cancelled"
-
-
-_RUN = TypeAdapter(PlayedRun)
-
-
-class RunLog:
-    """JSON lines: a heading with ``key``, then one run a line, each there as soon as it is over.
-
-    A file with another key is of other runs and is begun anew; a last line that was not written to
-    its end is dropped.
-    """
-
-    def __init__(self, path: Path, key: str) -> None:
-        self._path = path
-        heading = json.dumps({"schema": SCHEMA, "key": key})
-        self.runs: list[PlayedRun] = []
-        try:
-            first, *lines = path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError):
-            first, lines = "", []
-        self._read(lines if first == heading else [])
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [_RUN.dump_json(run).decode() for run in self.runs]
-            path.write_text("\n".join([heading, *kept, ""]), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-
-    def _read(self, lines: Sequence[str]) -> None:
-        for line in lines:
-            try:
-                self.runs.append(_RUN.validate_json(line))
-            except ValidationError:
-                return
-
-    def note(self, run: PlayedRun) -> None:
-        self.runs.append(run)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(_RUN.dump_json(run).decode() + "\n")
-
-    def remove(self) -> None:
-        self._path.unlink(missing_ok=True)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from rich.console import Console
 
 from executor.bench import Bench, read_dataset
+from executor.kept_runs import play_kept
+from executor.line_log import ItemLog
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer
 from planner.live_view import LiveView
 from planner.plans import load_plan
+from planner.profiling import requests_key
 from planner.validate import FRESH
 from planner.workspace import Workspace
+from profiles.store import content_hash
 from staircase.errors import PlanError
 from staircase.records import Exchange
+from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 from staircase.workload import Question
 
@@ -75,11 +80,25 @@ def play_one(bench: Bench, job: Job, screen: Console) -> Outcome:
 
 
 def play_many(
-    bench: Bench, jobs: Sequence[Job], pace: Pace, on_done: Callable[[], None]
+    bench: Bench,
+    jobs: Sequence[Job],
+    pace: Pace,
+    kept: ItemLog[Outcome] | None,
+    on_done: Callable[[], None],
 ) -> list[Outcome]:
-    return bench.runtime.run(
+    """What is ``kept`` is not played again."""
+    return play_kept(
+        bench.runtime,
         jobs,
-        pace.concurrency,
-        on_done=lambda outcome: on_done(),
+        kept,
+        on_done,
+        concurrency=pace.concurrency,
         arrivals_s=pace.arrivals_s(len(jobs)),
+        must_answer=False,
     )
+
+
+def run_key(scenario: Scenario, jobs: Sequence[Job], pace: Pace) -> str:
+    """Of what ``play_many`` plays."""
+    asked = [[job.schedule.key, repr(job.question)] for job in jobs]
+    return content_hash([requests_key(scenario), asked, asdict(pace)])

@@ -13,7 +13,7 @@ from executor.sample_log import SampleLog
 from planner.subjects import latency_subjects
 from planner.targets import key_of, target_of
 from profiles.latency import EngineProfile, LatencyProfile
-from profiles.store import provenance_of_now
+from profiles.store import content_hash, provenance_of_now
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import EngineError
 from staircase.scenario import Scenario
@@ -38,6 +38,12 @@ def keys_of(scenario: Scenario) -> dict[str, str]:
     specs = measured_engines(scenario)
     beside = {name: _beside(scenario, name) for name in specs}
     return {n: key_of(spec, scenario.profile, beside[n]) for n, spec in specs.items()}
+
+
+def requests_key(scenario: Scenario) -> str:
+    """Of what is asked of whom: pipeline, models, and where the questions are from."""
+    plain = [part.model_dump(mode="json") for part in (scenario.pipeline, scenario.requests)]
+    return content_hash([plain, keys_of(scenario)])
 
 
 def make_latency(

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from executor.bench import Bench, read_dataset
-from executor.measure_played import PROBES, ScheduleProbe, check_finished
+from executor.kept_runs import play_kept
+from executor.measure_played import PROBES, ScheduleProbe
 from executor.measure_surfaces import measure_sample
 from executor.quality_log import QualityLog
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
-from planner.profiling import Track, keys_of, no_track
+from planner.profiling import Track, no_track, requests_key
 from planner.subjects import pipeline_subject
 from profiles.played import PlayedSchedule
 from profiles.quality import QualityProfile, QualitySample
@@ -52,9 +53,7 @@ def check_quality(bench: Bench, pipeline: Pipeline) -> None:
 
 def quality_key(scenario: Scenario) -> str:
     """Of what is measured: pipeline, models, requests and read levels."""
-    pipeline, requests = scenario.pipeline, scenario.requests
-    plain = [part.model_dump(mode="json") for part in (pipeline, requests)]
-    return content_hash([plain, keys_of(scenario), list(scenario.profile.read_levels)])
+    return content_hash([requests_key(scenario), list(scenario.profile.read_levels)])
 
 
 def make_quality(
@@ -97,7 +96,7 @@ def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[P
         QualityForecaster(profile),
     )
     step = track("quality: schedules played", len(profile.samples) * PROBES)
-    return probe.measure(sampler.questions, sampler.outcomes, step)
+    return probe.measure(sampler.questions, sampler.outcomes, sampler.log.played, step)
 
 
 @dataclass
@@ -129,10 +128,8 @@ class _Sampler:
         count = min(BATCH, self.scenario.profile.requests - first)
         questions = read_dataset(self.scenario, self.folder, count, offset=first)
         jobs = [Job(self.pipeline, Schedule(), question) for question in questions]
-        outcomes = self.bench.runtime.run(jobs)
-        check_finished(outcomes)
         self.questions += questions
-        self.outcomes += outcomes
+        self.outcomes += play_kept(self.bench.runtime, jobs, self.log.full, first=first)
         self.bin_tokens = self.bin_tokens or self._bin_tokens()
         numbers = range(first, first + count)
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -146,7 +143,7 @@ class _Sampler:
         return max(1, -(-longest // MOST_BINS))
 
     def _sample(self, number: int) -> QualitySample:
-        return self.log.sample(number, lambda: self._measured(number))
+        return self.log.samples.item(str(number), lambda: self._measured(number))
 
     def _measured(self, number: int) -> QualitySample:
         outcome = self.outcomes[number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -15,7 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from staircase.errors import EngineError
+
 if TYPE_CHECKING:
+    from executor.line_log import LineLog
     from planner.workspace import Workspace
     from staircase.schedule import Schedule
 
@@ -177,15 +180,30 @@ def print_json(content: Any) -> None:
 
 
 @contextmanager
-def kept_on_interrupt(samples: Path) -> Iterator[None]:
-    """Says what an interrupt leaves."""
+def kept_work(path: Path, keys: Collection[str], what: str) -> Iterator[LineLog]:
+    """A log of what a command has finished, called ``what``, which is removed in the end.
+
+    An interrupt or an engine's failure leaves it, and says so.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    from executor.line_log import LineLog
+    from staircase.files import check_writable
+
+    check_writable(path)
+    log = LineLog(path, keys, what)
+    say([*log.notes, *([f"going on with {len(log)} {what} of {path}"] if len(log) else [])])
     try:
-        yield
-    except KeyboardInterrupt:
-        if samples.exists():
-            notes.print(
-                f"kept: {samples}; the same command goes on from there",
-                soft_wrap=True,
-                highlight=False,
-            )
+        yield log
+    except (KeyboardInterrupt, EngineError):
+        if path.exists():
+            say([f"kept: {path}; the same command goes on from there"])
         raise
+    log.remove()
+
+
+def say(words: Iterable[str]) -> None:
+    """Lines on stderr, as they are."""
+    for line in words:
+        notes.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from executor.bench import Bench, read_dataset
+from executor.line_log import ItemLog
 from planner.correcting import as_measured, corrected, fit_corrections
 from planner.pace import Reference
 from planner.plans import Candidate, Plan
-from planner.played_runs import PlayedRun, RunLog
+from planner.played_runs import PlayedRun
 from planner.profiling import Track, no_track
 from planner.tuning_rounds import Effort, Round, Tuned, Verdict, judge
 from planner.tuning_runs import Player
@@ -52,7 +53,7 @@ class Tuner:
     base: str
     search: Callable[[LatencyProfile], Plan]
     reference: Reference | None
-    log: RunLog
+    log: ItemLog[PlayedRun]
     effort: Effort = field(default_factory=Effort)
     track: Track = no_track
     _rounds: list[Round] = field(default_factory=list)
@@ -63,8 +64,8 @@ class Tuner:
         """Until forecast and runs agree, or rounds or budget are used.
 
         Raises:
-            PlanError: a request failed, or no schedule keeps the plan's limits.
-            EngineError: the reference failed.
+            PlanError: no schedule keeps the plan's limits.
+            EngineError: a request or the reference failed.
         """
         corrections, pace = as_measured(self.forecaster.latency), 1.0
         for number in range(1, self.effort.rounds + 1):
@@ -111,7 +112,7 @@ class Tuner:
                     asked = question_at(turn, place, len(named), requests)
                     run = player.play(candidate.schedule, questions[asked])
                     run = replace(run, round=number, turn=turn, name=name, question=asked)
-                    self.log.note(run)
+                    self.log.add(run.place, run)
                     known[name] = run
                 step()
             turns.append(list(known.values()))
@@ -124,7 +125,7 @@ class Tuner:
         """By name, what the log has of this turn; not of a schedule that now is another."""
         return {
             run.name: run
-            for run in self.log.runs
+            for run in self.log.items()
             if (run.round, run.turn) == (number, turn)
             and run.name in named
             and run.schedule == named[run.name].schedule
@@ -132,6 +133,6 @@ class Tuner:
 
     def _is_budget_used(self) -> bool:
         budget_s = self.effort.budget_s
-        lines = [run.timeline for run in self.log.runs]
+        lines = [run.timeline for run in self.log.items()]
         spent_s = sum(to_s(line.completed_ps - line.arrival_ps) for line in lines)
         return budget_s is not None and spent_s >= budget_s

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from executor.bench import Bench
+from executor.kept_runs import check_answered
 from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
 from executor.whole_drafts import has_cut_drafts
 from planner.pace import Reference
 from planner.played_runs import PlayedRun, fixed_tokens
-from planner.validate import check_outcome
 from staircase.errors import EngineError
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
@@ -37,15 +37,14 @@ class Player:
         """Its place in a round is not known here.
 
         Raises:
-            PlanError: there is no complete answer.
-            EngineError: the reference failed.
+            EngineError: there is no complete answer, or the reference failed.
         """
         job = Job(self.pipeline, schedule, question)
         if not self._count:
             self.bench.runtime.run([replace(job, question=self.warm_up)])
             self._pace()
         outcome = self.bench.runtime.run([job])[0]
-        check_outcome(outcome)
+        check_answered(outcome)
         pace, loss = self._pace(), self._loss(job, outcome)
         lengths = fixed_tokens(outcome)
         return PlayedRun(0, 0, "", 0, schedule, outcome.timeline, lengths, pace, loss)
@@ -63,7 +62,7 @@ class Player:
         name = repr(job.question)
         if name not in self._fully:
             self._fully[name] = self.bench.runtime.run([replace(job, schedule=Schedule())])[0]
-            check_outcome(self._fully[name])
+            check_answered(self._fully[name])
         return self._fully[name]
 
     def _pace(self) -> float:

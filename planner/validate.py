@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from executor.bench import Bench, read_dataset
+from executor.kept_runs import play_kept
+from executor.line_log import ItemLog
 from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
 from planner.breakdown import median_request, ttft_parts
 from planner.plans import Candidate, Plan, spread_out
+from planner.profiling import requests_key
 from planner.validation import Row, Validation
+from profiles.store import content_hash
 from simulator.unread import unread_of_timeline
-from staircase.errors import PlanError
 from staircase.measured import measure_all
 from staircase.metrics import Summary, summarize
 from staircase.pipeline import Pipeline
@@ -35,10 +38,16 @@ def validate(
     front: int = 5,
     on_done: Callable[[], None] = lambda: None,
     call_ps: Mapping[str, int] | None = None,
+    kept: ItemLog[Outcome] | None = None,
 ) -> tuple[Validation, dict[str, list[Timeline]]]:
     """Plays the named candidates and ``front`` more of the front; also returns their timelines.
 
-    ``call_ps`` is what passes before a call reaches an engine, by engine, as the profile has it.
+    Args:
+        call_ps: what passes before a call reaches an engine, by engine, as the profile has it.
+        kept: runs that are over; they are not played again.
+
+    Raises:
+        EngineError: a request failed.
 
     Schedules take turns, so that a machine's drift hits all alike, and never play the same
     question one after the other, so that none finds another's prompt in the KV cache.
@@ -56,9 +65,7 @@ def validate(
         for turn in turns
         for name, candidate in chosen.items()
     ]
-    outcomes = bench.runtime.run(jobs, on_done=lambda _: on_done())
-    for outcome in outcomes:
-        check_outcome(outcome)
+    outcomes = play_kept(bench.runtime, jobs, kept, on_done)
     played = {name: outcomes[place :: len(chosen)] for place, name in enumerate(chosen)}
     fully = dict(zip(asked["normal"], played["normal"], strict=True))
     rows = []
@@ -76,6 +83,13 @@ def validate(
     return Validation.of(plan, rows, requests), timelines
 
 
+def runs_key(scenario: Scenario, folder: Path, plan: Plan, requests: int, front: int) -> str:
+    """Of the runs that ``validate`` plays."""
+    played = [[name, one.schedule.key] for name, one in contenders(plan, front).items()]
+    asked = list(map(repr, read_dataset(scenario, folder, requests, offset=FRESH)))
+    return content_hash([requests_key(scenario), played, asked])
+
+
 def question_at(turn: int, place: int, places: int, requests: int) -> int:
     """Of ``requests`` questions, which one the schedule at ``place`` of ``places`` plays.
 
@@ -91,12 +105,6 @@ def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
     others = [n for n in plan.front if plan.candidates[n] not in named.values()]
     spread = spread_out(others, front)
     return named | {f"front {n + 1}": plan.candidates[k] for n, k in enumerate(spread)}
-
-
-def check_outcome(outcome: Outcome) -> None:
-    """Raises PlanError if there is no complete answer."""
-    if outcome.timeline.error:
-        raise PlanError(f"a request failed while it was measured: {outcome.timeline.error}")
 
 
 def _measure(

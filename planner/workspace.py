@@ -131,6 +131,11 @@ class Workspace:
         return self.folder / "validation.json"
 
     @property
+    def runs_path(self) -> Path:
+        """Runs of a validation that is not finished."""
+        return self.folder / "validation.partial.jsonl"
+
+    @property
     def report_path(self) -> Path:
         return self.folder / "report.html"
 

@@ -8,6 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from errno import EISDIR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,22 @@ from staircase.errors import InputError
 if TYPE_CHECKING:
     # Pipelines run on machines that have no pydantic.
     from pydantic import ValidationError
+
+
+def check_writable(path: Path) -> None:
+    """Before the work whose result shall lie there.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        if not is_no_file(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -31,10 +48,17 @@ def write_text(path: Path, text: str) -> None:
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: cannot be written (its text is not UTF-8: {error})") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{path}: cannot be written ({reason}); name a file in a folder that can be"
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def is_no_file(path: Path) -> bool:
+    """As /dev/stdout is none."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _unwritable(path: Path, error: OSError | ValueError) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{path}: cannot be written ({reason}); name a file in a folder that can be")
 
 
 def _write_text(path: Path, text: str) -> None:

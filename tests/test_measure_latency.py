@@ -19,6 +19,7 @@ from executor.find_cache import find_cache
 from executor.latency_places import Decode, Mixed, Place, Prefill, Region
 from executor.latency_samples import Samples, expected_s
 from executor.latency_visits import Sample, Target
+from executor.line_log import LineLog
 from executor.measure_latency import COARSE_VISITS, LEAST_S, LEAST_VISITS, Effort, measure_latency
 from executor.sample_log import SampleLog
 from executor.transformers_engine import TransformersEngine
@@ -255,38 +256,39 @@ class TestSampleLog:
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
-        log = SampleLog(tmp_path / "some" / "it.jsonl", ["a", "b"])
+        log = SampleLog(LineLog(tmp_path / "some" / "it.jsonl", ["a", "b"]))
         for sample in self.SAMPLES:
             log.append("a", sample)
         return tmp_path / "some" / "it.jsonl"
 
     def test_comes_back_as_it_was(self, path: Path) -> None:
-        log = SampleLog(path, ["a", "b"])
+        lines = LineLog(path, ["a", "b"])
+        log = SampleLog(lines)
         assert log.samples("a") == list(self.SAMPLES)
         assert log.samples("b") == []
-        assert log.notes == []
-        log.remove()
+        assert lines.notes == []
+        lines.remove()
         assert not path.exists()
 
     def test_of_something_else_is_told(self, path: Path) -> None:
-        log = SampleLog(path, ["b"])
-        assert log.notes == [
+        lines = LineLog(path, ["b"])
+        assert lines.notes == [
             f"{path}: 3 samples are of another engine or scenario; they are not used"
         ]
-        assert log.samples("b") == []
+        assert SampleLog(lines).samples("b") == []
 
     def test_edited_is_told(self, path: Path) -> None:
         path.write_text(path.read_text().replace("0.25", "0.2", 1))
-        log = SampleLog(path, ["a"])
-        assert log.notes == [f"{path}: 1 samples were edited; they are not used"]
-        assert log.samples("a") == list(self.SAMPLES[1:])
+        lines = LineLog(path, ["a"])
+        assert lines.notes == [f"{path}: 1 samples were edited; they are not used"]
+        assert SampleLog(lines).samples("a") == list(self.SAMPLES[1:])
 
     def test_half_a_line_is_what_an_interrupt_leaves(self, path: Path) -> None:
         path.write_text(path.read_text()[:-20])
-        log = SampleLog(path, ["a"])
-        assert log.notes == []
-        log.append("a", self.SAMPLES[2])
-        assert SampleLog(path, ["a"]).samples("a") == list(self.SAMPLES)
+        lines = LineLog(path, ["a"])
+        assert lines.notes == []
+        SampleLog(lines).append("a", self.SAMPLES[2])
+        assert SampleLog(LineLog(path, ["a"])).samples("a") == list(self.SAMPLES)
 
 
 def test_drift_needs_some_samples() -> None:

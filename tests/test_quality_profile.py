@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.quality_log import QualityLog
+from executor.line_log import ItemLog, LineLog
 from executor.scoring import agreement, divergence
 from planner.quality_profiling import loss_error
 from profiles.quality import (
@@ -160,21 +160,28 @@ class TestSourcesLeftOut:
             QualityForecaster(self.profile({}))([line(((10, 0), 0))], "rebuild")
 
 
-class TestQualityLog:
+class TestItemLog:
     def test_goes_on_where_it_was(self, tmp_path: Path) -> None:
         path = tmp_path / "some" / "it.jsonl"
-        log = QualityLog(path, "a")
-        assert log.sample(3, lambda: SAMPLE) == SAMPLE
-        again = QualityLog(path, "a")
+        log = ItemLog(LineLog(path, ["a"]), "a", QualitySample)
+        assert log.item("3", lambda: SAMPLE) == SAMPLE
+        again = ItemLog(LineLog(path, ["a"]), "a", QualitySample)
         assert len(again) == 1
-        assert again.sample(3, lambda: pytest.fail("measured twice")) == SAMPLE
+        assert again.item("3", lambda: pytest.fail("measured twice")) == SAMPLE
 
     def test_of_another_pipeline_nothing_is_used(self, tmp_path: Path) -> None:
         path = tmp_path / "it.jsonl"
-        QualityLog(path, "a").sample(0, lambda: SAMPLE)
-        other = QualityLog(path, "b")
-        assert len(other) == 0
-        assert "1 samples are of another engine or scenario" in other.notes[0]
+        ItemLog(LineLog(path, ["a"]), "a", QualitySample).add("0", SAMPLE)
+        lines = LineLog(path, ["b"])
+        assert len(lines) == 0
+        assert "1 samples are of another engine or scenario" in lines.notes[0]
+
+    def test_what_no_longer_fits_is_made_anew(self, tmp_path: Path) -> None:
+        """As when another version wrote it."""
+        lines = LineLog(tmp_path / "it.jsonl", ["a"])
+        lines.append("a", {"name": "0", "item": {"nothing": "known"}})
+        again = ItemLog(LineLog(lines.path, ["a"]), "a", QualitySample)
+        assert again.get("0") is None
 
 
 def test_the_error_that_sampling_stops_at() -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from executor.bench import open_bench, read_dataset
 from executor.device import Device
 from executor.engine import CallReport, EngineCall, Key
-from executor.measure_played import PROBES, ScheduleProbe, probe_schedules
+from executor.line_log import ItemLog, LineLog
+from executor.measure_played import PROBES, PlayedFigures, ScheduleProbe, probe_schedules
 from executor.measure_surfaces import measure_sample
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job
@@ -220,7 +221,7 @@ def test_a_replay_recites(max_tokens: int, own: int, tokens: list[int], reason: 
 
 
 @pytest.mark.slow
-def test_pairs_come_from_schedules_that_were_played() -> None:
+def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
     """On the embedded models: other reads, the same proposals, both figures of every request."""
     scenario = load_scenario(DEMO)
     pipeline, scorer = scenario.pipeline.build(), answer_scorer(scenario.requests, DEMO.parent)
@@ -235,7 +236,8 @@ def test_pairs_come_from_schedules_that_were_played() -> None:
         profile = QualityProfile((0, 32), 8, sources, tuple(samples), provenance_of_now())
         forecaster = QualityForecaster(profile)
         probe = ScheduleProbe(pipeline, bench.runtime.served, answering, scorer, forecaster)
-        found = probe.measure(questions, outcomes, lambda: steps.append(1))
+        kept = ItemLog(LineLog(tmp_path / "log.jsonl", ["key"]), "key", PlayedFigures)
+        found = probe.measure(questions, outcomes, kept, lambda: steps.append(1))
     assert len(steps) == PROBES * len(questions)
     full, *less = found
     assert full.loss == pytest.approx((0.0, 0.0), abs=1e-6)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from executor.bench import open_bench
 from executor.device import Device
+from executor.line_log import LineLog
 from executor.measure_quality import measure_quality
 from executor.measure_surfaces import measure_sample
 from executor.models import LoadedModel, load_model
@@ -42,6 +43,10 @@ from tests.support.worlds import FORM
 PATIENCE = Patience(1, 1.0)
 FIELDS = {"prompt_logprobs": {"prompt_logprobs"}, "echo": {"echo", "logprobs"}}
 WHOLE = len(LETTERS)
+
+
+def quality_log(path: Path, key: str) -> QualityLog:
+    return QualityLog.of(LineLog(path, QualityLog.keys(key)), key)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +239,7 @@ class TestRemoteScenario:
         fake = Manners(fields=EXTRAS | FIELDS["prompt_logprobs"], scores=self.scores, token_s=0)
         with FakeServer(fake) as server:
             scenario = self.scenario(letters, server.url)
-            log = QualityLog(tmp_path / "log.jsonl", quality_key(scenario))
+            log = quality_log(tmp_path / "log.jsonl", quality_key(scenario))
             with open_bench(scenario) as bench:
                 found = make_quality(scenario, tmp_path, bench, log)
         surface = found.samples[0].surfaces["z"]["append_rounds"]
@@ -244,7 +249,7 @@ class TestRemoteScenario:
     def test_a_server_that_cannot_is_told(self, letters: Path, tmp_path: Path) -> None:
         with FakeServer() as server:
             scenario = self.scenario(letters, server.url)
-            log = QualityLog(tmp_path / "log.jsonl", quality_key(scenario))
+            log = quality_log(tmp_path / "log.jsonl", quality_key(scenario))
             with (
                 open_bench(scenario) as bench,
                 pytest.raises(ScenarioError, match="server of e does not tell log-prob"),

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from executor.bench import Bench
 from executor.device import Device
+from executor.line_log import ItemLog, LineLog
 from executor.rendering import PromptFormat, fixed_texts
 from executor.runtime import Runtime, ServedModel
 from planner.pace import Reference
 from planner.plans import Plan
-from planner.played_runs import PlayedRun, RunLog
+from planner.played_runs import PlayedRun
 from planner.search import search
 from planner.tune import Tuner
 from planner.tuning_rounds import Effort, Tuned
@@ -118,6 +119,10 @@ def bench_of(truth: Truth) -> Iterator[Bench]:
         yield Bench({}, engines, {}, {}, runtime)
 
 
+def run_log(path: Path, key: str) -> ItemLog[PlayedRun]:
+    return ItemLog(LineLog(path, [key]), key, PlayedRun)
+
+
 def tuner(folder: Path, bench: Bench, effort: Effort, has_reference: bool = True) -> Tuner:
     spec = scenario(folder)
     pipeline, profile = spec.pipeline.build(), measured_profile()
@@ -139,7 +144,7 @@ def tuner(folder: Path, bench: Bench, effort: Effort, has_reference: bool = True
         "base",
         lambda latency: search(spec, replace(forecaster, latency=latency), {}),
         Reference(bench.engines["z"], profile, prompts) if has_reference else None,
-        RunLog(folder / "runs.jsonl", "key"),
+        run_log(folder / "runs.jsonl", "key"),
         effort,
     )
 
@@ -216,15 +221,15 @@ def test_a_budget_ends_it(tmp_path: Path) -> None:
     assert found.latency["a"].decode_s(1, 100) == pytest.approx(3 * decode_s(1, 100), rel=0.02)
 
 
-class Interrupted(RunLog):
+class Interrupted(ItemLog[PlayedRun]):
     """Ctrl-C when there are ``most`` runs."""
 
     most = 0
 
-    def note(self, run: PlayedRun) -> None:
-        if len(self.runs) == self.most:
+    def add(self, name: str, item: PlayedRun) -> None:
+        if len(self) == self.most:
             raise KeyboardInterrupt
-        super().note(run)
+        super().add(name, item)
 
 
 def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
@@ -234,31 +239,31 @@ def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
     for most in (9, 25):
         with bench_of(truth) as bench:
             one = tuner(tmp_path, bench, Effort(requests=4, front=2))
-            one.log = Interrupted(tmp_path / "runs.jsonl", "key")
+            lines = LineLog(tmp_path / "runs.jsonl", ["key"])
+            one.log = Interrupted(lines, "key", PlayedRun)
             one.log.most = most
             with pytest.raises(KeyboardInterrupt):
                 one.run()
     with bench_of(truth) as bench:
         one = tuner(tmp_path, bench, Effort(requests=4, front=2))
-        assert len(one.log.runs) == 25
+        assert len(one.log) == 25
         again = one.run()
     names = [[row.name for row in one.rows] for one in again.rounds]
     assert names == [[row.name for row in one.rows] for one in whole.rounds]
-    assert len(one.log.runs) == sum(4 * len(rows) for rows in names)
+    assert len(one.log) == sum(4 * len(rows) for rows in names)
     for mine, theirs in zip(errors(again), errors(whole), strict=True):
         assert mine == pytest.approx(theirs, abs=0.01)
 
 
-def test_half_a_line_and_another_key_are_dropped(tmp_path: Path) -> None:
+def test_half_a_line_is_dropped_and_another_key_left_out(tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
     with bench_of(Truth()) as bench:
         tuner(tmp_path, bench, Effort(requests=3, front=0)).run()
-    count = len(RunLog(path, "key").runs)
+    count = len(run_log(path, "key"))
     text = path.read_text()
     path.write_text(text[:-20])
-    assert len(RunLog(path, "key").runs) == count - 1
-    assert not RunLog(path, "other").runs
-    assert not RunLog(path, "key").runs
+    assert len(run_log(path, "key")) == count - 1
+    assert not len(run_log(path, "other"))
 
 
 def test_a_tuned_profile_is_an_ordinary_one(tmp_path: Path) -> None:

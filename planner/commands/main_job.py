@@ -19,6 +19,7 @@ from planner.terminal import (
     Seed,
     Trials,
     Workers,
+    kept_work,
     notes,
     open_workspace,
     print_json,
@@ -109,10 +110,13 @@ def validate(
 
 def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = False) -> None:
     """The main job on embedded models: profile, plan, validate, report. Needs no download."""
+    from planner.sole_use import sole_use
+
     work = open_workspace(Path(__file__).parents[1] / "demo.yaml", out)
-    measured = measure_profiles(work)
-    found = _plan(work)
-    checked = _validate(work, found, requests or work.scenario.requests.count)
+    with sole_use(work.folder, "demo"):
+        measured = measure_profiles(work)
+        found = _plan(work)
+        checked = _validate(work, found, requests or work.scenario.requests.count)
     if as_json:
         print_json(asdict(checked))
         return
@@ -154,21 +158,37 @@ def _tell_what_is_not_known(work: Workspace) -> None:
 
 def _validate(work: Workspace, found: Plan, requests: int) -> Validation:
     from executor.bench import open_bench
+    from executor.line_log import ItemLog
+    from executor.runtime import Outcome
     from planner.report import write_report
-    from planner.validate import contenders
+    from planner.sole_use import sole_use
+    from planner.validate import contenders, runs_key
     from planner.validate import validate as check
     from planner.validation import save_validation
 
     front, stage = work.scenario.plan.validated_front, work.forecaster().stage
-    with open_bench(work.scenario) as bench, progress_bars() as track:
-        total = requests * len(contenders(found, front))
-        step = track("real runs", total)
+    key = runs_key(work.scenario, work.source, found, requests, front)
+    with (
+        sole_use(work.folder, "validate"),
+        kept_work(work.runs_path, [key], "runs") as kept,
+        open_bench(work.scenario) as bench,
+        progress_bars() as track,
+    ):
+        step = track("real runs", requests * len(contenders(found, front)))
         checked, real = check(
-            work.scenario, work.source, found, bench, requests, front, step, stage.call_ps
+            work.scenario,
+            work.source,
+            found,
+            bench,
+            requests,
+            front,
+            step,
+            stage.call_ps,
+            ItemLog(kept, key, Outcome),
         )
-    save_validation(work.validation_path, checked)
-    write_report(work.report_path, found, checked)
-    _write_trace(work, found, stage, real)
+        save_validation(work.validation_path, checked)
+        write_report(work.report_path, found, checked)
+        _write_trace(work, found, stage, real)
     return checked
 
 

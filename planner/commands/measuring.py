@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from statistics import mean
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +14,7 @@ from planner.terminal import (
     AsJson,
     OutFolder,
     ScenarioPath,
-    kept_on_interrupt,
-    notes,
+    kept_work,
     open_workspace,
     print_json,
     progress_bars,
@@ -71,6 +70,8 @@ def measure_profiles(work: Workspace, only: Kind | None = None) -> dict[str, str
         ScenarioError: the one that is asked for cannot be measured, or its file is there.
     """
     from executor.bench import open_bench
+    from planner.sole_use import sole_use
+    from staircase.files import check_writable
 
     given = work.given_profiles()
     if only in given:
@@ -78,10 +79,12 @@ def measure_profiles(work: Workspace, only: Kind | None = None) -> dict[str, str
             f"profile.{only}: {given[only]} is there and is not overwritten; name a file that is "
             "not there yet, or leave the key out"
         )
-    _say(f"{path}: named under profile.{kind}, used as it is" for kind, path in given.items())
+    say(f"{path}: named under profile.{kind}, used as it is" for kind, path in given.items())
     if only is None and {Kind.LATENCY, Kind.QUALITY} <= given.keys():
         return {}
-    with open_bench(work.scenario) as bench:
+    for path in {work.latency_path, work.quality_path, work.lengths_path} - {*given.values()}:
+        check_writable(path)
+    with sole_use(work.folder, "profile"), open_bench(work.scenario) as bench:
         why = bench.why_no_scores(work.scenario.pipeline.build())
         kinds = [only] if only else _wanted(work, why)
         return {kind: _MAKERS[kind](work, bench) for kind in kinds if kind not in given}
@@ -91,7 +94,7 @@ def _wanted(work: Workspace, why_no_quality: str | None) -> list[Kind]:
     """A workload that is given says how long texts are."""
     if why_no_quality is None:
         return [Kind.LATENCY, Kind.QUALITY]
-    _say([f"quality cannot be measured: {why_no_quality}"])
+    say([f"quality cannot be measured: {why_no_quality}"])
     return [Kind.LATENCY] if work.scenario.workload else [Kind.LATENCY, Kind.LENGTHS]
 
 
@@ -100,11 +103,12 @@ def _profile_latency(work: Workspace, bench: Bench) -> str:
     from planner.profiling import keys_of, make_latency
     from profiles.latency import save_latency
 
-    log = SampleLog(work.samples_path, keys_of(work.scenario).values())
-    _say(log.notes)
-    with kept_on_interrupt(work.samples_path), progress_bars(between_steps=True) as track:
+    with (
+        kept_work(work.samples_path, keys_of(work.scenario).values(), "samples") as kept,
+        progress_bars(between_steps=True) as track,
+    ):
+        log = SampleLog(kept)
         save_latency(work.latency_path, make_latency(work.scenario, bench, log, track))
-    log.remove()
     # It corrects a profile that is no more.
     work.tuned_path.unlink(missing_ok=True)
     return str(work.latency_path)
@@ -115,12 +119,14 @@ def _profile_quality(work: Workspace, bench: Bench) -> str:
     from planner.quality_profiling import make_quality, quality_key
     from profiles.quality import save_quality
 
-    log = QualityLog(work.quality_samples_path, quality_key(work.scenario))
-    _say(log.notes)
-    with kept_on_interrupt(work.quality_samples_path), progress_bars() as track:
+    key = quality_key(work.scenario)
+    with (
+        kept_work(work.quality_samples_path, QualityLog.keys(key), "samples") as kept,
+        progress_bars() as track,
+    ):
+        log = QualityLog.of(kept, key)
         found = make_quality(work.scenario, work.source, bench, log, track)
         save_quality(work.quality_path, found)
-    log.remove()
     return str(work.quality_path)
 
 
@@ -140,11 +146,6 @@ _MAKERS = {
     Kind.QUALITY: _profile_quality,
     Kind.LENGTHS: _profile_lengths,
 }
-
-
-def _say(words: Iterable[str]) -> None:
-    for line in words:
-        notes.print(line, soft_wrap=True, highlight=False)
 
 
 def show_profiles(work: Workspace, measured: Mapping[str, str]) -> None:

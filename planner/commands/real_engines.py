@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +20,7 @@ from planner.terminal import (
     ScenarioPath,
     Trace,
     Without,
+    kept_work,
     notes,
     open_workspace,
     print_json,
@@ -28,6 +31,9 @@ from planner.terminal import (
 from staircase.errors import EngineError
 
 if TYPE_CHECKING:
+    from executor.line_log import ItemLog
+    from executor.runtime import Job, Outcome
+    from planner.playing import Pace
     from planner.workspace import Workspace
     from staircase.records import Exchange
     from staircase.timeline import Timeline
@@ -58,18 +64,14 @@ def run(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Play a schedule on the real engines: watch one answer grow, or measure many."""
-    from executor.bench import open_bench
+    """Play a schedule on the real engines: watch one answer grow, or measure many.
+
+    An interrupted run with --save goes on where it was when the same is asked for again.
+    """
     from executor.runtime import Job
     from executor.scores import answer_scorer
-    from planner.playing import (
-        Pace,
-        exchange_of,
-        planned_schedule,
-        play_many,
-        play_one,
-        questions_of,
-    )
+    from planner.playing import Pace, exchange_of, planned_schedule, questions_of, run_key
+    from staircase.files import check_writable
     from staircase.records import write_records
     from staircase.trace import write_trace
 
@@ -84,20 +86,54 @@ def run(
     asked = questions_of(work, question, requests or 1)
     jobs = [Job(pipeline, chosen, one) for one in asked]
     scorer = answer_scorer(work.scenario.requests, work.source)
+    pace = Pace(concurrency, rate)
+    for path in filter(None, (save, trace)):
+        check_writable(path)
+    with _kept(save, run_key(work.scenario, jobs, pace)) as kept:
+        outcomes = _play(work, jobs, pace, kept, is_shown=len(jobs) == 1 and not as_json)
+        lines = [outcome.timeline for outcome in outcomes]
+        said = [exchange_of(*pair, scorer) for pair in zip(jobs, outcomes, strict=True)]
+        if trace:
+            write_trace(trace, {"real": lines})
+        if save:
+            write_records(save, lines, work.scenario.plan.reading_rate, said)
+        _show_runs(work, lines, said, as_json)
+
+
+@contextmanager
+def _kept(save: Path | None, key: str) -> Iterator[ItemLog[Outcome] | None]:
+    """Runs that are over, beside the record that they shall be; None where there shall be none."""
+    from executor.line_log import ItemLog
+    from executor.runtime import Outcome
+    from planner.sole_use import sole_use
+    from staircase.files import is_no_file
+
+    if save is None or is_no_file(save):
+        yield None
+        return
+    with (
+        sole_use(save, "run", is_file=True),
+        kept_work(save.with_suffix(".partial.jsonl"), [key], "runs") as log,
+    ):
+        yield ItemLog(log, key, Outcome)
+
+
+def _play(
+    work: Workspace,
+    jobs: list[Job],
+    pace: Pace,
+    kept: ItemLog[Outcome] | None,
+    is_shown: bool,
+) -> list[Outcome]:
+    """A single one may be shown as it grows."""
+    from executor.bench import open_bench
+    from planner.playing import play_many, play_one
+
     with open_bench(work.scenario) as bench:
-        if len(jobs) == 1 and not as_json:
-            outcomes = [play_one(bench, jobs[0], screen)]
-        else:
-            with progress_bars() as track:
-                step = track("real runs", len(jobs))
-                outcomes = play_many(bench, jobs, Pace(concurrency, rate), step)
-    lines = [outcome.timeline for outcome in outcomes]
-    said = [exchange_of(*pair, scorer) for pair in zip(jobs, outcomes, strict=True)]
-    if trace:
-        write_trace(trace, {"real": lines})
-    if save:
-        write_records(save, lines, work.scenario.plan.reading_rate, said)
-    _show_runs(work, lines, said, as_json)
+        if is_shown:
+            return [play_one(bench, jobs[0], screen)]
+        with progress_bars() as track:
+            return play_many(bench, jobs, pace, kept, track("real runs", len(jobs)))
 
 
 def _check_given(

@@ -59,6 +59,7 @@ def simulate(
     """Forecast one schedule."""
     from planner.plans import Candidate
     from planner.tables import metrics_table, run_lines, use_lines
+    from staircase.files import check_writable
     from staircase.records import write_records
     from staircase.run_metrics import measure_runs, parse_slo
     from staircase.trace import write_trace
@@ -68,6 +69,8 @@ def simulate(
     if not work.scenario.simulated:
         refuse(ctx, "replicates", why="it needs simulated engines, whose noise can be drawn anew")
     schedule = schedule_of(work, staircase, layout, barrier, reading, starve, without)
+    for path in filter(None, (save, trace)):
+        check_writable(path)
     forecast = _forecast(work, schedule, requests, replicates, bool(trace or save))
     if trace:
         write_trace(trace, {"simulated": forecast.timelines})

@@ -13,8 +13,7 @@ from planner.terminal import (
     OutFolder,
     Requests,
     ScenarioPath,
-    kept_on_interrupt,
-    notes,
+    kept_work,
     open_workspace,
     print_json,
     progress_bars,
@@ -71,8 +70,10 @@ def tune(
 def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
     """Also the plan with the tuned profile, which is the scenario's plan from now on."""
     from executor.bench import open_bench
+    from executor.line_log import ItemLog
     from planner.pace import reference_of
-    from planner.played_runs import RunLog
+    from planner.played_runs import PlayedRun
+    from planner.sole_use import sole_use
     from planner.tune import Tuner
     from profiles.latency import save_latency
     from profiles.store import stored_hash
@@ -81,12 +82,11 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
         raise ScenarioError(f"engine {name!r} is simulated: there is nothing to measure and tune")
     forecaster = work.measured_forecaster()
     base = stored_hash(work.latency_path)
-    log = RunLog(work.tuning_path, _key(work, effort, base))
-    if log.runs:
-        notes.print(f"going on with {len(log.runs)} runs of {work.tuning_path}", soft_wrap=True)
+    key = _key(work, effort, base)
     with (
+        sole_use(work.folder, "tune"),
+        kept_work(work.tuning_path, [key], "runs") as log,
         open_bench(work.scenario) as bench,
-        kept_on_interrupt(work.tuning_path),
         progress_bars(between_steps=True) as track,
     ):
         tuner = Tuner(
@@ -97,14 +97,13 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
             base,
             lambda latency: _search(work, latency, track),
             reference_of(bench, forecaster.pipeline, forecaster.latency),
-            log,
+            ItemLog(log, key, PlayedRun),
             effort,
             track,
         )
         tuned = tuner.run()
         save_latency(work.tuned_path, tuned.latency)
         found = _search(work, tuned.latency, track)
-        log.remove()
     return tuned, found
 
 

@@ -1,0 +1,78 @@
+"""Plays jobs and keeps each outcome as soon as it is there, so that a run can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from executor.line_log import ItemLog
+from executor.runtime import Job, Outcome, Runtime
+from staircase.errors import EngineError
+from staircase.timeline import to_s
+
+
+def play_kept(
+    runtime: Runtime,
+    jobs: Sequence[Job],
+    kept: ItemLog[Outcome] | None,
+    on_done: Callable[[], None] = lambda: None,
+    *,
+    first: int = 0,
+    concurrency: int = 1,
+    arrivals_s: Sequence[float] | None = None,
+    must_answer: bool = True,
+) -> list[Outcome]:
+    """Outcomes of ``jobs``; those that ``kept`` has are not played, failed ones are not kept.
+
+    Args:
+        kept: None to keep none.
+        on_done: called for every job, also for those that were kept.
+        first: number of the first of ``jobs`` among those that ``kept`` is about.
+        must_answer: a request that fails ends it all.
+
+    Raises:
+        EngineError: a request failed.
+    """
+    known = _known(kept, range(first, first + len(jobs)))
+
+    def keep(outcome: Outcome) -> None:
+        if must_answer:
+            check_answered(outcome)
+        if kept is not None and not outcome.timeline.error:
+            kept.add(str(first + outcome.timeline.request), outcome)
+        on_done()
+
+    for _ in known:
+        on_done()
+    played = runtime.run(
+        jobs,
+        concurrency,
+        keep,
+        arrivals_s=arrivals_s,
+        skipped=known.keys(),
+        passed_s=_passed_s(known, arrivals_s),
+    )
+    done = known | {outcome.timeline.request: outcome for outcome in played}
+    return [done[place] for place in sorted(done)]
+
+
+def _known(kept: ItemLog[Outcome] | None, numbers: range) -> dict[int, Outcome]:
+    """By place among ``numbers``."""
+    if kept is None:
+        return {}
+    found = enumerate(kept.get(str(number)) for number in numbers)
+    return {place: outcome for place, outcome in found if outcome}
+
+
+def _passed_s(known: Mapping[int, Outcome], arrivals_s: Sequence[float] | None) -> float:
+    """Of a run of which some outcomes are ``known``, until the first other job arrives."""
+    if not known:
+        return 0.0
+    if arrivals_s:
+        return min((s for place, s in enumerate(arrivals_s) if place not in known), default=0.0)
+    return max(to_s(outcome.timeline.completed_ps) for outcome in known.values())
+
+
+def check_answered(outcome: Outcome) -> None:
+    """Raises EngineError if there is no complete answer."""
+    if outcome.timeline.error:
+        raise EngineError(f"a request failed: {outcome.timeline.error}")
