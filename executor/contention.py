@@ -18,7 +18,7 @@ WRITTEN_TOKENS = 48
 FAST_PERCENT = 10
 
 
-def measure_contention(one: Target, other: Target) -> float:
+def measure_contention(one: Target, other: Target, repeats: int = REPEATS) -> float:
     """Seconds between tokens when both decode in turn, over the sum of both alone.
 
     1 where taking turns costs nothing that can be told from noise; else the median over
@@ -28,10 +28,10 @@ def measure_contention(one: Target, other: Target) -> float:
         RuntimeError: a call failed.
     """
     # The first one warms up.
-    ratios = np.array([_ratio(one, other) for _ in range(REPEATS + 1)][1:])
+    ratios = np.array([_ratio(one, other) for _ in range(repeats + 1)][1:])
     found = float(np.median(ratios))
     # Twice the standard error of a median: 1.48 · 1.25 · the median deviation / √n.
-    doubt = 2 * 1.85 * float(np.median(np.abs(ratios - found))) / REPEATS**0.5
+    doubt = 2 * 1.85 * float(np.median(np.abs(ratios - found))) / repeats**0.5
     return found if abs(found - 1) > doubt else 1.0
 
 

@@ -28,6 +28,10 @@ REPEATS = 5
 # What a block may leave unexplained of the hits' variance to be believed.
 UNEXPLAINED = 0.3
 MOST_TEXTS = 16
+# Beyond what two prompts share, where the engine says how much of it was cached.
+TAIL_TOKENS = 16
+# Of the first call, which tells what others may take.
+PROBED_TOKENS = 16
 LEAST_WRITTEN = 8
 
 # Prepares the cache and gives the prompt whose hits count.
@@ -96,16 +100,54 @@ def _left(tokens: NDArray[np.int64], hits: NDArray[np.float64]) -> float:
     return float(np.mean((hits - powers @ solution) ** 2))
 
 
-def find_cache(target: Target) -> PrefixCache | None:
-    """None if nothing was ever found in a cache.
+def longest_within(target: Target, seconds: float) -> int:
+    """Of the longest prompt with which ``find_cache`` is over within ``seconds``; 0 if of none.
+
+    What it takes is concluded from some short calls, at most in proportion to their tokens.
 
     Raises:
         RuntimeError: a call failed.
     """
-    longest = min(target.max_prompt_tokens, LONGEST_PROMPT)
+    limit = min(target.max_prompt_tokens, LONGEST_PROMPT)
+    first = _call_s(target, min(PROBED_TOKENS, limit))
+    known = {min(PROBED_TOKENS, limit): first}
+    for size in (4 * PROBED_TOKENS, 16 * PROBED_TOKENS):
+        if size < limit and 2 * size / max(known) * known[max(known)] < seconds / 8:
+            known[size] = _call_s(target, size)
+    token_s = known[max(known)] / max(known)
+    sizes = [limit, *(2**n for n in range(10, 4, -1) if 2**n < limit)]
+    costs = ((size, token_s * _asked_tokens(target, size) + first * size / 2) for size in sizes)
+    return next((size for size, needed_s in costs if needed_s <= seconds), 0)
+
+
+def _call_s(target: Target, tokens: int) -> float:
+    """Of a first token; the first call does not count."""
+    return [ttft_s(serve(target.engine, [target.draw(tokens)], 1)) for _ in range(2)][1]
+
+
+def _asked_tokens(target: Target, longest: int) -> int:
+    """Roughly, of all prompts in ``find_cache``."""
+    shared = [tokens for tokens in SHARED_TOKENS if tokens < longest]
+    others = 4 * longest + 40 * SHARED_TOKENS[1]
+    if target.reports_cached:
+        return sum(tokens + 2 * TAIL_TOKENS for tokens in shared) + others
+    return 2 * REPEATS * (len(shared) + 1) * longest + REPEATS * others
+
+
+def find_cache(target: Target, longest: int = LONGEST_PROMPT) -> PrefixCache | None:
+    """None if nothing was ever found in a cache.
+
+    Args:
+        longest: no prompt is longer.
+
+    Raises:
+        RuntimeError: a call failed.
+    """
+    longest = min(target.max_prompt_tokens, longest)
     gauge = ReportedHits(target) if target.reports_cached else TimedHits.of(target, longest)
     shared = [tokens for tokens in SHARED_TOKENS if tokens < longest]
-    found = {n: gauge.hits(partial(_shared, target, longest, n)) for n in shared}
+    beyond = TAIL_TOKENS if target.reports_cached else longest
+    found = {n: gauge.hits(partial(_shared, target, min(longest, n + beyond), n)) for n in shared}
     block = gauge.block(found) if found else 0
     if not block or 2 * block >= longest:
         return None

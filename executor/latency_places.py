@@ -85,7 +85,7 @@ class Region:
             else self._decodes(SIZES, SIZES)
         )
         free: list[Place] = [other for other in places if other not in taken]
-        return sorted(free, key=lambda other: _distance(place, other))[:count]
+        return sorted(free, key=lambda other: distance(place, other))[:count]
 
     def _cached(self, *wanted: int) -> list[int]:
         """Sizes that the prefix cache can hold, and 0."""
@@ -110,6 +110,7 @@ class Region:
         return [Mixed(n, b, context) for n, b in product(new, sorted({1, others}))]
 
 
-def _distance(one: Place, other: Place) -> float:
+def distance(one: Place, other: Place) -> float:
+    """By ratios of sizes, in doublings."""
     pairs = zip(astuple(one), astuple(other), strict=True)
     return sum(abs(math.log2((1 + a) / (1 + b))) for a, b in pairs)

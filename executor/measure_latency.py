@@ -1,21 +1,27 @@
 """Measures what an engine's iterations cost, where the fit knows least, until it is good enough.
 
-A coarse grid first; then, round by round, the places that the fit predicts worst from the others:
-again where their times scatter, else with new places beside them. Every round is in random order
-and visits some other places once more, so that a machine's drift hits all alike.
+A coarse grid first, from its ends inwards; then, round by round, the places that the fit predicts
+worst from the others: again where their times scatter, else with new places beside them. Every
+round is in random order and visits some other places once more, so that a machine's drift hits all
+alike. What would not be over within the budget is not begun, but for the least that makes a fit.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
+from functools import partial
 
-from executor.find_cache import find_cache
-from executor.latency_places import Place, Prefill, Region
+from executor.find_cache import find_cache, longest_within
+from executor.latency_costs import Costs
+from executor.latency_places import Decode, Place, Prefill, Region, distance
 from executor.latency_samples import Samples, errors, noise
 from executor.latency_visits import Sample, Target, visit
-from profiles.latency import EngineProfile
+from executor.unmeasured import unmeasured
+from profiles.fit import FOLDS
+from profiles.latency import LEAST_DECODE_POINTS, EngineProfile
 
 COARSE_VISITS = 3
 # Fewer visits of a place say little of its median and spread.
@@ -30,6 +36,10 @@ REVISITED = 0.25
 LEAST_S = 6.0
 # Visits after which a place that never was what it should be is given up.
 MOST_FAILURES = 4
+# Of the budget, for finding out about the prefix cache.
+CACHE_SHARE = 0.25
+# Places of each kind without which there is no fit.
+LEAST_PLACES: dict[type[Place], int] = {Prefill: FOLDS, Decode: LEAST_DECODE_POINTS}
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ def measure_latency(
     known: Sequence[Sample] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
 ) -> EngineProfile:
-    """The engine's profile.
+    """The engine's profile; it says what there was no time to measure.
 
     Args:
         known: samples of an earlier measurement of the same, which goes on here.
@@ -63,7 +73,8 @@ def measure_latency(
     samples = Samples(target.is_remote, list(known))
     # What was spent on ``known``, and all that passes from now on.
     began_s = target.now_ns() / 1e9 - samples.took_s
-    cache = find_cache(target)
+    looked = longest_within(target, CACHE_SHARE * effort.budget_s)
+    cache = find_cache(target, looked) if looked else None
     region = Region(
         target.max_prompt_tokens,
         target.max_batch,
@@ -74,12 +85,13 @@ def measure_latency(
     work = _Work(region, samples, effort, rng, lambda: target.now_ns() / 1e9 - began_s)
     while places := work.next_round():
         for place in places:
-            sample = _warm_visit(target, place, is_new=work.is_new(place))
-            samples.add(sample)
-            on_sample(sample)
-            if work.is_out_of_time():
-                return replace(samples.stated_profile(), cache=cache)
-    return replace(samples.stated_profile(), cache=cache)
+            if work.is_worth(place):
+                sample = _warm_visit(target, place, is_new=work.is_new(place))
+                work.add(sample)
+                on_sample(sample)
+    found = replace(samples.stated_profile(), cache=cache)
+    left_out = unmeasured(region, found, looked, effort.budget_s, work.spent_s())
+    return replace(found, unmeasured=left_out)
 
 
 def _warm_visit(target: Target, place: Place, is_new: bool) -> Sample:
@@ -106,7 +118,22 @@ class _Work:
     _warm: set[Place] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.places = list(dict.fromkeys([*self.region.coarse(), *self.samples.by_place()]))
+        self._coarse = self.region.coarse()
+        self.places = list(dict.fromkeys([*self._coarse, *self.samples.by_place()]))
+        self._costs = Costs()
+        self._tries, self._taken = Counter[Place](), set[Place]()
+        for sample in self.samples.taken:
+            self._know(sample)
+
+    def add(self, sample: Sample) -> None:
+        self.samples.add(sample)
+        self._know(sample)
+
+    def _know(self, sample: Sample) -> None:
+        self._costs.add(sample)
+        self._tries[sample.place] += 1
+        if sample.seconds:
+            self._taken.add(sample.place)
 
     def is_new(self, place: Place) -> bool:
         """Whether it is asked for the first time."""
@@ -114,24 +141,60 @@ class _Work:
         self._warm.add(place)
         return is_new
 
-    def shuffled(self, places: Sequence[Place]) -> list[Place]:
-        return self.rng.sample(list(places), len(places))
+    def is_worth(self, place: Place) -> bool:
+        """Whether a visit is over in time, or there is no fit without it."""
+        return self._fits(place) or place in self._lacking()
 
-    def is_out_of_time(self) -> bool:
-        """Never before every place of the coarse grid was visited."""
-        is_late = self.spent_s() >= self.effort.budget_s
-        return is_late and all(self.samples.tries(place) for place in self.region.coarse())
+    def _fits(self, place: Place) -> bool:
+        """Also that what a fit still lacks is over in time."""
+        reserved = [other for other in self._lacking() if other != place]
+        needed_s = self._costs.visit_s(place) + self._costs.all_s(reserved)
+        return self.spent_s() + needed_s <= self.effort.budget_s
 
     def next_round(self) -> list[Place]:
         """Empty if it is good enough, or time is up."""
-        if self.is_out_of_time():
-            return []
-        wanted = self._missing(COARSE_VISITS) or self._refined() or self._missing(LEAST_VISITS)
-        is_early = self.spent_s() < min(LEAST_S, self.effort.budget_s)
-        return self.shuffled(wanted or (self._worth_visiting() if is_early else []))
+        if first := self._first():
+            return [first]
+        coarse, least = partial(self._missing, COARSE_VISITS), partial(self._missing, LEAST_VISITS)
+        for wanted in (coarse, self._refined, least, self._worth_visiting):
+            if found := list(filter(self._fits, wanted())):
+                return self.rng.sample(found, len(found))
+        return []
 
     def _worth_visiting(self) -> list[Place]:
-        return [place for place in self.places if self.samples.by_place().get(place)]
+        """Once more what is known, where not enough time has passed."""
+        is_early = self.spent_s() < min(LEAST_S, self.effort.budget_s)
+        return [place for place in self.places if is_early and place in self._taken]
+
+    def _first(self) -> Place | None:
+        """Of the coarse grid, the place that is farthest from all that were visited."""
+        left = [place for place in self._coarse if not self._tries[place]]
+        lacking = self._lacking()
+        fitting = [place for place in left if self._fits(place)]
+        if self._costs.prefills and self._costs.decodes and fitting:
+            return max(fitting, key=self._remoteness)
+        # Nothing is known of what it costs, or too little time left for anything else.
+        known = {type(place) for place in self._taken}
+        return min(lacking, key=lambda place: type(place) in known, default=None)
+
+    def _remoteness(self, place: Place) -> float:
+        visited = [other for other in self._taken if type(other) is type(place)]
+        return min((distance(place, other) for other in visited), default=float("inf"))
+
+    def _lacking(self) -> list[Place]:
+        """The cheapest places without which there is no fit, the cheapest first."""
+        lacking = list[Place]()
+        for kind, least in LEAST_PLACES.items():
+            count = least - sum(isinstance(place, kind) for place in self._taken)
+            if count > 0:
+                own = [p for p in self._coarse if isinstance(p, kind) and p not in self._taken]
+                free = [place for place in own if self._tries[place] < MOST_FAILURES]
+                lacking += sorted(free, key=self._size)[:count]
+        return sorted(lacking, key=self._size)
+
+    def _size(self, place: Place) -> tuple[float, int]:
+        """Where no costs are known, tokens tell which is the cheapest."""
+        return self._costs.visit_s(place), sum(astuple(place))
 
     def _missing(self, visits: int) -> list[Place]:
         """Every place as often as it lacks visits, but for those that were given up."""
@@ -140,7 +203,7 @@ class _Work:
         return [
             place
             for place, count in counts.items()
-            if count or self.samples.tries(place) < MOST_FAILURES
+            if count or self._tries[place] < MOST_FAILURES
             for _ in range(visits - count)
         ]
 

@@ -84,6 +84,8 @@ def engine_lines(engine: EngineProfile) -> Iterator[str]:
         f"measured up to {reach.new_tokens:,} new tokens, {reach.batch:,} sequences, "
         f"{reach.context_tokens:,} tokens of context"
     )
+    for words in engine.unmeasured:
+        yield f"no time to measure {words}"
     if engine.call_s:
         yield f"each call: {seconds_words(engine.call_s)}"
 

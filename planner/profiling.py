@@ -6,8 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from executor.bench import Bench
-from executor.contention import kept_busy, measure_contention
-from executor.latency_visits import Sample
+from executor.contention import (
+    CONTEXT_TOKENS,
+    REPEATS,
+    WRITTEN_TOKENS,
+    kept_busy,
+    measure_contention,
+)
+from executor.latency_visits import Sample, Target
 from executor.measure_latency import Effort, measure_latency
 from executor.sample_log import SampleLog
 from planner.subjects import latency_subjects
@@ -22,6 +28,11 @@ from staircase.scenario import Scenario
 BESIDE = 1
 
 Track = Callable[[str, int | None], Callable[[], None]]
+
+
+# Of an engine's budget, for taking turns with another one; fewer repetitions tell nothing.
+CONTENTION_SHARE = 0.2
+LEAST_REPEATS = 3
 
 
 def no_track(what: str, total: int | None) -> Callable[[], None]:
@@ -60,11 +71,12 @@ def make_latency(
     names: dict[str, str] = {}
     for name, key in keys_of(scenario).items():
         names.setdefault(key, name)
-    budget_s = scenario.profile.budget_s / len(names)
-    measured = {
-        key: _measured(scenario, bench, log, key, name, budget_s, track)
-        for key, name in names.items()
-    }
+    now_ns, measured = bench.runtime.now_ns, dict[str, EngineProfile]()
+    ends_ns = now_ns() + round(scenario.profile.budget_s * 1e9)
+    for key, name in names.items():
+        left_s = max(0.0, ends_ns - now_ns()) / 1e9
+        budget_s = left_s / (len(names) - len(measured))
+        measured[key] = _measured(scenario, bench, log, key, name, budget_s, track)
     engines = {name: measured[key] for name, key in keys_of(scenario).items()}
     settings = scenario.profile.model_dump(
         mode="json", include={"max_prompt_tokens", "max_batch", "budget_s", "target_error"}
@@ -83,7 +95,9 @@ def _measured(
 ) -> EngineProfile:
     spec, beside = measured_engines(scenario)[name], _beside(scenario, name)
     step = track(f"latency of {name} ({spec.model}), {budget_s:g} s at most", None)
-    effort = Effort(budget_s, scenario.profile.target_error)
+    other = _neighbour(scenario, name)
+    share = 1 - CONTENTION_SHARE if other else 1.0
+    effort = Effort(share * budget_s, scenario.profile.target_error)
 
     def keep(sample: Sample) -> None:
         log.append(key, sample)
@@ -94,7 +108,10 @@ def _measured(
         others = [target_of(bench, n, scenario.real[n], scenario.profile, BESIDE) for n in beside]
         with kept_busy(others):
             profile = measure_latency(target, effort, log.samples(key), keep)
-        return replace(profile, contention=_contention(scenario, bench, name))
+        if other is None:
+            return profile
+        turns = target_of(bench, other, scenario.real[other], scenario.profile)
+        return _with_contention(profile, target, turns, CONTENTION_SHARE * budget_s)
     except RuntimeError as error:
         raise EngineError(f"engine {name!r}: {error}") from None
 
@@ -109,14 +126,25 @@ def _beside(scenario: Scenario, name: str) -> list[str]:
     return [] if own is None else [other for core, other in sorted(cores.items()) if core != own]
 
 
-def _contention(scenario: Scenario, bench: Bench, name: str) -> float:
-    """With another engine on the same device, of another model if there is one."""
+def _neighbour(scenario: Scenario, name: str) -> str | None:
+    """Another engine on the same device, of another model if there is one."""
     specs = scenario.real
     if name not in specs:
-        return 1.0
+        return None
     others = [n for n in specs if n != name and specs[n].device == specs[name].device]
-    if not others:
-        return 1.0
-    other = next((n for n in others if specs[n].model != specs[name].model), others[0])
-    one, two = (target_of(bench, n, specs[n], scenario.profile) for n in (name, other))
-    return measure_contention(one, two)
+    unlike = (n for n in others if specs[n].model != specs[name].model)
+    return next(unlike, others[0] if others else None)
+
+
+def _with_contention(
+    profile: EngineProfile, one: Target, other: Target, budget_s: float
+) -> EngineProfile:
+    """As often measured as there is time for, which ``profile`` tells."""
+    context = min(CONTEXT_TOKENS, one.max_prompt_tokens)
+    # Both alone, then both in turn; the other one is taken to be as fast.
+    turn_s = 4 * (profile.prefill_s(context, 0) + WRITTEN_TOKENS * profile.decode_s(1, context))
+    repeats = min(REPEATS, int(budget_s / turn_s) - 1)
+    if repeats < LEAST_REPEATS:
+        said = (*profile.unmeasured, "what turns with another engine cost")
+        return replace(profile, unmeasured=said)
+    return replace(profile, contention=measure_contention(one, other, repeats))

@@ -130,7 +130,8 @@ def _engine_lines(engine: EngineProfile) -> list[str]:
         lines.append(f"in turn with another engine {engine.contention:.3f} times as long")
     if engine.mixed_decode is not None:
         lines.append(f"decoding beside a prefill costs {engine.mixed_decode:.2f} of decoding alone")
-    return [*lines, f"prefix cache: {engine.cache or 'none found'}"]
+    lines.append(f"prefix cache: {engine.cache or 'none found'}")
+    return [*lines, *(f"no time to measure {words}" for words in engine.unmeasured)]
 
 
 METRIC_ROWS: dict[str, tuple[str, float]] = {

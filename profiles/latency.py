@@ -76,6 +76,7 @@ class EngineProfile:
             alone.
         cache: None where nothing is known of a prefix cache.
         stated_reach: of a fit whose points are not kept, as in the catalogue.
+        unmeasured: in words, what there was no time for.
     """
 
     prefill_points: tuple[PrefillPoint, ...]
@@ -88,6 +89,7 @@ class EngineProfile:
     contention: float = 1.0
     cache: PrefixCache | None = None
     stated_reach: Reach | None = None
+    unmeasured: tuple[str, ...] = ()
 
     @property
     def reach(self) -> Reach:

@@ -20,10 +20,11 @@ from executor.latency_places import Decode, Mixed, Place, Prefill, Region
 from executor.latency_samples import Samples, expected_s
 from executor.latency_visits import Sample, Target
 from executor.line_log import LineLog
-from executor.measure_latency import COARSE_VISITS, LEAST_S, LEAST_VISITS, Effort, measure_latency
+from executor.measure_latency import LEAST_S, LEAST_VISITS, Effort, measure_latency
 from executor.sample_log import SampleLog
 from executor.transformers_engine import TransformersEngine
-from profiles.latency import EngineProfile
+from profiles.fit import FOLDS
+from profiles.latency import LEAST_DECODE_POINTS, EngineProfile
 from profiles.prefix_cache import PrefixCache
 from tests.support.virtual_engine import Nature, VirtualClock, VirtualEngine
 from tests.support.worlds import VOCABULARY, random_model
@@ -175,12 +176,43 @@ class TestEffort:
         clock, effort = VirtualClock(), Effort(5.0, target_error=1e-9)
         with target_of(replace(PLAIN, factor=noisy(0, 0.0)), clock) as target:
             measure_latency(target, effort)
-        assert 5.0 <= clock.now_s < 6.0
+        assert 4.9 < clock.now_s <= 5.0
 
-    def test_however_little_time_there_is_every_place_is_seen_once(self) -> None:
-        _, samples = measured(PLAIN, Effort(1e-6))
-        assert set(visits(samples)) == set(Region(LONGEST, block_tokens=1).coarse())
-        assert len(samples) < COARSE_VISITS * len(visits(samples))
+    def test_however_little_time_there_is_a_fit_is_made_and_it_says_so(self) -> None:
+        profile, samples = measured(PLAIN, Effort(1e-6))
+        counts = visits(samples)
+        assert set(counts.values()) == {1}
+        assert sum(isinstance(place, Prefill) for place in counts) == FOLDS
+        assert sum(isinstance(place, Decode) for place in counts) == LEAST_DECODE_POINTS
+        assert profile.unmeasured[-1].startswith("anything within 1e-06 s: the least for a fit")
+
+    @pytest.mark.parametrize("reports", [True, False])
+    @pytest.mark.parametrize("slots", [1, 4])
+    @pytest.mark.parametrize("slower", [1, 10, 100])
+    @pytest.mark.parametrize("budget_s", [2.0, 10.0, 60.0])
+    def test_a_budget_is_kept(
+        self, budget_s: float, slower: float, slots: int, reports: bool
+    ) -> None:
+        """Or else it says that the least took longer; what lies beyond its range is told."""
+        clock, nature = VirtualClock(), replace(PLAIN, slots=slots, reports_cached=reports)
+        nature = replace(nature, factor=lambda: slower)
+        with target_of(nature, clock) as target:
+            profile = measure_latency(target, Effort(budget_s))
+        is_over = any(words.startswith("anything within") for words in profile.unmeasured)
+        assert is_over == (clock.now_s > budget_s)
+        asked = [place for place in Region(LONGEST, slots).coarse() if isinstance(place, Prefill)]
+        most = max(place.new_tokens for place in asked)
+        is_whole = profile.reach.new_tokens == most
+        assert is_whole != any("new tokens, only" in words for words in profile.unmeasured)
+        if slower == 1 and budget_s > 2 and reports:
+            assert profile.unmeasured == ()
+
+    def test_its_ends_are_visited_before_what_lies_between(self) -> None:
+        _, samples = measured(PLAIN)
+        first = list(visits(samples[:6]))
+        assert {Prefill(1, 0), Prefill(LONGEST, 0)} <= set(first)
+        longest = max(p.context_tokens for p in visits(samples) if isinstance(p, Decode))
+        assert Decode(1, longest) in first
 
     def test_what_is_known_is_not_measured_again(self) -> None:
         whole, samples = measured(PLAIN)
@@ -188,7 +220,7 @@ class TestEffort:
         assert more == []
         assert again.prefill.coefficients == pytest.approx(whole.prefill.coefficients, rel=1e-6)
         _, rest = measured(PLAIN, known=samples[:20])
-        assert len(rest) == len(samples) - 20
+        assert 0.9 * (len(samples) - 20) < len(rest) <= len(samples) - 20
 
     def test_time_that_was_spent_before_counts(self) -> None:
         slow = Effort(5.0, target_error=1e-9)
@@ -298,8 +330,9 @@ def test_drift_needs_some_samples() -> None:
 
 
 @pytest.mark.parametrize("slots", [1, 3])
-def test_real_engines_are_measured(slots: int) -> None:
+def test_real_engines_are_measured(slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only that everything is visited and that more work takes longer: no figure is asserted."""
+    monkeypatch.setattr("executor.measure_latency.LEAST_S", 0.0)
     model = random_model("llama", 1)
     rng = random.Random(0)
     with Device() as device:
@@ -313,7 +346,7 @@ def test_real_engines_are_measured(slots: int) -> None:
             slots,
             96 if slots > 1 else 0,
         )
-        found = measure_latency(target, Effort(0.1))
+        found = measure_latency(target, Effort(1e3, target_error=1e3))
     assert {point.batch for point in found.decode_points} == set(range(1, slots + 1))
     assert found.cache == PrefixCache(1, 1, True, 2 if slots > 1 else 0)
     assert (found.mixed_decode is None) == (slots == 1)

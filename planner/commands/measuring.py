@@ -18,6 +18,7 @@ from planner.terminal import (
     open_workspace,
     print_json,
     progress_bars,
+    say,
     screen,
 )
 from staircase.errors import ScenarioError
