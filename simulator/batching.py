@@ -14,6 +14,7 @@ from simulator.alarm import ARRIVAL, ITERATION_END, Alarm, Clock
 from simulator.calls import ENDED, NEW, grown, make_calls
 from simulator.content import Contents
 from simulator.cost import Cost
+from simulator.cost_bounds import check_call
 from simulator.device import Device, shared_device
 from simulator.engine import Key, Listener, SimulatedCall, first_number
 from simulator.integrity import check_integrity
@@ -87,6 +88,11 @@ class BatchingSetup:
             devices = [shared_device(env, shared, self.device, first)] * self.replicas
         return BatchingEngine(env, self, first, devices)
 
+    def check_call(self, tokens: int, who: str) -> None:
+        """Raise WorkloadError if a call with so many tokens may take too long to be counted."""
+        limits = self.limits
+        check_call(self.cost, limits.max_num_batched_tokens, limits.max_num_seqs, tokens, who)
+
     def make_replica(self) -> Replica:
         """One of its replicas, idle."""
         limits = self.limits
@@ -119,6 +125,7 @@ class BatchingEngine:
         self._setup = setup
         self._calls = _CallTable(setup.limits.block_tokens, setup.limits.blocks is not None)
         self._contents = Contents()
+        self._longest = 0
         self._served: dict[int, _Served] = {}
         self._index: dict[Key, int] = {}
         self._homes: dict[tuple[int, str], int] = {}
@@ -159,6 +166,9 @@ class BatchingEngine:
     def _check(self, call: SimulatedCall) -> None:
         limits = self._setup.limits
         tokens = call.call.prompt.tokens + call.goal_tokens
+        if tokens > self._longest:
+            self._setup.check_call(tokens, repr(call.call.agent))
+            self._longest = tokens
         if limits.blocks is not None and tokens > limits.blocks * limits.block_tokens:
             raise WorkloadError(
                 f"a call of {call.call.agent!r} needs KV for {tokens} tokens, "

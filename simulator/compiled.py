@@ -17,23 +17,24 @@ from simulator.batching import BatchingSetup
 from simulator.call_tables import TableBuilder
 from simulator.calls import Calls, grown, make_calls
 from simulator.engine import EngineSetup
-from simulator.fleet import Fleet, make_fleet, with_space
+from simulator.fleet import Fleet, make_fleet, next_event, with_space
 from simulator.game import Game, make_game, with_slots
 from simulator.integrity import check_over
+from simulator.iterations import NEVER
 from simulator.played import Played
 from simulator.replica import BUSY
 from simulator.table_loop import FINISHED, NEEDS_SPACE, play
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
-from staircase.workload import Workload
+from staircase.workload import Workload, too_long
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
 Ints = Any
 
 # Calls that may be open at first; doubled when there are more.
 CALLS = 1024
-# Events after which an interrupt is heeded.
-SLICE = 1 << 18
+# Events after which an interrupt is heeded; a slice takes some hundredths of a second.
+SLICE = 1 << 15
 
 
 def play_compiled(
@@ -50,7 +51,8 @@ def play_compiled(
         keeps_all_times: keep when each token of every agent was there, not only of the answer.
 
     Raises:
-        WorkloadError: a request does not say how much some agent writes.
+        WorkloadError: a request does not say how much some agent writes, or all together take too
+            long.
     """
     workload.check(pipeline)
     setups = [engines[name] for name in pipeline.engines]
@@ -108,11 +110,13 @@ class _Match:
 
     @property
     def fits(self) -> bool:
-        """Whether every call fits into a replica's KV."""
+        """Whether every call fits into a replica's KV; raises WorkloadError for endless ones."""
         crew, rows = self.game.crew, self.game.tables.rows[:-1]
         for number, setup in enumerate(self.setups):
             own = rows[crew.engine[self._agents] == number]
             tokens = own["prompt"] + own["goal"]
+            engine = self.builder.pipeline.engines[number]
+            setup.check_call(int(tokens.max(initial=0)), f"engine {engine!r}")
             blocks = setup.limits.blocks
             if blocks is not None and np.any(tokens > blocks * setup.limits.block_tokens):
                 return False
@@ -133,6 +137,8 @@ class _Match:
         while (state := play(self.game, self.fleet, self.calls, SLICE)) != FINISHED:
             if state == NEEDS_SPACE:
                 self._grow(2 * len(self.game.slots))
+        if next_event(self.fleet)[0] < NEVER:
+            raise too_long()
         requests = self.game.requests
         is_over = (requests["is_done"] == 1) & (requests["open_calls"] == 0)
         check_over(int(is_over.sum()), len(requests))

@@ -163,7 +163,8 @@ def cost_of_kernels(tables: KernelTables, max_tokens: int, max_sequences: int) -
     knots = contexts.astype(np.int64)
     slopes = np.zeros((len(rows), len(knots)))
     slopes[1:, :-1] = np.diff(by_rows[1:], axis=1) / np.diff(knots) / rows[1:, None]
-    slopes[:, -1] = slopes[:, -2]
+    # Noise must not make endless texts cheap.
+    slopes[:, -1] = np.maximum(slopes[:, -2], 0.0)
     return Cost(
         tokens_ps=_to_ps(tokens_s),
         sequences_ps=_to_ps(sequences_s),
@@ -239,7 +240,9 @@ def _rising(most: int, lowest: int) -> Ints:
 
 
 def _to_ps(seconds: NDArray[np.float64]) -> Ints:
-    return np.rint(seconds * 1e12).astype(np.int64)
+    # ``cost_bounds.check_tables`` tells what is no integer.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.rint(seconds * 1e12).astype(np.int64)
 
 
 @compiled
@@ -303,6 +306,12 @@ def mixed_attention_ps(cost: Cost, chunk: int, work: int, decoding: int, context
     ``work`` is Σ c_i·(2·k_i + c_i) over its chunks, ``context`` that of the decoding sequences in
     all. Between grid points it is linear in every argument, beyond them as in the last cell.
     """
+    return int(np.rint(mixed_attention(cost, chunk, work, decoding, context)))
+
+
+@compiled
+def mixed_attention(cost: Cost, chunk: int, work: int, decoding: int, context: int) -> float:
+    """The same before it is rounded, which may be more than 64 bits hold."""
     before = max(0.0, (work / chunk - chunk) / 2)
     mean = context / max(1, decoding)
     arguments = (float(chunk), before, float(decoding), mean)
@@ -324,7 +333,7 @@ def mixed_attention_ps(cost: Cost, chunk: int, work: int, decoding: int, context
         weight = _weight(shares[0], i) * _weight(shares[1], j)
         weight *= _weight(shares[2], k) * _weight(shares[3], m)
         total += weight * cost.mixed_ps[cells[0] + i, cells[1] + j, cells[2] + k, cells[3] + m]
-    return int(max(0.0, np.rint(total)))
+    return max(0.0, total)
 
 
 @compiled

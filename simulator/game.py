@@ -143,7 +143,7 @@ def make_game(
     row_times, sizes = _row_times(tables, agents, answer, keeps_all_times)
     times = np.cumsum([0, *sizes[numbers]])
     requests, roles = _make_requests(tables, workload, numbers, times[:-1], agents)
-    soon = [] if workload.arrivals_ps is not None else [NEXT_REQUEST] * workload.concurrency
+    soon = [] if workload.arrivals_ps is not None else [NEXT_REQUEST] * workload.at_once
     cells = np.zeros(4, dtype=np.int64)
     cells[SOON_COUNT] = len(soon)
     empty = np.zeros(0, dtype=np.int64)

@@ -9,9 +9,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from staircase.bounds import MOST_TOKENS
 from staircase.errors import WorkloadError
 from staircase.files import read_csv, read_text
-from staircase.request_trace import MOST_TOKENS, parse_tokens
+from staircase.request_trace import parse_tokens
 from staircase.workload_spec import Length, LengthFileSpec, LogNormalSpec
 
 Floats: TypeAlias = npt.NDArray[np.float64]

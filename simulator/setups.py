@@ -24,6 +24,7 @@ from simulator.cost import (
     linear_cost,
     with_host,
 )
+from simulator.cost_bounds import check_tables
 from simulator.endpoint import EndpointSetup
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
 from simulator.transformed_cost import transformed
@@ -117,8 +118,13 @@ def _replicas_of(spec: SimulatedSpec, name: str, cost: Cost, factor: float) -> B
         spec.scheduling,
         spec.async_scheduling,
     )
+    cost = transformed(slower, spec.transforms)
+    try:
+        check_tables(cost)
+    except ProfileError as error:
+        raise ScenarioError(f"engines.{name}: {error}") from None
     return BatchingSetup(
-        transformed(slower, spec.transforms),
+        cost,
         limits,
         spec.replicas,
         spec.routing,

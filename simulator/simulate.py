@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from staircase.pipeline import Pipeline
 from staircase.play import CallResult, Play
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_ps
-from staircase.workload import RequestShape, Workload
+from staircase.workload import LAST_PS, RequestShape, Workload, too_long
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def simulate(
     """Timelines of all requests, in their order; ``on_call`` hears of every call that starts.
 
     Raises:
-        WorkloadError: a request does not say how much some agent writes.
+        WorkloadError: a request does not say how much some agent writes, or all together take too
+            long.
     """
     return list(simulate_all(pipeline, schedule, engines, workload, on_call).timelines)
 
@@ -72,14 +74,17 @@ def simulate_all(
             yield begin(number, request).over
 
     if workload.arrivals_ps is None:
-        for _ in range(workload.concurrency):
+        for _ in range(workload.at_once):
             env.process(work())
     else:
         for number, arrival_ps in enumerate(workload.arrivals_ps):
             arrive = partial(begin, number, workload.requests[number])
             Alarm(env, arrival_ps, ARRIVAL, arrive)
-    env.run()
-    check_over(sum(run.play.is_over for run in runs), len(workload.requests))
+    env.run(until=LAST_PS)
+    over = sum(run.play.is_over for run in runs)
+    if over < len(workload.requests) and env.peek() < math.inf:
+        raise too_long()
+    check_over(over, len(workload.requests))
     lines = [run.play.timeline() for run in sorted(runs, key=lambda run: run.play.number)]
     return Simulation(lines, {name: engine.busy_ps() for name, engine in served.items()})
 

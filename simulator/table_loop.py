@@ -31,6 +31,7 @@ from simulator.game import (
     Game,
 )
 from simulator.iterations import NEVER
+from staircase.workload import LAST_PS
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
 Ints = Any
@@ -55,7 +56,7 @@ def play(game: Game, fleet: Fleet, calls: Calls, events: int) -> int:
 
 @compiled
 def _step(game: Game, fleet: Fleet, calls: Calls) -> bool:
-    """The next event; False if there is none."""
+    """The next event; False if there is none, or it would be too late."""
     now_ps, priority, kind, number = fleets.next_event(fleet)
     arrival_ps = _next_arrival(game)
     if arrival_ps <= now_ps:
@@ -63,7 +64,7 @@ def _step(game: Game, fleet: Fleet, calls: Calls) -> bool:
     if game.cells[SOON_COUNT] > 0 and (now_ps > fleet.clock[NOW] or priority > TIMER):
         _do_soon(game, fleet, calls)
         return True
-    if now_ps == NEVER:
+    if now_ps > LAST_PS:
         return False
     if kind == BEGIN:
         fleets.begin(fleet, calls, number)

@@ -34,5 +34,5 @@ def _factors_at(cost: Cost, transforms: Sequence[TransformSpec], sequences: int)
     def pass_ps(tokens: int) -> int:
         return at(cost.tokens_ps, tokens) + at(cost.sequences_ps, sequences)
 
-    one = pass_ps(sequences)
+    one = max(pass_ps(sequences), 1)
     return factors(transforms, sequences, lambda width: pass_ps(width * sequences) / one)

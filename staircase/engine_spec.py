@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from staircase.strict import Count, PositiveSeconds, Strict
+from staircase.bounds import MOST, MOST_BATCHED_TOKENS, MOST_SEQUENCES
+from staircase.strict import Count, PositiveSeconds, Seed, Strict, Tokens
 
 
 class FormatSpec(Strict):
@@ -30,7 +31,7 @@ class SamplingSpec(Strict):
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Count | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _check_temperature(self) -> Self:
@@ -57,9 +58,9 @@ class EngineSpec(SamplingSpec):
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     weights: Literal["file", "dummy"] = "file"
-    threads: Count | None = None
-    slots: Count = 1
-    max_num_batched_tokens: Count = 2048
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
+    slots: Annotated[int, Field(ge=1, le=4096)] = 1
+    max_num_batched_tokens: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] = 2048
     format: FormatSpec | None = None
 
     @model_validator(mode="after")
@@ -104,9 +105,9 @@ class ServerSpec(SamplingSpec):
     ca_file: str | None = None
     timeout_s: PositiveSeconds = 60.0
     connect_timeout_s: PositiveSeconds = 5.0
-    tries: Count = 3
-    max_concurrency: Count = 64
-    priority: int | None = None
+    tries: Annotated[int, Field(ge=1, le=1000)] = 3
+    max_concurrency: Annotated[int, Field(ge=1, le=MOST_SEQUENCES)] = 64
+    priority: Annotated[int, Field(ge=-MOST, le=MOST)] | None = None
 
     @field_validator("base_url")
     @classmethod
@@ -154,5 +155,5 @@ class JudgeSpec(ServerSpec):
     """The model that compares answers (``staircase judge``)."""
 
     api: Literal["auto", "completions", "chat"] = "chat"
-    max_concurrency: Count = 8
-    max_tokens: Count = 2048
+    max_concurrency: Annotated[int, Field(ge=1, le=MOST_SEQUENCES)] = 8
+    max_tokens: Tokens = 2048

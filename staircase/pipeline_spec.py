@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field
 
 from staircase.errors import PipelineError
 from staircase.pipeline import Agent, Pipeline, chain, debate, moa, single
-from staircase.strict import Count, Strict
+from staircase.strict import Strict, Tokens
 
 
 class AgentSpec(Strict):
@@ -15,7 +18,7 @@ class AgentSpec(Strict):
     engine: str = ""
     reads: list[str] = []
     role: str = ""
-    max_tokens: Count = 512
+    max_tokens: Tokens = 512
 
 
 class MoaSpec(Strict):
@@ -25,7 +28,7 @@ class MoaSpec(Strict):
 
 class DebateSpec(Strict):
     debaters: list[str]
-    rounds: Count
+    rounds: Annotated[int, Field(ge=1, le=100)]
     answer: str = "judge"
 
 

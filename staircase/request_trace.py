@@ -19,13 +19,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from staircase.bounds import MOST_TOKENS
 from staircase.errors import WorkloadError
 from staircase.files import read_csv, read_json_lines
 from staircase.timeline import PS_PER_S, to_ps
 
 TraceFormat = Literal["azure", "mooncake", "own"]
-# More is a mistake, and would not fit into the simulator's 64 bits together with others.
-MOST_TOKENS = 10**9
 # Enough for milliseconds since 1970, and few enough for picoseconds to be finite.
 LATEST = 1e15
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

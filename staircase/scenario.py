@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     Discriminator,
@@ -19,16 +18,29 @@ from pydantic import (
     model_validator,
 )
 
+from staircase.bounds import LEAST_RATIO, MOST_RATIO
 from staircase.engine_spec import EngineSpec, JudgeSpec, OpenAISpec
 from staircase.errors import PipelineError, ScenarioError, ScheduleError
-from staircase.files import first_error, read_text
+from staircase.files import first_error
 from staircase.metrics import READING_RATE
 from staircase.pipeline import Pipeline
 from staircase.pipeline_spec import PipelineSpec
-from staircase.schedule import LAYOUTS, LEAST_RATIO, Layout, parse_barrier
+from staircase.schedule import LAYOUTS, Layout, parse_barrier
 from staircase.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
-from staircase.strict import Count, PositiveSeconds, Strict
+from staircase.strict import (
+    Count,
+    CountOrNone,
+    FolderName,
+    NotNegative,
+    PositiveSeconds,
+    Rate,
+    Seed,
+    Strict,
+    Tokens,
+    TokensOrNone,
+)
 from staircase.workload_spec import WorkloadSpec
+from staircase.yaml_file import read_yaml
 
 SCORES = ("exact_match", "f1", "field_accuracy")
 
@@ -44,7 +56,7 @@ class RequestsSpec(Strict):
 
     dataset: str = "embedded"
     count: Count = 24
-    seed: int = 0
+    seed: Seed = 0
     score: str | None = None
     retries: Annotated[int, Field(ge=0)] = 0
 
@@ -83,13 +95,13 @@ class ProfileSpec(Strict):
     quality: str | None = None
     requests: Count = 96
     quality_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
-    read_levels: list[Annotated[int, Field(ge=0)]] = [
+    read_levels: list[TokensOrNone] = [
         *range(0, 32, 4),
         *range(32, 64, 8),
         *range(64, 129, 16),
     ]
-    max_prompt_tokens: Count = 512
-    max_batch: Count = 8
+    max_prompt_tokens: Tokens = 512
+    max_batch: Annotated[int, Field(ge=1, le=4096)] = 8
     budget_s: PositiveSeconds = 10.0
     target_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
 
@@ -97,9 +109,9 @@ class ProfileSpec(Strict):
 class BaselineSpec(Strict):
     """The paper's default: a first chunk, then a constant one; the later sizes are assumptions."""
 
-    first: Count = 8
-    chunk: Count = 16
-    write: Count = 16
+    first: Tokens = 8
+    chunk: Tokens = 16
+    write: Tokens = 16
 
 
 def _barrier(word: str) -> str:
@@ -112,7 +124,6 @@ def _barrier(word: str) -> str:
 
 BarrierWord = Annotated[str, AfterValidator(_barrier)]
 Value = TypeVar("Value")
-NotNegative = Annotated[float, Field(ge=0)]
 # Values of which a search may choose.
 Listed = Annotated[list[Value], Field(min_length=1)]
 
@@ -131,7 +142,7 @@ class RobustSpec(Strict):
     """A figure is its ``quantile``, to the worse, over ``seeds``: each has lengths, arrivals and
     noise of its own, and times off by as much as the profile says that it may be."""
 
-    seeds: Annotated[int, Field(ge=2)] = 5
+    seeds: Annotated[int, Field(ge=2, le=1000)] = 5
     quantile: Annotated[float, Field(ge=0.5, le=1)] = 0.9
 
 
@@ -139,7 +150,7 @@ class HeldOutSpec(Strict):
     """The front on ``requests`` that the search did not see (0: not at all); limits are then
     tighter by the share ``margin``."""
 
-    requests: Annotated[int, Field(ge=0)] = 100
+    requests: CountOrNone = 100
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
 
     @model_validator(mode="after")
@@ -167,26 +178,26 @@ class PlanSpec(Strict):
     """
 
     trials: Count = 150
-    seed: int = 0
+    seed: Seed = 0
     requests: Count = 24
     layouts: Listed[Layout] = list(LAYOUTS)
     staircases: Literal["same", "layer", "agent"] = "same"
     barrier: Listed[BarrierWord] = ["all"]
     reading: Listed[Literal["exact", "latest"]] = ["exact"]
     starve: Listed[Literal["wait", "write"]] = ["wait"]
-    leave_out: Annotated[int, Field(ge=0)] = 0
-    first: Listed[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
-    chunk: Listed[Count] = [4, 8, 12, 16, 24, 32, 48, 64]
-    write: Listed[Count] = [2, 4, 8, 12, 16, 24, 32]
-    ratio: Listed[Annotated[float, Field(ge=LEAST_RATIO)]] = [1.5, 2.0, 3.0]
+    leave_out: CountOrNone = 0
+    first: Listed[Tokens] = [4, 8, 12, 16, 24, 32, 48, 64]
+    chunk: Listed[Tokens] = [4, 8, 12, 16, 24, 32, 48, 64]
+    write: Listed[Tokens] = [2, 4, 8, 12, 16, 24, 32]
+    ratio: Listed[Annotated[float, Field(ge=LEAST_RATIO, le=MOST_RATIO)]] = [1.5, 2.0, 3.0]
     paper_default: BaselineSpec = BaselineSpec()
     sampler: Literal["nsga2", "tpe", "random"] = "nsga2"
     objectives: list[str] = []
     limits: dict[str, float] = {}
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.95
     max_unread: Annotated[float, Field(ge=0, le=1)] = 0.25
-    reading_rate: Annotated[float, Field(gt=0)] = READING_RATE
-    validated_front: Annotated[int, Field(ge=0)] = 5
+    reading_rate: Rate = READING_RATE
+    validated_front: CountOrNone = 5
     prices: dict[str, PriceSpec] = {}
     goodput: dict[Literal["ttft", "tpot", "e2e"], PositiveSeconds] = {}
     capacity_share: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -224,7 +235,7 @@ class Scenario(Strict):
     (``load_variants``).
     """
 
-    name: str
+    name: FolderName
     pipeline: PipelineSpec
     engines: dict[str, AnyEngine]
     workload: WorkloadSpec | None = None
@@ -232,14 +243,7 @@ class Scenario(Strict):
     profile: ProfileSpec = ProfileSpec()
     plan: PlanSpec = PlanSpec()
     judge: JudgeSpec | None = None
-    variants: dict[str, dict[str, Any]] = {}
-
-    @model_validator(mode="after")
-    def _check_variants(self) -> Self:
-        for name in self.variants:
-            if "/" in name or name in ("", ".", ".."):
-                raise ValueError(f"variants: {name!r} names a folder; give a word without '/'")
-        return self
+    variants: dict[FolderName, dict[str, Any]] = {}
 
     @model_validator(mode="after")
     def _check_engines(self) -> Self:
@@ -351,7 +355,7 @@ def load_scenario(path: Path) -> Scenario:
     Raises:
         ScenarioError: one line with file, key and what would be right.
     """
-    return _scenario(_read_yaml(path), str(path))
+    return _scenario(read_yaml(path), str(path))
 
 
 def load_variants(path: Path) -> dict[str, Scenario]:
@@ -363,7 +367,7 @@ def load_variants(path: Path) -> dict[str, Scenario]:
     Raises:
         ScenarioError: there is none, or one is wrong: one line with file, variant and key.
     """
-    content = _read_yaml(path)
+    content = read_yaml(path)
     variants = _scenario(content, str(path)).variants
     if not variants:
         raise ScenarioError(f"{path}: has no variants; give some as in examples/placement.yaml")
@@ -387,17 +391,6 @@ def _merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         elif value is not None:
             merged[key] = value
     return merged
-
-
-def _read_yaml(path: Path) -> Any:
-    text = read_text(path, ScenarioError, "a scenario file (YAML)")
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not readable"
-        raise ScenarioError(f"{path}{line}: not YAML ({problem})") from None
 
 
 def _scenario(content: Any, where: str) -> Scenario:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from staircase.bounds import LEAST_RATIO, LONGEST_RUN_S, MOST, MOST_RATIO, MOST_TOKENS
 from staircase.errors import ScheduleError
 from staircase.pipeline import Pipeline
 
@@ -29,8 +30,6 @@ class Step:
 
 
 READ_ALL = Step(None, None)
-# Below this a geometric staircase would take thousands of steps to grow.
-LEAST_RATIO = 1.01
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,11 @@ def _check_step(number: int, step: Step, last: int) -> int:
         )
     if step.write is not None and step.write < 1:
         raise ScheduleError(f"step {number} writes {step.write} tokens, must be 1 or more")
+    if max(step.read or 0, step.write or 0) > MOST_TOKENS:
+        raise ScheduleError(
+            f"step {number} reads {step.read} and writes {step.write} tokens, "
+            f"must be at most {MOST_TOKENS}"
+        )
     return last if step.read is None else step.read
 
 
@@ -87,6 +91,11 @@ def _check_growth(growth: Step) -> None:
         raise ScheduleError(
             f"every further step reads {growth.read} and writes {growth.write} tokens, "
             "both must be 1 or more"
+        )
+    if max(growth.read, growth.write) > MOST_TOKENS:
+        raise ScheduleError(
+            f"every further step reads {growth.read} and writes {growth.write} tokens, "
+            f"both must be at most {MOST_TOKENS}"
         )
 
 
@@ -102,10 +111,11 @@ def constant(first: int, chunk: int, write: int, first_write: int | None = None)
 
 def geometric(first: int, ratio: float, cap: int, write: int) -> Staircase:
     """Reads of ``first``, ``first·ratio``, ``first·ratio²`` … more tokens, each at most ``cap``."""
-    if first < 1 or ratio < LEAST_RATIO or cap < first:
+    # So written, the comparison fails for NaN as well.
+    if not (1 <= first <= cap <= MOST_TOKENS and LEAST_RATIO <= ratio <= MOST_RATIO):
         raise ScheduleError(
-            f"geometric: first {first}, ratio {ratio}, cap {cap}; "
-            f"needs first of 1 or more, ratio of {LEAST_RATIO} or more, cap of first or more"
+            f"geometric: first {first}, ratio {ratio}, cap {cap}; needs first of 1 or more, ratio "
+            f"from {LEAST_RATIO} to {MOST_RATIO:g}, cap from first to {MOST_TOKENS}"
         )
     steps, chunk, total = [], float(first), 0
     while round(chunk) < cap:
@@ -170,10 +180,16 @@ class Barrier:
     grace_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind != "all" and (self.count is None or self.count < 1):
-            raise ScheduleError(f"barrier {self.kind!r}: count is {self.count}, must be 1 or more")
-        if self.kind == "grace" and (self.grace_s is None or self.grace_s < 0):
-            raise ScheduleError(f"barrier 'grace': grace_s is {self.grace_s}, must be 0 or more")
+        if self.kind != "all" and (self.count is None or not 1 <= self.count <= MOST):
+            raise ScheduleError(
+                f"barrier {self.kind!r}: count is {self.count}, must be from 1 to {MOST}"
+            )
+        # So written, the comparison fails for NaN as well.
+        is_known = self.grace_s is not None and 0 <= self.grace_s <= LONGEST_RUN_S
+        if self.kind == "grace" and not is_known:
+            raise ScheduleError(
+                f"barrier 'grace': grace_s is {self.grace_s}, must be from 0 to {LONGEST_RUN_S:g}"
+            )
 
     def quorum(self, sources: int) -> int:
         """How many of ``sources`` must be there before a step may start."""

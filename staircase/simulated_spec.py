@@ -7,7 +7,25 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from staircase.strict import Count, PositiveSeconds, Seconds, Spread, Strict
+from staircase.bounds import (
+    LONGEST_ITERATION_S,
+    MOST,
+    MOST_BATCHED_TOKENS,
+    MOST_BLOCKS,
+    MOST_REPLICAS,
+    MOST_SEQUENCES,
+)
+from staircase.strict import (
+    Count,
+    PositiveSeconds,
+    Rate,
+    Seconds,
+    Seed,
+    Spread,
+    Strict,
+    Tokens,
+    TokensOrNone,
+)
 from staircase.transform_spec import TransformSpec
 
 
@@ -59,30 +77,30 @@ class SimulatedSpec(Strict):
     """
 
     kind: Literal["simulated"]
-    decode_tokens_per_s: Annotated[float, Field(gt=0)] | None = None
-    prefill_tokens_per_s: Annotated[float, Field(gt=0)] | None = None
+    decode_tokens_per_s: Rate | None = None
+    prefill_tokens_per_s: Rate | None = None
     kernels: str | None = None
-    layers: Count | None = None
+    layers: Annotated[int, Field(ge=1, le=10_000)] | None = None
     overhead_s: Seconds = 0.0
     host: str = "none"
-    sequence_s: Annotated[float, Field(ge=0)] = 0.0
-    context_s: Annotated[float, Field(ge=0)] = 0.0
-    call_s: Annotated[float, Field(ge=0)] = 0.0
-    replicas: Count = 1
+    sequence_s: Seconds = 0.0
+    context_s: Seconds = 0.0
+    call_s: Seconds = 0.0
+    replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] = 1
     routing: Literal["least", "affine"] = "least"
-    max_num_batched_tokens: Count = 2048
-    max_num_seqs: Count = 256
-    kv_blocks: Count | None = None
-    block_tokens: Count = 16
+    max_num_batched_tokens: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] = 2048
+    max_num_seqs: Annotated[int, Field(ge=1, le=MOST_SEQUENCES)] = 256
+    kv_blocks: Annotated[int, Field(ge=1, le=MOST_BLOCKS)] | None = None
+    block_tokens: Tokens = 16
     prefix_caching: bool = True
     scheduling: Literal["fcfs", "priority"] = "fcfs"
     async_scheduling: bool = False
-    priorities: dict[str, int] = {}
+    priorities: dict[str, Annotated[int, Field(ge=-MOST, le=MOST)]] = {}
     device: str | None = None
     spread: Spread = 0.0
     hardware: str | None = None
     model: str | None = None
-    tensor_parallel: Count = 1
+    tensor_parallel: Annotated[int, Field(ge=1, le=1024)] = 1
     profile: str | None = None
     engine: str | None = None
     transforms: list[TransformSpec] = []
@@ -114,6 +132,37 @@ class SimulatedSpec(Strict):
                 raise ValueError(f"{key} needs kv_blocks; without a limit there are no blocks")
         return self
 
+    @model_validator(mode="after")
+    def _check_iterations(self) -> Self:
+        """By rates, every iteration takes some time, and none too much."""
+        if self.decode_tokens_per_s is None or self.prefill_tokens_per_s is None:
+            return self
+        one_s = 1 / self.decode_tokens_per_s
+        if self.sequence_s > one_s:
+            raise ValueError(
+                f"sequence_s is {self.sequence_s:g}, must be at most 1 / decode_tokens_per_s, "
+                f"{one_s:g}: what an iteration with one sequence takes in all"
+            )
+        for key, seconds in {
+            "decode_tokens_per_s": one_s + self.sequence_s * self.max_num_seqs,
+            "prefill_tokens_per_s": self.max_num_batched_tokens / self.prefill_tokens_per_s,
+        }.items():
+            if seconds > LONGEST_ITERATION_S:
+                raise ValueError(
+                    f"{key}: an iteration may take {seconds:.3g} s, must be at most "
+                    f"{LONGEST_ITERATION_S:g} s with all of max_num_seqs or max_num_batched_tokens"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_blocks(self) -> Self:
+        if self.kv_blocks and self.replicas * self.kv_blocks > MOST_BLOCKS:
+            raise ValueError(
+                f"kv_blocks: {self.replicas} replicas of {self.kv_blocks} are too many, "
+                f"must be at most {MOST_BLOCKS} in all"
+            )
+        return self
+
 
 class EndpointSpec(Strict):
     """An engine that only the simulator plays: an API of which only latency is known.
@@ -136,13 +185,13 @@ class EndpointSpec(Strict):
     ttft_per_cached_token_s: Seconds = 0.0
     spread: Spread = 0.0
     itl_spread: Spread | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     concurrency: Count | None = None
     requests_per_min: Count | None = None
-    tokens_per_min: Count | None = None
+    tokens_per_min: Annotated[int, Field(ge=1, le=10**12)] | None = None
     prefix_caching: bool = False
-    block_tokens: Count = 128
-    min_cached_tokens: Count = 1024
+    block_tokens: Tokens = 128
+    min_cached_tokens: TokensOrNone = 1024
 
     @model_validator(mode="after")
     def _check_latency(self) -> Self:

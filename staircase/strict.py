@@ -1,4 +1,4 @@
-"""What all parts of a scenario file share: strictness, and types of numbers."""
+"""What all parts of a scenario file share: strictness, and types of numbers with their bounds."""
 
 from __future__ import annotations
 
@@ -6,22 +6,56 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from staircase.bounds import (
+    LEAST_RATE,
+    LONGEST_RUN_S,
+    MOST,
+    MOST_RATE,
+    MOST_SEED,
+    MOST_TOKENS,
+)
 from staircase.errors import ScenarioError
 from staircase.files import first_error
 
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+CountOrNone = Annotated[int, Field(ge=0, le=MOST)]
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+TokensOrNone = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_RUN_S)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=LONGEST_RUN_S)]
+Rate = Annotated[float, Field(ge=LEAST_RATE, le=MOST_RATE)]
+NotNegative = Annotated[float, Field(ge=0)]
 # Of a lognormal: the standard deviation of the logarithm.
-Spread = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Spread = Annotated[float, Field(ge=0, le=5)]
+# Bytes of a name that a file system takes, less what is put behind it.
+LONGEST_NAME = 200
+
+
+def _folder_name(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise ValueError(f"{name!r} must be a word that can name a folder, without '/'")
+    if len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"must have at most {LONGEST_NAME} bytes, has {len(name.encode())}")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 
 
 class Strict(BaseModel):
     """A part of a scenario file: unknown keys are errors that name the nearest known one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

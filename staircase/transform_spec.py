@@ -10,13 +10,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, model_validator
 
-from staircase.strict import Count, Strict
+from staircase.strict import Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
-Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveCost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Tokens = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+Cost = Annotated[float, Field(ge=0, le=1000)]
+PositiveCost = Annotated[float, Field(gt=0, le=1000)]
+Tokens = Annotated[float, Field(ge=1, le=1000)]
+Width = Annotated[int, Field(ge=1, le=1000)]
 
 
 class SpeculativeSpec(Strict):
@@ -30,7 +31,7 @@ class SpeculativeSpec(Strict):
     """
 
     kind: Literal["speculative"]
-    draft_tokens: Count
+    draft_tokens: Width
     acceptance: Share | None = None
     tokens_per_round: Tokens | None = None
     draft_cost: Cost = 0.0
@@ -57,7 +58,7 @@ class MultiTokenSpec(Strict):
     kind: Literal["multi_token"]
     tokens_per_step: Tokens
     step_cost: PositiveCost | None = None
-    window: Count | None = None
+    window: Width | None = None
 
     @model_validator(mode="after")
     def _check_cost(self) -> Self:

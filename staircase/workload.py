@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from staircase.bounds import LONGEST_RUN_S
 from staircase.errors import WorkloadError
 from staircase.files import read_json_lines
 from staircase.pipeline import Pipeline
-from staircase.timeline import to_s
+from staircase.timeline import to_ps, to_s
 
-# Compiled code counts picoseconds in 64 bits; half of them are left for the requests to end.
-LAST_ARRIVAL_PS = 2**62
+# A simulated run ends by then.
+LAST_PS = to_ps(LONGEST_RUN_S)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Workload:
     concurrency: int = 1
     arrivals_ps: Sequence[int] | None = None
 
+    @property
+    def at_once(self) -> int:
+        """How many requests begin at the beginning, where they have no arrival times."""
+        return min(self.concurrency, len(self.requests))
+
     def check(self, pipeline: Pipeline) -> None:
         """Raise WorkloadError unless every request says how much each agent writes."""
         for request in self.requests:
@@ -92,11 +98,19 @@ class Workload:
             )
         if list(arrivals_ps) != sorted(arrivals_ps) or (len(arrivals_ps) and arrivals_ps[0] < 0):
             raise WorkloadError("arrival times must be 0 or more, and rising")
-        if len(arrivals_ps) and arrivals_ps[-1] > LAST_ARRIVAL_PS:
+        if len(arrivals_ps) and arrivals_ps[-1] > LAST_PS:
             raise WorkloadError(
                 f"the last request arrives after {to_s(arrivals_ps[-1]):.3g} s, must be within "
-                f"{to_s(LAST_ARRIVAL_PS):.3g} s: fewer requests, a higher rate_per_s or trace.speed"
+                f"{to_s(LAST_PS):.3g} s: fewer requests, a higher rate_per_s or trace.speed"
             )
+
+
+def too_long() -> WorkloadError:
+    """The requests are not over when a simulated run has to be."""
+    return WorkloadError(
+        f"the requests take more than {LONGEST_RUN_S:g} s, the most that is simulated: "
+        "give fewer or shorter ones, or faster engines"
+    )
 
 
 def read_questions(path: Path) -> list[Question]:

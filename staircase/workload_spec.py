@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from staircase.request_trace import MOST_TOKENS, TraceFormat
-from staircase.strict import Count, Strict
+from staircase.bounds import MOST_TOKENS
+from staircase.request_trace import TraceFormat
+from staircase.strict import Count, Rate, Seed, Strict, Tokens, TokensOrNone
 
 
 class LogNormalSpec(Strict):
@@ -21,7 +22,7 @@ class LogNormalSpec(Strict):
 class ValuesSpec(Strict):
     """Lengths drawn from these, each as likely as the others."""
 
-    values: Annotated[list[Annotated[int, Field(ge=0, le=MOST_TOKENS)]], Field(min_length=1)]
+    values: Annotated[list[TokensOrNone], Field(min_length=1)]
 
 
 class LengthFileSpec(Strict):
@@ -39,7 +40,7 @@ def _length_kind(length: Any) -> str:
 
 
 Length = Annotated[
-    Annotated[Count, Tag("number")]
+    Annotated[Tokens, Tag("number")]
     | Annotated[LogNormalSpec, Tag("lognormal")]
     | Annotated[ValuesSpec, Tag("values")]
     | Annotated[LengthFileSpec, Tag("file")],
@@ -76,14 +77,14 @@ class WorkloadSpec(Strict):
     """
 
     requests: Count = 100
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     query_tokens: Length = 256
     output_tokens: dict[str, Length] = {}
     correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ends_with: Literal["stop", "length"] = "length"
     concurrency: Count = 1
-    rate_per_s: Annotated[float, Field(gt=0)] | None = None
-    burstiness: Annotated[float, Field(gt=0)] = 1.0
+    rate_per_s: Rate | None = None
+    burstiness: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     trace: RequestTraceSpec | None = None
 
     @model_validator(mode="after")
