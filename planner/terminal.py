@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from staircase.bounds import MOST, MOST_SEED
 from staircase.errors import EngineError
 
 if TYPE_CHECKING:
@@ -55,6 +57,14 @@ def _columns() -> int | None:
 screen = PlainConsole()
 notes = PlainConsole(stderr=True)
 
+
+def finite(value: float | None) -> float | None:
+    """For options: what is no number passes every comparison with bounds."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} must be a finite number")
+    return value
+
+
 ScenarioPath = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
 OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for results [default: runs/NAME].")
@@ -62,10 +72,15 @@ OutFolder = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Requests = Annotated[
     int | None,
-    typer.Option("--requests", min=1, help="How many requests [default: as the scenario says]."),
+    typer.Option(
+        "--requests", min=1, max=MOST, help="How many requests [default: as the scenario says]."
+    ),
 ]
 Replicates = Annotated[
-    int, typer.Option(min=1, help="Simulate so often, with other lengths, arrivals and noise.")
+    int,
+    typer.Option(
+        min=1, max=MOST, help="Simulate so often, with other lengths, arrivals and noise."
+    ),
 ]
 StaircaseWord = Annotated[
     str,
@@ -83,10 +98,11 @@ BarrierWord = Annotated[
 Without = Annotated[
     list[str] | None, typer.Option(help="A proposer that is not asked; once for each.")
 ]
-Trials = Annotated[int | None, typer.Option(min=1, help="Schedules to try.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of the search.")]
+Trials = Annotated[int | None, typer.Option(min=1, max=MOST, help="Schedules to try.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=MOST_SEED, help="Seed of the search.")]
 Workers = Annotated[
-    int, typer.Option(min=1, help="Processes that simulate, on this machine; Ray runs them.")
+    int,
+    typer.Option(min=1, max=1024, help="Processes that simulate, on this machine; Ray runs them."),
 ]
 Slos = Annotated[
     list[str] | None,

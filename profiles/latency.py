@@ -36,6 +36,7 @@ from profiles.store import Provenance, hash_of, load, save
 from profiles.subject import EngineSubject
 from profiles.surface import Floats
 from profiles.tuning import Correction, Tuning
+from staircase.bounds import LONGEST_RUN_S
 from staircase.errors import ProfileError
 
 __all__ = [
@@ -187,7 +188,34 @@ def latency_hash(profile: LatencyProfile) -> str:
 
 
 def load_latency(path: Path) -> LatencyProfile:
-    return load(path, SCHEMA, LatencyProfile, ProfileError)
+    profile = load(path, SCHEMA, LatencyProfile, ProfileError)
+    for name, engine in profile.engines.items():
+        if fault := latency_fault(engine):
+            raise ProfileError(f"{path}: engines.{name}.{fault}")
+    return profile
+
+
+def latency_fault(engine: EngineProfile) -> str | None:
+    """The first key of which some time would be none, and what is right there; None if all are."""
+    # Prefills of before have no r.
+    for name, form, counts in ("prefill", engine.prefill, (7, 8)), ("decode", engine.decode, (3,)):
+        if len(form.coefficients) not in counts or not all(map(_is_time, form.coefficients)):
+            return f"{name}.coefficients: must be {counts[-1]} finite numbers, 0 or more"
+        if not _is_time(form.mean_ratio):
+            return f"{name}.mean_ratio: is {form.mean_ratio}, must be finite and 0 or more"
+    for name in ("call_s", "contention", "mixed_decode"):
+        value = getattr(engine, name)
+        if value is not None and not _is_time(value):
+            return f"{name}: is {value}, must be from 0 to {LONGEST_RUN_S:g}"
+    batches = [*engine.decode_points, *engine.mixed_points]
+    if any(point.batch < 1 for point in batches):
+        return "decode_points: batch must be 1 or more"
+    return None
+
+
+def _is_time(seconds: float) -> bool:
+    # So written, the comparison fails for NaN as well.
+    return 0 <= seconds <= LONGEST_RUN_S
 
 
 def fit_engine(

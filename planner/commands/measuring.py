@@ -14,6 +14,7 @@ from planner.terminal import (
     AsJson,
     OutFolder,
     ScenarioPath,
+    finite,
     kept_work,
     open_workspace,
     print_json,
@@ -43,7 +44,12 @@ def profile(
     out: OutFolder = None,
     budget: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Seconds for latency [default: as the scenario says]."),
+        typer.Option(
+            min=0.1,
+            max=1e6,
+            callback=finite,
+            help="Seconds for latency [default: as the scenario says].",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

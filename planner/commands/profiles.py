@@ -11,7 +11,7 @@ import typer
 
 from planner.commands import measuring
 from planner.default_command import DefaultGroup
-from planner.terminal import AsJson, print_json, screen
+from planner.terminal import AsJson, finite, print_json, screen
 from staircase.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def import_file(
     tp: Annotated[int | None, typer.Option(min=1, help="Only this tensor parallelism.")] = None,
     layers: Annotated[int | None, typer.Option(min=1, help="Layers of the model.")] = None,
     overhead_s: Annotated[
-        float | None, typer.Option(min=0, help="Of an engine's host, for each iteration.")
+        float | None,
+        typer.Option(
+            min=0, max=1e6, callback=finite, help="Of an engine's host, for each iteration."
+        ),
     ] = None,
     run: Annotated[int | None, typer.Option(min=1, help="Which of several benchmarks.")] = None,
     as_json: AsJson = False,

@@ -20,6 +20,7 @@ from planner.terminal import (
     ScenarioPath,
     Trace,
     Without,
+    finite,
     kept_work,
     notes,
     open_workspace,
@@ -54,7 +55,10 @@ def run(
     requests: Requests = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 1,
     rate: Annotated[
-        float | None, typer.Option(min=1e-3, help="Requests a second, at random times.")
+        float | None,
+        typer.Option(
+            min=1e-3, max=1e6, callback=finite, help="Requests a second, at random times."
+        ),
     ] = None,
     out: OutFolder = None,
     trace: Trace = None,

@@ -21,6 +21,7 @@ from planner.terminal import (
     StaircaseWord,
     Trace,
     Without,
+    finite,
     notes,
     open_workspace,
     print_json,
@@ -124,7 +125,10 @@ def capacity(
     scenario: ScenarioPath,
     slo: Slos = None,
     share: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Share of requests that must keep all limits.")
+        float,
+        typer.Option(
+            min=0.01, max=1, callback=finite, help="Share of requests that must keep all limits."
+        ),
     ] = 0.9,
     staircase: StaircaseWord = "normal",
     layout: LayoutName = "append_rounds",
@@ -174,7 +178,12 @@ def compare(
     ],
     reading_rate: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Tokens a second of the answer's reader [default: 5.3]."),
+        typer.Option(
+            min=0.1,
+            max=1e6,
+            callback=finite,
+            help="Tokens a second of the answer's reader [default: 5.3].",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

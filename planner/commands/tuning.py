@@ -13,6 +13,7 @@ from planner.terminal import (
     OutFolder,
     Requests,
     ScenarioPath,
+    finite,
     kept_work,
     open_workspace,
     print_json,
@@ -33,10 +34,18 @@ def tune(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of real runs at most.")] = 2,
     tolerance: Annotated[
         float,
-        typer.Option(min=1e-3, help="Median relative error of TTFT, at the runs' pace."),
+        typer.Option(
+            min=1e-3,
+            max=1e6,
+            callback=finite,
+            help="Median relative error of TTFT, at the runs' pace.",
+        ),
     ] = 0.05,
     budget: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds of real runs in all rounds at most.")
+        float | None,
+        typer.Option(
+            min=0.1, max=1e6, callback=finite, help="Seconds of real runs in all rounds at most."
+        ),
     ] = None,
     requests: Requests = None,
     front: Annotated[

@@ -1,0 +1,486 @@
+"""The command line with wrong input, at random but seeded: ``python -m tests.support.fuzz``.
+
+A case takes a command that works and changes some of it: an option, a value, key or character of
+a file that it reads. Whatever that is, the command says what is wrong in a line that names the file
+or argument, or does its job, within ten seconds and a gigabyte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import io
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+
+from planner import cli
+from profiles.store import content_hash
+from tests import test_importing as importing
+
+ROOT = Path(__file__).parents[2]
+CODES = (0, 1, 2, 130)
+SECONDS = 10
+GIGABYTE = 2**30
+# Of the process, so that a case that asks for everything gets an error instead.
+ROOM = 6 * GIGABYTE
+NASTY: list[Any] = [
+    -1, 0, 1, 2, 7, 1e-12, 1e-300, 0.5, -0.5, 1e12, 1e300, 10**30, 2**31, 2**32, 2**63, 999999999999,
+    float("nan"), float("inf"), float("-inf"), "", "x", "../../x", "/", "a\nb", "1e5", "nan", "é", "[b]",
+    None, True, False, [], {}, [1], [None], {"a": 1}, [[]], "9" * 50,
+]  # fmt: skip
+WORDS = [
+    "", "x", "-1", "0", "1", "2.5", "nan", "inf", "-inf", "1e30", "999999999999", "9" * 5000, "é", "a\nb",
+    "normal", "constant:8,16,8", "constant:99999999999999999999,1,1", "constant:0,1,1", "constant:a,b,c",
+    "geometric:4,inf,64,8", "geometric:4,nan,64,8", "geometric:4,2,64,8", "geometric:1,1.01,99999,1",
+    "steps:8/4,16/8", "steps:8/4,4/8", "steps:/", "steps:1", "quorum:1", "quorum:0", "grace:1,nan",
+    "grace:1,0.1", "grace:1,inf", "all", "rebuild", "append_rounds", "interleave", "latest", "write",
+    "ttft:500", "ttft:nan", "ttft:-1", "e2e:1e300", "ttft", "ttft=1", "quality=0.9999", "stall=nan",
+    "ttft.p90", "ttft.p200", "capacity", "unread", "first", "/dev/null", "/proc/x", ".", "../x", "[b]",
+]  # fmt: skip
+EXAMPLES = ("paper_moa", "two_layers", "debate", "endpoints", "placement", "other_hardware")
+OPTIONS: dict[str, Sequence[str]] = {
+    "simulate": (
+        "--staircase", "--layout", "--barrier", "--reading", "--starve", "--without", "--requests",
+        "--replicates", "--slo", "--save", "--trace", "--out",
+    ),
+    "capacity": ("--slo", "--share", "--staircase", "--layout", "--barrier", "--without", "--requests"),
+    "plan": ("--trials", "--seed", "--objective", "--limit", "--storage", "--out"),
+    "variants": ("--trials", "--seed", "--out"),
+    "compare": ("--reading-rate",),
+    "explain": ("--out",),
+    "import": ("--out", "--model", "--hardware", "--tp", "--layers", "--overhead-s", "--run"),
+}  # fmt: skip
+TRACES = {
+    "azure": "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
+    "2023-11-16 18:15:50.9951690,396,109\n",
+    "mooncake": '{"timestamp": 0, "input_length": 67, "output_length": 50, "hash_ids": [1]}\n'
+    '{"timestamp": 3052, "input_length": 72, "output_length": 19, "hash_ids": [1]}\n',
+    "own": '{"arrival_s": 0, "query_tokens": 12, "output_tokens": 20}\n'
+    '{"arrival_s": 1.5, "query_tokens": 9, "output_tokens": 30}\n',
+}
+VLLM = '{"ttfts": [0.1, 0.2], "itls": [[0.01, 0.02], [0.01]], "output_lens": [3, 2], "errors": ["", ""]}'
+SIM = '{"queued_ts": 1, "first_token_ts": 2, "last_token_ts": 3, "output_toks": 5}\n'
+IMPORTS = {
+    "splitwise": importing.splitwise,
+    "aiconfigurator": importing.aiconfigurator,
+    "llmservingsim": importing.llmservingsim,
+}
+LOAD_TESTS = {
+    "vllm": importing.DETAILED,
+    "guidellm": importing.GUIDELLM,
+    "aiperf": importing.AIPERF,
+}
+# A line that says of what it speaks without a file names one of these.
+KEYS = re.compile(
+    r"\b(engines|workload|plan|pipeline|profile|requests|variants|judge|staircase|barrier|layout|"
+    r"reading|starve|without|step|geometric|SLO|objectives?|limits?|capacity|storage|format)\b"
+)
+
+
+class TooSlow(BaseException):
+    """The case has had its seconds."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Words of a command line, and the folder in which it is given."""
+
+    words: list[str]
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"staircase {' '.join(map(repr, self.words))}"
+
+
+class Seeds:
+    """Files that work, made once; every case changes a copy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scenarios = {name: small_scenario(name) for name in EXAMPLES}
+        base = folder / "base.yaml"
+        base.write_text(yaml.safe_dump(self.scenarios["paper_moa"]))
+        self.record, self.out = folder / "record.jsonl", folder / "out"
+        for words in (
+            ["simulate", str(base), "--save", str(self.record)],
+            ["plan", str(base), "--out", str(self.out)],
+        ):
+            code, told = run(Case(words, folder))
+            assert code == 0, told
+        self.plan = (self.out / "plan.json").read_text()
+        self.latency = small_profile()
+        self.imports: dict[str, Path] = {}
+        for name, make in IMPORTS.items():
+            (folder / name).mkdir()
+            self.imports[name] = make(folder / name)
+        for name, content in LOAD_TESTS.items():
+            self.imports[name] = importing.write(folder, f"{name}.json", content)
+
+
+def small_scenario(name: str) -> Any:
+    """An example with few and short requests, and a short search."""
+    scenario = yaml.safe_load((ROOT / "examples" / f"{name}.yaml").read_text())
+    workload = scenario["workload"]
+    workload["requests"] = 3
+    workload["output_tokens"] = dict.fromkeys(workload["output_tokens"], 30)
+    scenario.setdefault("plan", {}).update(trials=2, requests=3, held_out={"requests": 3})
+    return scenario
+
+
+def small_profile() -> Any:
+    path = ROOT / "profiles" / "catalog" / "measured-cpu.json"
+    document = json.loads(path.read_text())
+    for engine in document["content"]["engines"].values():
+        for points in ("prefill_points", "decode_points", "mixed_points"):
+            engine[points] = engine.get(points, [])[:4]
+    return document
+
+
+# changes
+
+
+def places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container in ``tree`` with each of its keys or numbers."""
+    keys = tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    for key in list(keys):
+        yield tree, key
+        yield from places(tree[key])
+
+
+def change_tree(rng: random.Random, tree: Any) -> Any:
+    """A copy with one to three things otherwise: a value, a key, a whole part."""
+    tree = copy.deepcopy(tree)
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
+        found = list(places(tree))
+        if not found:
+            return rng.choice(NASTY)
+        holder, key = rng.choice(found)
+        kind = rng.random()
+        if kind < 0.65:
+            holder[key] = rng.choice(NASTY)
+        elif kind < 0.75:
+            del holder[key]
+        elif kind < 0.85 and isinstance(holder, dict):
+            holder[change_text(rng, str(key)) or "x"] = holder.pop(key)
+        else:
+            other, place = rng.choice(found)
+            holder[key] = copy.deepcopy(other.get(place) if isinstance(other, dict) else 1)
+    return tree
+
+
+def change_text(rng: random.Random, text: str) -> str:
+    """One or two places otherwise: a character, a number, a line; or the end is missing."""
+    for _ in range(rng.choice([1, 1, 2])):
+        place = rng.randrange(len(text) + 1)
+        kind = rng.randrange(5)
+        if kind == 0:
+            text = text[:place] + rng.choice("\0\x07[]{}:,-\"'#&*!|%@é\n\t 9e.") + text[place:]
+        elif kind == 1:
+            text = text[:place] + text[place + 1 :]
+        elif kind == 2:
+            text = text[:place]
+        elif kind == 3:
+            lines = text.split("\n")
+            lines.insert(rng.randrange(len(lines)), rng.choice(lines))
+            text = "\n".join(lines)
+        else:
+            numbers = list(re.finditer(r"\d+(\.\d+)?", text))
+            if numbers:
+                one = rng.choice(numbers)
+                text = text[: one.start()] + str(rng.choice(NASTY)) + text[one.end() :]
+    return text
+
+
+def change_json(rng: random.Random, document: Any) -> str:
+    """With a right hash half of the time, so that what comes behind that is met."""
+    changed = change_tree(rng, document)
+    if rng.random() < 0.7 and isinstance(changed, dict) and "content" in changed:
+        changed["hash"] = content_hash(changed["content"])
+    return json.dumps(changed)
+
+
+# cases
+
+
+def case_of(rng: random.Random, seeds: Seeds, folder: Path) -> Case:
+    makers: list[tuple[int, Callable[[random.Random, Seeds, Path], list[str]]]] = [
+        (44, simulated),
+        (8, traced),
+        (6, with_profile),
+        (6, with_kernels),
+        (6, planned),
+        (4, rates),
+        (2, placed),
+        (8, compared),
+        (6, explained),
+        (6, imported),
+        (3, shown),
+        (5, without_engines),
+    ]
+    weights, functions = zip(*makers, strict=True)
+    make = rng.choices(functions, weights)[0]
+    words = make(rng, seeds, folder)
+    options = OPTIONS.get(words[1] if words[0] == "profile" else words[0], ())
+    for option in rng.choices(options, k=rng.choice([0, 0, 1, 1, 2])) if options else ():
+        words += [option, rng.choice(WORDS)]
+    if rng.random() < 0.3:
+        words.append(rng.choice(["--json", "--json", "--jsn", "extra"]))
+    return Case(words, folder)
+
+
+def scenario_file(rng: random.Random, folder: Path, scenario: Any) -> str:
+    path, kind = folder / "scenario.yaml", rng.random()
+    if kind < 0.6:
+        scenario = change_tree(rng, scenario)
+    text = yaml.safe_dump(scenario, allow_unicode=True)
+    path.write_text(change_text(rng, text) if kind > 0.85 else text)
+    return str(path)
+
+
+def simulated(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    scenario = seeds.scenarios[rng.choice(EXAMPLES)]
+    return ["simulate", scenario_file(rng, folder, scenario)]
+
+
+def traced(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    scenario = copy.deepcopy(seeds.scenarios["paper_moa"])
+    form = rng.choice(list(TRACES))
+    outputs = scenario["workload"]["output_tokens"]
+    if rng.random() < 0.7:
+        (folder / "trace").write_text(change_text(rng, TRACES[form]))
+        outputs = {agent: n for agent, n in outputs.items() if agent != "aggregator"}
+        scenario["workload"] = {
+            "trace": {"file": "trace", "format": form},
+            "output_tokens": outputs,
+        }
+    else:
+        (folder / "lengths").write_text(change_text(rng, "tokens\n12\n40\n30\n"))
+        outputs["first"] = {"file": "lengths", "column": "tokens"}
+    path = folder / "scenario.yaml"
+    path.write_text(yaml.safe_dump(scenario))
+    return ["simulate", str(path)]
+
+
+def with_profile(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    (folder / "latency.json").write_text(change_json(rng, seeds.latency))
+    scenario = copy.deepcopy(seeds.scenarios["paper_moa"])
+    engine = {"kind": "simulated", "profile": "latency.json", "max_num_batched_tokens": 64}
+    scenario["engines"]["aggregator"] = {**engine, "max_num_seqs": 8}
+    path = folder / "scenario.yaml"
+    path.write_text(yaml.safe_dump(scenario))
+    return ["simulate", str(path)]
+
+
+def with_kernels(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    shutil.copytree(seeds.imports["llmservingsim"], folder / "kernels")
+    change_file_in(rng, folder / "kernels")
+    scenario = copy.deepcopy(seeds.scenarios["paper_moa"])
+    engine = {"kind": "simulated", "kernels": "kernels", "layers": 4}
+    scenario["engines"]["aggregator"] = {**engine, "max_num_batched_tokens": 64, "max_num_seqs": 8}
+    path = folder / "scenario.yaml"
+    path.write_text(yaml.safe_dump(scenario))
+    return ["simulate", str(path)]
+
+
+def change_file_in(rng: random.Random, path: Path) -> None:
+    files = sorted(file for file in path.rglob("*") if file.is_file()) or [path]
+    file = rng.choice(files)
+    file.write_text(change_text(rng, file.read_text()))
+
+
+def planned(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    return ["plan", scenario_file(rng, folder, seeds.scenarios["paper_moa"]), "--out", str(folder)]
+
+
+def rates(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    scenario = scenario_file(rng, folder, seeds.scenarios[rng.choice(["two_layers", "placement"])])
+    return ["capacity", scenario, "--slo", rng.choice(["ttft:500", "e2e:5000", "tpot:0"])]
+
+
+def placed(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    return [
+        "variants",
+        scenario_file(rng, folder, seeds.scenarios["placement"]),
+        "--out",
+        str(folder),
+    ]
+
+
+def compared(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    text = rng.choice([seeds.record.read_text(), seeds.record.read_text(), VLLM, SIM * 2])
+    path = folder / "record"
+    path.write_text(change_text(rng, text))
+    return ["compare", *rng.choice([(str(seeds.record), str(path)), (str(path), str(path))])]
+
+
+def explained(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    document = json.loads(seeds.plan)
+    path = folder / "plan.json"
+    path.write_text(change_json(rng, document))
+    return ["explain", str(path)]
+
+
+def imported(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    form = rng.choice(list(seeds.imports))
+    source = seeds.imports[form]
+    target = folder / source.name
+    (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    change_file_in(rng, target)
+    words = ["profile", "import", form, str(target), "--out", str(folder / "profile.json")]
+    return words + (["--layers", "4"] if form == "llmservingsim" else [])
+
+
+def shown(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    path = folder / "latency.json"
+    path.write_text(change_json(rng, seeds.latency))
+    first, second = str(path), rng.choice([str(path), "measured-cpu", "x"])
+    page = ["plot", first, "--out", str(folder / "page.html")]
+    return ["profile", *rng.choice([["show", first], ["compare", first, second], page])]
+
+
+def without_engines(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    """Commands that need what simulated engines do not have."""
+    scenario = scenario_file(rng, folder, seeds.scenarios["paper_moa"])
+    command = rng.choice(["validate", "run", "tune", "engines", "profile", "judge", "explain", "x"])
+    return [command, scenario, "--out", str(folder / "out")]
+
+
+# judging
+
+
+def run(case: Case) -> tuple[int | None, str]:
+    """The exit code, None for a traceback, and what stderr has to say."""
+    out, err = io.StringIO(), io.StringIO()
+    before, here = sys.argv, Path.cwd()
+    sys.argv = ["staircase", *case.words]
+    os.chdir(case.folder)
+    code: int | None = None
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli.main()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else -1
+    except (Exception, TooSlow):
+        err.write(traceback.format_exc())
+    finally:
+        sys.argv = before
+        os.chdir(here)
+    return code, err.getvalue()
+
+
+def fault_of(case: Case, code: int | None, told: str) -> str | None:
+    """What is wrong with how a case ended."""
+    if code not in CODES:
+        return f"exit code {code}"
+    if "Traceback" in told or "Warning:" in told:
+        return "traceback or warning"
+    if code == 0 or "Usage:" in told:
+        return None
+    lines = [line for line in told.splitlines() if line.startswith(("error:", "engine:"))]
+    if len(lines) != 1 or told.rstrip().splitlines()[-1] != lines[0]:
+        return "not one line of error at the end"
+    given = [Path(word).name if "/" in word else word for word in case.words[1:]]
+    files = [path.name for path in case.folder.rglob("*")]
+    named = any(word and word in lines[0] for word in [*given, *files, str(case.folder)])
+    return None if named or KEYS.search(lines[0]) else "names neither file nor key"
+
+
+def memory(key: str) -> int:
+    """VmRSS or VmHWM, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{key}:")[2].split()[0]) * 1024
+
+
+def watched(case: Case) -> tuple[int | None, str, str | None]:
+    """Runs a case under its limits; exit code, what stderr says, and the fault if there is one."""
+    Path("/proc/self/clear_refs").write_text("5")  # The peak counts from here.
+    before = memory("VmRSS")
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        code, told = run(case)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    fault = fault_of(case, code, told)
+    if fault is None and memory("VmHWM") - before > GIGABYTE:
+        fault = f"{(memory('VmHWM') - before) / GIGABYTE:.1f} GB"
+    if fault is None and any(
+        path.name != case.folder.name for path in case.folder.parent.iterdir()
+    ):
+        fault = "wrote outside its folder"
+    return code, told, fault
+
+
+def _too_slow(*_: object) -> None:
+    raise TooSlow(f"more than {SECONDS} s of CPU time")
+
+
+@contextlib.contextmanager
+def limits() -> Iterator[None]:
+    """CPU time ends a case, memory ends it with an error; nothing is kept of one for the next."""
+    old = resource.getrlimit(resource.RLIMIT_AS)
+    handler = signal.signal(signal.SIGPROF, _too_slow)
+    collector = cli.gc
+    cli.gc = SimpleNamespace(set_threshold=lambda _: None, freeze=lambda: None)  # type: ignore[assignment]
+    resource.setrlimit(resource.RLIMIT_AS, (memory("VmSize") + ROOM, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, old)
+        cli.gc = collector
+        signal.signal(signal.SIGPROF, handler)
+
+
+def fuzz(cases: Sequence[int], seed: int) -> tuple[Counter[str], list[str]]:
+    """Runs the cases of these numbers; how often they ended how, and a text for each fault."""
+    seen: Counter[str] = Counter()
+    faults = []
+    with tempfile.TemporaryDirectory() as place, limits():
+        made = Path(place) / "seeds"
+        made.mkdir()
+        seeds = Seeds(made)
+        for number in cases:
+            folder = Path(place) / "cases" / "case"
+            folder.mkdir(parents=True)
+            case = case_of(random.Random(f"{seed} {number}"), seeds, folder)
+            code, told, fault = watched(case)
+            seen[f"{case.words[0]}: {code}"] += 1
+            if fault:
+                faults.append(f"case {number}: {fault}: {case}\n{told[-1500:]}")
+            shutil.rmtree(Path(place) / "cases")
+    return seen, faults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    seen, faults = fuzz(range(options.first, options.first + options.cases), options.seed)
+    print("\n".join(faults))
+    for ended, count in sorted(seen.items()):
+        print(f"{ended}: {count}")
+    print(f"{len(faults)} faults")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
