@@ -39,6 +39,8 @@ def open_journal(path: Path) -> tuple[JournalStorage, FileLock]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _check(path)
+        # The lock itself would be waited for without end where its file cannot be made.
+        _lock_path(path).touch()
         lock = FileLock(_lock_path(path), thread_local=False)
         with lock:
             _mend(path)

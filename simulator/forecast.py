@@ -28,7 +28,7 @@ from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 from staircase.simulated_spec import SimulatedSpec
 from staircase.timeline import Timeline
-from staircase.workload import LAST_ARRIVAL_PS, Workload
+from staircase.workload import LAST_PS, Workload
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,10 @@ class SimulatedWorld:
 
     @property
     def least_rate_per_s(self) -> float:
-        """The lowest at which all requests arrive before the clock ends."""
+        """The lowest at which all requests arrive in the first half of the longest run."""
         assert self.rate_per_s is not None
         last_ps = max(self.workload.arrivals_ps or (), default=0)
-        return max(LEAST, self.rate_per_s * last_ps / LAST_ARRIVAL_PS)
+        return max(LEAST, 2 * self.rate_per_s * last_ps / LAST_PS)
 
     @property
     def knows_quality(self) -> bool:

@@ -20,6 +20,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -36,37 +37,68 @@ from tests import test_importing as importing
 
 ROOT = Path(__file__).parents[2]
 CODES = (0, 1, 2, 130)
-SECONDS = 10
+# Of CPU time, since other work on the machine is no fault; and of the clock, for who sleeps.
+SECONDS, WAIT = 10, 120
 GIGABYTE = 2**30
 # Of the process, so that a case that asks for everything gets an error instead.
 ROOM = 6 * GIGABYTE
+NAN, INF = float("nan"), float("inf")
 NASTY: list[Any] = [
-    -1, 0, 1, 2, 7, 1e-12, 1e-300, 0.5, -0.5, 1e12, 1e300, 10**30, 2**31, 2**32, 2**63, 999999999999,
-    float("nan"), float("inf"), float("-inf"), "", "x", "../../x", "/", "a\nb", "1e5", "nan", "é", "[b]",
-    None, True, False, [], {}, [1], [None], {"a": 1}, [[]], "9" * 50,
-]  # fmt: skip
+    *(-1, 0, 1, 2, 7, 1e-12, 1e-300, 0.5, -0.5, 1e12, 1e300, NAN, INF, -INF),
+    *(10**30, 2**31, 2**32, 2**63, 999999999999, "9" * 50, None, True, False),
+    *("", "x", "../../x", "/", "a\nb", "1e5", "nan", "é", "[b]"),
+    *([], {}, [1], [None], {"a": 1}, [[]]),
+]
 WORDS = [
-    "", "x", "-1", "0", "1", "2.5", "nan", "inf", "-inf", "1e30", "999999999999", "9" * 5000, "é", "a\nb",
-    "normal", "constant:8,16,8", "constant:99999999999999999999,1,1", "constant:0,1,1", "constant:a,b,c",
-    "geometric:4,inf,64,8", "geometric:4,nan,64,8", "geometric:4,2,64,8", "geometric:1,1.01,99999,1",
-    "steps:8/4,16/8", "steps:8/4,4/8", "steps:/", "steps:1", "quorum:1", "quorum:0", "grace:1,nan",
-    "grace:1,0.1", "grace:1,inf", "all", "rebuild", "append_rounds", "interleave", "latest", "write",
-    "ttft:500", "ttft:nan", "ttft:-1", "e2e:1e300", "ttft", "ttft=1", "quality=0.9999", "stall=nan",
-    "ttft.p90", "ttft.p200", "capacity", "unread", "first", "/dev/null", "/proc/x", ".", "../x", "[b]",
-]  # fmt: skip
+    "",
+    "x",
+    "-1",
+    "0",
+    "1",
+    "2.5",
+    "nan",
+    "inf",
+    "1e30",
+    "9" * 5000,
+    "é",
+    "a\nb",
+    "[b]",
+    "all",
+]
+COUNTS = ["1", "2", "3", "0", "-1", "999999999999", "1.5"]
+LAYOUT = ["rebuild", "append_rounds", "interleave", "rebuild_query_first"]
+STAIRCASE = [
+    *("normal", "constant:8,16,8", "constant:0,1,1", "constant:99999999999999999999,1,1"),
+    *("constant:a,b,c", "constant:1,1", "constant:10000000,1,1", "geometric:4,inf,64,8"),
+    *("geometric:4,nan,64,8", "geometric:4,2,64,8", "geometric:1,1.01,99999,1"),
+    *("steps:8/4,16/8", "steps:8/4,4/8", "steps:/", "steps:1", "steps:0/1,0/1"),
+]
+BARRIER = [
+    *("all", "quorum:1", "quorum:2", "quorum:0", "quorum:99999999999999999999"),
+    *("grace:1,0.1", "grace:2,0", "grace:1,1e6", "grace:1,nan", "grace:1,inf"),
+]
+SLO = ["ttft:500", "e2e:1e300", "tpot:0", "ttft:nan", "ttft:-1", "ttft", "e2e:1e4"]
+PATHS = ["out", "a/b/c", ".", "/dev/null", "/dev/null/x", "/proc/x", "", "scenario.yaml"]
+OBJECTIVE = ["ttft", "ttft.p90", "stall", "unread", "e2e.p50", "capacity", "quality", "ttft.p200"]
+LIMIT = ["ttft=1", "stall=nan", "quality=0.9", "ttft", "ttft.p90=inf", "x=1", "e2e=0", "unread=1"]
+AGENTS = ["first", "second", "aggregator", "a1", "x"]
+PLAYED = {"--staircase": STAIRCASE, "--layout": LAYOUT, "--barrier": BARRIER, "--without": AGENTS}
+OPTIONS: dict[str, dict[str, list[str]]] = {
+    "simulate": PLAYED
+    | {"--reading": ["exact", "latest"], "--starve": ["wait", "write"], "--requests": COUNTS}
+    | {"--replicates": COUNTS, "--slo": SLO, "--save": PATHS, "--trace": PATHS, "--out": PATHS},
+    "capacity": PLAYED | {"--slo": SLO, "--share": ["0.5", "1", "0", "nan"], "--requests": COUNTS},
+    "plan": {"--trials": COUNTS, "--seed": COUNTS, "--objective": OBJECTIVE, "--limit": LIMIT}
+    | {"--storage": PATHS},
+    "variants": {"--trials": COUNTS, "--seed": COUNTS},
+    "compare": {"--reading-rate": ["1", "100", "inf", "nan", "0"]},
+    "explain": {"--out": PATHS},
+    "import": {"--model": ["m", "x"], "--hardware": ["gpu", "x"], "--tp": COUNTS}
+    | {"--layers": COUNTS, "--overhead-s": ["0", "0.1", "nan", "inf", "-1"], "--run": COUNTS},
+}
+# Commands that need what simulated engines do not have.
+UNABLE = ("validate", "run", "tune", "engines", "profile")
 EXAMPLES = ("paper_moa", "two_layers", "debate", "endpoints", "placement", "other_hardware")
-OPTIONS: dict[str, Sequence[str]] = {
-    "simulate": (
-        "--staircase", "--layout", "--barrier", "--reading", "--starve", "--without", "--requests",
-        "--replicates", "--slo", "--save", "--trace", "--out",
-    ),
-    "capacity": ("--slo", "--share", "--staircase", "--layout", "--barrier", "--without", "--requests"),
-    "plan": ("--trials", "--seed", "--objective", "--limit", "--storage", "--out"),
-    "variants": ("--trials", "--seed", "--out"),
-    "compare": ("--reading-rate",),
-    "explain": ("--out",),
-    "import": ("--out", "--model", "--hardware", "--tp", "--layers", "--overhead-s", "--run"),
-}  # fmt: skip
 TRACES = {
     "azure": "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
     "2023-11-16 18:15:50.9951690,396,109\n",
@@ -75,7 +107,9 @@ TRACES = {
     "own": '{"arrival_s": 0, "query_tokens": 12, "output_tokens": 20}\n'
     '{"arrival_s": 1.5, "query_tokens": 9, "output_tokens": 30}\n',
 }
-VLLM = '{"ttfts": [0.1, 0.2], "itls": [[0.01, 0.02], [0.01]], "output_lens": [3, 2], "errors": ["", ""]}'
+VLLM = json.dumps(
+    {"ttfts": [0.1, 0.2], "itls": [[0.01, 0.02], [0.01]], "output_lens": [3, 2], "errors": ["", ""]}
+)
 SIM = '{"queued_ts": 1, "first_token_ts": 2, "last_token_ts": 3, "output_toks": 5}\n'
 IMPORTS = {
     "splitwise": importing.splitwise,
@@ -90,7 +124,7 @@ LOAD_TESTS = {
 # A line that says of what it speaks without a file names one of these.
 KEYS = re.compile(
     r"\b(engines|workload|plan|pipeline|profile|requests|variants|judge|staircase|barrier|layout|"
-    r"reading|starve|without|step|geometric|SLO|objectives?|limits?|capacity|storage|format)\b"
+    r"reading|starve|engine|without|step|geometric|SLO|objectives?|limits?|capacity|storage|format)\b"
 )
 
 
@@ -124,6 +158,8 @@ class Seeds:
         ):
             code, told = run(Case(words, folder))
             assert code == 0, told
+        for command in UNABLE:  # Its imports are no case's time.
+            run(Case([command, str(base)], folder))
         self.plan = (self.out / "plan.json").read_text()
         self.latency = small_profile()
         self.imports: dict[str, Path] = {}
@@ -174,7 +210,7 @@ def change_tree(rng: random.Random, tree: Any) -> Any:
         holder, key = rng.choice(found)
         kind = rng.random()
         if kind < 0.65:
-            holder[key] = rng.choice(NASTY)
+            holder[key] = change_value(rng, holder[key])
         elif kind < 0.75:
             del holder[key]
         elif kind < 0.85 and isinstance(holder, dict):
@@ -183,6 +219,14 @@ def change_tree(rng: random.Random, tree: Any) -> Any:
             other, place = rng.choice(found)
             holder[key] = copy.deepcopy(other.get(place) if isinstance(other, dict) else 1)
     return tree
+
+
+def change_value(rng: random.Random, value: Any) -> Any:
+    """Something else altogether, or of a number one that may be right as well."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or rng.random() < 0.4:
+        return rng.choice(NASTY)
+    other = value * rng.choice([0, -1, 0.01, 0.5, 2, 10])
+    return min(int(other), 5000) if isinstance(value, int) else other
 
 
 def change_text(rng: random.Random, text: str) -> str:
@@ -237,17 +281,17 @@ def case_of(rng: random.Random, seeds: Seeds, folder: Path) -> Case:
     weights, functions = zip(*makers, strict=True)
     make = rng.choices(functions, weights)[0]
     words = make(rng, seeds, folder)
-    options = OPTIONS.get(words[1] if words[0] == "profile" else words[0], ())
-    for option in rng.choices(options, k=rng.choice([0, 0, 1, 1, 2])) if options else ():
-        words += [option, rng.choice(WORDS)]
+    options = OPTIONS.get(words[1] if words[0] == "profile" else words[0], {})
+    for option in rng.choices([*options], k=rng.choice([0, 0, 1, 1, 2])) if options else ():
+        words += [option, rng.choice(options[option] if rng.random() < 0.85 else WORDS)]
     if rng.random() < 0.3:
-        words.append(rng.choice(["--json", "--json", "--jsn", "extra"]))
+        words.append("--json" if rng.random() < 0.9 else rng.choice(["--jsn", "extra"]))
     return Case(words, folder)
 
 
 def scenario_file(rng: random.Random, folder: Path, scenario: Any) -> str:
     path, kind = folder / "scenario.yaml", rng.random()
-    if kind < 0.6:
+    if kind < 0.5:
         scenario = change_tree(rng, scenario)
     text = yaml.safe_dump(scenario, allow_unicode=True)
     path.write_text(change_text(rng, text) if kind > 0.85 else text)
@@ -356,9 +400,8 @@ def shown(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
 
 
 def without_engines(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
-    """Commands that need what simulated engines do not have."""
     scenario = scenario_file(rng, folder, seeds.scenarios["paper_moa"])
-    command = rng.choice(["validate", "run", "tune", "engines", "profile", "judge", "explain", "x"])
+    command = rng.choice([*UNABLE, "judge", "explain", "x"])
     return [command, scenario, "--out", str(folder / "out")]
 
 
@@ -399,7 +442,7 @@ def fault_of(case: Case, code: int | None, told: str) -> str | None:
         return "not one line of error at the end"
     given = [Path(word).name if "/" in word else word for word in case.words[1:]]
     files = [path.name for path in case.folder.rglob("*")]
-    named = any(word and word in lines[0] for word in [*given, *files, str(case.folder)])
+    named = any(word and word in lines[0] for word in [*given, *files, str(case.folder), " .: "])
     return None if named or KEYS.search(lines[0]) else "names neither file nor key"
 
 
@@ -412,12 +455,16 @@ def memory(key: str) -> int:
 def watched(case: Case) -> tuple[int | None, str, str | None]:
     """Runs a case under its limits; exit code, what stderr says, and the fault if there is one."""
     Path("/proc/self/clear_refs").write_text("5")  # The peak counts from here.
-    before = memory("VmRSS")
+    before, main = memory("VmRSS"), threading.main_thread().ident
+    assert main is not None
+    asleep = threading.Timer(WAIT, signal.pthread_kill, (main, signal.SIGPROF))
+    asleep.start()
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         code, told = run(case)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        asleep.cancel()
     fault = fault_of(case, code, told)
     if fault is None and memory("VmHWM") - before > GIGABYTE:
         fault = f"{(memory('VmHWM') - before) / GIGABYTE:.1f} GB"
@@ -429,7 +476,7 @@ def watched(case: Case) -> tuple[int | None, str, str | None]:
 
 
 def _too_slow(*_: object) -> None:
-    raise TooSlow(f"more than {SECONDS} s of CPU time")
+    raise TooSlow(f"more than {SECONDS} s of CPU time or {WAIT} s in all")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,18 @@
+"""The command line with wrong input: no traceback, no hang, and one line that says what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.fuzz import fuzz
+
+CASES = 2000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_wrong_input_is_told() -> None:
+    """``python -m tests.support.fuzz`` plays 10,000, and others with ``--seed``."""
+    seen, faults = fuzz(range(CASES), seed=0)
+    assert not faults, "\n".join(faults)
+    assert sum(count for ended, count in seen.items() if ended.endswith(": 0")) > CASES / 10
