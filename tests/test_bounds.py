@@ -86,7 +86,6 @@ OUT_OF_RANGE = [
     ("plan.first", [HUGE]),
     ("plan.ratio", [math.inf]),
     ("plan.reading_rate", math.inf),
-    ("plan.max_stall_s", math.nan),
     ("plan.limits", {"ttft": math.nan}),
     ("plan.barrier", ["grace:1,nan"]),
     ("plan.robust", {"seeds": HUGE}),

@@ -1,4 +1,4 @@
-"""The command line with wrong input: no traceback, no hang, and one line that says what is wrong."""
+"""Wrong input on the command line: no traceback, no hang, one line that says what is wrong."""
 
 from __future__ import annotations
 
