@@ -80,7 +80,8 @@ def simulate_all(
         for number, arrival_ps in enumerate(workload.arrivals_ps):
             arrive = partial(begin, number, workload.requests[number])
             Alarm(env, arrival_ps, ARRIVAL, arrive)
-    env.run(until=LAST_PS)
+    while env.peek() <= LAST_PS:
+        env.step()
     over = sum(run.play.is_over for run in runs)
     if over < len(workload.requests) and env.peek() < math.inf:
         raise too_long()
