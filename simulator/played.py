@@ -52,20 +52,21 @@ class Played:
         """As ``staircase.measured.measure_all`` of the timelines, without making them."""
         firsts, counts = self._answers()
         some = counts > 0
-        first, last = np.full((2, len(counts)), np.nan)
+        first, smooth, last = np.full((3, len(counts)), np.nan)
         arrival_ps = self.requests["arrival_ps"]
         first[some] = (self.token_ps[firsts[some]] - arrival_ps[some]) / PS_PER_S
         last[some] = (self.token_ps[(firsts + counts - 1)[some]] - arrival_ps[some]) / PS_PER_S
         stall_ps, gap_ps = np.zeros((2, len(counts)), dtype=np.int64)
         _fill_reading(self.token_ps, firsts, counts, reader_ps(reading_rate), stall_ps, gap_ps)
-        smooth_ps = self.token_ps[np.where(some, firsts, 0)] - arrival_ps + stall_ps
+        smooth_ps = self.token_ps[firsts[some]] - arrival_ps[some] + stall_ps[some]
+        smooth[some] = smooth_ps / PS_PER_S
         several = np.where(counts > 1, counts - 1, np.nan)
         return Measured(
             len(counts),
             to_s(int(self.requests["completed_ps"].max() - arrival_ps.min())),
             {
                 "ttft_s": first,
-                "smooth_start_s": np.where(some, smooth_ps / PS_PER_S, np.nan),
+                "smooth_start_s": smooth,
                 "e2e_s": last,
                 "tpot_s": (last - first) / several,
                 "stall_s": np.where(some, stall_ps / PS_PER_S, np.nan),

@@ -251,7 +251,7 @@ WRONG_RECORDS = {
     "no record": ('{"name": 1}', "no record of requests"),
     "list": ("[1]", r"must be an object"),
     "empty": ("", "holds no request"),
-    "own key": (OWN, "tpot_s: Field required"),
+    "own key": (OWN, "smooth_start_s: Field required"),
     "vllm without details": ('{"request_throughput": 1}', "no key 'ttfts'.*--save-detailed"),
     "vllm's lists": (
         '{"ttfts": [1, 1], "itls": [[]], "output_lens": [1, 1], "errors": ["", ""]}',
@@ -412,7 +412,7 @@ def test_the_main_job(tmp_path: Path) -> None:
         for kind in ("plan", "validation")
     }
     assert check_numbers(page, documents) > 100  # how many depends on the front
-    assert page.count("<svg") == 10
+    assert page.count("<svg") == 13
     told = staircase("explain", str(path), *out)
     assert "measured over 3 requests, normal: " in told.stdout
     assert json.loads((tmp_path / "out" / "trace.json").read_text())["traceEvents"]
