@@ -37,11 +37,12 @@ class Axis:
     @property
     def label(self) -> str:
         """Its metric, as texts call it."""
-        return self.objective.word.upper() if self.objective.word in SHORT else self.objective.word
+        word = self.objective.word
+        return word.upper() if word in SHORT else word.replace("_", " ")
 
     @property
     def words(self) -> str:
-        return f"{self.objective.name}{self.unit and ', ms'}"
+        return f"{self.objective.name.replace('_', ' ')}{self.unit and ', ms'}"
 
     def place(self, *keys: str | int, statistic: str | None = None) -> str:
         statistic = statistic or self.objective.statistic

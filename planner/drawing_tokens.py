@@ -10,6 +10,8 @@ from planner.svg import MARGIN, WIDTH, Scale, axes, svg
 from staircase.metrics import reader_ps, smooth_start
 
 HEIGHT = 300
+# The picture ends so much after the last token; a slow reader's line goes on beyond it.
+WIDER = 1.25
 MS = 1e-9  # of a picosecond
 
 
@@ -23,13 +25,14 @@ def draw_tokens(figures: Figures, places: Mapping[str, str]) -> str:
     answers = {name: figures.value(f"{place}/answer_ps") for name, place in places.items()}
     read = {name: _reading(times, step_ps) for name, times in answers.items() if times}
     most = max((len(times) for times in answers.values()), default=1)
-    until = max((times[-1] for times in read.values()), default=1) * MS
+    until = WIDER * max((answers[name][-1] for name in read), default=1) * MS
     x, y = Scale(0, until, MARGIN, WIDTH - 8), Scale(0, most, HEIGHT - 40, 28)
     body = axes(x, y, HEIGHT, "ms since the request's arrival", "tokens of the answer")
     for name, times in read.items():
         kind = name.split()[0]
         body.append(_line(f"stairs {kind}", answers[name], x, y))
-        body.append(_line(f"reader {kind}", times, x, y))
+        shown = [ps for ps in times if ps * MS <= until]
+        body.append(_line(f"reader {kind}", shown, x, y))
     return svg(HEIGHT, body)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from planner.axis import Axis
-from planner.explanation import Explanation
+from planner.explanation import Explanation, Gain
 from planner.figures import Figures, place_of
 from planner.objectives import parse_objective
 from planner.plans import Plan
@@ -22,10 +22,17 @@ def gains_of(figures: Figures, explanation: Explanation) -> Iterator[tuple[Marku
         if gain.figure == explanation.gains[0].figure and gain.saved is not None:
             keys = (*EXPLANATION, "gains", number)
             sign = -100 if gain.saved < 0 else 100
-            words = "more" if gain.saved < 0 else "less"
+            words = _comparative(gain)
             saved = figures.html(place_of(*keys, "saved", factor=sign), template="{} %")
             label = Axis(parse_objective(gain.figure)).label
             yield saved, f"{words} {label} than {gain.baseline}, forecast"
+
+
+def _comparative(gain: Gain) -> str:
+    """A start is earlier or later, other figures are less or more."""
+    pairs = {"smooth_start": ("later", "earlier")}
+    more, less = pairs.get(parse_objective(gain.figure).word, ("more", "less"))
+    return more if (gain.saved or 0) < 0 else less
 
 
 def limit_rows(figures: Figures, explanation: Explanation) -> list[Markup]:
