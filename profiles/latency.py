@@ -207,8 +207,9 @@ def latency_fault(engine: EngineProfile) -> str | None:
         value = getattr(engine, name)
         if value is not None and not _is_time(value):
             return f"{name}: is {value}, must be from 0 to {LONGEST_RUN_S:g}"
-    batches = [*engine.decode_points, *engine.mixed_points]
-    if any(point.batch < 1 for point in batches):
+    batches = [point.batch for point in engine.decode_points]
+    batches += [point.batch for point in engine.mixed_points]
+    if any(batch < 1 for batch in batches):
         return "decode_points: batch must be 1 or more"
     return None
 

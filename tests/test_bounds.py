@@ -214,7 +214,7 @@ def test_compiled_play_heeds_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> No
             raise KeyboardInterrupt
         return compiled_play(*_)
 
-    compiled_play = compiled.play
+    compiled_play: Any = vars(compiled)["play"]
     monkeypatch.setattr(compiled, "play", interrupted)
     monkeypatch.setattr(compiled, "SLICE", 16)
     setup = BatchingSetup(plain_cost(), Limits(64, 8))

