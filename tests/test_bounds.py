@@ -208,7 +208,7 @@ def test_compiled_play_heeds_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> No
     """Between slices, which are short: nothing is played once Ctrl-C is there."""
     played: list[None] = []
 
-    def interrupted(*_: Any) -> int:
+    def interrupted(*_: Any) -> Any:
         played.append(None)
         if len(played) == 2:
             raise KeyboardInterrupt
