@@ -120,7 +120,7 @@ def test_that_no_rate_keeps_the_limits_is_told_also_of_many_requests() -> None:
     world = SimulatedWorld.open(rated(1000))
     found = capacity_of([world], Schedule(), Slo(ttft_s=0.001), 0.9)
     assert found.rate_per_s is None
-    assert len(found.trials) > 10
+    assert len(found.trials) > 5
 
 
 def test_a_search_goes_on_beside_schedules_that_no_rate_keeps() -> None:

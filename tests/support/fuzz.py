@@ -176,7 +176,7 @@ def small_scenario(name: str) -> Any:
     workload = scenario["workload"]
     workload["requests"] = 3
     workload["output_tokens"] = dict.fromkeys(workload["output_tokens"], 30)
-    scenario.setdefault("plan", {}).update(trials=2, requests=3, held_out={"requests": 3})
+    scenario.setdefault("plan", {}).update(trials=2, held_out={"requests": 3})
     return scenario
 
 
