@@ -104,7 +104,9 @@ def main() -> None:
 
 
 def _tell(what: str, error: Exception) -> None:
-    notes.print(Text.assemble((what, "bold red"), f" {error}"))
+    # One line, though a name in it may have several.
+    line = " ".join(str(error).split("\n")).rstrip()
+    notes.print(Text.assemble((what, "bold red"), f" {line}"))
 
 
 def _flush() -> None:
