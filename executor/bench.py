@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,13 @@ from executor.engine import Engine
 from executor.local import load_models, open_engines
 from executor.models import LoadedModel
 from executor.openai_engine import OpenAIEngine
+from executor.prompt_formats import form_of, form_of_server
 from executor.remote import open_remote
-from executor.rendering import PromptFormat
+from executor.rendering import Form
 from executor.runtime import Runtime, ServedModel
 from executor.scorer import Scorer
 from executor.scoring import ModelScorer
-from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.engine_spec import EngineSpec
 from staircase.errors import ScenarioError
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
@@ -36,6 +37,7 @@ class Bench:
         engines: by engine name, those on this machine.
         remote: by engine name, those behind servers.
         scorers: by engine name, of those that can say how probable a text is.
+        remarks: what is odd about how prompts are written, in words.
     """
 
     models: Mapping[str, LoadedModel]
@@ -43,6 +45,7 @@ class Bench:
     remote: Mapping[str, OpenAIEngine]
     scorers: Mapping[str, Scorer]
     runtime: Runtime
+    remarks: Sequence[str] = ()
 
     def why_no_scores(self, pipeline: Pipeline) -> str | None:
         """Why not every agent's text is there as token ids of models that can be asked, in words.
@@ -87,12 +90,18 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
         remote = open_remote(stack, scenario.remote)
         models, engines = _open_local(stack, scenario.real)
         every: dict[str, Engine] = {**remote, **engines}
-        specs: dict[str, EngineSpec | OpenAISpec] = {**scenario.remote, **scenario.real}
-        served = {name: ServedModel(every[name], _format(spec)) for name, spec in specs.items()}
+        formats = _formats(scenario, models, remote)
+        served = {name: ServedModel(every[name], form) for name, (form, _) in formats.items()}
+        remarks = [f"engine {name!r}: {words}" for name, (_, words) in formats.items() if words]
         scorers: dict[str, Scorer] = {name: ModelScorer(model) for name, model in models.items()}
         scorers |= {name: one.scorer for name, one in remote.items() if one.scorer}
         yield Bench(
-            models, engines, remote, scorers, Runtime(served, retries=scenario.requests.retries)
+            models,
+            engines,
+            remote,
+            scorers,
+            Runtime(served, retries=scenario.requests.retries),
+            remarks,
         )
 
 
@@ -112,10 +121,13 @@ def _open_local(
     return models, engines
 
 
-def _format(spec: EngineSpec | OpenAISpec) -> PromptFormat:
-    if spec.format:
-        return PromptFormat(**spec.format.model_dump())
-    return samples.FORMAT if spec.model == "embedded" else PromptFormat()
+def _formats(
+    scenario: Scenario, models: Mapping[str, LoadedModel], remote: Mapping[str, OpenAIEngine]
+) -> dict[str, tuple[Form, str | None]]:
+    """By engine name, those behind servers first; and what is odd about them."""
+    behind = {name: form_of_server(spec, remote[name]) for name, spec in scenario.remote.items()}
+    here = {name: form_of(spec, models[name].tokenizer) for name, spec in scenario.real.items()}
+    return {**behind, **here}
 
 
 def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> list[Question]:

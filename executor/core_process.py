@@ -171,6 +171,9 @@ class CoreEngine:
     def encode(self, text: str) -> list[int]:
         return self._model.encode(text)
 
+    def encode_content(self, text: str) -> list[int]:
+        return self._model.encode_content(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         return self._model.decode(ids)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,7 +22,7 @@ from transformers.utils import logging
 
 from executor.byte_tokenizer import ByteTokenizer
 from executor.embedded import MODEL_FOLDER
-from executor.token_ids import vocabulary_of
+from executor.token_ids import ContentEncoder, vocabulary_of
 from executor.weight_layout import lay_for_decoding
 from staircase.errors import ModelError
 
@@ -61,6 +62,13 @@ class LoadedModel:
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def encode_content(self, text: str) -> list[int]:
+        return self._contents.encode(text)
+
+    @cached_property
+    def _contents(self) -> ContentEncoder:
+        return ContentEncoder(self.tokenizer)
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))

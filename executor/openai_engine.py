@@ -13,6 +13,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from executor.draws import call_seed
 from executor.engine import CallReport, EngineCall, Key, Listener
 from executor.guarding import Guarded
@@ -139,8 +141,21 @@ class OpenAIEngine:
         """Whether reports say how much of a prompt was cached; 0 where they do not."""
         return self._profile.reports_cached
 
+    @property
+    def sends_ids(self) -> bool:
+        """Whether prompts are sent as token ids, not as text."""
+        return isinstance(self._vocabulary, ModelTokens)
+
+    @property
+    def template_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """Whose chat template prompts follow; None where unknown, or the server applies it."""
+        return self._vocabulary.tokenizer if self._profile.api == "completions" else None
+
     def encode(self, text: str) -> list[int]:
         return self._vocabulary.encode(text)
+
+    def encode_content(self, text: str) -> list[int]:
+        return self._vocabulary.encode_content(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._vocabulary.decode(ids)

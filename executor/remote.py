@@ -51,4 +51,4 @@ def vocabulary_for(name: str, tokenizer: str | None, profile: ServerProfile) -> 
     loaded = load_tokenizer(tokenizer)
     if profile.takes_ids and profile.returns_ids:
         return ModelTokens(vocabulary_of(loaded), loaded)
-    return TextPieces(pieces, token_borders(loaded))
+    return TextPieces(pieces, token_borders(loaded), loaded)

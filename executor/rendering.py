@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from string import Formatter
+from typing import NamedTuple, Protocol
 
 from staircase.pipeline import Agent
-from staircase.prompt import Prompt, header, label, own, query
+from staircase.prompt import Prompt, header, label, own, query, turn
 
 Encode = Callable[[str], list[int]]
+
+
+class Codec(Protocol):
+    """What makes token ids of texts."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def encode_content(self, text: str) -> list[int]:
+        """As ``encode``, but nothing in ``text`` is a special token, whatever it spells."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -17,24 +29,47 @@ class PromptFormat:
 
     ``{role}`` is the agent's role, ``{query}`` its query, ``{source}`` the name of the agent that
     speaks next. An empty template leaves the text out.
+
+    Attributes:
+        turn: stands in the layout ``interleave`` between own text and more of the sources.
+        trims: role and query lose the space around them.
     """
 
     header: str = "{role}\n\n"
     query: str = "{query}\n\n"
     label: str = "\n\n{source}:\n"
     own: str = "\n\nAnswer:\n"
+    turn: str = ""
+    trims: bool = False
+
+    def of(self, agent: Agent) -> PromptFormat:
+        """The same for every agent."""
+        return self
 
 
-def fixed_texts(agent: Agent, query_text: str, form: PromptFormat) -> dict[str, str]:
+class Form(Protocol):
+    """Which templates an agent's prompts have."""
+
+    def of(self, agent: Agent) -> PromptFormat: ...
+
+
+class Part(NamedTuple):
+    """A piece of a fixed text; ``is_content`` if it is none of the template's."""
+
+    text: str
+    is_content: bool = False
+
+
+def fixed_texts(agent: Agent, query_text: str, form: Form) -> dict[str, str]:
     """All texts of ``agent``'s prompt that do not grow, by segment source."""
-    texts = {
-        header(agent.name): form.header.format(role=agent.role),
-        query(agent.name): form.query.format(query=query_text),
-        own(agent.name): form.own,
-    }
-    for source in agent.reads:
-        texts[label(agent.name, source)] = form.label.format(source=source)
-    return texts
+    parts = _fixed_parts(agent, query_text, form.of(agent))
+    return {name: _joined(some) for name, some in parts.items()}
+
+
+def fixed_ids(agent: Agent, query_text: str, form: Form, codec: Codec) -> dict[str, list[int]]:
+    """``fixed_texts`` as token ids; role, query and names cannot spell special tokens."""
+    parts = _fixed_parts(agent, query_text, form.of(agent))
+    return {name: _encoded(some, codec) for name, some in parts.items()}
 
 
 def encode_texts(texts: Mapping[str, str], encode: Encode) -> dict[str, list[int]]:
@@ -48,3 +83,39 @@ def render(prompt: Prompt, ids: Mapping[str, Sequence[int]]) -> list[int]:
         for segment in prompt.segments
         for token in ids[segment.source][segment.start : segment.stop]
     ]
+
+
+def _fixed_parts(agent: Agent, query_text: str, form: PromptFormat) -> dict[str, list[Part]]:
+    values = {"role": agent.role, "query": query_text}
+    if form.trims:
+        values = {name: value.strip() for name, value in values.items()}
+    parts = {
+        header(agent.name): list(_filled(form.header, values)),
+        query(agent.name): list(_filled(form.query, values)),
+        own(agent.name): [Part(form.own)],
+    }
+    for source in agent.reads:
+        parts[label(agent.name, source)] = list(_filled(form.label, {"source": source}))
+    if agent.reads and form.turn:
+        parts[turn(agent.name)] = [Part(form.turn)]
+    return parts
+
+
+def _filled(template: str, values: Mapping[str, str]) -> Iterator[Part]:
+    for literal, name, _, _ in Formatter().parse(template):
+        yield Part(literal)
+        if name is not None:
+            yield Part(values[name], is_content=True)
+
+
+def _encoded(parts: Sequence[Part], codec: Codec) -> list[int]:
+    """As one text, as tokens may reach across parts; by parts if contents spell special tokens."""
+    contents = [part.text for part in parts if part.is_content]
+    if all(codec.encode(text) == codec.encode_content(text) for text in contents):
+        return codec.encode(_joined(parts))
+    encoders = {True: codec.encode_content, False: codec.encode}
+    return [token for part in parts for token in encoders[part.is_content](part.text)]
+
+
+def _joined(parts: Sequence[Part]) -> str:
+    return "".join(part.text for part in parts)

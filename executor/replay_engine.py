@@ -36,6 +36,9 @@ class ReplayEngine:
     def encode(self, text: str) -> list[int]:
         return self._writer.encode(text)
 
+    def encode_content(self, text: str) -> list[int]:
+        return self._writer.encode_content(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         return self._writer.decode(ids)
 

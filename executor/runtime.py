@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from executor.engine import CallReport, Engine
-from executor.rendering import PromptFormat, fixed_texts
+from executor.rendering import Form, fixed_ids
 from executor.texts import Texts
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
@@ -36,7 +36,7 @@ class ServedModel:
     """An engine and how prompts for it are written."""
 
     engine: Engine
-    form: PromptFormat
+    form: Form
 
 
 @dataclass(frozen=True)
@@ -303,6 +303,5 @@ def _fixed_ids(job: Job, served: Mapping[str, ServedModel]) -> dict[str, list[in
     for agent in job.pipeline:
         reader = served[agent.engine]
         query = job.question.query_for(agent.name)
-        for name, text in fixed_texts(agent, query, reader.form).items():
-            ids[name] = reader.engine.encode(text)
+        ids |= fixed_ids(agent, query, reader.form, reader.engine)
     return ids

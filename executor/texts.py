@@ -51,7 +51,7 @@ class Texts:
             if writer.vocabulary == reader.vocabulary:
                 yield from ids
             else:
-                yield from reader.encode(writer.decode(ids))
+                yield from reader.encode_content(writer.decode(ids))
 
 
 def _own_tokens(call: Call) -> int:

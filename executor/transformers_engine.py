@@ -72,6 +72,9 @@ class TransformersEngine:
     def encode(self, text: str) -> list[int]:
         return self._model.encode(text)
 
+    def encode_content(self, text: str) -> list[int]:
+        return self._model.encode_content(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         return self._model.decode(ids)
 

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from executor.server_faults import ServerError
 from executor.stream_chunks import Chunk
+from executor.token_ids import ContentEncoder
 
 Split = Callable[[str], list[str]]
 _WORD = re.compile(r"\s*\S+|\s+")
@@ -30,7 +31,14 @@ class Vocabulary(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The model's, where it is known."""
+        ...
+
     def encode(self, text: str) -> list[int]: ...
+
+    def encode_content(self, text: str) -> list[int]: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
 
@@ -44,11 +52,16 @@ class ModelTokens:
 
     def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase) -> None:
         self.name = name
+        self.tokenizer: PreTrainedTokenizerBase | None = tokenizer
         self._tokenizer = tokenizer
+        self._contents = ContentEncoder(tokenizer)
         self._special = frozenset(tokenizer.all_special_ids)
 
     def encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def encode_content(self, text: str) -> list[int]:
+        return self._contents.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -67,8 +80,14 @@ class ModelTokens:
 class TextPieces:
     """Pieces of text, numbered as they come; safe to use from several threads."""
 
-    def __init__(self, name: str, split: Split | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        split: Split | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> None:
         self.name = name
+        self.tokenizer = tokenizer
         self._split = split
         self._texts: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -77,6 +96,10 @@ class TextPieces:
     def encode(self, text: str) -> list[int]:
         """Without a tokenizer a text is counted by its words."""
         return self._number(self._split(text) if self._split else _WORD.findall(text))
+
+    def encode_content(self, text: str) -> list[int]:
+        """Text goes over the wire as it is: what special tokens are, the server says."""
+        return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self._texts[token] for token in ids)

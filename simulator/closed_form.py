@@ -32,7 +32,7 @@ from simulator.source_levels import SourceLevels, fixed_tokens, source_levels, s
 from staircase.errors import ScheduleError, WorkloadError
 from staircase.metrics import READING_RATE, reader_ps
 from staircase.pipeline import Agent, Pipeline
-from staircase.prompt import header, own, query
+from staircase.prompt import header, own, query, turn
 from staircase.schedule import Layout, Schedule
 from staircase.workload import RequestShape
 
@@ -70,13 +70,14 @@ class AloneTimes:
 
 
 class _Answer(NamedTuple):
-    """The answer's texts in tokens: ``head``, ``query`` and ``own`` do not grow; ``left`` is what
-    it would write."""
+    """The answer's texts in tokens: ``head``, ``query``, ``own`` and ``turn`` do not grow; ``left``
+    is what it would write."""
 
     layout: Layout
     head: int
     query: int
     own: int
+    turn: int
     left: int
     max_tokens: int
     ends_with_stop: bool
@@ -208,7 +209,7 @@ class ClosedForm:
         labels = self._sources.new_labels[desks.level]
         # The first of the own labels stands in every prompt.
         is_split = self._answer.layout == "interleave" and number > 0
-        return labels + self._answer.own if is_split else labels
+        return labels + self._answer.turn + self._answer.own if is_split else labels
 
     def _shared(self, grows: Any, desks: _Desks) -> Ints:
         """Computed tokens that the prompt has in common with the text of the step before.
@@ -411,6 +412,7 @@ def _make_answer(agent: Agent, layout: Layout, request: RequestShape) -> _Answer
         tokens.get(header(name), 0),
         tokens.get(query(name), 0),
         tokens.get(own(name), 0),
+        tokens.get(turn(name), 0),
         request.output_tokens[name],
         agent.max_tokens,
         request.ends_with == "stop",
@@ -422,6 +424,7 @@ def _longest_text(reader: Agent, sources: SourceLevels, request: RequestShape) -
     written = min(request.output_tokens[reader.name], reader.max_tokens)
     # Every round that has labels shows something new, and every call but the last writes.
     rounds = min(sources.all_read, written + 1)
-    labels = int(sources.new_labels[0]) + request.fixed_tokens.get(own(reader.name), 0)
+    between = (own(reader.name), turn(reader.name))
+    labels = int(sources.new_labels[0]) + sum(request.fixed_tokens.get(name, 0) for name in between)
     read = int(sources.read_tokens[-1])
     return fixed_tokens(request, reader) + read + rounds * labels + written + 1

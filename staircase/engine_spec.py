@@ -3,22 +3,65 @@
 from __future__ import annotations
 
 import re
+from string import Formatter
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from staircase.bounds import MOST, MOST_BATCHED_TOKENS, MOST_SEQUENCES
 from staircase.strict import Count, PositiveSeconds, Seed, Strict, Tokens
 
+TEMPLATE_FIELDS = {"header": {"role"}, "query": {"query"}, "label": {"source"}}
+
 
 class FormatSpec(Strict):
-    """Templates of the prompt texts that do not grow; ``{role}``, ``{query}``, ``{source}``."""
+    """Templates of the prompt texts that do not grow; ``{role}``, ``{query}``, ``{source}``.
+
+    ``turn`` stands between own text and more of the sources where texts are interleaved.
+    """
 
     header: str = "{role}\n\n"
     query: str = "{query}\n\n"
     label: str = "\n\n{source}:\n"
     own: str = "\n\nAnswer:\n"
+    turn: str = ""
+
+    @field_validator("header", "query", "label")
+    @classmethod
+    def _check_fields(cls, value: str, info: ValidationInfo) -> str:
+        named = TEMPLATE_FIELDS[str(info.field_name)]
+        try:
+            found = {name for _, name, _, _ in Formatter().parse(value) if name is not None}
+        except ValueError as error:
+            raise ValueError(f"{error}; a brace that is text is written twice") from None
+        for name in found - named:
+            raise ValueError(f"{{{name}}} is not known here, only {{{min(named)}}}")
+        return value
+
+
+def _kind_of_format(value: object) -> str | None:
+    if isinstance(value, dict | FormatSpec):
+        return "templates"
+    return "name" if value in ("auto", "plain") else None
+
+
+# The chat template of the model's tokenizer if there is one; plain texts; templates.
+Format = Annotated[
+    Annotated[Literal["auto", "plain"], Tag("name")] | Annotated[FormatSpec, Tag("templates")],
+    Discriminator(
+        _kind_of_format,
+        custom_error_type="format",
+        custom_error_message="must be auto, plain, or templates, as {own: 'Answer: '}",
+    ),
+]
 
 
 class SamplingSpec(Strict):
@@ -61,7 +104,7 @@ class EngineSpec(SamplingSpec):
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     slots: Annotated[int, Field(ge=1, le=4096)] = 1
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] = 2048
-    format: FormatSpec | None = None
+    format: Format = "auto"
 
     @model_validator(mode="after")
     def _check_slots(self) -> Self:
@@ -148,7 +191,7 @@ class OpenAISpec(ServerSpec):
 
     kind: Literal["openai"]
     tokenizer: str | None = None
-    format: FormatSpec | None = None
+    format: Format = "auto"
 
 
 class JudgeSpec(ServerSpec):

@@ -2,7 +2,7 @@
 
 The simulator counts tokens and shared prefixes on segments; the executor turns the same segments
 into token ids. A text that does not grow (header, query, labels) is a segment too: its source is
-one of the names made by ``header``, ``query``, ``label`` and ``own``.
+one of the names made by ``header``, ``query``, ``label``, ``own`` and ``turn``.
 
 H header, q query, c_ij tokens of source i shown first in round j, s_j own tokens between rounds:
 
@@ -10,6 +10,8 @@ H header, q query, c_ij tokens of source i shown first in round j, s_j own token
     rebuild_query_first  H, q, P1 so far, …, PN so far, own text
     append_rounds        H, q, c_11 … c_N1, c_12 … c_N2, …, own text
     interleave           H, q, c_11 … c_N1, s_1, c_12 … c_N2, s_2, …
+
+Where a format has a text for it (``turn``), it stands between own text and the next round.
 """
 
 from __future__ import annotations
@@ -81,9 +83,15 @@ def own(agent: str) -> str:
     return f"own/{agent}"
 
 
+def turn(agent: str) -> str:
+    """Name of the text that ends ``agent``'s own text where more of its sources follows."""
+    return f"turn/{agent}"
+
+
 def fixed_names(agent: str, sources: Sequence[str]) -> list[str]:
     """Names of all texts in ``agent``'s prompt that do not grow."""
-    return [header(agent), query(agent), own(agent), *(label(agent, name) for name in sources)]
+    labels = [label(agent, name) for name in sources]
+    return [header(agent), query(agent), own(agent), *labels, turn(agent)]
 
 
 def build_prompt(
@@ -136,10 +144,12 @@ class Drawing:
         return Prompt(tuple(_joined([head, *body, *self._own(0, written)])))
 
     def _show(self, this: Round) -> None:
-        if self.layout == "interleave" and self._last:
-            _add(self._pieces, *self._own_after(this.written))
         before = self._last or Round((0,) * len(self.sources), 0)
         chunk = self._chunk(before, this)
+        if self.layout == "interleave" and self._last:
+            _add(self._pieces, *self._own_after(this.written))
+            if chunk:
+                _add(self._pieces, self._fixed(turn(self.agent)))
         _add(self._pieces, *chunk)
         # The first own text has its label in any case, later ones after something new.
         self._has_chunk = bool(chunk) or not self._last

@@ -157,9 +157,9 @@ def _tell_what_is_not_known(work: Workspace) -> None:
 
 
 def _validate(work: Workspace, found: Plan, requests: int) -> Validation:
-    from executor.bench import open_bench
     from executor.line_log import ItemLog
     from executor.runtime import Outcome
+    from planner.commands.opened_bench import opened_bench
     from planner.report import write_report
     from planner.sole_use import sole_use
     from planner.validate import contenders, runs_key
@@ -171,7 +171,7 @@ def _validate(work: Workspace, found: Plan, requests: int) -> Validation:
     with (
         sole_use(work.folder, "validate"),
         kept_work(work.runs_path, [key], "runs") as kept,
-        open_bench(work.scenario) as bench,
+        opened_bench(work.scenario) as bench,
         progress_bars() as track,
     ):
         step = track("real runs", requests * len(contenders(found, front)))

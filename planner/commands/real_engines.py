@@ -130,10 +130,10 @@ def _play(
     is_shown: bool,
 ) -> list[Outcome]:
     """A single one may be shown as it grows."""
-    from executor.bench import open_bench
+    from planner.commands.opened_bench import opened_bench
     from planner.playing import play_many, play_one
 
-    with open_bench(work.scenario) as bench:
+    with opened_bench(work.scenario) as bench:
         if is_shown:
             return [play_one(bench, jobs[0], screen)]
         with progress_bars() as track:

@@ -78,8 +78,8 @@ def tune(
 
 def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
     """Also the plan with the tuned profile, which is the scenario's plan from now on."""
-    from executor.bench import open_bench
     from executor.line_log import ItemLog
+    from planner.commands.opened_bench import opened_bench
     from planner.pace import reference_of
     from planner.played_runs import PlayedRun
     from planner.sole_use import sole_use
@@ -95,7 +95,7 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
     with (
         sole_use(work.folder, "tune"),
         kept_work(work.tuning_path, [key], "runs") as log,
-        open_bench(work.scenario) as bench,
+        opened_bench(work.scenario) as bench,
         progress_bars(between_steps=True) as track,
     ):
         tuner = Tuner(

@@ -79,6 +79,9 @@ class VirtualEngine:
     def encode(self, text: str) -> list[int]:
         return [ord(character) for character in text]
 
+    def encode_content(self, text: str) -> list[int]:
+        return self.encode(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(map(chr, ids))
 

@@ -1,0 +1,195 @@
+"""Prompt texts from a tokenizer's chat template, found by rendering it.
+
+A conversation of marks is rendered and cut at them; what stands between is what the template puts
+around contents. The role is the system's turn, or the beginning of the user's where the template
+has no system (or moves it). Query and drafts are the user's turn, own text begins the assistant's;
+interleaved, more of the drafts is a further turn of the user's.
+
+Prompts are encoded text by text, so texts begin and end where tokens do: no fixed text ends in
+space before another, and what stands before labels is chosen for the tokenizer (``choose_gap``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from executor.rendering import Encode, PromptFormat
+from staircase.pipeline import Agent
+
+INTRODUCTION = "Below are a question and what others wrote about it."
+QUESTION = "Question:\n{query}"
+LABEL = "Draft of {source}:\n"
+REQUEST = "Your answer:"
+MORE = "More of what others wrote follows; then go on with your answer."
+
+# Marks for contents, which no template has.
+ROLE, USER, ASSISTANT, LATER = (f"staircase-{name}" for name in ("role", "user", "self", "later"))
+# Before labels, best first.
+GAPS = ("\n\n", " \n\n")
+# How drafts end and go on where they are cut between words.
+ENDS = ("word", "7", "end.", "why?", "so,", "(aside)", '"quote"', "list:", "half-", "**")
+STARTS = ("Word", " word", "7", "**", "- ", '"Word')
+
+Render = Callable[..., str]
+
+
+class NoChatFormatError(Exception):
+    """What is odd about a chat template."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What a template puts around contents.
+
+    Attributes:
+        opening: before the user's first content where there is no system's turn.
+        system: before the role and from there to the user's content; None: folded into the latter.
+        answer: from the user's content to the assistant's, as if the latter was asked for.
+        again: from the assistant's content to the user's next one.
+    """
+
+    opening: str
+    system: tuple[str, str] | None
+    answer: str
+    again: str
+
+    def without(self, beginning: str) -> Turns:
+        """For those who put ``beginning`` before every prompt themselves."""
+        system = self.system and (self.system[0].removeprefix(beginning), self.system[1])
+        return replace(self, opening=self.opening.removeprefix(beginning), system=system)
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """Prompts as conversations; ``gap`` stands before labels."""
+
+    turns: Turns
+    gap: str
+
+    def of(self, agent: Agent) -> PromptFormat:
+        return self._reader(agent) if agent.reads else self._alone(agent)
+
+    def _reader(self, agent: Agent) -> PromptFormat:
+        return PromptFormat(
+            self._before(agent) + self._folded(agent) + INTRODUCTION,
+            self.gap + QUESTION,
+            self.gap + LABEL,
+            self.gap + REQUEST + self.turns.answer,
+            self.turns.again + MORE,
+            trims=True,
+        )
+
+    def _alone(self, agent: Agent) -> PromptFormat:
+        before = self._before(agent)
+        head = before.rstrip()
+        question = before[len(head) :] + self._folded(agent) + "{query}"
+        return PromptFormat(head, question, "", self.turns.answer, trims=True)
+
+    def _before(self, agent: Agent) -> str:
+        """Up to the user's content."""
+        if self._has_system(agent):
+            assert self.turns.system
+            return "{role}".join(map(_escaped, self.turns.system))
+        return _escaped(self.turns.opening)
+
+    def _folded(self, agent: Agent) -> str:
+        """The role where it begins the user's content."""
+        is_folded = agent.role.strip() and not self._has_system(agent)
+        return "{role}\n\n" if is_folded else ""
+
+    def _has_system(self, agent: Agent) -> bool:
+        return self.turns.system is not None and bool(agent.role.strip())
+
+
+def chat_format(tokenizer: Any) -> ChatFormat:
+    """That of ``tokenizer``, which has a chat template.
+
+    Raises:
+        NoChatFormatError: the template does not keep contents apart, or later turns differ.
+    """
+    return ChatFormat(find_turns(_renderer(tokenizer)), choose_gap(tokenizer))
+
+
+def find_turns(render: Render) -> Turns:
+    """Of the template behind ``render``, which takes pairs of role and content.
+
+    Raises:
+        NoChatFormatError: as ``chat_format``.
+    """
+    opening, answer = _cut(render, ("user", USER))
+    later = ("user", USER), ("assistant", ASSISTANT), ("user", LATER)
+    first, _, again, last = _cut(render, *later)
+    if (first, last) != (opening, answer):
+        raise NoChatFormatError("what it puts around a first turn is not what it puts later")
+    return Turns(opening, _system(render, answer, again), answer, again)
+
+
+def _system(render: Render, answer: str, again: str) -> tuple[str, str] | None:
+    """None where there is none, or not before the first turn whatever follows."""
+    asked = ("system", ROLE), ("user", USER)
+    try:
+        before, between, last = _cut(render, *asked)
+        longer = _cut(render, *asked, ("assistant", ASSISTANT), ("user", LATER))
+    except NoChatFormatError:
+        return None
+    is_same = (longer[:2], longer[3:], last) == ([before, between], [again, answer], answer)
+    return (before, between) if is_same else None
+
+
+def _cut(render: Render, *turns: tuple[str, str]) -> list[str]:
+    """What is rendered before, between and after the contents."""
+    pieces, rest = [], render(*turns)
+    for _, mark in turns:
+        if rest.count(mark) != 1:
+            raise NoChatFormatError("it leaves out, repeats or changes what is said")
+        piece, rest = rest.split(mark)
+        pieces.append(piece)
+    return [*pieces, rest]
+
+
+def choose_gap(tokenizer: Any) -> str:
+    """What stands before labels: the first at which tokens do not reach into what is before it."""
+    encode = _encoder(tokenizer)
+    return next((gap for gap in GAPS if _follows(encode, gap)), GAPS[0])
+
+
+def joins_cleanly(tokenizer: Any, gap: str) -> bool:
+    """Whether drafts that are cut between words have the tokens that the whole prompt has."""
+    encode = _encoder(tokenizer)
+    label = gap + LABEL.format(source="a")
+    return _follows(encode, gap) and all(_joins(encode, label, start) for start in STARTS)
+
+
+def _follows(encode: Encode, gap: str) -> bool:
+    """Whether tokens of a label do not reach into the text before it."""
+    label = gap + LABEL.format(source="a")
+    return all(_joins(encode, end, label) for end in ENDS)
+
+
+def _joins(encode: Encode, before: str, after: str) -> bool:
+    return encode(before) + encode(after) == encode(before + after)
+
+
+def _renderer(tokenizer: Any) -> Render:
+    def render(*turns: tuple[str, str]) -> str:
+        said = [{"role": role, "content": content} for role, content in turns]
+        try:
+            return str(
+                tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+            )
+        # A template is somebody's program, and says no by any exception.
+        except Exception as error:
+            raise NoChatFormatError(f"{type(error).__name__}: {error}") from None
+
+    return render
+
+
+def _encoder(tokenizer: Any) -> Encode:
+    return lambda text: list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _escaped(text: str) -> str:
+    """As a template of ``PromptFormat``."""
+    return text.replace("{", "{{").replace("}", "}}")

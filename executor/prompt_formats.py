@@ -1,0 +1,51 @@
+"""How prompts of each engine are written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from executor.chat_template import ChatFormat, NoChatFormatError, chat_format, joins_cleanly
+from executor.embedded import samples
+from executor.openai_engine import OpenAIEngine
+from executor.rendering import Form, PromptFormat
+from staircase.engine_spec import EngineSpec, FormatSpec, OpenAISpec
+
+
+def form_of(spec: EngineSpec | OpenAISpec, tokenizer: Any) -> tuple[Form, str | None]:
+    """By the scenario's ``format``, and what is odd about it, in words.
+
+    Args:
+        tokenizer: whose chat template prompts follow; None where there is none, or the server
+            applies it.
+    """
+    if isinstance(spec.format, FormatSpec):
+        return PromptFormat(**spec.format.model_dump()), None
+    if spec.model == "embedded":
+        return samples.FORMAT, None
+    if spec.format == "plain" or not getattr(tokenizer, "chat_template", None):
+        return PromptFormat(), None
+    try:
+        form = chat_format(tokenizer)
+    except NoChatFormatError as error:
+        return PromptFormat(), f"prompts do not follow the chat template: {error}"
+    if joins_cleanly(tokenizer, form.gap):
+        return form, None
+    return form, (
+        "the tokenizer joins neighbouring texts: prompts follow the chat template, but their "
+        "tokens may differ where two texts meet"
+    )
+
+
+def form_of_server(spec: OpenAISpec, engine: OpenAIEngine) -> tuple[Form, str | None]:
+    """A chat API applies the template itself, and a server that gets text may add its beginning."""
+    form, remark = form_of(spec, engine.template_tokenizer)
+    if isinstance(form, ChatFormat) and not engine.sends_ids:
+        form = replace(form, turns=form.turns.without(_added(engine.template_tokenizer)))
+    return form, remark
+
+
+def _added(tokenizer: Any) -> str:
+    """What the tokenizer itself puts before a text."""
+    begin = tokenizer.bos_token_id
+    return str(tokenizer.bos_token) if begin in tokenizer.encode("a")[:1] else ""
