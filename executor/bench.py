@@ -77,8 +77,10 @@ class Bench:
 
 
 @contextmanager
-def open_bench(scenario: Scenario) -> Iterator[Bench]:
+def open_bench(scenario: Scenario, is_measured: bool = False) -> Iterator[Bench]:
     """Loads the scenario's models, starts its devices, asks its servers; closes them at the end.
+
+    Where ``is_measured``, no request finds the query or drafts of another in a server's cache.
 
     Raises:
         ModelError: a model cannot be loaded.
@@ -87,11 +89,15 @@ def open_bench(scenario: Scenario) -> Iterator[Bench]:
     for name in scenario.simulated:
         raise ScenarioError(f"engine {name!r} is simulated: there is nothing to run")
     with ExitStack() as stack:
-        remote = open_remote(stack, scenario.remote)
+        remote = open_remote(stack, scenario.remote, is_measured)
         models, engines = _open_local(stack, scenario.real)
         every: dict[str, Engine] = {**remote, **engines}
         formats = _formats(scenario, models, remote)
-        served = {name: ServedModel(every[name], form) for name, (form, _) in formats.items()}
+        marked = {name for name, one in remote.items() if is_measured and not one.is_salted}
+        served = {
+            name: ServedModel(every[name], form, name in marked)
+            for name, (form, _) in formats.items()
+        }
         remarks = [f"engine {name!r}: {words}" for name, (_, words) in formats.items() if words]
         scorers: dict[str, Scorer] = {name: ModelScorer(model) for name, model in models.items()}
         scorers |= {name: one.scorer for name, one in remote.items() if one.scorer}

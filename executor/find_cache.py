@@ -157,6 +157,7 @@ def find_cache(target: Target, longest: int = LONGEST_PROMPT) -> PrefixCache | N
         _keeps_generated(target, gauge, block, longest),
         _kept_texts(target, gauge, block, longest),
         target.reports_cached,
+        target.shares_headers,
     )
 
 

@@ -25,6 +25,7 @@ class Target:
         mixed_tokens: of a prompt that it prefills beside decodes in one iteration; 0: it does not.
         is_remote: a call's time before its prefill begins is not known apart.
         reports_cached: it says how much of a prompt was cached.
+        shares_headers: a measured request finds the headers that others left in its cache.
         now_ns: the clock of its times.
     """
 
@@ -35,6 +36,7 @@ class Target:
     mixed_tokens: int = 0
     is_remote: bool = False
     reports_cached: bool = True
+    shares_headers: bool = True
     now_ns: Callable[[], int] = time.perf_counter_ns
 
 

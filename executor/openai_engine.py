@@ -21,7 +21,7 @@ from executor.guarding import Guarded
 from executor.scorer import Scorer
 from executor.server import Network, Server
 from executor.server_faults import Patience, ServerError
-from executor.server_profile import Ask, ServerProfile, request_body
+from executor.server_profile import SALT, Ask, ServerProfile, request_body
 from executor.server_scoring import ServerScorer
 from executor.stream_chunks import Chunk, Usage
 from executor.vocabularies import ModelTokens, Vocabulary
@@ -39,6 +39,7 @@ class ServerSettings:
         fields: sent with every request, as temperature is.
         max_concurrency: calls beyond it wait here, in order.
         seed: every call gets one of its own, which follows from this; None: greedy.
+        is_salted: a call finds only what calls of its own request left in the server's cache.
     """
 
     model: str
@@ -46,6 +47,7 @@ class ServerSettings:
     patience: Patience
     max_concurrency: int
     seed: int | None = None
+    is_salted: bool = False
 
 
 @dataclass(eq=False)
@@ -151,6 +153,11 @@ class OpenAIEngine:
         """Whose chat template prompts follow; None where unknown, or the server applies it."""
         return self._vocabulary.tokenizer if self._profile.api == "completions" else None
 
+    @property
+    def is_salted(self) -> bool:
+        """Whether requests are kept apart in the server's cache; headers are too."""
+        return self._settings.is_salted
+
     def encode(self, text: str) -> list[int]:
         return self._vocabulary.encode(text)
 
@@ -247,7 +254,8 @@ class OpenAIEngine:
         ask = self._ask(call)
         if ask.own and not self._profile.continues:
             raise ServerError(f"{self._server.address.base_url}: {_why_not(self._profile)}")
-        return request_body(self._profile, self._settings.model, self._settings.fields, ask)
+        salt = {SALT: call.owner} if self.is_salted and call.owner else {}
+        return salt | request_body(self._profile, self._settings.model, self._settings.fields, ask)
 
     def _ask(self, call: EngineCall) -> Ask:
         ids, seed = list(call.prompt_ids), self._settings.seed

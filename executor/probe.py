@@ -13,6 +13,7 @@ from executor.server_faults import Patience, ServerError
 from executor.server_profile import (
     FIELDS,
     PATHS,
+    SALT,
     SCORINGS,
     Api,
     Ask,
@@ -62,13 +63,15 @@ class Probe:
         chunks = await self._ask(profile, Ask(TEXT, TOKENS, ignore_end=True))
         usages = [chunk.usage for chunk in chunks if chunk.usage]
         takes_ids = profile.api == "completions" and await self._takes_ids(profile)
+        reports_cached = any(usage.cached_tokens is not None for usage in usages)
         return replace(
             profile,
             takes_ids=takes_ids,
             scores=await self._scores() if takes_ids else None,
             returns_ids=any(chunk.token_ids is not None for chunk in chunks),
             reports_usage=bool(usages),
-            reports_cached=any(usage.cached_tokens is not None for usage in usages),
+            reports_cached=reports_cached,
+            salts=await self._salts(profile, reports_cached),
             sends_done=chunks[-1].is_last,
         )
 
@@ -127,6 +130,21 @@ class Probe:
         again = await self._ask(profile, Ask(TEXT, 1, own), GREEDY)
         return "".join(chunk.text for chunk in again).startswith(texts[place][1:])
 
+    async def _salts(self, profile: ServerProfile, reports_cached: bool) -> bool:
+        """Whether it knows ``cache_salt``: lenient servers take it and do nothing.
+
+        vLLM refuses an empty one; of others that is seen which say how much was cached.
+        """
+        ask, one, other = Ask(TEXT, TOKENS), {SALT: "one"}, {SALT: "other"}
+        if not await self._is_taken(profile, ask, one):
+            return False
+        if not await self._is_taken(profile, ask, {SALT: ""}):
+            return True
+        if not reports_cached:
+            return False
+        again, apart = [_cached(await self._ask(profile, ask, salt)) for salt in (one, other)]
+        return apart < again
+
     async def _takes_ids(self, profile: ServerProfile) -> bool:
         return await self._is_taken(profile, Ask(IDS, TOKENS), {})
 
@@ -166,6 +184,10 @@ class Probe:
     ) -> list[Chunk]:
         body = request_body(profile, self.model, self.settings, ask) | (extra or {})
         return await self.patience.insist(lambda: self.server.collect(profile.path, body))
+
+
+def _cached(chunks: Sequence[Chunk]) -> int:
+    return max((chunk.usage.cached_tokens or 0 for chunk in chunks if chunk.usage), default=0)
 
 
 def _is_about_limit(fault: ServerError) -> bool:

@@ -15,8 +15,12 @@ from executor.vocabularies import ModelTokens, TextPieces, Vocabulary, token_bor
 from staircase.engine_spec import OpenAISpec
 
 
-def open_remote(stack: ExitStack, specs: Mapping[str, OpenAISpec]) -> dict[str, OpenAIEngine]:
+def open_remote(
+    stack: ExitStack, specs: Mapping[str, OpenAISpec], is_measured: bool
+) -> dict[str, OpenAIEngine]:
     """Engines by name; ``stack`` closes their connections.
+
+    Where ``is_measured``, requests are kept apart by salt if the server has it.
 
     Raises:
         ScenarioError: a key is not in the environment.
@@ -27,10 +31,14 @@ def open_remote(stack: ExitStack, specs: Mapping[str, OpenAISpec]) -> dict[str, 
         return {}
     network = stack.enter_context(Network())
     connector = Connector(network)
-    return {name: _open(name, spec, network, connector) for name, spec in specs.items()}
+    return {
+        name: _open(name, spec, network, connector, is_measured) for name, spec in specs.items()
+    }
 
 
-def _open(name: str, spec: OpenAISpec, network: Network, connector: Connector) -> OpenAIEngine:
+def _open(
+    name: str, spec: OpenAISpec, network: Network, connector: Connector, is_measured: bool
+) -> OpenAIEngine:
     connection = connector.connect(name, spec)
     settings = ServerSettings(
         spec.model,
@@ -38,6 +46,7 @@ def _open(name: str, spec: OpenAISpec, network: Network, connector: Connector) -
         patience_of(spec),
         spec.max_concurrency,
         spec.seed if spec.temperature else None,
+        is_measured and connection.profile.salts,
     )
     vocabulary = vocabulary_for(name, spec.tokenizer, connection.profile)
     return OpenAIEngine(network, connection.server, connection.profile, settings, vocabulary)

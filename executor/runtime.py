@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from executor.engine import CallReport, Engine
+from executor.nonces import Nonces
 from executor.rendering import Form, fixed_ids
 from executor.texts import Texts
 from staircase.messages import Call
-from staircase.pipeline import Pipeline
+from staircase.pipeline import Agent, Pipeline
 from staircase.play import CallResult, Play
+from staircase.prompt import nonce
 from staircase.schedule import Schedule
 from staircase.timeline import PS_PER_NS, Timeline, to_ps
 from staircase.workload import Question
@@ -33,10 +35,16 @@ OnToken = Callable[[int, str, Sequence[int]], None]
 
 @dataclass(frozen=True)
 class ServedModel:
-    """An engine and how prompts for it are written."""
+    """An engine and how prompts for it are written.
+
+    Attributes:
+        has_nonces: a text of each request's own follows the header, so that the engine's prefix
+            cache has nothing else for it that other requests left.
+    """
 
     engine: Engine
     form: Form
+    has_nonces: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Runtime:
         self.served = served
         self.retries = retries
         self.now_ns = now_ns
+        self._nonces = Nonces()
         self._changed = threading.Condition(threading.RLock())
 
     def run(
@@ -111,7 +120,16 @@ class Runtime:
         arrivals = deque(arrivals_s[number] for number in left) if arrivals_s else deque[float]()
         epoch_ns, faults = self.now_ns() - round(passed_s * 1e9), _Faults(self._changed)
         waiting = deque(
-            _Run(number, jobs[number], self.served, faults, self.now_ns, epoch_ns, on_token)
+            _Run(
+                number,
+                jobs[number],
+                self.served,
+                _fixed_ids(jobs[number], self.served, self._nonces.draw()),
+                faults,
+                self.now_ns,
+                epoch_ns,
+                on_token,
+            )
             for number in left
         )
         live: list[_Run] = []
@@ -187,6 +205,7 @@ class _Run:
         number: int,
         job: Job,
         served: Mapping[str, ServedModel],
+        fixed: Mapping[str, list[int]],
         faults: _Faults,
         now_ns: Clock,
         epoch_ns: int,
@@ -203,7 +222,6 @@ class _Run:
         # Those that an engine has; the play may open others that none gets any more.
         self._submitted: set[int] = set()
         engines = {agent.name: served[agent.engine].engine for agent in job.pipeline}
-        fixed = _fixed_ids(job, served)
         self._texts = Texts(engines, fixed)
         fixed_tokens = {name: len(ids) for name, ids in fixed.items()}
         self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
@@ -297,11 +315,22 @@ class _Run:
         return (time_ns - self._epoch_ns) * PS_PER_NS
 
 
-def _fixed_ids(job: Job, served: Mapping[str, ServedModel]) -> dict[str, list[int]]:
+def _fixed_ids(
+    job: Job, served: Mapping[str, ServedModel], nonce_text: str
+) -> dict[str, list[int]]:
     """Every fixed text, in the ids of the engine that reads it."""
     ids: dict[str, list[int]] = {}
     for agent in job.pipeline:
         reader = served[agent.engine]
         query = job.question.query_for(agent.name)
+        if reader.has_nonces and _opens_a_turn(agent, reader):
+            query = nonce_text + query
+        elif reader.has_nonces:
+            ids[nonce(agent.name)] = reader.engine.encode(nonce_text)
         ids |= fixed_ids(agent, query, reader.form, reader.engine)
     return ids
+
+
+def _opens_a_turn(agent: Agent, reader: ServedModel) -> bool:
+    """Whether what follows the header still belongs to a chat template's own words."""
+    return not agent.reads and reader.form.of(agent).query[:1].isspace()

@@ -35,6 +35,8 @@ FIELDS: Mapping[str, Any] = {
     "seed": 1,
     "continue_final_message": True,
 }
+# Texts with different ones find nothing of each other in the prefix cache (vLLM, SGLang).
+SALT = "cache_salt"
 # Fields that are sent with every request of a server that takes them.
 ALWAYS = ("stream_options", "return_token_ids")
 
@@ -76,6 +78,7 @@ class ServerProfile:
         drops_space: an answer that begins with a space comes without it, as where a tokenizer
             marks words by their space and the server decodes each answer by itself.
         scores: how it tells the log-probabilities of a prompt of ids; None if it does not.
+        salts: it keeps texts with different ``cache_salt`` apart in its prefix cache.
     """
 
     api: Api
@@ -89,6 +92,7 @@ class ServerProfile:
     limit: Limit = "max_tokens"
     least_tokens: int = 1
     scores: PromptScores | None = None
+    salts: bool = False
 
     @property
     def path(self) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from executor.connecting import Connector
 from executor.server import Network
-from executor.server_profile import ServerProfile
+from executor.server_profile import SALT, ServerProfile
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.errors import EngineError
 from staircase.scenario import AnyEngine, Scenario
@@ -25,6 +25,8 @@ class Description:
         fields: optional fields that a server takes, and its name for max_tokens if it is another
             or must be above 1.
         scores: how it tells the log-probabilities of a prompt, which quality is measured by.
+        kept_apart: what keeps a measured request from finding another's query or drafts in the
+            prefix cache.
         error: why a server cannot be used.
     """
 
@@ -40,6 +42,7 @@ class Description:
     continues: bool | None = None
     fields: tuple[str, ...] = ()
     scores: str = ""
+    kept_apart: str = ""
     error: str | None = None
 
 
@@ -56,7 +59,9 @@ def describe_engines(scenario: Scenario) -> list[Description]:
 
 def _describe(name: str, spec: AnyEngine, connector: Connector) -> Description:
     if isinstance(spec, EngineSpec):
-        return Description(name, spec.kind, spec.model, spec.device, tokens="ids")
+        return Description(
+            name, spec.kind, spec.model, spec.device, tokens="ids", kept_apart="engine"
+        )
     if not isinstance(spec, OpenAISpec):
         return Description(name, spec.kind)
     try:
@@ -81,6 +86,7 @@ def _described(name: str, spec: OpenAISpec, profile: ServerProfile) -> Descripti
         profile.continues,
         tuple(sorted(profile.fields | _limit(profile))),
         f"{profile.scores.form}, top {profile.scores.top}" if profile.scores else "",
+        SALT if profile.salts else "nonce",
     )
 
 
@@ -102,6 +108,7 @@ LINES: Mapping[str, str] = {
     "continues": "continues",
     "fields": "fields",
     "scores": "scores",
+    "kept_apart": "measured apart by",
     "error": "error",
 }
 

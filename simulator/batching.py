@@ -44,6 +44,7 @@ class Limits:
         blocks: KV blocks; None for no limit and no prefix cache.
         async_scheduling: an iteration is made up when the one before it begins, so a call that
             comes while an iteration runs is in the next but one.
+        shares_headers: the prefix cache has headers that other requests left.
     """
 
     max_num_batched_tokens: int = 2048
@@ -53,6 +54,7 @@ class Limits:
     prefix_caching: bool = True
     scheduling: Literal["fcfs", "priority"] = "fcfs"
     async_scheduling: bool = False
+    shares_headers: bool = True
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class BatchingEngine:
         self._env = env
         self._setup = setup
         self._calls = _CallTable(setup.limits.block_tokens, setup.limits.blocks is not None)
-        self._contents = Contents()
+        self._contents = Contents(setup.limits.shares_headers)
         self._longest = 0
         self._served: dict[int, _Served] = {}
         self._index: dict[Key, int] = {}

@@ -32,7 +32,7 @@ from simulator.source_levels import SourceLevels, fixed_tokens, source_levels, s
 from staircase.errors import ScheduleError, WorkloadError
 from staircase.metrics import READING_RATE, reader_ps
 from staircase.pipeline import Agent, Pipeline
-from staircase.prompt import header, own, query, turn
+from staircase.prompt import header, nonce, own, query, turn
 from staircase.schedule import Layout, Schedule
 from staircase.workload import RequestShape
 
@@ -409,7 +409,7 @@ def _make_answer(agent: Agent, layout: Layout, request: RequestShape) -> _Answer
     name, tokens = agent.name, request.fixed_tokens
     return _Answer(
         layout,
-        tokens.get(header(name), 0),
+        tokens.get(header(name), 0) + tokens.get(nonce(name), 0),
         tokens.get(query(name), 0),
         tokens.get(own(name), 0),
         tokens.get(turn(name), 0),

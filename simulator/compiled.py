@@ -56,7 +56,7 @@ def play_compiled(
     """
     workload.check(pipeline)
     setups = [engines[name] for name in pipeline.engines]
-    batching = [s for s in setups if isinstance(s, BatchingSetup) and s.device is None]
+    batching = [s for s in setups if isinstance(s, BatchingSetup) and _is_plain(s)]
     builder = TableBuilder(pipeline, schedule)
     numbers = _tables(builder, workload)
     if len(batching) < len(setups) or numbers is None:
@@ -66,6 +66,10 @@ def play_compiled(
         return None
     match.run()
     return match.played()
+
+
+def _is_plain(setup: BatchingSetup) -> bool:
+    return setup.device is None and setup.limits.shares_headers
 
 
 def _tables(builder: TableBuilder, workload: Workload) -> Ints | None:

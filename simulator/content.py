@@ -13,9 +13,13 @@ Ints = NDArray[np.int64]
 
 
 class Contents:
-    """Gives texts numbers: a header is the same in every request, all else belongs to one."""
+    """Gives texts numbers: a header is the same in every request, all else belongs to one.
 
-    def __init__(self) -> None:
+    Without ``shares_headers`` headers belong to one request too.
+    """
+
+    def __init__(self, shares_headers: bool = True) -> None:
+        self._shares_headers = shares_headers
         self._numbers: dict[tuple[int, str], int] = {}
 
     def hashes(self, simulated: SimulatedCall, block_tokens: int) -> Ints:
@@ -27,7 +31,8 @@ class Contents:
         return chain_hashes(np.asarray(rows, dtype=np.int64).reshape(-1, 3), block_tokens)
 
     def _number(self, request: int, source: str) -> int:
-        scope = -1 if source.startswith("header/") else request
+        is_shared = self._shares_headers and source.startswith("header/")
+        scope = -1 if is_shared else request
         return self._numbers.setdefault((scope, source), len(self._numbers) + 1)
 
 

@@ -36,9 +36,15 @@ def setup_of_profile(
 
 
 def _server(profile: EngineProfile, spec: OpenAISpec, device: str) -> BatchingSetup:
-    block = profile.cache.block_tokens if profile.cache else None
-    blocks = SERVER_TOKENS // block if block else None
-    limits = Limits(SERVER_BATCHED_TOKENS, spec.max_concurrency, blocks, block or 1)
+    limits = Limits(SERVER_BATCHED_TOKENS, spec.max_concurrency, block_tokens=1)
+    if profile.cache:
+        block = profile.cache.block_tokens
+        limits = replace(
+            limits,
+            blocks=SERVER_TOKENS // block,
+            block_tokens=block,
+            shares_headers=profile.cache.shares_headers,
+        )
     return _batching(profile, limits, device)
 
 

@@ -11,7 +11,7 @@ from simulator.alone import AloneEngine
 from simulator.batching import BatchingSetup
 from staircase.errors import WorkloadError
 from staircase.pipeline import Agent
-from staircase.prompt import header, label, own, query
+from staircase.prompt import header, label, nonce, own, query
 from staircase.schedule import Layout
 from staircase.workload import RequestShape
 
@@ -106,5 +106,5 @@ def source_ps(agent: Agent, setup: BatchingSetup, request: RequestShape) -> Ints
 
 def fixed_tokens(request: RequestShape, agent: Agent) -> int:
     """Tokens that are in every prompt of an agent."""
-    names = (header(agent.name), query(agent.name), own(agent.name))
+    names = (header(agent.name), nonce(agent.name), query(agent.name), own(agent.name))
     return sum(request.fixed_tokens.get(name, 0) for name in names)

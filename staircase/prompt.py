@@ -2,7 +2,7 @@
 
 The simulator counts tokens and shared prefixes on segments; the executor turns the same segments
 into token ids. A text that does not grow (header, query, labels) is a segment too: its source is
-one of the names made by ``header``, ``query``, ``label``, ``own`` and ``turn``.
+one of the names made by ``header``, ``nonce``, ``query``, ``label``, ``own`` and ``turn``.
 
 H header, q query, c_ij tokens of source i shown first in round j, s_j own tokens between rounds:
 
@@ -11,7 +11,8 @@ H header, q query, c_ij tokens of source i shown first in round j, s_j own token
     append_rounds        H, q, c_11 … c_N1, c_12 … c_N2, …, own text
     interleave           H, q, c_11 … c_N1, s_1, c_12 … c_N2, s_2, …
 
-Where a format has a text for it (``turn``), it stands between own text and the next round.
+A nonce, where there is one, follows H. Where a format has a text for it (``turn``), that stands
+between own text and the next round.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ def header(agent: str) -> str:
     return f"header/{agent}"
 
 
+def nonce(agent: str) -> str:
+    """Name of the text after the header by which no other request begins."""
+    return f"nonce/{agent}"
+
+
 def query(agent: str) -> str:
     """Name of the user's query as ``agent`` sees it."""
     return f"query/{agent}"
@@ -91,7 +97,7 @@ def turn(agent: str) -> str:
 def fixed_names(agent: str, sources: Sequence[str]) -> list[str]:
     """Names of all texts in ``agent``'s prompt that do not grow."""
     labels = [label(agent, name) for name in sources]
-    return [header(agent), query(agent), own(agent), *labels, turn(agent)]
+    return [header(agent), nonce(agent), query(agent), own(agent), *labels, turn(agent)]
 
 
 def build_prompt(
@@ -127,9 +133,7 @@ class Drawing:
         if self.layout in ("rebuild", "rebuild_query_first"):
             return self._rebuilt(rounds, written)
         if not self._pieces:
-            self._pieces = _joined(
-                [self._fixed(header(self.agent)), self._fixed(query(self.agent))]
-            )
+            self._pieces = _joined([*self._head, self._fixed(query(self.agent))])
         for this in rounds[self._rounds :]:
             self._show(this)
         pieces = self._pieces.copy()
@@ -137,11 +141,11 @@ class Drawing:
         return Prompt(tuple(pieces))
 
     def _rebuilt(self, rounds: Sequence[Round], written: int) -> Prompt:
-        head, question = self._fixed(header(self.agent)), self._fixed(query(self.agent))
+        question = self._fixed(query(self.agent))
         nothing = Round((0,) * len(self.sources), 0)
         so_far = self._chunk(nothing, rounds[-1]) if rounds else []
         body = [*so_far, question] if self.layout == "rebuild" else [question, *so_far]
-        return Prompt(tuple(_joined([head, *body, *self._own(0, written)])))
+        return Prompt(tuple(_joined([*self._head, *body, *self._own(0, written)])))
 
     def _show(self, this: Round) -> None:
         before = self._last or Round((0,) * len(self.sources), 0)
@@ -169,6 +173,10 @@ class Drawing:
             if stop > start:
                 pieces += [name, Segment(source, start, stop)]
         return pieces
+
+    @cached_property
+    def _head(self) -> list[Segment]:
+        return [self._fixed(header(self.agent)), self._fixed(nonce(self.agent))]
 
     @cached_property
     def _labels(self) -> list[Segment]:

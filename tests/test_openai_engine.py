@@ -669,7 +669,7 @@ class TestProbe:
         profile, fake = probe(Manners())
         names = frozenset(FIELDS) - {"continue_final_message"}
         assert profile == ServerProfile("completions", names, True, True, True, True, True)
-        assert len(fake.bodies) == 6 + len(SCORINGS)
+        assert len(fake.bodies) == 7 + len(SCORINGS)
 
     def test_a_strict_server(self) -> None:
         profile, fake = probe(STRICT)
@@ -677,7 +677,7 @@ class TestProbe:
         assert profile == ServerProfile(
             "completions", fields, reports_usage=True, reports_cached=True
         )
-        assert len(fake.bodies) == 14
+        assert len(fake.bodies) == 15
 
     def test_chat_where_there_is_nothing_else(self) -> None:
         profile, _ = probe(Manners(paths=frozenset({"chat/completions"})))

@@ -18,7 +18,7 @@ from staircase.prompt import (
 from staircase.schedule import LAYOUTS, Layout
 
 SOURCES = ("p", "q")
-FIXED = dict(zip(fixed_names("z", SOURCES), (3, 5, 2, 1, 1, 2), strict=True))
+FIXED = dict(zip(fixed_names("z", SOURCES), (3, 2, 5, 2, 1, 1, 2), strict=True))
 
 
 def spelled(prompt: Prompt) -> list[tuple[str, int]]:

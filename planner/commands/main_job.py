@@ -171,7 +171,7 @@ def _validate(work: Workspace, found: Plan, requests: int) -> Validation:
     with (
         sole_use(work.folder, "validate"),
         kept_work(work.runs_path, [key], "runs") as kept,
-        opened_bench(work.scenario) as bench,
+        opened_bench(work.scenario, is_measured=True) as bench,
         progress_bars() as track,
     ):
         step = track("real runs", requests * len(contenders(found, front)))

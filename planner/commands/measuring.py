@@ -91,7 +91,10 @@ def measure_profiles(work: Workspace, only: Kind | None = None) -> dict[str, str
         return {}
     for path in {work.latency_path, work.quality_path, work.lengths_path} - {*given.values()}:
         check_writable(path)
-    with sole_use(work.folder, "profile"), opened_bench(work.scenario) as bench:
+    with (
+        sole_use(work.folder, "profile"),
+        opened_bench(work.scenario, is_measured=True) as bench,
+    ):
         why = bench.why_no_scores(work.scenario.pipeline.build())
         kinds = [only] if only else _wanted(work, why)
         return {kind: _MAKERS[kind](work, bench) for kind in kinds if kind not in given}

@@ -11,9 +11,9 @@ from staircase.scenario import Scenario
 
 
 @contextmanager
-def opened_bench(scenario: Scenario) -> Iterator[Bench]:
+def opened_bench(scenario: Scenario, is_measured: bool = False) -> Iterator[Bench]:
     """As ``open_bench``."""
-    with open_bench(scenario) as bench:
+    with open_bench(scenario, is_measured) as bench:
         for words in bench.remarks:
             notes.print(words)
         yield bench

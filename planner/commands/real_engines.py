@@ -133,7 +133,7 @@ def _play(
     from planner.commands.opened_bench import opened_bench
     from planner.playing import play_many, play_one
 
-    with opened_bench(work.scenario) as bench:
+    with opened_bench(work.scenario, is_measured=len(jobs) > 1) as bench:
         if is_shown:
             return [play_one(bench, jobs[0], screen)]
         with progress_bars() as track:

@@ -95,7 +95,7 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
     with (
         sole_use(work.folder, "tune"),
         kept_work(work.tuning_path, [key], "runs") as log,
-        opened_bench(work.scenario) as bench,
+        opened_bench(work.scenario, is_measured=True) as bench,
         progress_bars(between_steps=True) as track,
     ):
         tuner = Tuner(

@@ -56,6 +56,7 @@ class Pace:
         prefill_token_s: for each token of the prompt that is not cached.
         sequence_s: for each token written, times the calls that are served.
         block_tokens: of the prefix cache, which knows the last texts; their number is the prompt's.
+        keeps_written: it knows what was written too, but for the last token.
     """
 
     call_s: float
@@ -63,6 +64,7 @@ class Pace:
     sequence_s: float
     block_tokens: int
     kept_texts: int = 8
+    keeps_written: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Manners:
         takes_greedy: whether temperature may be 0.
         keeps: connections; else one that is used again is closed without a word.
         pace: for prompts of token ids only.
+        salts: texts with different cache_salt are apart in the prefix cache, also those that are
+            text; ``strictly``: an empty one is refused.
         reply: what it says to a prompt; None to count.
         scores: log-probabilities [positions, vocabulary] from which the tokens of a prompt were
             drawn; None if it does not tell.
@@ -118,6 +122,7 @@ class Manners:
     takes_greedy: bool = True
     keeps: bool = True
     pace: Pace | None = None
+    salts: Literal["no", "yes", "strictly"] = "no"
     reply: Callable[[str], Reply | None] = lambda prompt: None
     scores: Callable[[list[int]], Sequence[Sequence[float]]] | None = None
     most_tops: int = 20
@@ -144,7 +149,7 @@ class FakeServer:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.connections = self.open = self.hung_up = self.active = self.most = 0
-        self.texts: deque[list[int]] = deque(
+        self.texts: deque[list[object]] = deque(
             maxlen=self.manners.pace.kept_texts if self.manners.pace else 0
         )
         self._counts: Counter[str] = Counter()
@@ -259,9 +264,9 @@ class _Talk:
         for _ in range(self._server.manners.comments):
             await self._pause(self._server.manners.token_s)
             self._chunk(b": wait\n\n")
-        pace, cached = self._server.manners.pace, 0
-        if pace and isinstance(body["prompt"], list):
-            cached = self._look_up(body["prompt"], pace.block_tokens)
+        pace, cached, manners = self._server.manners.pace, None, self._server.manners
+        if pace and (manners.salts != "no" or isinstance(body.get("prompt"), list)):
+            cached = self._look_up(body, pace.block_tokens)
             new = len(body["prompt"]) - cached
             await self._pause(pace.call_s + pace.prefill_token_s * new)
         for number, event in enumerate(self._events(body, cached)):
@@ -270,16 +275,31 @@ class _Talk:
             together = self._server.active * pace.sequence_s if pace and number else 0.0
             await self._pause(self._server.manners.token_s + together)
             self._send(event)
+            if cached is not None:
+                self._remember(event)
         if fault and fault.kind == "hang":
             await self._pause(3600)
         self._writer.write(b"0\r\n\r\n")
         return True
 
-    def _look_up(self, prompt: list[int], block: int) -> int:
-        """Tokens of ``prompt`` that are cached; it is from now on."""
+    def _look_up(self, body: dict[str, Any], block: int) -> int:
+        """Tokens of the prompt that are cached; it is from now on."""
+        salt = body.get("cache_salt") if self._server.manners.salts != "no" else None
+        prompt = [(salt, token) for token in body["prompt"]]
         known = max((common_prefix(text, prompt) for text in self._server.texts), default=0)
-        self._server.texts.append(prompt)
+        self._salt, self._text, self._last = salt, prompt, list[object]()
+        self._server.texts.append(self._text)
         return min(known, len(prompt) - 1) // block * block
+
+    def _remember(self, event: str) -> None:
+        """What was written before the tokens of ``event`` has been through the model."""
+        pace = self._server.manners.pace
+        if pace and pace.keeps_written and event.startswith("{"):
+            choices = json.loads(event)["choices"]
+            new = [(self._salt, token) for one in choices for token in one.get("token_ids", [])]
+            if new:
+                self._text += self._last
+                self._last = list(new)
 
     def _refusal(self, path: str, body: dict[str, Any]) -> tuple[int, str] | None:
         manners = self._server.manners
@@ -301,10 +321,12 @@ class _Talk:
             return reply.status, json.dumps({"error": {"message": reply.words}})
         if max(body.get("prompt_logprobs", 0), body.get("logprobs", 0)) > manners.most_tops:
             return 400, '{"error": {"message": "too many"}}'
+        if manners.salts == "strictly" and body.get("cache_salt") == "":
+            return 400, '{"error": {"message": "cache_salt must be a non-empty string"}}'
         unknown = sorted(body.keys() - BASIC - manners.fields - {manners.limit})
         return (422, json.dumps({"detail": f"unexpected: {unknown}"})) if unknown else None
 
-    def _events(self, body: dict[str, Any], cached: int = 0) -> Iterator[str]:
+    def _events(self, body: dict[str, Any], cached: int | None = None) -> Iterator[str]:
         manners = self._server.manners
         if manners.script is not None:
             yield from manners.script
@@ -317,7 +339,7 @@ class _Talk:
         stop = min(limit, manners.length)
         why = "length" if stop == limit else "stop"
         usage = {"completion_tokens": stop - last, "prompt_tokens": 9}
-        usage |= {"prompt_tokens_details": {"cached_tokens": cached or last}}
+        usage |= {"prompt_tokens_details": {"cached_tokens": last if cached is None else cached}}
         has_usage = body.get("stream_options", {}).get("include_usage") and manners.usage
         for numbers in _groups(range(last + 1, stop + 1), manners.group):
             text = "".join(f" {number}" for number in numbers)

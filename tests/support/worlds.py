@@ -194,7 +194,7 @@ class ServedWorld:
 def open_engine(stack: ExitStack, url: str, model: Path, **options: object) -> OpenAIEngine:
     """An engine as a scenario with these ``options`` would open it: after a probe."""
     spec = OpenAISpec(kind="openai", base_url=url, model=str(model), tokenizer=str(model))
-    return open_remote(stack, {"served": spec.model_copy(update=options)})["served"]
+    return open_remote(stack, {"served": spec.model_copy(update=options)}, False)["served"]
 
 
 def server_settings(model: str, max_concurrency: int = 64, tries: int = 3) -> ServerSettings:
