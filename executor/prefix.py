@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
 
-def common_prefix(one: list[int], other: list[int]) -> int:
+
+def common_prefix(one: list[Any], other: list[Any]) -> int:
     """Number of leading tokens that are the same in both.
 
     Slices are compared in C, so halving the range is much faster than a loop over tokens.

@@ -149,7 +149,7 @@ class FakeServer:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.connections = self.open = self.hung_up = self.active = self.most = 0
-        self.texts: deque[list[object]] = deque(
+        self.texts: deque[list[Any]] = deque(
             maxlen=self.manners.pace.kept_texts if self.manners.pace else 0
         )
         self._counts: Counter[str] = Counter()
@@ -285,9 +285,9 @@ class _Talk:
     def _look_up(self, body: dict[str, Any], block: int) -> int:
         """Tokens of the prompt that are cached; it is from now on."""
         salt = body.get("cache_salt") if self._server.manners.salts != "no" else None
-        prompt = [(salt, token) for token in body["prompt"]]
+        prompt: list[Any] = [(salt, token) for token in body["prompt"]]
         known = max((common_prefix(text, prompt) for text in self._server.texts), default=0)
-        self._salt, self._text, self._last = salt, prompt, list[object]()
+        self._salt, self._text, self._last = salt, prompt, list[Any]()
         self._server.texts.append(self._text)
         return min(known, len(prompt) - 1) // block * block
 
