@@ -55,7 +55,7 @@ def test_one_client_and_one_probe_for_what_is_the_same(fake: FakeServer, tmp_pat
     scenario = demo(tmp_path, fake.url, max_concurrency=2)
     schedule = uniform(scenario.pipeline.build(), constant(8, 8, 6))
     with open_bench(scenario) as bench:
-        assert len(fake.bodies) == 4 * 6, "one probe a model"
+        assert len(fake.bodies) == 4 * 7, "one probe a model"
         assert fake.connections == 1
         question = read_dataset(scenario, tmp_path, 1, 0)[0]
         outcome = bench.runtime.run([Job(scenario.pipeline.build(), schedule, question)])[0]
