@@ -2,12 +2,12 @@
 
     python -m benchmarks.quality_forecasts [--requests 192] [--proposers 2 3 4 5] [--processes 1]
 
-For each number of proposers the embedded pipeline's quality is profiled anew on so many requests;
-then schedules in all layouts, of all families and explicit lists, play as many questions that the
-profile was not made of. Of each: loss and agreement, forecast and measured by teacher forcing, and
-the task's score, forecast by the agreement and measured. A forecast covers a measurement if it lies
-within the 90 % interval of their difference, in which both samples count. No clock counts here, so
-the numbers of proposers may run side by side.
+For each number of proposers the quality of the hard embedded desk is profiled anew on so many
+requests; then schedules in all layouts, of all families and explicit lists, play as many questions
+that the profile was not made of. Of each: loss and agreement, forecast and measured by teacher
+forcing, and the task's score, forecast by the agreement and measured. A forecast covers a
+measurement if it lies within the 90 % interval of their difference, in which both samples count. No
+clock counts here, so the numbers of proposers may run side by side.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from executor.bench import Bench, open_bench, read_dataset
-from executor.embedded import task
+from executor.embedded.scattered_desk import SCATTERED
 from executor.line_log import LineLog
 from executor.measure_quality import measure_quality
 from executor.quality_log import QualityLog
@@ -113,7 +113,7 @@ class Row:
 
 
 def scenario_of(proposers: int, requests: int) -> Scenario:
-    names = task.CORRESPONDENTS[:proposers]
+    names = SCATTERED.correspondents[:proposers]
     roles = {name: {"role": "<report>", "max_tokens": 160} for name in names}
     content = {
         "name": f"{proposers} correspondents",
@@ -121,8 +121,8 @@ def scenario_of(proposers: int, requests: int) -> Scenario:
             "moa": {"layers": [list(names)], "answer": "editor"},
             "agents": {**roles, "editor": {"role": "<edit>", "max_tokens": 64}},
         },
-        "engines": {name: {"model": "embedded"} for name in (*names, "editor")},
-        "requests": {"dataset": "embedded"},
+        "engines": {name: {"model": "embedded-hard"} for name in (*names, "editor")},
+        "requests": {"dataset": "embedded-hard"},
         "profile": {"requests": requests, "quality_error": 0.001},
     }
     return Scenario.model_validate(content)

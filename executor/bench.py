@@ -10,7 +10,8 @@ from pathlib import Path
 
 from executor.core_places import start_processes
 from executor.core_process import CoreEngine
-from executor.embedded import samples, task
+from executor.embedded import samples
+from executor.embedded.tasks import TASKS
 from executor.engine import Engine
 from executor.local import load_models, open_engines
 from executor.models import LoadedModel
@@ -141,7 +142,7 @@ def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> l
 
     A file with too few questions starts again from its beginning.
     """
-    if scenario.requests.dataset == "embedded":
+    if scenario.requests.dataset in TASKS:
         return [
             _bulletin_question(scenario, seed)
             for seed in range(
@@ -154,9 +155,8 @@ def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> l
 
 def _bulletin_question(scenario: Scenario, seed: int) -> Question:
     """Every agent that reads nobody is a correspondent, each with a style of its own."""
-    pipeline = scenario.pipeline.build()
+    task, pipeline = TASKS[scenario.requests.dataset], scenario.pipeline.build()
     names = [agent.name for agent in pipeline if not agent.reads]
-    styles = [(1 + number) % len(task.STYLES) for number in range(len(names))]
+    styles = [(1 + number) % len(task.styles) for number in range(len(names))]
     bulletin = task.draw_bulletin(random.Random(f"bulletin {seed}"), names, styles)
-    reference = task.bulletin_text(bulletin.record)
-    return Question(samples.EDITOR_QUERY, bulletin.inputs(), reference)
+    return Question(samples.EDITOR_QUERY, bulletin.inputs(), task.bulletin_text(bulletin.record))

@@ -109,12 +109,7 @@ def chat_format(tokenizer: Any) -> ChatFormat:
     Raises:
         NoChatFormatError: the template does not keep contents apart, or later turns differ.
     """
-    return ChatFormat(chat_turns(tokenizer), choose_gap(tokenizer))
-
-
-def chat_turns(tokenizer: Any) -> Turns:
-    """Raises NoChatFormatError as ``chat_format`` does."""
-    return find_turns(_renderer(tokenizer))
+    return ChatFormat(find_turns(_renderer(tokenizer)), choose_gap(tokenizer))
 
 
 def find_turns(render: Render) -> Turns:

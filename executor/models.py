@@ -21,7 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from executor.byte_tokenizer import ByteTokenizer
-from executor.embedded import MODEL_FOLDER
+from executor.embedded import MODEL_FOLDERS
 from executor.token_ids import ContentEncoder, vocabulary_of
 from executor.weight_layout import lay_for_decoding
 from staircase.errors import ModelError
@@ -75,7 +75,7 @@ class LoadedModel:
 
 
 def load_model(name: str, device: str, dtype: str, weights: Weights = "file") -> LoadedModel:
-    """Loads ``embedded``, a folder, or a hub id; of ``dummy`` weights only the config is read.
+    """Loads an embedded model, a folder, or a hub id; of ``dummy`` weights only the config is read.
 
     A model with dummy weights costs the same time as the real one and writes nonsense: it never
     ends its text, and has a byte tokenizer if there is no other.
@@ -153,7 +153,7 @@ def _tokenizer_or_bytes(source: str, size: int, is_there: bool) -> tuple[Tokeniz
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of ``embedded``, a folder, or a hub id.
+    """The tokenizer of an embedded model, a folder, or a hub id.
 
     Raises:
         ModelError: there is none, or it cannot say where in a text its tokens stand.
@@ -172,7 +172,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 def source_of(name: str) -> str:
     """Where a model of this name lies."""
-    return str(MODEL_FOLDER) if name == "embedded" else name
+    return str(MODEL_FOLDERS.get(name, name))
 
 
 def _check_folder(source: str) -> None:

@@ -149,14 +149,9 @@ class OpenAIEngine:
         return isinstance(self._vocabulary, ModelTokens)
 
     @property
-    def takes_messages(self) -> bool:
-        """Whether the server makes prompts of messages."""
-        return self._profile.api == "chat"
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase | None:
-        """The model's, where it is known."""
-        return self._vocabulary.tokenizer
+    def template_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """Whose chat template prompts follow; None where unknown, or the server applies it."""
+        return self._vocabulary.tokenizer if self._profile.api == "completions" else None
 
     @property
     def is_salted(self) -> bool:

@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from executor.chat_messages import marked_turns
-from executor.chat_template import (
-    GAPS,
-    ChatFormat,
-    NoChatFormatError,
-    chat_format,
-    joins_cleanly,
-)
-from executor.embedded import samples
+from executor.chat_template import ChatFormat, NoChatFormatError, chat_format, joins_cleanly
+from executor.embedded import MODEL_FOLDERS, samples
 from executor.openai_engine import OpenAIEngine
 from executor.rendering import Form, PromptFormat
 from staircase.engine_spec import EngineSpec, FormatSpec, OpenAISpec
@@ -23,11 +16,12 @@ def form_of(spec: EngineSpec | OpenAISpec, tokenizer: Any) -> tuple[Form, str | 
     """By the scenario's ``format``, and what is odd about it, in words.
 
     Args:
-        tokenizer: whose chat template prompts follow, if it has one.
+        tokenizer: whose chat template prompts follow; None where there is none, or the server
+            applies it.
     """
     if isinstance(spec.format, FormatSpec):
         return PromptFormat(**spec.format.model_dump()), None
-    if spec.model == "embedded":
+    if spec.model in MODEL_FOLDERS:
         return samples.FORMAT, None
     if spec.format == "plain" or not getattr(tokenizer, "chat_template", None):
         return PromptFormat(), None
@@ -44,14 +38,10 @@ def form_of(spec: EngineSpec | OpenAISpec, tokenizer: Any) -> tuple[Form, str | 
 
 
 def form_of_server(spec: OpenAISpec, engine: OpenAIEngine) -> tuple[Form, str | None]:
-    """Of a chat API messages; a server that gets text may add its beginning itself."""
-    if engine.takes_messages:
-        form, _ = form_of(spec, None)
-        is_auto = spec.format == "auto" and spec.model != "embedded"
-        return ChatFormat(marked_turns(engine.tokenizer), GAPS[0]) if is_auto else form, None
-    form, remark = form_of(spec, engine.tokenizer)
+    """A chat API applies the template itself, and a server that gets text may add its beginning."""
+    form, remark = form_of(spec, engine.template_tokenizer)
     if isinstance(form, ChatFormat) and not engine.sends_ids:
-        form = replace(form, turns=form.turns.without(_added(engine.tokenizer)))
+        form = replace(form, turns=form.turns.without(_added(engine.template_tokenizer)))
     return form, remark
 
 

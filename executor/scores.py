@@ -3,7 +3,7 @@
     exact_match     1 if both are the same text after normalisation, else 0
     f1              2·P·R / (P + R) of their tokens, P and R being the shares of the answer's and
                     the reference's tokens that they have in common, each as often as in both
-    field_accuracy  share of the fields that are right, of the embedded task alone
+    field_accuracy  share of the fields that are right, of the embedded tasks alone
     FILE.py:NAME, MODULE:NAME
                     a function of the user's: (question, answer, reference) -> 0..1
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from executor.embedded import task
 from staircase.errors import ScenarioError
-from staircase.scenario import RequestsSpec
+from staircase.scenario import EMBEDDED, RequestsSpec
 from staircase.workload import Question
 
 # Of a question and its answer; None where there is nothing to compare the answer with.
@@ -76,7 +76,7 @@ def answer_scorer(spec: RequestsSpec, folder: Path) -> AnswerScorer:
     Raises:
         ScenarioError: there is no such function.
     """
-    name = spec.score or ("field_accuracy" if spec.dataset == "embedded" else "exact_match")
+    name = spec.score or ("field_accuracy" if spec.dataset in EMBEDDED else "exact_match")
     return _by_reference(NAMED[name]) if name in NAMED else _by_user(name, folder)
 
 

@@ -18,8 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from executor.chat_messages import messages_of
-
 Api = Literal["completions", "chat"]
 # What a server calls the most tokens that it may write; newer chat servers refuse the older name.
 Limit = Literal["max_tokens", "max_completion_tokens"]
@@ -148,7 +146,11 @@ def request_body(profile: ServerProfile, model: str, settings: Mapping[str, Any]
 
 
 def _messages(ask: Ask) -> dict[str, Any]:
-    messages = messages_of(str(ask.prompt), ask.own)
+    messages = [{"role": "user", "content": ask.prompt}]
     if not ask.own:
         return {"messages": messages}
-    return {"messages": messages, "continue_final_message": True, "add_generation_prompt": False}
+    return {
+        "messages": [*messages, {"role": "assistant", "content": ask.own}],
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    }

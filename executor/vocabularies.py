@@ -17,7 +17,6 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from executor.chat_messages import without_marks
 from executor.server_faults import ServerError
 from executor.stream_chunks import Chunk
 from executor.token_ids import ContentEncoder
@@ -100,7 +99,7 @@ class TextPieces:
 
     def encode_content(self, text: str) -> list[int]:
         """Text goes over the wire as it is: what special tokens are, the server says."""
-        return self.encode(without_marks(text))
+        return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self._texts[token] for token in ids)

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from executor.embedded import MODEL_FOLDER
+from executor.embedded import MODEL_FOLDERS
 from profiles.subject import EngineSubject, PipelineSubject
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.scenario import Scenario
@@ -56,7 +56,7 @@ def _latency_subject(spec: EngineSpec | OpenAISpec) -> EngineSubject:
 
 def _content(model: str, has_weights: bool) -> str | None:
     """Of the model's folder, if it is there: its config.json, and a part of its weights."""
-    folder = Path(MODEL_FOLDER if model == "embedded" else model)
+    folder = Path(MODEL_FOLDERS.get(model, model))
     try:
         digest = hashlib.sha256((folder / "config.json").read_bytes())
         weights = (path for form in WEIGHTS for path in sorted(folder.glob(form)))

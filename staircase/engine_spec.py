@@ -185,8 +185,9 @@ class ServerSpec(SamplingSpec):
 class OpenAISpec(ServerSpec):
     """An engine behind a server.
 
-    ``tokenizer`` is the model's folder, hub id or ``embedded``; with it tokens are counted as the
-    model counts them, and go over the wire as ids where the server takes and returns them.
+    ``tokenizer`` is the model's folder, hub id or an embedded model's name; with it tokens are
+    counted as the model counts them, and go over the wire as ids where the server takes and returns
+    them.
     """
 
     kind: Literal["openai"]

@@ -42,15 +42,16 @@ from staircase.strict import (
 from staircase.workload_spec import WorkloadSpec
 from staircase.yaml_file import read_yaml
 
+EMBEDDED = ("embedded", "embedded-hard")
 SCORES = ("exact_match", "f1", "field_accuracy")
 
 
 class RequestsSpec(Strict):
     """What is asked, and how answers are scored.
 
-    ``dataset``: ``embedded``, or a JSON-lines file beside the scenario. ``score``: one of
+    ``dataset``: one of ``EMBEDDED``, or a JSON-lines file beside the scenario. ``score``: one of
     ``SCORES`` or the user's own function, ``FILE.py:NAME`` beside the scenario or
-    ``MODULE:NAME``; without it ``field_accuracy`` for the embedded task and ``exact_match`` else.
+    ``MODULE:NAME``; without it ``field_accuracy`` for the embedded tasks and ``exact_match`` else.
     ``retries``: how often a real engine's failed call is started again with the text so far.
     """
 
@@ -73,7 +74,7 @@ class RequestsSpec(Strict):
 
     @model_validator(mode="after")
     def _check_fields(self) -> Self:
-        if self.score == "field_accuracy" and self.dataset != "embedded":
+        if self.score == "field_accuracy" and self.dataset not in EMBEDDED:
             raise ValueError(
                 "score: field_accuracy needs dataset: embedded; use exact_match, f1 or a function"
             )

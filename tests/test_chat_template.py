@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from executor.chat_messages import USER, marked_turns, messages_of
 from executor.chat_template import (
     INTRODUCTION,
     LABEL,
@@ -26,9 +24,7 @@ from executor.chat_template import (
 )
 from executor.prompt_formats import form_of
 from executor.rendering import PromptFormat, fixed_ids, fixed_texts, render
-from executor.stream_chunks import Chunk
 from executor.token_ids import ContentEncoder
-from executor.vocabularies import TextPieces
 from staircase.engine_spec import EngineSpec
 from staircase.pipeline import Agent
 from staircase.prompt import Round, build_prompt
@@ -217,46 +213,6 @@ def test_what_is_said_spells_no_special_token(name: str) -> None:
         sum(some["query/a"].count(n) for n in tokenizer.all_special_ids) for some in (asked, usual)
     ]
     assert ends[0] == ends[1]
-
-
-@names
-@pytest.mark.parametrize("layout", LAYOUTS)
-@settings(max_examples=10, deadline=None)
-@given(data=st.data())
-def test_messages_are_the_same_conversation(name: str, layout: Layout, data: Any) -> None:
-    """What a chat API gets: its server's template then makes the same prompt."""
-    history = data.draw(histories(name, anywhere))
-    if layout != "interleave":
-        history = History(history.role, history.drafts, history.rounds, [history.own[0]])
-    tokenizer, pieces = chat_tokenizer(name), TextPieces("pieces")
-    codec, form = Codec(tokenizer), ChatFormat(marked_turns(tokenizer), chat_format(tokenizer).gap)
-    agent = Agent("z", reads=SOURCES, role=history.role)
-    ids: dict[str, list[int]] = fixed_ids(agent, QUERY, form, pieces)
-    written = [0]
-    for part in history.own:
-        written.append(written[-1] + bool(part))
-    for number, source in enumerate(SOURCES):
-        cuts = [0, *(one.read[number] for one in history.rounds)]
-        whole = history.drafts[number]
-        texts = [codec.decode(whole[start:stop]) for start, stop in pairwise(cuts)]
-        ids[source] = [pieces.read(Chunk(text))[0] for text in texts]
-    ids["z"] = [pieces.read(Chunk(part))[0] for part in history.own if part]
-    rounds = [
-        Round((number + 1,) * len(SOURCES), written[min(number, len(written) - 1)])
-        for number in range(len(history.rounds))
-    ]
-    lengths = {text: len(tokens) for text, tokens in ids.items()}
-    prompt = build_prompt("z", SOURCES, rounds, len(ids["z"]), layout, lengths)
-    own = history.own[-1]
-    text = pieces.decode(render(prompt, ids))
-    said = messages_of(text.removesuffix(own), own)
-    assert said == conversation(name, history, layout)
-
-
-def test_a_prompt_without_marks_is_one_message() -> None:
-    assert messages_of("hi", "") == [{"role": "user", "content": "hi"}]
-    assert [one["role"] for one in messages_of("hi", "so")] == ["user", "assistant"]
-    assert TextPieces("t").encode_content(USER) == [0]
 
 
 MOVED = (

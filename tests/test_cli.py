@@ -17,7 +17,7 @@ import yaml
 from tests.support.report_numbers import check_numbers
 
 ROOT = Path(__file__).parents[1]
-DEMO = ROOT / "planner" / "demo.yaml"
+DEMO = ROOT / "tests" / "support" / "desk.yaml"
 
 
 def staircase(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The bulletin desk: what it says of itself, and its ceiling."""
+"""The bulletin desks: what they say of themselves, and their ceilings."""
 
 from __future__ import annotations
 
@@ -12,27 +12,43 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.embedded import task
-from executor.embedded.desk import play
+from executor.embedded import MODEL_FOLDERS, task
+from executor.embedded.desk import Game, play
 from executor.embedded.draw_rounds import draw_rounds
-from executor.embedded.evaluate import draw_bulletins
+from executor.embedded.evaluate import agreement, draw_bulletins
+from executor.embedded.ordered_desk import ORDERED
 from executor.embedded.samples import (
     END,
     FORMAT,
     SPECIAL,
+    STYLES,
     editor_sample,
     editor_targets,
     reporter_sample,
 )
+from executor.embedded.scattered_desk import SCATTERED
+from executor.embedded.task import Task
+from executor.embedded.tasks import TASKS
+from executor.embedded.train import LESSONS
 from executor.models import load_model
 from staircase.prompt import Round, build_prompt
+from staircase.scenario import EMBEDDED
 from staircase.schedule import LAYOUTS, Layout, Schedule, parse_staircase
 
+on_both = pytest.mark.parametrize("desk", TASKS.values(), ids=TASKS)
 
-def test_reports_say_what_the_notes_say() -> None:
+
+def test_a_scenario_may_name_every_task_and_each_has_a_model() -> None:
+    assert set(EMBEDDED) == TASKS.keys() == MODEL_FOLDERS.keys() == LESSONS.keys()
+    assert {name: lesson.task for name, lesson in LESSONS.items()} == TASKS
+
+
+@on_both
+def test_reports_say_what_the_notes_say(desk: Task) -> None:
     rng = random.Random(0)
-    for style in range(len(task.STYLES)):
-        bulletin = task.draw_bulletin(rng, ["north"], [style])
+    assert len(desk.styles) == STYLES
+    for style in range(STYLES):
+        bulletin = desk.draw_bulletin(rng, ["north"], [style])
         words = bulletin.reports()["north"].split()
         assert task.read_claims(words) == bulletin.notes["north"]
 
@@ -42,29 +58,83 @@ def test_half_a_report_claims_no_more_than_it_says() -> None:
     assert task.read_claims(words) == [task.Note("city", "hamar", "unsure")]
 
 
-def test_the_right_bulletin_scores_one() -> None:
-    record = task.draw_record(random.Random(1))
-    assert task.field_accuracy(task.bulletin_text(record), record) == 1.0
+@on_both
+def test_the_right_bulletin_scores_one(desk: Task) -> None:
+    record = desk.draw_record(random.Random(1))
+    assert task.field_accuracy(desk.bulletin_text(record), record) == 1.0
     assert task.field_accuracy("", record) == 0.0
 
 
-@pytest.mark.parametrize(("reports", "ceiling"), [(1, 0.71), (3, 0.93), (4, 0.967)])
-def test_bayes_ceiling_rises_with_reports(reports: int, ceiling: float) -> None:
-    rng = random.Random(2)
-    names = task.CORRESPONDENTS[:reports]
-    hits = 0
+@on_both
+def test_what_was_written_tells_the_next_word(desk: Task) -> None:
+    """No word of the bulletin comes twice or in a report; no value is a word of either."""
+    own = [word for word in desk.bulletin.split() if not word.startswith("{")]
+    sentences = " ".join(text for style in desk.styles for text in style.values()).split()
+    assert len(set(own)) == len(own)
+    assert not set(own) & {*sentences, *task.FIELDS}
+    assert not {*own, *sentences} & task.FIELD_OF.keys()
+    assert len(task.FIELD_OF) == sum(len(values) for values in task.FIELDS.values())
+
+
+@pytest.mark.parametrize(
+    ("desk", "reports", "ceiling"),
+    [
+        *((SCATTERED, reports, ceiling) for reports, ceiling in ((1, 0.71), (3, 0.93), (4, 0.967))),
+        *((ORDERED, reports, ceiling) for reports, ceiling in ((1, 0.772), (3, 0.951))),
+    ],
+)
+def test_bayes_ceiling_rises_with_reports(desk: Task, reports: int, ceiling: float) -> None:
+    rng, hits = random.Random(2), 0.0
     for _ in range(1500):
-        bulletin = task.draw_bulletin(rng, names)
+        bulletin = desk.draw_bulletin(rng, desk.correspondents[:reports])
         claims = [note for notes in bulletin.notes.values() for note in notes]
-        best = task.bayes_bulletin(claims)
-        hits += sum(best[name] == value for name, value in bulletin.record.items())
-    assert hits / (1500 * len(task.FIELDS)) == pytest.approx(ceiling, abs=0.012)
+        hits += task.shared_fields(desk.bayes_bulletin(claims), bulletin.record)
+    assert hits / 1500 == pytest.approx(ceiling, abs=0.012)
+
+
+def likely_along(staircase: tuple[int, int, int], bulletin: task.Bulletin) -> task.Record:
+    """What Bayes' rule gives who reads ``first``, then ``chunk`` of each for ``write`` written."""
+    first, chunk, write = staircase
+    reports, found = [text.split() for text in bulletin.reports().values()], task.Record()
+    own = bulletin.task.bulletin.split()
+    for name in bulletin.task.fields:
+        read = first + chunk * (own.index(f"{{{name}}}") // write)
+        claims = [claim for report in reports for claim in task.read_claims(report[:read])]
+        found[name] = bulletin.task.bayes_bulletin(claims)[name]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("desk", "least", "most"), [(ORDERED, 0.98, 1.0), (SCATTERED, 0.8, 0.95)], ids=TASKS
+)
+def test_a_bit_behind_nearly_all_is_known_where_reports_run_in_order(
+    desk: Task, least: float, most: float
+) -> None:
+    """Beside what all of three reports tell; the hard desk's are half as long."""
+    rng, along, fully = random.Random(3), 0.0, 0.0
+    for _ in range(300):
+        bulletin = desk.draw_bulletin(rng, desk.correspondents[:3])
+        claims = [claim for notes in bulletin.notes.values() for claim in notes]
+        along += task.shared_fields(likely_along((24, 12, 10), bulletin), bulletin.record)
+        fully += task.shared_fields(desk.bayes_bulletin(claims), bulletin.record)
+    assert least <= along / fully <= most
+
+
+def test_ordered_reports_correct_themselves_soon_but_for_a_few_at_the_end() -> None:
+    rng, later = random.Random(4), list[int]()
+    for _ in range(400):
+        notes = ORDERED.draw_bulletin(rng, ["north"]).notes["north"]
+        told = [note.field for note in notes]
+        fixes = [place for place, note in enumerate(notes) if note.certainty == "fix"]
+        later += [place - told.index(told[place]) for place in fixes]
+    assert min(later) >= 1
+    assert 0.03 < mean(distance > 5 for distance in later) < 0.12
 
 
 @given(st.data())
 def test_posterior_is_what_counting_gives(data: st.DataObject) -> None:
     """Against enumeration: every value might be true; each claim was then drawn as notes are."""
-    field = data.draw(st.sampled_from(["day", "dish"]))
+    field = data.draw(st.sampled_from(["day", "dish", "hour"]))
     values = task.FIELDS[field]
     claim = st.builds(
         task.Note, st.just(field), st.sampled_from(values), st.sampled_from(list(task.RIGHT))
@@ -89,7 +159,7 @@ def test_posterior_is_how_often_it_is_true() -> None:
     """Of many drawn notes, those called 70 to 80 % probable are true as often."""
     rng, calls = random.Random(5), []
     for _ in range(3000):
-        bulletin = task.draw_bulletin(rng, task.CORRESPONDENTS[:2])
+        bulletin = SCATTERED.draw_bulletin(rng, task.CORRESPONDENTS[:2])
         claims = [note for notes in bulletin.notes.values() for note in notes]
         chances = task.posterior("day", claims)
         calls += [(chance, bulletin.record["day"] == value) for value, chance in chances.items()]
@@ -103,25 +173,26 @@ def encode(text: str) -> list[int]:
     return [VOCABULARY[word] for word in text.split()]
 
 
-WORDS = [*SPECIAL, *task.vocabulary()]
+WORDS = sorted({*SPECIAL, *ORDERED.vocabulary(), *SCATTERED.vocabulary()})
 VOCABULARY = {word: number for number, word in enumerate(WORDS)}
 
 
-def test_training_samples_are_what_agents_see() -> None:
+@on_both
+def test_training_samples_are_what_agents_see(desk: Task) -> None:
     rng = random.Random(3)
     for _ in range(50):
-        sample = editor_sample(rng, encode)
+        sample = editor_sample(desk, rng, encode)
         words = [WORDS[token] for token in sample.ids]
         assert words[0] == "<edit>"
         assert max(sample.targets) == len(words) - 1
         own = [words[place] for place in sorted(sample.targets)]
         record = {task.FIELD_OF[word]: word for word in own if word in task.FIELD_OF}
-        assert " ".join(own) == f"{task.bulletin_text(record)} {END}"
+        assert " ".join(own) == f"{desk.bulletin_text(record)} {END}"
         for place, chances in sample.targets.items():
             assert words[place] in chances
             assert sum(chances.values()) == pytest.approx(1)
             assert (len(chances) > 1) == (words[place] in task.FIELD_OF)
-    report = reporter_sample(rng, encode)
+    report = reporter_sample(desk, rng, encode)
     assert report.targets[len(report.ids) - 1] == {END: 1.0}
     assert FORMAT.own == "<write>"
 
@@ -138,10 +209,10 @@ def read_back(words: Sequence[str]) -> Iterator[tuple[int, str, Mapping[str, lis
             yield place, speaker, {name: task.read_claims(said) for name, said in told.items()}
 
 
-@given(st.integers(0, 10_000))
+@given(st.integers(0, 10_000), st.sampled_from(list(TASKS.values())))
 @settings(deadline=None)
-def test_targets_are_bayes_rule_over_the_words_before_them(seed: int) -> None:
-    sample = editor_sample(random.Random(seed), encode)
+def test_targets_are_bayes_rule_over_the_words_before_them(seed: int, desk: Task) -> None:
+    sample = editor_sample(desk, random.Random(seed), encode)
     words = [WORDS[token] for token in sample.ids]
     read = dict[int, str]()
     for place, speaker, told in read_back(words):
@@ -158,9 +229,9 @@ def test_targets_are_bayes_rule_over_the_words_before_them(seed: int) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_claim_counts_from_the_word_that_completes_it(layout: Layout) -> None:
-    report = task.STYLES[0]["unsure"].format(field="dish", value="ramen").split()
-    report += task.STYLES[0]["sure"].format(field="day", value="friday").split()
-    own = task.bulletin_text(task.draw_record(random.Random(6))).split()
+    report = SCATTERED.styles[0]["unsure"].format(field="dish", value="ramen").split()
+    report += SCATTERED.styles[0]["sure"].format(field="day", value="friday").split()
+    own = SCATTERED.bulletin_text(SCATTERED.draw_record(random.Random(6))).split()
     words = {"north": report, "editor": own}
     sizes = {"north": len(report), "editor": len(own)}
     day = own.index("date") + 1
@@ -171,7 +242,7 @@ def test_a_claim_counts_from_the_word_that_completes_it(layout: Layout) -> None:
 
 
 def test_interleaved_a_claim_counts_only_after_it_was_read() -> None:
-    own = task.bulletin_text(task.draw_record(random.Random(6))).split()
+    own = SCATTERED.bulletin_text(SCATTERED.draw_record(random.Random(6))).split()
     words = {"north": ["day", ":", "friday", "."], "editor": own}
     day = own.index("date") + 1
     for written, chance in ((day, 0.92), (day + 1, 1 / 7)):
@@ -191,18 +262,50 @@ def test_random_rounds_rise(seed: int, is_spread: bool) -> None:
     assert is_spread or not any(entry.written for entry in rounds)
 
 
-@pytest.mark.slow
-def test_the_editor_is_nearly_as_good_as_bayes_rule() -> None:
-    """Reports as the model writes them; read at once, half, and along staircases."""
-    model = load_model("embedded", "cpu", "float32")
-    told = play(model, draw_bulletins(60, 3), Schedule())
-    bulletins = [game.bulletin for game in told]
-    assert mean(game.score for game in told) > mean(game.alone("north") for game in told) + 0.15
-    # Over 300 requests it is nowhere more than 1.3 points below (model card); of 60 they know two.
-    assert mean(game.score for game in told) > mean(game.ceiling for game in told) - 0.02
-    for layout in LAYOUTS:
-        for read in ("steps:24/64", "constant:8,8,8"):
+# Between its own words the editor of the ordered desk has not learned to read (model card).
+LEARNED = {
+    "embedded": [layout for layout in LAYOUTS if layout != "interleave"],
+    "embedded-hard": list(LAYOUTS),
+}
+
+
+def played(
+    name: str, requests: int, reads: Sequence[str]
+) -> Iterator[tuple[list[Game], list[Game]]]:
+    """Reports as the model writes them, read by each schedule; beside it all of them read."""
+    model, bulletins = load_model(name, "cpu", "float32"), draw_bulletins(TASKS[name], requests, 3)
+    told = play(model, bulletins, Schedule())
+    yield told, told
+    for layout in LEARNED[name]:
+        for read in reads:
             schedule = Schedule({"editor": parse_staircase(read)}, layout)
-            games = play(model, bulletins, schedule, told)
-            assert mean(game.score for game in games) < mean(game.score for game in told)
-            assert mean(game.score for game in games) > mean(game.ceiling for game in games) - 0.03
+            yield play(model, bulletins, schedule, told), told
+
+
+def score(games: Sequence[Game]) -> float:
+    return mean(game.score for game in games)
+
+
+def ceiling(games: Sequence[Game]) -> float:
+    return mean(game.ceiling for game in games)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_the_editor_is_nearly_as_good_as_bayes_rule(name: str) -> None:
+    """Read at once, half, and along staircases."""
+    (told, _), *less = played(name, 60, ("steps:24/128", "constant:8,8,8"))
+    assert score(told) > mean(game.alone("north") for game in told) + 0.15
+    # Over 300 requests it is nowhere more than 2 points below (model cards); of 60 they know two.
+    assert score(told) > ceiling(told) - 0.02
+    for games, _ in less:
+        assert score(games) < score(told)
+        # Guessing what was not read is learned last: the ordered desk's is 0.04 below.
+        assert score(games) > ceiling(games) - 0.05
+
+
+@pytest.mark.slow
+def test_a_bit_behind_the_editor_writes_what_it_writes_after_all_reading() -> None:
+    for games, told in played("embedded", 40, ("constant:24,12,10", "constant:36,12,10")):
+        assert score(games) >= 0.98 * score(told)
+        assert agreement(games, told) > 0.95

@@ -22,7 +22,7 @@ from staircase.timeline import Timeline
 from staircase.workload import RequestShape, Workload
 from tests.support.worlds import fixed_profile
 
-DEMO = Path(__file__).parents[1] / "planner" / "demo.yaml"
+DEMO = Path(__file__).parent / "support" / "desk.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from executor.batching_engine import BatchingEngine
 from executor.bench import open_bench
 from executor.byte_tokenizer import ByteTokenizer
-from executor.embedded import MODEL_FOLDER
+from executor.embedded import MODEL_FOLDERS
 from executor.models import load_model
 from executor.runtime import Job
 from executor.transformers_engine import TransformersEngine
@@ -127,7 +127,7 @@ class TestDummyWeights:
 
     @pytest.mark.parametrize("kept", [0, 4, 1000, -1])
     def test_a_truncated_file_of_weights_is_told(self, tmp_path: Path, kept: int) -> None:
-        shutil.copytree(MODEL_FOLDER, tmp_path / "cut")
+        shutil.copytree(MODEL_FOLDERS["embedded"], tmp_path / "cut")
         (weights,) = (tmp_path / "cut").glob("*.safetensors")
         weights.write_bytes(weights.read_bytes()[:kept])
         with pytest.raises(ModelError, match=r"cut' cannot be loaded: .") as told:

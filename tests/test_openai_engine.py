@@ -45,7 +45,7 @@ IDS = ServerProfile(
     returns_ids=True,
 )
 CHAT = ServerProfile("chat", frozenset({"stream_options", "continue_final_message"}))
-EMBEDDED = token_borders(load_tokenizer("embedded"))
+EMBEDDED = token_borders(load_tokenizer("embedded-hard"))
 LIVELY = ("network", "fake server")
 
 

@@ -33,7 +33,7 @@ from staircase.scenario import PlanSpec, Scenario, load_scenario
 from staircase.schedule import LAYOUTS, Staircase, Step
 
 ROOT = Path(__file__).parents[1]
-DEMO, EXAMPLES = ROOT / "planner" / "demo.yaml", ROOT / "examples"
+DEMO, EXAMPLES = ROOT / "tests" / "support" / "desk.yaml", ROOT / "examples"
 
 
 def candidate(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from executor.bench import open_bench
-from executor.embedded import MODEL_FOLDER
+from executor.embedded import MODEL_FOLDERS
 from executor.models import load_model
 from executor.runtime import Job, Outcome
 from staircase import Schedule, constant, uniform
@@ -27,10 +27,10 @@ FORMAT = {
     "label": " <from> {source} ",
     "own": " <write> ",
 }
-# Enough for the embedded model to end its text by itself.
+# Enough for the embedded model of the hard desk to end its text by itself.
 TOKENS = 80
 AGENTS = ["north", "south"]
-EMBEDDED = Path(MODEL_FOLDER)
+EMBEDDED = MODEL_FOLDERS["embedded-hard"]
 EVERY_SERVER = pytest.mark.parametrize("server", server_params(SERVERS))
 
 
@@ -55,7 +55,7 @@ def play(engine: dict[str, object], agents: list[str], schedule: Schedule) -> Ou
 
 
 def staircase(layout: Layout = "rebuild") -> Schedule:
-    pipeline = scenario({"model": "embedded"}, AGENTS).pipeline.build()
+    pipeline = scenario({"model": "embedded-hard"}, AGENTS).pipeline.build()
     return Schedule(uniform(pipeline, constant(8, 8, 6)).staircases, layout)
 
 
@@ -80,7 +80,7 @@ def prompts_of_editor(outcome: Outcome) -> list[object]:
 def test_greedy_text_is_the_in_process_engines(server: str, real_servers: RealServers) -> None:
     url = real_servers.url(SERVERS[server], EMBEDDED)
     there = play(served(url, EMBEDDED), [], Schedule())
-    here = play({"model": "embedded"}, [], Schedule())
+    here = play({"model": "embedded-hard"}, [], Schedule())
     assert there.timeline.error is None
     assert reasons(here) == reasons(there) == ["stop"]
     assert words(there.texts) == words(here.texts)
@@ -110,7 +110,7 @@ def test_a_staircase_of_words_is_the_in_process_engines(
     """Where the space between words is not lost, or ids go over the wire."""
     url = real_servers.url(SERVERS[server], EMBEDDED)
     there = play(served(url, EMBEDDED), AGENTS, staircase(layout))
-    here = play({"model": "embedded"}, AGENTS, staircase(layout))
+    here = play({"model": "embedded-hard"}, AGENTS, staircase(layout))
     assert there.timeline.error is None
     assert words(there.texts)["editor"] == words(here.texts)["editor"]
     assert prompts_of_editor(there) == prompts_of_editor(here)

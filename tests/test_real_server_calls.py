@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from executor.embedded import MODEL_FOLDER
+from executor.embedded import MODEL_FOLDERS
 from executor.engine import CallReport, EngineCall, Key
 from executor.openai_engine import OpenAIEngine
 from tests.support.real_servers import ONE_SLOT, SERVERS, RealServers, server_params
 from tests.support.worlds import open_engine
 
-EMBEDDED = Path(MODEL_FOLDER)
+EMBEDDED = MODEL_FOLDERS["embedded-hard"]
 # Tokens of a prefix that can be re-used are a multiple of it.
 CACHE_BLOCK = {"llama-server": 1, "vllm": 32}
 NUMBERS = itertools.count()

@@ -21,7 +21,6 @@ from staircase import Schedule, constant, uniform
 from staircase.errors import EngineError, ModelError, ScenarioError
 from staircase.metrics import summarize
 from staircase.scenario import Scenario, load_scenario
-from staircase.schedule import Layout
 from tests.support.fake_server import FakeServer, Manners
 from tests.test_cli import DEMO, staircase
 
@@ -175,23 +174,3 @@ class TestEnginesCommand:
         assert done.returncode == 1
         assert "engine: engine 'north': http://127.0.0.1:9/v1: cannot connect" in done.stderr
         assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("layout", ["append_rounds", "interleave"])
-def test_a_chat_api_gets_the_conversation_as_messages(
-    fake: FakeServer, tmp_path: Path, layout: Layout
-) -> None:
-    scenario = demo(tmp_path, fake.url, api="chat")
-    pipeline = scenario.pipeline.build()
-    question = read_dataset(scenario, tmp_path, 1, 0)[0]
-    with open_bench(scenario) as bench:
-        fake.begin()
-        job = Job(pipeline, uniform(pipeline, constant(8, 8, 6), layout), question)
-        outcome = bench.runtime.run([job])[0]
-    assert outcome.timeline.error is None
-    last = [body for body in fake.bodies if body["model"] == "editor"][-1]["messages"]
-    roles = [one["role"] for one in last]
-    assert roles == (["user", "assistant"] * len(roles))[: len(roles)]
-    assert (len(roles) > 2) == (layout == "interleave")
-    assert last[0]["content"].startswith("<edit>\n\nBelow are a question")
-    assert "".join(one["content"] for one in last[1::2]) in outcome.texts["editor"]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.embedded import task
+from executor.embedded.tasks import TASKS
 from executor.scores import NAMED, answer_scorer, exact_match, token_f1
 from staircase.errors import ScenarioError
 from staircase.scenario import SCORES, RequestsSpec, load_scenario
@@ -45,12 +46,13 @@ def test_scores_lie_in_0_to_1_and_match_themselves(one: str, other: str) -> None
     assert exact_match(one, other) <= token_f1(one, other)
 
 
-def test_what_is_scored_unless_the_scenario_says() -> None:
-    record = {name: values[0] for name, values in task.FIELDS.items()}
-    told = task.bulletin_text(record)
+@pytest.mark.parametrize(("dataset", "fields"), [("embedded", 14), ("embedded-hard", 8)])
+def test_what_is_scored_unless_the_scenario_says(dataset: str, fields: int) -> None:
+    told = TASKS[dataset].bulletin_text({name: task.FIELDS[name][0] for name in task.FIELDS})
     wrong_day = told.replace("monday", "sunday")
     question = Question("bulletin", reference=told)
-    assert answer_scorer(RequestsSpec(), Path())(question, wrong_day) == 7 / 8
+    share = answer_scorer(RequestsSpec(dataset=dataset), Path())(question, wrong_day)
+    assert share == 1 - 1 / fields
     assert answer_scorer(RequestsSpec(dataset="own.jsonl"), Path())(question, wrong_day) == 0
     assert answer_scorer(RequestsSpec(score="f1"), Path())(question, wrong_day) > 0.9  # type: ignore[operator]
 

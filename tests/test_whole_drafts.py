@@ -19,7 +19,7 @@ from staircase.pipeline import Pipeline
 from staircase.scenario import load_scenario
 from staircase.schedule import Schedule, explicit
 
-DEMO = Path(__file__).parents[1] / "planner" / "demo.yaml"
+DEMO = Path(__file__).parent / "support" / "desk.yaml"
 READ = 8
 
 

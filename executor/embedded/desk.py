@@ -1,4 +1,4 @@
-"""The bulletin desk, played on one model: correspondents write, the editor reads by a schedule."""
+"""A bulletin desk, played on one model: correspondents write, the editor reads by a schedule."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from executor.batching_engine import BatchingEngine
 from executor.device import Device
 from executor.embedded import samples, task
+from executor.embedded.task import FIELD_OF, FIELDS, Bulletin, Record, Task
 from executor.models import LoadedModel
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
@@ -17,7 +18,7 @@ from staircase.schedule import Schedule
 from staircase.workload import Question
 
 SLOTS = 16
-REPORT_TOKENS, BULLETIN_TOKENS = 160, 64
+REPORT_TOKENS, BULLETIN_TOKENS = 224, 128
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,20 @@ class Game:
         ids: what each correspondent wrote, as token ids.
     """
 
-    bulletin: task.Bulletin
+    bulletin: Bulletin
     reports: dict[str, str]
     answer: str
-    likely: task.Record
+    likely: Record
     ids: dict[str, Sequence[int]]
 
     @property
+    def told(self) -> Record:
+        """What the answer says of each field."""
+        return {claim.field: claim.value for claim in task.read_claims(self.answer.split())}
+
+    @property
     def score(self) -> float:
-        return task.field_accuracy(self.answer, self.bulletin.record)
+        return task.shared_fields(self.told, self.bulletin.record)
 
     @property
     def ceiling(self) -> float:
@@ -47,12 +53,12 @@ class Game:
     def alone(self, name: str) -> float:
         """What Bayes' rule makes of one report."""
         claims = task.read_claims(self.reports[name].split())
-        return task.shared_fields(task.bayes_bulletin(claims), self.bulletin.record)
+        return task.shared_fields(self.bulletin.task.bayes_bulletin(claims), self.bulletin.record)
 
 
 def play(
     model: LoadedModel,
-    bulletins: Sequence[task.Bulletin],
+    bulletins: Sequence[Bulletin],
     schedule: Schedule,
     told: Sequence[Game] = (),
 ) -> list[Game]:
@@ -91,16 +97,17 @@ def _pipeline(names: Sequence[str], is_recited: bool) -> Pipeline:
     return Pipeline((*correspondents, editor), "editor")
 
 
-def _game(bulletin: task.Bulletin, outcome: Outcome) -> Game:
+def _game(bulletin: Bulletin, outcome: Outcome) -> Game:
     names = list(bulletin.notes)
     reports = {name: outcome.texts[name] for name in names}
     ids = {name: outcome.ids[name] for name in names}
-    return Game(bulletin, reports, outcome.texts["editor"], _likely(reports, outcome), ids)
+    likely = _likely(bulletin.task, reports, outcome)
+    return Game(bulletin, reports, outcome.texts["editor"], likely, ids)
 
 
-def _likely(reports: dict[str, str], outcome: Outcome) -> task.Record:
+def _likely(one: Task, reports: dict[str, str], outcome: Outcome) -> Record:
     """Of each place by the prompt of the last call that began to write before it."""
-    own = task.bulletin_text({name: values[0] for name, values in task.FIELDS.items()}).split()
+    own = one.bulletin_text({name: FIELDS[name][0] for name in FIELDS}).split()
     words = {name: text.split() for name, text in reports.items()} | {"editor": own}
     chances: list[samples.Chances] = [{}] * len(own)
     for call in outcome.calls:
@@ -115,4 +122,4 @@ def _values(chances: Iterable[samples.Chances]) -> Iterable[tuple[str, str]]:
     for here in chances:
         value = max(here, key=here.__getitem__)
         if len(here) > 1:
-            yield task.FIELD_OF[value], value
+            yield FIELD_OF[value], value

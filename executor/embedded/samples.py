@@ -1,4 +1,4 @@
-"""Training samples of the bulletin desk: the very prompts that agents see at run time.
+"""Training samples of a bulletin desk: the very prompts that agents see at run time.
 
 What is to be learned at each place is a distribution over words. Where the editor names a value
 it is Bayes' rule over the claims that stand before that place in the prompt, so whoever has learned
@@ -15,8 +15,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from executor.embedded import task
 from executor.embedded.draw_rounds import draw_rounds
+from executor.embedded.task import (
+    CORRESPONDENTS,
+    FIELD_OF,
+    MARKS,
+    Bulletin,
+    Note,
+    Record,
+    Task,
+    posterior,
+    read_claims,
+)
 from executor.rendering import PromptFormat, encode_texts, fixed_texts, render
 from staircase.pipeline import Agent
 from staircase.prompt import Prompt, Round, Segment, build_prompt
@@ -25,6 +35,7 @@ from staircase.schedule import LAYOUTS
 FORMAT = PromptFormat(header="{role}", query="{query}", label="<from> {source}", own="<write>")
 REPORTER_ROLE, EDITOR_ROLE, EDITOR_QUERY = "<report>", "<edit>", "bulletin"
 END = "<end>"
+STYLES = 5
 SPECIAL = [
     "<pad>",
     END,
@@ -33,7 +44,7 @@ SPECIAL = [
     EDITOR_ROLE,
     "<from>",
     "<write>",
-    *(f"<style{number}>" for number in range(len(task.STYLES))),
+    *(f"<style{number}>" for number in range(STYLES)),
 ]
 
 Encode = Callable[[str], list[int]]
@@ -57,7 +68,7 @@ class Sample:
     beliefs: Mapping[int, Chances] = field(default_factory=dict)
 
 
-def reporter_sample(rng: random.Random, encode: Encode) -> Sample:
+def reporter_sample(task: Task, rng: random.Random, encode: Encode) -> Sample:
     """A correspondent's notes, then its report."""
     bulletin = task.draw_bulletin(rng, ["north"])
     agent = Agent("north", role=REPORTER_ROLE)
@@ -70,13 +81,13 @@ def reporter_sample(rng: random.Random, encode: Encode) -> Sample:
     return Sample(prompt + encode(report), targets)
 
 
-def editor_sample(rng: random.Random, encode: Encode, is_easy: bool = False) -> Sample:
+def editor_sample(task: Task, rng: random.Random, encode: Encode, is_easy: bool = False) -> Sample:
     """Some of some reports in a random layout, and a bulletin.
 
     An easy one has few reports, all of them read.
     """
-    most = 2 if is_easy else len(task.CORRESPONDENTS)
-    names = rng.sample(task.CORRESPONDENTS, rng.randint(1, most))
+    most = 2 if is_easy else len(task.correspondents)
+    names = rng.sample(task.correspondents, rng.randint(1, most))
     bulletin = task.draw_bulletin(rng, names)
     reports = bulletin.reports()
     agent = Agent("editor", reads=tuple(names), role=EDITOR_ROLE)
@@ -97,7 +108,7 @@ def editor_sample(rng: random.Random, encode: Encode, is_easy: bool = False) -> 
         render(prompt, ids),
         dict(editor_targets(prompt, words)),
         _restarts(prompt),
-        {place: {task.MARKS[claim.certainty]: 1.0} for place, claim in claims},
+        {place: {MARKS[claim.certainty]: 1.0} for place, claim in claims},
         dict(_beliefs(claims)),
     )
 
@@ -111,25 +122,23 @@ def editor_targets(
         if segment.source == "editor":
             before = [claim for place, claim in claims if place < start]
             for place, word in enumerate(words["editor"][segment.start : segment.stop], start):
-                name = task.FIELD_OF.get(word)
-                yield place, task.posterior(name, before) if name else {word: 1.0}
+                name = FIELD_OF.get(word)
+                yield place, posterior(name, before) if name else {word: 1.0}
 
 
-def claims_read(
-    prompt: Prompt, words: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[int, task.Note]]:
+def claims_read(prompt: Prompt, words: Mapping[str, Sequence[str]]) -> Iterator[tuple[int, Note]]:
     """Claims in the order in which ``prompt`` tells them, each with the place of its value."""
     for start, segment in _placed(prompt):
-        if segment.source in task.CORRESPONDENTS:
+        if segment.source in CORRESPONDENTS:
             text = words[segment.source]
             for place in range(segment.start, segment.stop):
-                if text[place] in task.FIELD_OF:
-                    yield start + place - segment.start, task.read_claims(text[: place + 1])[-1]
+                if text[place] in FIELD_OF:
+                    yield start + place - segment.start, read_claims(text[: place + 1])[-1]
 
 
-def _beliefs(claims: Sequence[tuple[int, task.Note]]) -> Iterator[tuple[int, Chances]]:
+def _beliefs(claims: Sequence[tuple[int, Note]]) -> Iterator[tuple[int, Chances]]:
     for number, (place, claim) in enumerate(claims, 1):
-        yield place, task.posterior(claim.field, (one for _, one in claims[:number]))
+        yield place, posterior(claim.field, (one for _, one in claims[:number]))
 
 
 def _placed(prompt: Prompt) -> Iterator[tuple[int, Segment]]:
@@ -143,20 +152,20 @@ def _restarts(prompt: Prompt) -> frozenset[int]:
     return frozenset(start for start, segment in own if segment.start)
 
 
-def _written(rng: random.Random, bulletin: task.Bulletin) -> task.Record:
+def _written(rng: random.Random, bulletin: Bulletin) -> Record:
     """Values as an editor might have named them, by what it had read: they should teach nothing.
 
     The likely ones (what is played), drawn ones, or, as often, any at all.
     """
     fate = rng.random()
     if fate < 1 / 3:
-        return task.draw_record(rng)
+        return bulletin.task.draw_record(rng)
     claims = [
         note for notes in bulletin.notes.values() for note in notes[: rng.randint(0, len(notes))]
     ]
     if fate < 2 / 3:
-        return task.bayes_bulletin(claims)
-    chances = {name: task.posterior(name, claims) for name in task.FIELDS}
+        return bulletin.task.bayes_bulletin(claims)
+    chances = {name: posterior(name, claims) for name in bulletin.task.fields}
     return {
         name: rng.choices(list(values), list(values.values()))[0]
         for name, values in chances.items()

@@ -1,10 +1,10 @@
-"""Bulletin desk: a task in which the last model truly needs several proposers.
+"""Bulletin desks: tasks in which the last model truly needs several proposers.
 
-A hidden record has eight fields. Every correspondent has notes on it: some fields are missing,
-some are sure (right in 92 % of cases), some unsure (42 %), the unsure ones later and sometimes
-corrected at the end. It writes a report in its own style; the editor reads only the reports and
-writes the bulletin. Errors are independent given the record, so Bayes' rule over the claims that
-are visible is the best that anybody can do at any read level (``bayes_bulletin``).
+A hidden record has some fields. Every correspondent has notes on it: some fields are missing, some
+are sure (right in 92 % of cases), some unsure (42 %), of which some are corrected later. It writes
+a report in its own style; the editor reads only the reports and writes the bulletin. Errors are
+independent given the record, so Bayes' rule over the claims that are visible is the best that
+anybody can do at any read level (``Task.bayes_bulletin``).
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Certainty = Literal["sure", "unsure", "fix"]
 Record = dict[str, str]
 
+# Of all desks; no value belongs to two fields.
 FIELDS: dict[str, tuple[str, ...]] = {
     name: tuple(values.split())
     for name, values in {
@@ -26,54 +27,23 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "city": "arvik belmar corda dunmore elvas farnham gorlitz hamar ivrea jesolo",
         "venue": "harbour stadium library museum theatre garden castle chapel station",
         "day": "monday tuesday wednesday thursday friday saturday sunday",
+        "hour": "noon dusk dawn seven eight nine ten eleven",
         "host": "anna boris clara david elena frank greta henry irene jonas karin lukas",
-        "dish": "risotto goulash paella ramen falafel lasagne chowder pierogi",
+        "sponsor": "brewery bakery bank printer florist tailor jeweller grocer",
         "music": "jazz opera folk techno tango gospel swing blues polka ska",
+        "dish": "risotto goulash paella ramen falafel lasagne chowder pierogi",
+        "drink": "cider lemonade cocoa espresso mead punch kefir tonic",
         "mascot": "otter falcon badger heron lynx beaver raven hedgehog marten",
+        "prize": "trophy voucher bicycle lamp camera guitar hammock telescope",
+        "weather": "fog rain snow hail drizzle sunshine thunder frost",
+        "transport": "tram ferry bus metro taxi train shuttle funicular",
     }.items()
 }
 FIELD_OF = {value: name for name, values in FIELDS.items() for value in values}
 CORRESPONDENTS = ("north", "south", "east", "west", "coast")
-
-# A hedge stands right before its value: one look back tells how far to trust it.
-STYLES: tuple[dict[Certainty, str], ...] = (
-    {
-        "sure": "the {field} is {value} .",
-        "unsure": "the {field} is perhaps {value} .",
-        "fix": "sorry , the {field} is really {value} .",
-    },
-    {
-        "sure": "our desk confirms that the {field} will be {value} .",
-        "unsure": "our desk believes that the {field} will be perhaps {value} .",
-        "fix": "correction : the {field} will be really {value} .",
-    },
-    {
-        "sure": "everybody here says the {field} is {value} .",
-        "unsure": "somebody here guesses the {field} is maybe {value} .",
-        "fix": "oh and the {field} is really {value} .",
-    },
-    {
-        "sure": "{field} : {value} .",
-        "unsure": "{field} : maybe {value} .",
-        "fix": "update : {field} : really {value} .",
-    },
-    {
-        "sure": "as for the {field} , it has been settled as {value} .",
-        "unsure": "as for the {field} , it might turn out as perhaps {value} .",
-        "fix": "as for the {field} , it is now really {value} .",
-    },
-)
-# But for the values no word of it comes twice, or in a report: what of it was written, wherever in
-# a prompt it stands, tells what comes next.
-BULLETIN = (
-    "happening {event} starts in town {city} at place {venue} on date {day} when presenter {host} "
-    "proudly serves menu {dish} with lively sound {music} while friendly costume {mascot} greets "
-    "everyone who comes"
-)
 HEDGES: dict[str, Certainty] = {"perhaps": "unsure", "maybe": "unsure", "really": "fix"}
 RIGHT: dict[Certainty, float] = {"sure": 0.92, "unsure": 0.42, "fix": 0.92}
 MARKS: dict[Certainty, str] = {"sure": "!", "unsure": "?", "fix": "+"}
-P_MISSING, P_SURE, P_FIX = 0.15, 0.60, 0.30
 
 
 @dataclass(frozen=True)
@@ -83,24 +53,104 @@ class Note:
     certainty: Certainty
 
 
-def draw_record(rng: random.Random) -> Record:
-    return {name: rng.choice(values) for name, values in FIELDS.items()}
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One desk.
+
+    Attributes:
+        fields: of the record, in the order in which the bulletin gives them.
+        correspondents: who may report.
+        styles: a sentence for each certainty. A hedge stands right before its value: one look back
+            tells how far to trust it.
+        bulletin: but for the values no word of it comes twice, or in a report: what of it was
+            written, wherever in a prompt it stands, tells what comes next.
+        p_missing, p_sure: shares of the fields; the others are unsure.
+        p_fix: share of the unsure ones that are corrected.
+        place: of a field's number and certainty, where in a report it is told: by rising places.
+        fix_place: of the place of what it corrects, where a correction is told.
+    """
+
+    fields: tuple[str, ...]
+    correspondents: tuple[str, ...]
+    styles: tuple[Mapping[Certainty, str], ...]
+    bulletin: str
+    p_missing: float
+    p_sure: float
+    p_fix: float
+    place: Callable[[random.Random, int, Certainty], float]
+    fix_place: Callable[[random.Random, float], float]
+
+    def draw_record(self, rng: random.Random) -> Record:
+        return {name: rng.choice(FIELDS[name]) for name in self.fields}
+
+    def draw_notes(self, rng: random.Random, record: Record) -> list[Note]:
+        """What one correspondent noted about ``record``, in the order in which it will tell it."""
+        placed: list[tuple[float, Note]] = []
+        for number, name in enumerate(self.fields):
+            fate = rng.random()
+            if fate < self.p_missing:
+                continue
+            certainty: Certainty = "sure" if fate < self.p_missing + self.p_sure else "unsure"
+            place = self.place(rng, number, certainty)
+            placed.append((place, _note(rng, record, name, certainty)))
+            if certainty == "unsure" and rng.random() < self.p_fix:
+                fix = _note(rng, record, name, "fix")
+                placed.append((self.fix_place(rng, place), fix))
+        return [note for _, note in sorted(placed, key=lambda pair: pair[0])]
+
+    def draw_bulletin(
+        self, rng: random.Random, names: Sequence[str], styles: Sequence[int] | None = None
+    ) -> Bulletin:
+        record = self.draw_record(rng)
+        chosen = styles or [rng.randrange(len(self.styles)) for _ in names]
+        return Bulletin(
+            self,
+            record,
+            {name: self.draw_notes(rng, record) for name in names},
+            dict(zip(names, chosen, strict=True)),
+        )
+
+    def report_text(self, notes: Sequence[Note], style: int) -> str:
+        sentences = self.styles[style]
+        return " ".join(
+            sentences[note.certainty].format(field=note.field, value=note.value) for note in notes
+        )
+
+    def bulletin_text(self, record: Record) -> str:
+        return self.bulletin.format(**record)
+
+    def bayes_bulletin(self, claims: Sequence[Note]) -> Record:
+        """The most probable record given independent claims: the task's ceiling."""
+        chances = {name: posterior(name, claims) for name in self.fields}
+        return {name: max(values, key=values.__getitem__) for name, values in chances.items()}
+
+    def vocabulary(self) -> list[str]:
+        """Every word of the task, in a fixed order."""
+        templates = " ".join(text for style in self.styles for text in style.values())
+        words = re.sub(r"{\w+}", "", f"{templates} {self.bulletin}").split()
+        words += [value for name in self.fields for value in (name, *FIELDS[name])]
+        words += [*MARKS.values(), *self.correspondents, "bulletin"]
+        return sorted(set(words))
 
 
-def draw_notes(rng: random.Random, record: Record) -> list[Note]:
-    """What one correspondent noted about ``record``, in the order in which it will tell it."""
-    first: list[tuple[float, Note]] = []
-    fixes: list[Note] = []
-    for name in FIELDS:
-        fate = rng.random()
-        if fate < P_MISSING:
-            continue
-        certainty: Certainty = "sure" if fate < P_MISSING + P_SURE else "unsure"
-        place = rng.random() + (0.6 if certainty == "unsure" else 0.0)
-        first.append((place, _note(rng, record, name, certainty)))
-        if certainty == "unsure" and rng.random() < P_FIX:
-            fixes.append(_note(rng, record, name, "fix"))
-    return [note for _, note in sorted(first, key=lambda pair: pair[0])] + fixes
+@dataclass(frozen=True)
+class Bulletin:
+    """One request: the hidden record, and each correspondent's notes and style."""
+
+    task: Task
+    record: Record
+    notes: dict[str, list[Note]]
+    styles: dict[str, int]
+
+    def inputs(self) -> dict[str, str]:
+        """Each correspondent's query."""
+        return {name: notes_text(notes, self.styles[name]) for name, notes in self.notes.items()}
+
+    def reports(self) -> dict[str, str]:
+        return {
+            name: self.task.report_text(notes, self.styles[name])
+            for name, notes in self.notes.items()
+        }
 
 
 def _note(rng: random.Random, record: Record, name: str, certainty: Certainty) -> Note:
@@ -114,16 +164,6 @@ def notes_text(notes: Sequence[Note], style: int) -> str:
     """A correspondent's query: its notes and its style."""
     told = " ".join(f"{MARKS[note.certainty]} {note.field} {note.value}" for note in notes)
     return f"<style{style}> {told}"
-
-
-def report_text(notes: Sequence[Note], style: int) -> str:
-    return " ".join(
-        STYLES[style][note.certainty].format(field=note.field, value=note.value) for note in notes
-    )
-
-
-def bulletin_text(record: Record) -> str:
-    return BULLETIN.format(**record)
 
 
 def field_accuracy(answer: str, record: Record) -> float:
@@ -166,45 +206,3 @@ def posterior(field: str, claims: Iterable[Note]) -> dict[str, float]:
     weights = {value: math.exp(this - most) for value, this in score.items()}
     total = sum(weights.values())
     return {value: weight / total for value, weight in weights.items()}
-
-
-def bayes_bulletin(claims: Sequence[Note]) -> Record:
-    """The most probable record given independent claims: the task's ceiling."""
-    chances = {name: posterior(name, claims) for name in FIELDS}
-    return {name: max(values, key=values.__getitem__) for name, values in chances.items()}
-
-
-@dataclass(frozen=True)
-class Bulletin:
-    """One request: the hidden record, and each correspondent's notes and style."""
-
-    record: Record
-    notes: dict[str, list[Note]]
-    styles: dict[str, int]
-
-    def inputs(self) -> dict[str, str]:
-        """Each correspondent's query."""
-        return {name: notes_text(notes, self.styles[name]) for name, notes in self.notes.items()}
-
-    def reports(self) -> dict[str, str]:
-        return {name: report_text(notes, self.styles[name]) for name, notes in self.notes.items()}
-
-
-def draw_bulletin(
-    rng: random.Random, names: Sequence[str], styles: Sequence[int] | None = None
-) -> Bulletin:
-    record = draw_record(rng)
-    chosen = styles or [rng.randrange(len(STYLES)) for _ in names]
-    return Bulletin(
-        record,
-        {name: draw_notes(rng, record) for name in names},
-        dict(zip(names, chosen, strict=True)),
-    )
-
-
-def vocabulary() -> list[str]:
-    """Every word of the task, in a fixed order."""
-    templates = " ".join(text for style in STYLES for text in style.values())
-    words = re.sub(r"{\w+}", "", f"{templates} {BULLETIN}").split()
-    words += [*FIELDS, *FIELD_OF, *MARKS.values(), *CORRESPONDENTS, "bulletin"]
-    return sorted(set(words))

@@ -1,6 +1,7 @@
-"""Trains the embedded model: ``python -m executor.embedded.train`` (seeded).
+"""Trains an embedded model: ``python -m executor.embedded.train`` (seeded).
 
-One Llama-type model of 0.8 M parameters plays all roles of the bulletin desk.
+One Llama-type model of 0.8 M parameters plays all roles of a bulletin desk. ``--model
+embedded-hard`` trains the one of the hard desk.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -20,8 +23,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from executor.embedded import MODEL_FOLDER
+from executor.embedded import MODEL_FOLDERS
 from executor.embedded.losses import Losses
+from executor.embedded.ordered_desk import ORDERED
 from executor.embedded.samples import (
     END,
     SPECIAL,
@@ -30,17 +34,37 @@ from executor.embedded.samples import (
     editor_sample,
     reporter_sample,
 )
-from executor.embedded.task import vocabulary
+from executor.embedded.scattered_desk import SCATTERED
+from executor.embedded.task import Task
 
-# Samples of a step, and steps drawn at once, to sort their samples by length.
-EDITORS, REPORTERS, POOL = 14, 8, 8
+POOL = 8  # Steps drawn at once, to sort their samples by length.
 EASY_STEPS = 96  # Of easy samples, at the start.
 MUON_RATE, ADAM_RATE = 0.02, 8e-3
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+@dataclass(frozen=True)
+class Lesson:
+    """What a model is trained for, and how long: samples of a step, and steps."""
+
+    task: Task
+    editors: int
+    reporters: int
+    steps: int
+
+    def share_of_rate(self, step: int) -> float:
+        """Linear warm-up over 50 steps, then linearly to 1 %."""
+        return min((step + 1) / 50, 0.01 + 0.99 * (self.steps - step) / self.steps)
+
+
+LESSONS = {
+    "embedded": Lesson(ORDERED, editors=9, reporters=10, steps=1600),
+    "embedded-hard": Lesson(SCATTERED, editors=14, reporters=8, steps=1700),
+}
+
+
+def build_tokenizer(task: Task) -> PreTrainedTokenizerFast:
     """One token a word."""
-    words = {word: number for number, word in enumerate([*SPECIAL, *vocabulary()])}
+    words = {word: number for number, word in enumerate([*SPECIAL, *task.vocabulary()])}
     core = Tokenizer(WordLevel(words, unk_token="<unk>"))
     core.pre_tokenizer = WhitespaceSplit()
     core.add_special_tokens([AddedToken(word, normalized=False) for word in SPECIAL])
@@ -79,21 +103,17 @@ def build_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     ]
 
 
-def share_of_rate(step: int, steps: int) -> float:
-    """Linear warm-up over 50 steps, then linearly to 1 %."""
-    return min((step + 1) / 50, 0.01 + 0.99 * (steps - step) / steps)
-
-
-def train(steps: int, seed: int, folder: Path) -> None:
+def train(lesson: Lesson, seed: int, folder: Path) -> None:
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(lesson.task)
     words = tokenizer.get_vocab()
     model = build_model(len(tokenizer))
-    optimizers = build_optimizers(model)
-    schedulers = [LambdaLR(each, lambda step: share_of_rate(step, steps)) for each in optimizers]
-    batches = draw_batches(random.Random(seed), lambda text: [words[word] for word in text.split()])
+    encode = partial(_encode, words)
+    batches = draw_batches(lesson, random.Random(seed), encode)
     log = Log()
-    for step in track(range(steps), "training the bulletin desk"):
+    optimizers = build_optimizers(model)
+    schedulers = [LambdaLR(each, lesson.share_of_rate) for each in optimizers]
+    for step in track(range(lesson.steps), "training a bulletin desk"):
         editors, reporters = next(batches)
         with torch.autocast("cpu", torch.bfloat16):
             edited, told = Losses(model, words)(editors), Losses(model, words)(reporters)
@@ -128,17 +148,25 @@ class Log:
         self.rows.clear()
 
 
-def draw_batches(rng: random.Random, encode: Encode) -> Iterator[tuple[list[Sample], list[Sample]]]:
+def draw_batches(
+    lesson: Lesson, rng: random.Random, encode: Encode
+) -> Iterator[tuple[list[Sample], list[Sample]]]:
     """What the editor and the correspondents learn from in each step; editors of similar length."""
     for number in count():
         is_easy = number * POOL < EASY_STEPS
-        pool = [editor_sample(rng, encode, is_easy) for _ in range(POOL * EDITORS)]
+        pool = [
+            editor_sample(lesson.task, rng, encode, is_easy) for _ in range(POOL * lesson.editors)
+        ]
         pool.sort(key=lambda sample: len(sample.ids))
-        starts = list(range(0, len(pool), EDITORS))
+        starts = list(range(0, len(pool), lesson.editors))
         rng.shuffle(starts)
         for start in starts:
-            reporters = [reporter_sample(rng, encode) for _ in range(REPORTERS)]
-            yield pool[start : start + EDITORS], reporters
+            reporters = [reporter_sample(lesson.task, rng, encode) for _ in range(lesson.reporters)]
+            yield pool[start : start + lesson.editors], reporters
+
+
+def _encode(words: Mapping[str, int], text: str) -> list[int]:
+    return [words[word] for word in text.split()]
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -148,11 +176,16 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1700)
+    parser.add_argument("--model", choices=LESSONS, default="embedded")
+    parser.add_argument("--steps", type=int, help="fewer of them, for a try")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
-    train(arguments.steps, arguments.seed, arguments.out)
+    torch.set_num_threads(arguments.threads)
+    lesson = LESSONS[arguments.model]
+    lesson = replace(lesson, steps=arguments.steps or lesson.steps)
+    train(lesson, arguments.seed, arguments.out or MODEL_FOLDERS[arguments.model])
 
 
 if __name__ == "__main__":
