@@ -99,4 +99,4 @@ def test_servers_are_profiled_and_simulated(tmp_path: Path) -> None:
     assert any(words.startswith("z: prefill") for words in found["extrapolated"])
     planned = staircase("plan", str(path), *out, "--trials", "12")
     assert planned.returncode == 0, planned.stderr
-    assert "on the front of ttft, unread" in " ".join(planned.stdout.split())
+    assert "on the front of smooth_start, unread" in " ".join(planned.stdout.split())
