@@ -263,7 +263,7 @@ def test_random_rounds_rise(seed: int, is_spread: bool) -> None:
 
 
 # Between its own words the editor of the ordered desk has not learned to read (model card).
-LEARNED = {
+LEARNED: dict[str, list[Layout]] = {
     "embedded": [layout for layout in LAYOUTS if layout != "interleave"],
     "embedded-hard": list(LAYOUTS),
 }

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from executor.bench import open_bench
-from executor.engine import EngineCall
+from executor.engine import CallReport, EngineCall, Key
 from executor.nonces import LETTERS, Nonces
 from executor.openai_engine import OpenAIEngine
 from executor.rendering import PromptFormat
@@ -195,9 +195,9 @@ def asked(written: Scenario, fake: FakeServer, is_measured: bool) -> list[dict[s
 
 
 class Quiet:
-    def on_token(self, *_: object) -> None: ...
+    def on_token(self, key: Key, token: int, time_ns: int) -> None: ...
 
-    def on_end(self, *_: object) -> None: ...
+    def on_end(self, key: Key, report: CallReport) -> None: ...
 
 
 @pytest.mark.parametrize("is_salted", [True, False])

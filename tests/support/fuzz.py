@@ -486,14 +486,15 @@ def limits() -> Iterator[None]:
     """CPU time ends a case, memory ends it with an error; nothing is kept of one for the next."""
     old = resource.getrlimit(resource.RLIMIT_AS)
     handler = signal.signal(signal.SIGPROF, _too_slow)
-    collector = vars(cli)["gc"]
-    vars(cli)["gc"] = SimpleNamespace(set_threshold=lambda _: None, freeze=lambda: None)
+    names: Any = vars(cli)
+    collector = names["gc"]
+    names["gc"] = SimpleNamespace(set_threshold=lambda _: None, freeze=lambda: None)
     resource.setrlimit(resource.RLIMIT_AS, (memory("VmSize") + ROOM, old[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, old)
-        vars(cli)["gc"] = collector
+        names["gc"] = collector
         signal.signal(signal.SIGPROF, handler)
 
 
