@@ -17,7 +17,7 @@ were played when the profile was made say what is still to be multiplied (``prof
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from profiles.played import disagreement_calibration, loss_calibration
 from profiles.quality import QualityProfile
@@ -39,6 +39,16 @@ class QualityForecast:
     loss: Summary
     agreement: Summary
     score: Summary | None = None
+
+    def of_other_requests(self) -> QualityForecast:
+        """With intervals of means over as many other requests."""
+        score = self.score and self.score.of_other_requests()
+        loss, agreement = self.loss.of_other_requests(), self.agreement.of_other_requests()
+        return QualityForecast(
+            replace(loss, low=max(loss.low, 0.0)),
+            replace(agreement, high=min(agreement.high, 1.0)),
+            score,
+        )
 
 
 class QualityForecaster:

@@ -51,6 +51,12 @@ class Forecast:
     runs: Sequence[Measured]
     use: Mapping[str, EngineUse] = field(default_factory=dict)
 
+    def of_other_requests(self) -> Forecast:
+        """With intervals of means over as many other requests, as those that are measured."""
+        metrics = {name: one.of_other_requests() for name, one in self.metrics.items()}
+        quality = self.quality and self.quality.of_other_requests()
+        return replace(self, metrics=metrics, quality=quality)
+
     def widened(self, error: float, reading_rate: float) -> Forecast:
         """With intervals that hold the profiles' stated ``error``."""
         if not error or not self.timelines:

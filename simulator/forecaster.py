@@ -57,7 +57,7 @@ class Forecaster:
         lines, forecast = run.timelines, self._quality
         quality = forecast(lines, schedule.layout) if forecast else None
         found = forecast_of([run], tuple(self._extrapolated(lines)), quality, self.wanted)
-        return found.widened(self._stated_error, self.reading_rate)
+        return found.of_other_requests().widened(self._stated_error, self.reading_rate)
 
     def sketch(self) -> Sketch | None:
         """For many schedules at once, roughly; None where there is no closed form."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,6 +80,14 @@ class Summary:
     def of(value: float) -> Summary:
         """Of a figure that is one for the whole run."""
         return Summary(*[value] * 6)
+
+    def of_other_requests(self) -> Summary:
+        """The same with the interval of a mean over as many other requests.
+
+        Both samples' means vary alike and independently, so the halves are √2 times as wide.
+        """
+        low = self.mean - math.sqrt(2) * (self.mean - self.low)
+        return replace(self, low=low, high=self.mean + math.sqrt(2) * (self.high - self.mean))
 
     def __eq__(self, other: object) -> bool:
         """Figures that both have not are equal."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from simulator.intervals import SCALED, with_profile_error
 from staircase.measured import measure_all
-from staircase.metrics import Z90, Summary
+from staircase.metrics import Z90, Summary, summarize
 from staircase.timeline import Timeline
 
 MS, RATE = 10**9, 100.0
@@ -81,3 +81,18 @@ def test_they_cover_what_they_say() -> None:
         real = measure_all(slower(others, factor), RATE).summaries()["smooth_start_s"].mean
         held.append(found.low <= real <= found.high)
     assert 0.8 <= np.mean(held) <= 0.97
+
+
+def test_the_mean_over_other_requests_varies_as_much_again() -> None:
+    """Two samples of twelve from one population: nine intervals in ten hold the other's mean."""
+    rng, held = np.random.default_rng(1), []
+    for _ in range(400):
+        one, other = rng.exponential(size=(2, 12))
+        found = summarize(one).of_other_requests()
+        held.append(found.low <= other.mean() <= found.high)
+    assert 0.82 <= np.mean(held) <= 0.97
+
+
+def test_a_mean_without_spread_keeps_none() -> None:
+    assert Summary.of(0.5).of_other_requests() == Summary.of(0.5)
+    assert math.isnan(summarize([1.0]).of_other_requests().low)
