@@ -25,8 +25,9 @@ from executor.scoring import ModelScorer
 from staircase.engine_spec import EngineSpec
 from staircase.errors import ScenarioError
 from staircase.pipeline import Pipeline
+from staircase.question_sets import read_questions
 from staircase.scenario import Scenario
-from staircase.workload import Question, read_questions
+from staircase.workload import Question
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from staircase.bounds import LONGEST_RUN_S
 from staircase.errors import WorkloadError
-from staircase.files import read_json_lines
 from staircase.pipeline import Pipeline
 from staircase.timeline import to_ps, to_s
 
@@ -24,11 +22,13 @@ class Question:
     Attributes:
         inputs: queries of single agents that differ from ``query``, by agent name.
         reference: the right answer, if there is one.
+        kind: of the question, if it is told.
     """
 
     query: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     reference: str | None = None
+    kind: str | None = None
 
     def query_for(self, agent: str) -> str:
         return self.inputs.get(agent, self.query)
@@ -111,27 +111,3 @@ def too_long() -> WorkloadError:
         f"the requests take more than {LONGEST_RUN_S:g} s, the most that is simulated: "
         "give fewer or shorter ones, or faster engines"
     )
-
-
-def read_questions(path: Path) -> list[Question]:
-    """Questions from a JSON-lines file with ``query`` and, if wanted, ``inputs``, ``reference``.
-
-    Raises:
-        WorkloadError: names the file and the line.
-    """
-    questions = list(_questions(path))
-    if not questions:
-        raise WorkloadError(f"{path}: holds no question")
-    return questions
-
-
-def _questions(path: Path) -> Iterator[Question]:
-    known = {"query", "inputs", "reference"}
-    for number, entry in read_json_lines(path, WorkloadError, "a JSON-lines file of questions"):
-        if not isinstance(entry, dict) or not isinstance(entry.get("query"), str):
-            raise WorkloadError(f'{path}, line {number}: needs {{"query": "..."}}')
-        for key in entry.keys() - known:
-            raise WorkloadError(
-                f"{path}, line {number}: unknown key {key!r}; known: {', '.join(sorted(known))}"
-            )
-        yield Question(**entry)

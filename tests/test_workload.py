@@ -20,9 +20,9 @@ from staircase import Workload, moa, normal, single, uniform
 from staircase.bounds import MOST_SEED
 from staircase.errors import ScenarioError, WorkloadError
 from staircase.prompt import query
+from staircase.question_sets import read_questions
 from staircase.request_trace import TracedRequest, TraceFormat, read_request_trace
 from staircase.scenario import load_scenario
-from staircase.workload import read_questions
 from staircase.workload_spec import Length, LogNormalSpec, ValuesSpec, WorkloadSpec
 from tests.support.worlds import fixed_profile
 
