@@ -1,11 +1,10 @@
-"""Models from a folder or a hub id, with their weights or with random ones."""
+"""Models with their weights or with random ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -21,7 +20,7 @@ from transformers import (
 from transformers.utils import logging
 
 from executor.byte_tokenizer import ByteTokenizer
-from executor.embedded import MODEL_FOLDERS
+from executor.model_source import ModelSource, source_of
 from executor.token_ids import ContentEncoder, vocabulary_of
 from executor.weight_layout import lay_for_decoding
 from staircase.errors import ModelError
@@ -75,7 +74,7 @@ class LoadedModel:
 
 
 def load_model(name: str, device: str, dtype: str, weights: Weights = "file") -> LoadedModel:
-    """Loads an embedded model, a folder, or a hub id; of ``dummy`` weights only the config is read.
+    """Loads what ``source_of`` finds; of ``dummy`` weights only the config is read.
 
     A model with dummy weights costs the same time as the real one and writes nonsense: it never
     ends its text, and has a byte tokenizer if there is no other.
@@ -87,30 +86,20 @@ def load_model(name: str, device: str, dtype: str, weights: Weights = "file") ->
     # Of every try to reach the Hub it would say a line; what matters is in the error.
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     source = source_of(name)
-    _check_folder(source)
     load = _dummy if weights == "dummy" else _stored
     try:
         model = load(source, _device(device), getattr(torch, dtype))
-    except (
-        OSError,
-        ValueError,
-        # Weights of other shapes, keys that are missing, and files that end too early.
-        RuntimeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        SafetensorError,
-        StrictDataclassError,
-    ) as error:
-        reason = _reason(error)
-        raise ModelError(f"model {name!r} cannot be loaded: {reason}") from None
+    except Exception as error:
+        if not _is_of_files(error):
+            raise
+        raise ModelError(f"model {name!r} cannot be loaded: {_reason(error)}") from None
     lay_for_decoding(model.network)
     return model
 
 
-def _stored(source: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    tokenizer: Any = AutoTokenizer.from_pretrained(source)
-    network: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+def _stored(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    tokenizer: Any = AutoTokenizer.from_pretrained(source.place, **source.options)
+    network: Any = AutoModelForCausalLM.from_pretrained(source.place, dtype=dtype, **source.options)
     ends = _ends(network)
     # Embeddings are often padded; another model that shares the tokenizer may have fewer.
     known = max(len(tokenizer), *(end + 1 for end in ends)) if ends else len(tokenizer)
@@ -120,7 +109,7 @@ def _stored(source: str, device: torch.device, dtype: torch.dtype) -> LoadedMode
     )
 
 
-def _dummy(source: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+def _dummy(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """The same random weights every time, made where and as they stay."""
     config, is_there = _config(source)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
@@ -134,54 +123,47 @@ def _dummy(source: str, device: torch.device, dtype: torch.dtype) -> LoadedModel
     )
 
 
-def _config(source: str) -> tuple[Any, bool]:
+def _config(source: ModelSource) -> tuple[Any, bool]:
     """Also whether it was on this machine already; the Hub is asked only if not."""
     try:
-        return AutoConfig.from_pretrained(source, local_files_only=True), True
+        return AutoConfig.from_pretrained(
+            source.place, local_files_only=True, **source.options
+        ), True
     except OSError:
-        return AutoConfig.from_pretrained(source), False
+        return AutoConfig.from_pretrained(source.place), False
 
 
-def _tokenizer_or_bytes(source: str, size: int, is_there: bool) -> tuple[Tokenizer, str, int]:
+def _tokenizer_or_bytes(
+    source: ModelSource, size: int, is_there: bool
+) -> tuple[Tokenizer, str, int]:
     """Also its vocabulary and how many tokens it has; where the model ``is_there``, the Hub is not
     asked."""
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=is_there)
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            source.place, local_files_only=is_there, **source.options
+        )
     except (OSError, ValueError, ImportError):
         return ByteTokenizer(size), f"bytes below {size}", size
     return tokenizer, vocabulary_of(tokenizer), len(tokenizer)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of an embedded model, a folder, or a hub id.
+    """The tokenizer of what ``source_of`` finds.
 
     Raises:
         ModelError: there is none, or it cannot say where in a text its tokens stand.
     """
     source = source_of(name)
-    _check_folder(source)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.place, **source.options
+        )
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"tokenizer {name!r} cannot be loaded: {reason}") from None
     if not tokenizer.is_fast:
         raise ModelError(f"tokenizer {name!r}: needs a tokenizer.json; this one has none")
     return tokenizer
-
-
-def source_of(name: str) -> str:
-    """Where a model of this name lies."""
-    return str(MODEL_FOLDERS.get(name, name))
-
-
-def _check_folder(source: str) -> None:
-    looks_like_path = source.startswith((".", "/", "~")) or Path(source).exists()
-    if looks_like_path and not (Path(source) / "config.json").is_file():
-        raise ModelError(
-            f"model {source!r}: no such folder with a config.json; "
-            "give a folder written by save_pretrained, or a hub id"
-        )
 
 
 def _device(name: str) -> torch.device:
@@ -195,6 +177,16 @@ def _device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         raise ModelError(f"device {name!r}: torch sees {count} CUDA GPUs, counted from cuda:0")
     return device
+
+
+def _is_of_files(error: Exception) -> bool:
+    """Whether it may come from what stands in a model's files."""
+    # Weights of other shapes, keys that are missing, and files that end too early; tokenizers
+    # raises nothing narrower than Exception.
+    kinds = OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError
+    return type(error) is Exception or isinstance(
+        error, (*kinds, SafetensorError, StrictDataclassError)
+    )
 
 
 def _reason(error: Exception) -> str:

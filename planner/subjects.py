@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from executor.embedded import MODEL_FOLDERS
+from executor.model_source import source_of
 from profiles.subject import EngineSubject, PipelineSubject
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.scenario import Scenario
@@ -55,8 +55,16 @@ def _latency_subject(spec: EngineSpec | OpenAISpec) -> EngineSubject:
 
 
 def _content(model: str, has_weights: bool) -> str | None:
-    """Of the model's folder, if it is there: its config.json, and a part of its weights."""
-    folder = Path(MODEL_FOLDERS.get(model, model))
+    """Of the model's folder, if it is there: its config.json, and a part of its weights.
+
+    A GGUF file holds both.
+    """
+    source = source_of(model)
+    if source.file is not None:
+        digest = hashlib.sha256(f"{source.file.stat().st_size}".encode())
+        digest.update(_middle(source.file) if has_weights else b"")
+        return digest.hexdigest()[:16]
+    folder = Path(source.place)
     try:
         digest = hashlib.sha256((folder / "config.json").read_bytes())
         weights = (path for form in WEIGHTS for path in sorted(folder.glob(form)))
