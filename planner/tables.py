@@ -168,7 +168,8 @@ def metrics_table(metrics: Mapping[str, Summary], title: str) -> Table:
 def _metric_cells(summary: Summary, factor: float) -> list[str]:
     numbers = (summary.mean, summary.low, summary.high, summary.p50, summary.p90, summary.p99)
     mean, low, high, *percentiles = (number(value * factor) for value in numbers)
-    return [mean, f"{low} – {high}", *percentiles]
+    interval = "–" if math.isnan(summary.low) else f"{low} – {high}"
+    return [mean, interval, *percentiles]
 
 
 def run_lines(run: RunMetrics, limits: Sequence[str]) -> list[str]:
