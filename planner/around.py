@@ -12,7 +12,7 @@ from functools import partial
 from planner.importance import family_of, parameters_of
 from staircase.errors import ScheduleError
 from staircase.pipeline import Pipeline
-from staircase.scenario import PlanSpec
+from staircase.plan_spec import PlanSpec
 from staircase.schedule import Schedule, Staircase, Step, constant, geometric, proposers_of
 
 Change = Callable[[Staircase], Staircase]

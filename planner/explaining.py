@@ -15,7 +15,7 @@ from planner.reader_gain import ReaderGain, bounds_of
 from simulator.unhindered import Stage
 from simulator.world import World
 from staircase.pipeline import Pipeline
-from staircase.scenario import PlanSpec
+from staircase.plan_spec import PlanSpec
 from staircase.timeline import Timeline, since_arrival
 
 # What the choice is set beside the baselines in, beside the objectives.

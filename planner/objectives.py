@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from staircase.errors import PlanError
 from staircase.metrics import Summary
-from staircase.scenario import PlanSpec
+from staircase.plan_spec import PlanSpec
 
 # By the words of users: the name in a forecast.
 METRICS = {

@@ -17,7 +17,7 @@ import numpy as np
 import optuna
 
 from staircase.pipeline import Pipeline
-from staircase.scenario import PlanSpec
+from staircase.plan_spec import PlanSpec
 from staircase.schedule import (
     Layout,
     Schedule,

@@ -17,8 +17,8 @@ import numpy as np
 
 from simulator.run import Run
 from staircase.metrics import Summary
+from staircase.plan_spec import PlanSpec, PriceSpec
 from staircase.run_metrics import Slo, measure_runs
-from staircase.scenario import PlanSpec, PriceSpec
 
 PER_PRICE = 1e6
 S_PER_HOUR = 3600

@@ -33,8 +33,8 @@ from staircase import (
 )
 from staircase.metrics import Summary
 from staircase.pipeline import single
+from staircase.plan_spec import PlanSpec
 from staircase.prompt import query
-from staircase.scenario import PlanSpec
 from staircase.schedule import LAYOUTS, Staircase
 from tests.support.plans import EXAMPLES, small_plan, validation_of
 from tests.support.random_cases import random_case

@@ -29,7 +29,8 @@ from simulator.forecaster import Forecaster, sampled_workload
 from staircase import Schedule, constant, normal, uniform
 from staircase.errors import PlanError
 from staircase.metrics import Summary, summarize
-from staircase.scenario import PlanSpec, Scenario, load_scenario
+from staircase.plan_spec import PlanSpec
+from staircase.scenario import Scenario, load_scenario
 from staircase.schedule import LAYOUTS, Staircase, Step
 
 ROOT = Path(__file__).parents[1]

@@ -37,8 +37,9 @@ from simulator.world import World
 from staircase import Pipeline, Schedule, constant, debate, moa, normal, uniform
 from staircase.errors import PlanError
 from staircase.metrics import Floats, Summary, summarize
+from staircase.plan_spec import PlanSpec, PriceSpec
 from staircase.run_metrics import Slo, measure_runs
-from staircase.scenario import PlanSpec, PriceSpec, Scenario, load_scenario
+from staircase.scenario import Scenario, load_scenario
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "examples" / "paper_moa.yaml"
