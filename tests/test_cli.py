@@ -337,7 +337,7 @@ def test_run_writes_the_answer_and_nothing_else_to_stdout(tmp_path: Path) -> Non
     record = tmp_path / "record.jsonl"
     done = staircase(*words, "--save", str(record))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("happening")
+    assert done.stdout.startswith("good evening")
     assert done.stdout.count("\n") == 1
     assert "Measured" in done.stderr
     row = json.loads(record.read_text())
