@@ -99,7 +99,7 @@ def llmservingsim(data: Path) -> Iterator[tuple[str, LatencyProfile]]:
             folder: _imported("llmservingsim", folder, Picks(model=folder.parents[1].name))
             for folder in sorted((perf / short).glob("*/*/bf16/tp*"))
             # What experts cost stands in a table of its own, which is not read.
-            if not (folder / "moe.csv").exists()
+            if not any(folder.parent.glob("tp*/moe.csv"))
         }
         engines = {
             f"{folder.parents[1].name}-{folder.name}": next(iter(one.engines.values()))
