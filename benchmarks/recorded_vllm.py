@@ -116,6 +116,9 @@ def find_runs(data: Path) -> Iterator[RecordedRun]:
         if layers is None or not folder.is_dir():
             print(f"{path}: left out, needs {folder} and the model's layers in LAYERS")
             continue
+        if settings["tensor_parallel_size"] > 1:
+            print(f"{path}: left out, its kernels do not hold what several GPUs tell each other")
+            continue
         # vLLM schedules asynchronously unless told otherwise: the recorded requests are marked as
         # scheduled as soon as they are queued, though an iteration is under way.
         limits = Limits(
