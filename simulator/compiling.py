@@ -39,7 +39,10 @@ COMPILED = (
     "scheduling",
     "table_loop",
 )
-FILES = tuple(HERE / f"{name}.py" for name in COMPILED)
+FILES = (
+    *(HERE / f"{name}.py" for name in COMPILED),
+    HERE.parent / "staircase" / "bounds.py",
+)
 # Its checkers do not know all of its attributes.
 numba_config: Any = config
 

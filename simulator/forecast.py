@@ -19,6 +19,7 @@ from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.setups import setup_of, workload_of
 from simulator.sketch import Sketch, sketch_of
 from simulator.unhindered import Stage
+from staircase.bounds import LAST_PS
 from staircase.errors import ScenarioError
 from staircase.measured import Measured, summarize_replicates
 from staircase.metrics import Summary, summarize
@@ -28,7 +29,7 @@ from staircase.scenario import Scenario
 from staircase.schedule import Schedule
 from staircase.simulated_spec import SimulatedSpec
 from staircase.timeline import Timeline
-from staircase.workload import LAST_PS, Workload
+from staircase.workload import Workload
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import simpy
 from simulator.alarm import ARRIVAL, Alarm, Clock
 from simulator.engine import EngineSetup, Key, SimulatedCall, SimulatedEngine
 from simulator.integrity import check_over
+from staircase.bounds import LAST_PS
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.play import CallResult, Play
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_ps
-from staircase.workload import LAST_PS, RequestShape, Workload, too_long
+from staircase.workload import RequestShape, Workload, too_long
 
 
 @dataclass(frozen=True)

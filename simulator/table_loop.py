@@ -31,7 +31,7 @@ from simulator.game import (
     Game,
 )
 from simulator.iterations import NEVER
-from staircase.workload import LAST_PS
+from staircase.bounds import LAST_PS
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
 Ints = Any

@@ -9,6 +9,7 @@ lists of that size to fit into memory.
 from __future__ import annotations
 
 LONGEST_RUN_S = 1e6
+LAST_PS = 10**18  # The same in picoseconds.
 LONGEST_ITERATION_S = 1e4
 # Of whatever is counted: requests, trials, calls at a time.
 MOST = 10**6

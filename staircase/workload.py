@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from staircase.bounds import LONGEST_RUN_S
+from staircase.bounds import LAST_PS, LONGEST_RUN_S
 from staircase.errors import WorkloadError
 from staircase.pipeline import Pipeline
-from staircase.timeline import to_ps, to_s
-
-# A simulated run ends by then.
-LAST_PS = to_ps(LONGEST_RUN_S)
+from staircase.timeline import to_s
 
 
 @dataclass(frozen=True)

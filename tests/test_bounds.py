@@ -21,12 +21,13 @@ from simulator.forecast import forecast_simulated
 from simulator.run import run_workload
 from simulator.setups import setup_of
 from staircase import RequestShape, Schedule, Workload, single
-from staircase.bounds import LONGEST_ITERATION_S, MOST
+from staircase.bounds import LAST_PS, LONGEST_ITERATION_S, LONGEST_RUN_S, MOST
 from staircase.errors import ProfileError, ScenarioError, ScheduleError, WorkloadError
 from staircase.prompt import query
 from staircase.scenario import load_scenario, load_variants
 from staircase.schedule import parse_barrier, parse_staircase
 from staircase.simulated_spec import SimulatedSpec
+from staircase.timeline import to_ps
 from tests.test_batching import plain_cost
 from tests.test_latency_profile import engine
 
@@ -284,3 +285,7 @@ def test_what_a_scenario_allows_at_its_bounds_is_played(tmp_path: Path) -> None:
     found = forecast_simulated(load_scenario(write(tmp_path, scenario)), Schedule())
     assert np.isfinite(found.metrics["ttft_s"].mean)
     assert found.metrics["ttft_s"].mean > 0
+
+
+def test_the_longest_run_is_the_same_in_seconds_and_picoseconds() -> None:
+    assert to_ps(LONGEST_RUN_S) == LAST_PS
