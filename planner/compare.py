@@ -156,7 +156,9 @@ def pearson(forecast: np.ndarray, measured: np.ndarray) -> float:
     """Correlation over pairs; NaN if either is constant."""
     if len(forecast) < 2 or not np.ptp(forecast) or not np.ptp(measured):
         return NAN
-    return float(np.corrcoef(forecast, measured)[0, 1])
+    # Of numbers too large to be squared nothing can be told.
+    with np.errstate(all="ignore"):
+        return float(np.corrcoef(forecast, measured)[0, 1])
 
 
 def ks_distance(forecast: np.ndarray, measured: np.ndarray) -> float:

@@ -56,7 +56,13 @@ def open_storage(where: str, heartbeat_s: int | None = None) -> Storage:
     """
     scheme, mark, _ = where.partition("://")
     if not mark:
-        journal, lock = open_journal(Path(where))
+        path = Path(where)
+        if path.exists() and not path.is_file():
+            raise PlanError(
+                f"storage {where!r}: is no file; it must be the path of a journal, or an address "
+                "as postgresql://USER@HOST/DATABASE"
+            )
+        journal, lock = open_journal(path)
         return Storage(where, journal, lambda: lock)
     if scheme.partition("+")[0] in ("postgresql", "postgres"):
         return _postgres(where, heartbeat_s)

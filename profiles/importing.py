@@ -17,7 +17,7 @@ from profiles.load_tests import read_aiperf, read_guidellm, read_vllm_bench
 from profiles.splitwise import GridProfile, read_splitwise
 from profiles.store import imported
 from profiles.whole_iterations import profile_of_bundle, profile_of_vidur
-from staircase.errors import ProfileError
+from staircase.errors import ProfileError, TooFewPointsError
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,10 @@ def import_profile(form: str, path: Path, picks: Picks) -> AnyProfile:
         if name not in FORMATS[form].takes:
             takes = ", ".join(map(_option, FORMATS[form].takes)) or "none"
             raise ProfileError(f"{form} does not take {_option(name)}; it takes {takes}")
-    return FORMATS[form].read(path, picks)
+    try:
+        return FORMATS[form].read(path, picks)
+    except TooFewPointsError as error:
+        raise ProfileError(f"{path}: {error}") from None
 
 
 def _option(pick: str) -> str:

@@ -37,7 +37,7 @@ from profiles.subject import EngineSubject
 from profiles.surface import Floats
 from profiles.tuning import Correction, Tuning
 from staircase.bounds import LONGEST_RUN_S
-from staircase.errors import ProfileError
+from staircase.errors import ProfileError, TooFewPointsError
 
 __all__ = [
     "DecodePoint",
@@ -228,10 +228,10 @@ def fit_engine(
     """Fits the formula to measured points.
 
     Raises:
-        ProfileError: too few points to fit and cross-validate.
+        TooFewPointsError: too few to fit and cross-validate.
     """
     if len(prefill_points) < FOLDS or len(decode_points) < LEAST_DECODE_POINTS:
-        raise ProfileError(
+        raise TooFewPointsError(
             f"{len(prefill_points)} prefill and {len(decode_points)} decode points "
             f"are too few for a fit; measure at least {FOLDS} and {LEAST_DECODE_POINTS}"
         )

@@ -173,8 +173,8 @@ class BatchingEngine:
             self._longest = tokens
         if limits.blocks is not None and tokens > limits.blocks * limits.block_tokens:
             raise WorkloadError(
-                f"a call of {call.call.agent!r} needs KV for {tokens} tokens, "
-                f"a replica has {limits.blocks} blocks of {limits.block_tokens}"
+                f"a call of {call.call.agent!r} needs KV for {tokens} tokens, a replica has "
+                f"{limits.blocks} blocks of {limits.block_tokens}: give its engine more kv_blocks"
             )
 
     def _route(self, call: SimulatedCall) -> int:

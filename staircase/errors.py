@@ -7,6 +7,7 @@ StaircaseError
 │   ├── ScenarioError     a scenario file
 │   ├── WorkloadError     requests, lengths, arrivals
 │   ├── ProfileError      a profile that is missing, of another schema, or edited
+│   │   └── TooFewPointsError
 │   ├── PlanError         a plan file
 │   ├── SloError          limits of latency
 │   ├── RecordError       a record of requests
@@ -41,6 +42,10 @@ class WorkloadError(InputError):
 
 class ProfileError(InputError):
     pass
+
+
+class TooFewPointsError(ProfileError):
+    """Measurements that are too few for a fit."""
 
 
 class PlanError(InputError):

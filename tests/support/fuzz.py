@@ -124,7 +124,7 @@ LOAD_TESTS = {
 # A line that says of what it speaks without a file names one of these.
 KEYS = re.compile(
     r"\b(engines|workload|plan|pipeline|profile|requests|variants|judge|staircase|barrier|layout|"
-    r"reading|starve|engine|without|step|geometric|SLO|objectives?|limits?|capacity|storage|format)\b"
+    r"reading|starve|engine|without|step|geometric|SLO|objectives?|limits?|capacity|storage|format|kv_blocks)\b"
 )
 
 
