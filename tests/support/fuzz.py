@@ -511,6 +511,8 @@ def fuzz(cases: Sequence[int], seed: int) -> tuple[Counter[str], list[str]]:
             folder.mkdir(parents=True)
             case = case_of(random.Random(f"{seed} {number}"), seeds, folder)
             code, told, fault = watched(case)
+            if code is None:  # It may have had to compile something, which is done once.
+                code, told, fault = watched(case)
             seen[f"{case.words[0]}: {code}"] += 1
             if fault:
                 faults.append(f"case {number}: {fault}: {case}\n{told[-1500:]}")
