@@ -101,6 +101,8 @@ def llmservingsim(folder: Path) -> Iterator[Judged]:
     """Chunks alone and decoding alone; only bundles of one device, which hold all their kernels."""
     for path in sorted(folder.glob("*/*/*/bf16/tp1")):
         model, device = path.parents[1].name, LLMSERVINGSIM_HARDWARE[path.parents[3].name]
+        if (path / "moe.csv").exists():
+            continue  # What experts cost stands in a table of its own, which is not read.
         roofline = Roofline(SHAPES[model], HARDWARE[device])
         tables = read_kernel_tables(path, roofline.shape.layers)
         columns = (*ATTENTION_KEYS, "time_us")

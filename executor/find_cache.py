@@ -114,10 +114,21 @@ def longest_within(target: Target, seconds: float) -> int:
     for size in (4 * PROBED_TOKENS, 16 * PROBED_TOKENS):
         if size < limit and 2 * size / max(known) * known[max(known)] < seconds / 8:
             known[size] = _call_s(target, size)
-    token_s = known[max(known)] / max(known)
+    token_s = _token_s(known)
+    if not target.reports_cached:
+        # Times of short prompts do not tell blocks apart.
+        return limit if token_s * _asked_tokens(target, limit) + first * limit / 2 <= seconds else 0
     sizes = [limit, *(2**n for n in range(10, 4, -1) if 2**n < limit)]
     costs = ((size, token_s * _asked_tokens(target, size) + first * size / 2) for size in sizes)
     return next((size for size, needed_s in costs if needed_s <= seconds), 0)
+
+
+def _token_s(known: Mapping[int, float]) -> float:
+    """Seconds of a prompt token, by calls of one or more lengths: what a call costs is apart."""
+    shortest, longest = min(known), max(known)
+    if shortest == longest:
+        return known[longest] / longest
+    return max(0.0, known[longest] - known[shortest]) / (longest - shortest)
 
 
 def _call_s(target: Target, tokens: int) -> float:
