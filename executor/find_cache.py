@@ -25,13 +25,13 @@ LONGEST_PROMPT = 2048
 # Blocks that times are tried with, and how often a time is taken.
 BLOCKS = (1, 16, 32, 64, 128, 256)
 REPEATS = 5
-# What a block may leave unexplained of the hits' variance to be believed.
+# What a block may leave unexplained of the hits' variance to be believed, and from how many hits:
+# of a few any block explains all.
 UNEXPLAINED = 0.3
+LEAST_HITS = 6
 MOST_TEXTS = 16
 # Beyond what two prompts share, where the engine says how much of it was cached.
 TAIL_TOKENS = 16
-# Of the first call, which tells what others may take.
-PROBED_TOKENS = 16
 LEAST_WRITTEN = 8
 
 # Prepares the cache and gives the prompt whose hits count.
@@ -87,6 +87,8 @@ class TimedHits:
 
         Early tokens of a prompt cost less than later ones, so the hits bend.
         """
+        if len(found) < LEAST_HITS:
+            return 0
         known, hits = np.array(list(found)), np.array(list(found.values()))
         left = {block: _left(known // block * block, hits) for block in BLOCKS}
         best = min(left, key=left.__getitem__)
@@ -98,51 +100,6 @@ def _left(tokens: NDArray[np.int64], hits: NDArray[np.float64]) -> float:
     powers = np.stack([tokens, tokens**2], axis=1).astype(float)
     solution = np.linalg.lstsq(powers, hits)[0]
     return float(np.mean((hits - powers @ solution) ** 2))
-
-
-def longest_within(target: Target, seconds: float) -> int:
-    """Of the longest prompt with which ``find_cache`` is over within ``seconds``; 0 if of none.
-
-    What it takes is concluded from some short calls, at most in proportion to their tokens.
-
-    Raises:
-        RuntimeError: a call failed.
-    """
-    limit = min(target.max_prompt_tokens, LONGEST_PROMPT)
-    first = _call_s(target, min(PROBED_TOKENS, limit))
-    known = {min(PROBED_TOKENS, limit): first}
-    for size in (4 * PROBED_TOKENS, 16 * PROBED_TOKENS):
-        if size < limit and 2 * size / max(known) * known[max(known)] < seconds / 8:
-            known[size] = _call_s(target, size)
-    token_s = _token_s(known)
-    if not target.reports_cached:
-        # Times of short prompts do not tell blocks apart.
-        return limit if token_s * _asked_tokens(target, limit) + first * limit / 2 <= seconds else 0
-    sizes = [limit, *(2**n for n in range(10, 4, -1) if 2**n < limit)]
-    costs = ((size, token_s * _asked_tokens(target, size) + first * size / 2) for size in sizes)
-    return next((size for size, needed_s in costs if needed_s <= seconds), 0)
-
-
-def _token_s(known: Mapping[int, float]) -> float:
-    """Seconds of a prompt token, by calls of one or more lengths: what a call costs is apart."""
-    shortest, longest = min(known), max(known)
-    if shortest == longest:
-        return known[longest] / longest
-    return max(0.0, known[longest] - known[shortest]) / (longest - shortest)
-
-
-def _call_s(target: Target, tokens: int) -> float:
-    """Of a first token; the first call does not count."""
-    return [ttft_s(serve(target.engine, [target.draw(tokens)], 1)) for _ in range(2)][1]
-
-
-def _asked_tokens(target: Target, longest: int) -> int:
-    """Roughly, of all prompts in ``find_cache``."""
-    shared = [tokens for tokens in SHARED_TOKENS if tokens < longest]
-    others = 4 * longest + 40 * SHARED_TOKENS[1]
-    if target.reports_cached:
-        return sum(tokens + 2 * TAIL_TOKENS for tokens in shared) + others
-    return 2 * REPEATS * (len(shared) + 1) * longest + REPEATS * others
 
 
 def find_cache(target: Target, longest: int = LONGEST_PROMPT) -> PrefixCache | None:

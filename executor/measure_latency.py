@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 
-from executor.find_cache import find_cache, longest_within
+from executor.cache_search_cost import longest_within
+from executor.find_cache import find_cache
 from executor.latency_costs import Costs
 from executor.latency_places import Decode, Place, Prefill, Region, distance
 from executor.latency_samples import Samples, errors, noise

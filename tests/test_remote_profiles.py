@@ -46,7 +46,8 @@ def test_the_fit_recovers_the_pace_of_a_server(reports: bool) -> None:
             is_remote=True,
             reports_cached=engine.reports_cached,
         )
-        found = measure_latency(target, Effort(240.0, target_error=0.3))
+        # Timed hits take up to half a minute to tell, of which a quarter of the budget is spent.
+        found = measure_latency(target, Effort(160.0, target_error=0.3))
     assert found.cache is not None
     assert found.cache.block_tokens == 16
     assert found.cache.is_reported == reports
