@@ -121,6 +121,8 @@ LOAD_TESTS = {
     "guidellm": importing.GUIDELLM,
     "aiperf": importing.AIPERF,
 }
+# An engine with kernels that go so far.
+KERNELS = {"kind": "simulated", "layers": 4, "max_num_batched_tokens": 64, "max_num_seqs": 8}
 # A line that says of what it speaks without a file names one of these.
 KEYS = re.compile(
     r"\b(engines|workload|plan|pipeline|profile|requests|variants|judge|staircase|barrier|layout|"
@@ -152,14 +154,8 @@ class Seeds:
         base = folder / "base.yaml"
         base.write_text(yaml.safe_dump(self.scenarios["paper_moa"]))
         self.record, self.out = folder / "record.jsonl", folder / "out"
-        for words in (
-            ["simulate", str(base), "--save", str(self.record)],
-            ["plan", str(base), "--out", str(self.out)],
-            # Once on SimPy, so that its compiling is no case's time either.
-            ["simulate", str(base), "--starve", "write"],
-        ):
-            code, told = run(Case(words, folder))
-            assert code == 0, told
+        self._run("simulate", str(base), "--save", str(self.record))
+        self._run("plan", str(base), "--out", str(self.out))
         for command in UNABLE:  # Its imports are no case's time.
             run(Case([command, str(base)], folder))
         self.plan = (self.out / "plan.json").read_text()
@@ -170,6 +166,22 @@ class Seeds:
             self.imports[name] = make(folder / name)
         for name, content in LOAD_TESTS.items():
             self.imports[name] = importing.write(folder, f"{name}.json", content)
+        self._compile(base)
+
+    def _run(self, *words: str) -> None:
+        code, told = run(Case(list(words), self.folder))
+        assert code == 0, told
+
+    def _compile(self, base: Path) -> None:
+        """On tables and on SimPy, at rates and with kernels, so that it is no case's time."""
+        content = copy.deepcopy(self.scenarios["paper_moa"])
+        kernels = os.path.relpath(self.imports["llmservingsim"], self.folder)
+        content["engines"]["aggregator"] = {**KERNELS, "kernels": kernels}
+        other = self.folder / "kernels.yaml"
+        other.write_text(yaml.safe_dump(content))
+        for path in (base, other):
+            self._run("simulate", str(path))
+            self._run("simulate", str(path), "--starve", "write")
 
 
 def small_scenario(name: str) -> Any:
@@ -338,8 +350,7 @@ def with_kernels(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
     shutil.copytree(seeds.imports["llmservingsim"], folder / "kernels")
     change_file_in(rng, folder / "kernels")
     scenario = copy.deepcopy(seeds.scenarios["paper_moa"])
-    engine = {"kind": "simulated", "kernels": "kernels", "layers": 4}
-    scenario["engines"]["aggregator"] = {**engine, "max_num_batched_tokens": 64, "max_num_seqs": 8}
+    scenario["engines"]["aggregator"] = {**KERNELS, "kernels": "kernels"}
     path = folder / "scenario.yaml"
     path.write_text(yaml.safe_dump(scenario))
     return ["simulate", str(path)]
@@ -511,8 +522,6 @@ def fuzz(cases: Sequence[int], seed: int) -> tuple[Counter[str], list[str]]:
             folder.mkdir(parents=True)
             case = case_of(random.Random(f"{seed} {number}"), seeds, folder)
             code, told, fault = watched(case)
-            if code is None:  # It may have had to compile something, which is done once.
-                code, told, fault = watched(case)
             seen[f"{case.words[0]}: {code}"] += 1
             if fault:
                 faults.append(f"case {number}: {fault}: {case}\n{told[-1500:]}")
