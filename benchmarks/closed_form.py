@@ -19,9 +19,10 @@ from rich.table import Table
 from benchmarks.simulator_speed import TOKENS, example_cost
 from simulator.batching import BatchingSetup, Limits
 from simulator.candidates import Candidates, constant_candidates
-from simulator.closed_form import AloneTimes, closed_form
+from simulator.closed_form import AloneTimes
 from simulator.compiled import play_compiled
 from simulator.engine import EngineSetup
+from simulator.request_form import closed_form
 from staircase import Pipeline, RequestShape, Schedule, Workload, constant, moa
 from staircase.prompt import query
 from staircase.schedule import LAYOUTS, Layout

@@ -18,9 +18,10 @@ import numpy as np
 
 from simulator.batching import BatchingSetup, Limits
 from simulator.candidates import Candidates, candidates_of
-from simulator.closed_form import AloneTimes, Ints, form_of
+from simulator.closed_form import AloneTimes, Ints
 from simulator.cost import cost_of_profile
 from simulator.engine import EngineSetup
+from simulator.request_form import form_of
 from simulator.serial import SerialSetup
 from simulator.source_levels import fixed_tokens, source_levels, source_ps
 from staircase.metrics import READING_RATE, Floats

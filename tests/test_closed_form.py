@@ -13,10 +13,11 @@ import pytest
 from simulator import closed_form as closed_form_module
 from simulator.batching import BatchingSetup, Limits
 from simulator.candidates import Candidates, candidates_of, constant_candidates
-from simulator.closed_form import AloneTimes, closed_form
+from simulator.closed_form import AloneTimes
 from simulator.compiled import play_compiled
 from simulator.cost import linear_cost
 from simulator.engine import EngineSetup
+from simulator.request_form import closed_form
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate
 from simulator.unread import unread_of_timeline

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from simulator.batching import BatchingSetup, Limits
-from simulator.closed_form import closed_form
 from simulator.compiled import play_compiled
 from simulator.engine import EngineSetup
+from simulator.request_form import closed_form
 from simulator.run import run_workload
 from simulator.serial import SerialSetup
 from simulator.setups import setup_of

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from simulator.batching import BatchingSetup
 from simulator.candidates import candidates_of
-from simulator.closed_form import closed_form
 from simulator.compiled import play_compiled
 from simulator.engine import EngineSetup
+from simulator.request_form import closed_form
 from simulator.simulate import simulate
 from staircase import Schedule, Workload
 from staircase.metrics import reader_ps, smooth_start
