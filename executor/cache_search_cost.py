@@ -89,9 +89,9 @@ def _pace(target: Target, limit: int, most_s: float) -> Pace:
 
 def _call_s(target: Target, tokens: int, written: int) -> float:
     """From submission to the end; the first call does not count."""
-    for _ in range(2):
-        began_ns = target.now_ns()
-        serve(target.engine, [target.draw(tokens)], written)
+    serve(target.engine, [target.draw(tokens)], written)
+    began_ns = target.now_ns()
+    serve(target.engine, [target.draw(tokens)], written)
     return (target.now_ns() - began_ns) / 1e9
 
 
