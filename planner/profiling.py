@@ -16,7 +16,7 @@ from executor.contention import (
 from executor.latency_visits import Sample, Target
 from executor.measure_latency import Effort, measure_latency
 from executor.sample_log import SampleLog
-from planner.subjects import latency_subjects
+from planner.subjects import format_of, latency_subjects
 from planner.targets import key_of, target_of
 from profiles.latency import EngineProfile, LatencyProfile
 from profiles.store import content_hash, provenance_of_now
@@ -52,9 +52,10 @@ def keys_of(scenario: Scenario) -> dict[str, str]:
 
 
 def requests_key(scenario: Scenario) -> str:
-    """Of what is asked of whom: pipeline, models, and where the questions are from."""
+    """Of what is asked of whom and how: pipeline, models, formats, where questions are from."""
     plain = [part.model_dump(mode="json") for part in (scenario.pipeline, scenario.requests)]
-    return content_hash([plain, keys_of(scenario)])
+    formats = {name: format_of(spec) for name, spec in measured_engines(scenario).items()}
+    return content_hash([plain, keys_of(scenario), formats])
 
 
 def make_latency(

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from executor.model_source import source_of
+from profiles.store import content_hash
 from profiles.subject import EngineSubject, PipelineSubject
 from staircase.engine_spec import EngineSpec, OpenAISpec
 from staircase.scenario import Scenario
@@ -37,21 +38,36 @@ def _specs(scenario: Scenario) -> dict[str, EngineSpec | OpenAISpec]:
 
 def _text_subject(spec: EngineSpec | OpenAISpec) -> EngineSubject:
     if isinstance(spec, OpenAISpec):
-        return EngineSubject(spec.kind, spec.model)
+        return EngineSubject(spec.kind, spec.model, settings={"format": format_of(spec)})
     content = _content(spec.model, has_weights=spec.weights == "file")
-    return EngineSubject(spec.kind, spec.model, content, {"weights": spec.weights})
+    settings: dict[str, str | int] = {"weights": spec.weights, "format": format_of(spec)}
+    return EngineSubject(spec.kind, spec.model, content, settings)
+
+
+def format_of(spec: EngineSpec | OpenAISpec) -> str:
+    """How its prompts are written: a name, or templates with their hash."""
+    if isinstance(spec.format, str):
+        return spec.format
+    return f"templates {content_hash(spec.format.model_dump())}"
 
 
 def _latency_subject(spec: EngineSpec | OpenAISpec) -> EngineSubject:
     if isinstance(spec, OpenAISpec):
         host = urlsplit(spec.base_url).hostname or ""
         return EngineSubject(spec.kind, spec.model, settings={"base_url": host})
-    # ``cuda:1`` is as fast as ``cuda``, and random weights are as fast as others.
-    device = spec.device.partition(":")[0]
-    settings: dict[str, str | int] = {"device": device, "dtype": spec.dtype, "slots": spec.slots}
-    if spec.threads:
-        settings["threads"] = spec.threads
+    # Random weights are as fast as others.
+    settings: dict[str, str | int] = {
+        "device": _kind_of_device(spec),
+        "dtype": spec.dtype,
+        "slots": spec.slots,
+        "threads": spec.threads or "auto",
+    }
     return EngineSubject(spec.kind, spec.model, _content(spec.model, False), settings)
+
+
+def _kind_of_device(spec: EngineSpec) -> str:
+    """``cuda:1`` is as fast as ``cuda``, and any ``cpu:N`` as another, but not as ``cpu``."""
+    return spec.device.partition(":")[0] if spec.core is None else "cpu:N"
 
 
 def _content(model: str, has_weights: bool) -> str | None:

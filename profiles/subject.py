@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+# In words, a setting of which nothing is known.
+UNSAID = "unknown"
+
 
 @dataclass(frozen=True)
 class EngineSubject:
@@ -35,9 +38,10 @@ class EngineSubject:
             return f"of model {self.model!r}, here it is {other.model!r}"
         if self.content and other.content and self.content != other.content:
             return f"of model {self.model!r} with other files than there are now"
-        for key, value in self.settings.items():
-            if value != other.settings.get(key, value):
-                return f"with {key}: {value}, here it is {other.settings[key]}"
+        for key in dict.fromkeys((*self.settings, *other.settings)):
+            found, here = (one.settings.get(key, UNSAID) for one in (self, other))
+            if found != here:
+                return f"with {key}: {found}, here it is {here}"
         return None
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from planner.profiling import keys_of, requests_key
 from planner.subjects import latency_subjects, pipeline_subject
 from planner.workspace import Workspace
 from profiles.latency import LatencyProfile, save_latency
 from profiles.lengths import LengthProfile, LengthSample, save_lengths
 from profiles.quality import QualityProfile, QualitySample, save_quality
 from profiles.store import provenance_of_now
-from profiles.subject import PipelineSubject
+from profiles.subject import EngineSubject, PipelineSubject
 from staircase.errors import ProfileError
 from staircase.scenario import load_scenario
 from tests.test_cli import DEMO, staircase
@@ -92,6 +93,62 @@ def test_a_latency_profile_of_other_engines_is_refused(
     save_latency(work.latency_path, replace(found, of={**of, "north": changed}))
     with pytest.raises(ProfileError, match=f"latency.json: is for 'north' .*{told}"):
         work.latency()
+
+
+@pytest.mark.parametrize(
+    ("measured", "changes", "told"),
+    [
+        ({}, {"device": "cpu:0"}, "with device: cpu, here it is cpu:N"),
+        ({"device": "cpu:0"}, {"device": "cpu"}, "with device: cpu:N, here it is cpu"),
+        ({}, {"threads": 2}, "with threads: auto, here it is 2"),
+        ({"threads": 2}, {"threads": None}, "with threads: 2, here it is auto"),
+    ],
+)
+def test_so_is_that_of_another_device_or_other_threads(
+    tmp_path: Path, measured: dict[str, Any], changes: dict[str, Any], told: str
+) -> None:
+    engine = {"model": "embedded", "device": "cpu", **measured}
+    before = latency_subjects(load_scenario(demo(tmp_path, engines=dict.fromkeys(AGENTS, engine))))
+    engine = {**engine, **changes}
+    now = latency_subjects(load_scenario(demo(tmp_path, engines=dict.fromkeys(AGENTS, engine))))
+    assert before["north"].unlike(before["east"]) is None
+    assert before["north"].unlike(now["north"]) == told
+
+
+def test_devices_of_a_kind_are_alike(tmp_path: Path) -> None:
+    for one, other in (("cpu:0", "cpu:1"), ("cuda", "cuda:1")):
+        engines = {name: {"model": "embedded", "device": one} for name in AGENTS}
+        engines["east"]["device"] = other
+        of = latency_subjects(load_scenario(demo(tmp_path, engines=engines)))
+        assert of["north"].unlike(of["east"]) is None
+
+
+def test_what_one_side_does_not_say_is_not_taken_to_be_alike() -> None:
+    said, unsaid = EngineSubject("a", "m", settings={"slots": 1}), EngineSubject("a", "m")
+    assert said.unlike(unsaid) == "with slots: 1, here it is unknown"
+    assert unsaid.unlike(said) == "with slots: unknown, here it is 1"
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "in process": {"model": "embedded"},
+    "server": {"kind": "openai", "base_url": "http://h/v1", "model": "served"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_formats_tell_played_texts_apart_but_not_latency(tmp_path: Path, kind: str) -> None:
+    formats = ("auto", "plain", {"own": "Answer: "}, {"own": "Reply: "})
+    scenarios = [
+        load_scenario(
+            demo(tmp_path, engines={name: {**KINDS[kind], "format": written} for name in AGENTS})
+        )
+        for written in formats
+    ]
+    assert len(set(map(requests_key, scenarios))) == len(formats)
+    assert len({tuple(keys_of(one).items()) for one in scenarios}) == 1
+    assert latency_subjects(scenarios[0]) == latency_subjects(scenarios[1])
+    one, other, *_ = map(pipeline_subject, scenarios)
+    assert one.unlike(other) == "for 'north' with format: auto, here it is plain"
 
 
 def test_a_server_of_the_same_agents_takes_what_was_measured_in_process(tmp_path: Path) -> None:
