@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -37,23 +38,25 @@ def measure_contention(one: Target, other: Target, repeats: int = REPEATS) -> fl
 
 @contextmanager
 def kept_busy(others: Sequence[Target]) -> Iterator[None]:
-    """Meanwhile each of ``others`` decodes without a break."""
+    """Meanwhile each of ``others`` decodes without a break.
+
+    Raises:
+        RuntimeError: a call of one failed, so that it was not busy to the end.
+    """
     is_over = threading.Event()
 
     def keep_on(target: Target) -> None:
-        with suppress(RuntimeError):
-            while not is_over.is_set():
-                _served(target)
+        while not is_over.is_set():
+            _served(target)
 
-    threads = [threading.Thread(target=keep_on, args=(target,), daemon=True) for target in others]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
+        busy = [pool.submit(keep_on, target) for target in others]
+        try:
+            yield
+        finally:
+            is_over.set()
+    for one in busy:
+        one.result()
 
 
 def _ratio(one: Target, other: Target) -> float:

@@ -71,13 +71,13 @@ class ScheduleProbe:
     """What it takes to play requests again and to judge what comes.
 
     Attributes:
-        served: by engine name.
+        runtime: of the engines, by which ``outcomes`` were played.
         scorer: of the answering agent's model.
         forecaster: of the profile as it is before any calibration.
     """
 
     pipeline: Pipeline
-    served: Mapping[str, ServedModel]
+    runtime: Runtime
     scorer: Scorer
     answer_scorer: AnswerScorer
     forecaster: QualityForecaster
@@ -145,18 +145,18 @@ class ScheduleProbe:
     @contextmanager
     def _replaying(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[Pipeline, Runtime]]:
         """The pipeline with engines that recite what agents wrote who read nobody."""
-        agents, served = [], dict(self.served)
+        agents, served = [], dict(self.runtime.served)
         with Device() as device:
             for agent in self.pipeline:
                 if agent.reads:
                     agents.append(agent)
                     continue
-                writer, name = self.served[agent.engine], f"replay {agent.name}"
+                writer, name = self.runtime.served[agent.engine], f"replay {agent.name}"
                 texts = [outcome.ids[agent.name] for outcome in outcomes]
-                engine = ReplayEngine(device, writer.engine, texts)
+                engine = ReplayEngine(device, writer.engine, texts, self.runtime.now_ns)
                 served[name] = ServedModel(engine, writer.form)
                 agents.append(replace(agent, engine=name))
-            yield Pipeline(tuple(agents), self.pipeline.answer), Runtime(served)
+            yield Pipeline(tuple(agents), self.pipeline.answer), self.runtime.serving(served)
 
     def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> PlayedFigures:
         layout = job.schedule.layout

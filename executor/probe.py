@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -133,9 +134,11 @@ class Probe:
     async def _salts(self, profile: ServerProfile, reports_cached: bool) -> bool:
         """Whether it knows ``cache_salt``: lenient servers take it and do nothing.
 
-        vLLM refuses an empty one; of others that is seen which say how much was cached.
+        vLLM refuses an empty one; of others that is seen which say how much was cached. Each probe
+        draws its salts: those of an earlier one are still in the server's cache.
         """
-        ask, one, other = Ask(TEXT, TOKENS), {SALT: "one"}, {SALT: "other"}
+        ask = Ask(TEXT, TOKENS)
+        one, other = ({SALT: secrets.token_hex(8)} for _ in range(2))
         if not await self._is_taken(profile, ask, one):
             return False
         if not await self._is_taken(profile, ask, {SALT: ""}):

@@ -7,7 +7,7 @@ again.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from executor.device import Device
 from executor.engine import CallReport, Engine, EngineCall, Key, Listener
@@ -21,13 +21,22 @@ class ReplayEngine:
     Args:
         writer: whose tokens they are.
         texts: token ids by number of the job.
+        now_ns: the clock of its times.
     """
 
-    def __init__(self, device: Device, writer: Engine, texts: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        device: Device,
+        writer: Engine,
+        texts: Sequence[Sequence[int]],
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
         self._device = device
         self._writer = writer
         self._texts = texts
-        self._cancelled: set[Key] = set()
+        self._now_ns = now_ns
+        # Calls that have not ended.
+        self._open: set[Key] = set()
 
     @property
     def vocabulary(self) -> str:
@@ -44,20 +53,22 @@ class ReplayEngine:
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
         guarded = Guarded(listener, self.cancel)
+        self._open.add(call.key)
         self._device.post(lambda: self._recite(call, guarded))
 
     def cancel(self, key: Key) -> None:
-        self._cancelled.add(key)
+        self._open.discard(key)
 
     def _recite(self, call: EngineCall, listener: Listener) -> None:
-        started = time.perf_counter_ns()
+        started = self._now_ns()
         text = self._texts[call.key[0]]
         rest = text[call.own_tokens : call.own_tokens + call.max_tokens]
         for token in rest:
-            if call.key in self._cancelled:
+            if call.key not in self._open:
                 break
-            listener.on_token(call.key, token, time.perf_counter_ns())
+            listener.on_token(call.key, token, self._now_ns())
         ended: EndReason = "length" if len(rest) == call.max_tokens else "stop"
-        reason: EndReason = "cancelled" if call.key in self._cancelled else ended
-        now = time.perf_counter_ns()
+        reason: EndReason = ended if call.key in self._open else "cancelled"
+        self._open.discard(call.key)
+        now = self._now_ns()
         listener.on_end(call.key, CallReport(reason, started, now, now - started, 0))

@@ -92,6 +92,12 @@ class Runtime:
         self._nonces = Nonces()
         self._changed = threading.Condition(threading.RLock())
 
+    def serving(self, served: Mapping[str, ServedModel]) -> Runtime:
+        """The same with other engines."""
+        other = Runtime(served, self.now_ns, self.retries)
+        other._nonces = self._nonces
+        return other
+
     def run(
         self,
         jobs: Sequence[Job],

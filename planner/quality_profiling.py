@@ -90,7 +90,7 @@ def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[P
     pipeline, bench = sampler.pipeline, sampler.bench
     probe = ScheduleProbe(
         pipeline,
-        bench.runtime.served,
+        bench.runtime,
         bench.scorers_of(pipeline)[pipeline.answer],
         sampler.score,
         QualityForecaster(profile),

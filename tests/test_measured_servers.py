@@ -33,7 +33,7 @@ from staircase.workload import Question, RequestShape, Workload
 from tests.support.fake_server import EXTRAS, FakeServer, Manners, Pace
 from tests.support.worlds import FORM, CharacterTokenizer, fixed_profile, server_settings
 from tests.test_cli import staircase
-from tests.test_openai_engine import probe
+from tests.test_openai_engine import asking, probe, setting
 
 FIELDS = frozenset({"stream_options", "return_token_ids"})
 LIMIT = 12
@@ -165,6 +165,15 @@ def test_a_salt_is_used_where_it_was_seen_to_work(
 ) -> None:
     profile, _ = probe(Manners(fields=fields, salts=salts, pace=pace))
     assert profile.salts == found
+
+
+def test_a_server_that_was_probed_before_answers_the_same() -> None:
+    """Its cache still has what the first probe asked for."""
+    manners = Manners(fields=EXTRAS | {SALT}, salts="yes", pace=Pace(0, 0, 0, 16, 99))
+    with setting(manners) as it:
+        first, again = (it.network.run(asking(it, 1).find(["completions"])) for _ in range(2))
+    assert first.salts
+    assert again == first
 
 
 def scenario(folder: Path, url: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -14,12 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.bench import open_bench, read_dataset
-from executor.device import Device
-from executor.engine import CallReport, EngineCall, Key
 from executor.line_log import ItemLog, LineLog
 from executor.measure_played import PROBES, PlayedFigures, ScheduleProbe, probe_schedules
 from executor.measure_surfaces import measure_sample
-from executor.replay_engine import ReplayEngine
 from executor.runtime import Job
 from executor.scores import answer_scorer
 from profiles.played import Calibration, PlayedSchedule
@@ -31,7 +27,6 @@ from staircase import Schedule, chain
 from staircase.metrics import Summary
 from staircase.scenario import load_scenario
 from staircase.schedule import LAYOUTS, Layout
-from tests.support.scripted_engine import ScriptedEngine
 from tests.test_cli import DEMO
 from tests.test_quality_profile import SAMPLE, line
 
@@ -189,37 +184,6 @@ def test_schedules_that_differ_widen_the_interval() -> None:
     assert few.error == pytest.approx(1.6449 * 0.354 / 2**0.5, abs=1e-3)
 
 
-class Heard:
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self.reasons: list[str] = []
-        self.ended = threading.Event()
-
-    def on_token(self, key: Key, token: int, time_ns: int) -> None:
-        self.tokens.append(token)
-
-    def on_end(self, key: Key, report: CallReport) -> None:
-        self.reasons.append(report.reason)
-        self.ended.set()
-
-
-@pytest.mark.parametrize(
-    ("max_tokens", "own", "tokens", "reason"),
-    [(9, 0, [5, 6, 7], "stop"), (3, 0, [5, 6, 7], "length"), (2, 1, [6, 7], "length")],
-)
-def test_a_replay_recites(max_tokens: int, own: int, tokens: list[int], reason: str) -> None:
-    heard, cancelled = Heard(), Heard()
-    with Device() as device:
-        engine = ReplayEngine(device, ScriptedEngine(1), [[], [5, 6, 7]])
-        engine.cancel((1, 8))
-        engine.submit(EngineCall((1, 8), [1], 9), cancelled)
-        engine.submit(EngineCall((1, 0), [1], max_tokens, own_tokens=own), heard)
-        assert cancelled.ended.wait(10)
-        assert heard.ended.wait(10)
-    assert (heard.tokens, heard.reasons) == (tokens, [reason])
-    assert (cancelled.tokens, cancelled.reasons) == ([], ["cancelled"])
-
-
 @pytest.mark.slow
 def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
     """On the embedded models: other reads, the same proposals, both figures of every request."""
@@ -235,7 +199,7 @@ def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
         sources = {"editor": pipeline["editor"].reads}
         profile = QualityProfile((0, 32), 8, sources, tuple(samples), provenance_of_now())
         forecaster = QualityForecaster(profile)
-        probe = ScheduleProbe(pipeline, bench.runtime.served, answering, scorer, forecaster)
+        probe = ScheduleProbe(pipeline, bench.runtime, answering, scorer, forecaster)
         kept = ItemLog(LineLog(tmp_path / "log.jsonl", ["key"]), "key", PlayedFigures)
         found = probe.measure(questions, outcomes, kept, lambda: steps.append(1))
     assert len(steps) == PROBES * len(questions)
