@@ -52,8 +52,7 @@ class JudgementBook:
                 file.truncate(content.rfind(b"\n") + 1)
 
     def _read(self) -> None:
-        for number, entry in read_json_lines(self._path, RecordError, "a file of judgements"):
-            place = f"{self._path}, line {number}"
+        for place, entry in read_json_lines(self._path, RecordError, "a file of judgements"):
             if not isinstance(entry, dict) or not isinstance(entry.get("key"), str):
                 raise RecordError(f"{place}: must be an object with a key, as 'judge' writes it")
             try:

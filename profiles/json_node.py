@@ -75,14 +75,18 @@ def read_node(path: Path, what: str) -> Node:
     Raises:
         ProfileError: the file is missing or holds no JSON; says that it should be ``what``.
     """
-    text = read_text(path, ProfileError, what)
+    return parse_node(path, read_text(path, ProfileError, what), what)
+
+
+def parse_node(path: Path, text: str, what: str) -> Node:
+    """As ``read_node`` of ``path``, of which ``text`` was read."""
     return Node(str(path), "", parse_json(text, ProfileError, str(path), f"; it should be {what}"))
 
 
 def read_node_lines(path: Path, what: str) -> list[Node]:
     """The JSON values in the lines of ``path``, at least one; raises as ``read_node``."""
     lines = read_json_lines(path, ProfileError, what)
-    nodes = [Node(f"{path}, line {number}", "", value) for number, value in lines]
+    nodes = [Node(place, "", value) for place, value in lines]
     if not nodes:
         raise ProfileError(f"{path}: holds nothing; it should be {what}")
     return nodes

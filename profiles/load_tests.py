@@ -13,6 +13,7 @@ Sources: vllm/benchmarks/serve.py 0.32, aiperf 0.13, guidellm 0.8.1; docs/profil
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from profiles.endpoint import (
@@ -22,12 +23,14 @@ from profiles.endpoint import (
     endpoint_of_calls,
     endpoint_of_moments,
 )
-from profiles.json_node import Node, read_node, read_node_lines
+from profiles.json_node import Node, parse_node, read_node, read_node_lines
 from profiles.store import Provenance, imported
 from staircase.errors import ProfileError
-from staircase.records import read_records
+from staircase.files import read_text
+from staircase.records import Record, parse_records
 
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
+VLLM = "the JSON of 'vllm bench serve --save-result'"
 VLLM_SETTINGS = {"model_id": "model", "max_concurrency": "concurrency", "request_rate": "rate"}
 
 
@@ -37,11 +40,12 @@ def read_vllm_bench(path: Path) -> EndpointProfile:
     Raises:
         ProfileError, RecordError: the file is another; names the key.
     """
-    node = read_node(path, "the JSON of 'vllm bench serve --save-result'")
+    text = read_text(path, ProfileError, VLLM)
+    node = parse_node(path, text, VLLM)
     settings = {new: node[old].value for old, new in VLLM_SETTINGS.items() if old in node}
     provenance = imported("vllm bench serve", path, settings)
     if "ttfts" in node and "input_lens" in node:
-        return _of_calls(path, _vllm_calls(path, node), provenance)
+        return _of_calls(path, _vllm_calls(path, node, parse_records(path, text)), provenance)
     ttft, tpot = (
         Moments(node[f"mean_{name}_ms"].positive() / 1e3, node[f"std_{name}_ms"].number() / 1e3)
         for name in ("ttft", "tpot")
@@ -49,8 +53,8 @@ def read_vllm_bench(path: Path) -> EndpointProfile:
     return endpoint_of_moments(ttft, tpot, node["completed"].count(1), provenance)
 
 
-def _vllm_calls(path: Path, node: Node) -> list[SeenCall]:
-    records, prompts = read_records(path), [value.count() for value in node["input_lens"]]
+def _vllm_calls(path: Path, node: Node, records: Sequence[Record]) -> list[SeenCall]:
+    prompts = [value.count() for value in node["input_lens"]]
     for number, seen in enumerate(records):
         if seen.error is None and not seen.ttft_s > 0:
             raise ProfileError(f"{path}: ttfts[{number}] is {seen.ttft_s:g}, must be more than 0")

@@ -38,7 +38,7 @@ def check_writable(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes ``text`` beside ``path`` and renames it, so a reader sees all of it or nothing.
 
-    What is no file, as /dev/stdout, is written to.
+    A device or a pipe, as /dev/stdout, is written to as it is.
 
     Raises:
         InputError: nothing can be written there.
@@ -52,7 +52,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def is_no_file(path: Path) -> bool:
-    """As /dev/stdout is none."""
+    """Whether it is a device or a pipe, as /dev/stdout is."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
@@ -62,8 +62,8 @@ def _unwritable(path: Path, error: OSError | ValueError) -> InputError:
 
 
 def _write_text(path: Path, text: str) -> None:
-    if path.exists() and not path.is_file() and not path.is_dir():
-        # A device or a pipe, as /dev/null, is written to: a rename would put a file in its place.
+    if is_no_file(path):
+        # A rename would put a file in its place.
         with path.open("w", encoding="utf-8") as file:
             file.write(text)
         return
@@ -115,11 +115,17 @@ def parse_json(text: str, kind: type[InputError], place: str, wanted: str = "") 
         raise kind(f"{place}: not JSON ({reason}){wanted}") from None
 
 
-def read_json_lines(path: Path, kind: type[InputError], what: str) -> Iterator[tuple[int, Any]]:
-    """Number and content of each line that is not empty; a line that is no JSON is told."""
-    for number, line in enumerate(read_text(path, kind, what).split("\n"), start=1):
+def read_json_lines(path: Path, kind: type[InputError], what: str) -> Iterator[tuple[str, Any]]:
+    """As ``json_lines`` of the text of ``path``."""
+    yield from json_lines(read_text(path, kind, what), kind, path)
+
+
+def json_lines(text: str, kind: type[InputError], path: Path) -> Iterator[tuple[str, Any]]:
+    """Place and content of each line of ``path`` that is not empty; one that is no JSON is told."""
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield number, parse_json(line, kind, f"{path}, line {number}")
+            place = f"{path}, line {number}"
+            yield place, parse_json(line, kind, place)
 
 
 def read_csv(

@@ -29,7 +29,7 @@ def read_questions(path: Path) -> list[Question]:
         WorkloadError: names the file, the line and what would be right.
     """
     lines = read_json_lines(path, WorkloadError, "a JSON-lines file of questions")
-    questions = [_question(entry, f"{path}, line {number}") for number, entry in lines]
+    questions = [_question(entry, where) for where, entry in lines]
     if not questions:
         raise WorkloadError(f"{path}: holds no question")
     return questions

@@ -22,8 +22,8 @@ from pydantic import TypeAdapter, ValidationError
 from staircase.errors import RecordError
 from staircase.files import (
     first_error,
+    json_lines,
     parse_json,
-    read_json_lines,
     read_text,
     without_nan,
     write_text,
@@ -134,7 +134,11 @@ def read_records(path: Path) -> list[Record]:
     Raises:
         RecordError: names the file, the line and the key.
     """
-    text = read_text(path, RecordError, "a record of requests")
+    return parse_records(path, read_text(path, RecordError, "a record of requests"))
+
+
+def parse_records(path: Path, text: str) -> list[Record]:
+    """As ``read_records`` of ``path``, of which ``text`` was read."""
     entries = _entries(path, text)
     keys = entries[0][1].keys()
     if keys & {"ttft_s", "token_s"}:
@@ -154,8 +158,7 @@ def _entries(path: Path, text: str) -> list[Entry]:
         # One object over several lines, as when vLLM's file has been formatted.
         values = [(str(path), parse_json(text, RecordError, str(path)))]
     except RecordError:
-        lines = read_json_lines(path, RecordError, "a record of requests")
-        values = [(f"{path}, line {number}", value) for number, value in lines]
+        values = list(json_lines(text, RecordError, path))
     for place, value in values:
         if not isinstance(value, dict):
             raise RecordError(f"{place}: must be an object, as in {{...}}")

@@ -147,8 +147,7 @@ def _objects(
 
     Keys that are neither of them nor ``unused`` are told: who writes more may count in other units.
     """
-    for line, entry in read_json_lines(path, WorkloadError, f"{what} ({', '.join(keys)} a line)"):
-        where = f"{path}, line {line}"
+    for where, entry in read_json_lines(path, WorkloadError, f"{what} ({', '.join(keys)} a line)"):
         if not isinstance(entry, dict):
             raise WorkloadError(f"{where}: must be an object with {', '.join(keys)}")
         for key in keys:

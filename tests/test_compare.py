@@ -6,6 +6,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from rich.console import Console
 
 from planner.compare import bias, compare, ks_distance, mape, pearson
 from planner.compare_table import comparison_table, describe_bias, describe_pairs
+from staircase.errors import RecordError
 from staircase.metrics import measure
 from staircase.records import Record, read_records, record, write_records
 from staircase.timeline import Span, Timeline
+from tests.support.pipes import piped
 
 MS = 10**9
 
@@ -164,6 +167,19 @@ def test_what_llmservingsim_records_is_read(tmp_path: Path) -> None:
     assert second.arrival_s == 4
     assert math.isnan(second.tpot_s)
     assert compare([first], [first]).metrics.keys() == {"ttft_s", "tpot_s", "e2e_s"}
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "record.jsonl", *(asdict(row) for row in records([5, 9], [6], [7])))
+    with piped(path.read_text()) as pipe:
+        assert read_records(pipe) == read_records(path)
+
+
+def test_a_line_that_is_no_json_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "record.jsonl"
+    path.write_text('{"ttft_s": 1}\n{"ttft')
+    with pytest.raises(RecordError, match=f"^{path}, line 2: not JSON"):
+        read_records(path)
 
 
 def test_a_record_is_what_was_measured() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from profiles.importing import FORMATS, Picks, import_profile
 from profiles.latency import LatencyProfile
 from profiles.store import imported
 from staircase.errors import InputError, ProfileError
+from tests.support.pipes import piped
 
 ALL = Picks()
 NOBODY = imported("nobody", Path("x"))
@@ -206,6 +208,12 @@ class TestEndpoints:
         assert found.spread == pytest.approx(0, abs=1e-6)
         assert found.itl_spread == pytest.approx(np.std(np.log([1, 1, 2])))
         assert found.requests == 3
+
+    def test_a_pipe_is_read_once(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "r.json", DETAILED)
+        with piped(path.read_text()) as pipe:
+            found, kept = endpoint("vllm", pipe), endpoint("vllm", path)
+        assert replace(found, provenance=NOBODY) == replace(kept, provenance=NOBODY)
 
     def test_long_answers_count_for_more(self) -> None:
         calls = [SeenCall(9, 101, 0.1, 0.01), SeenCall(9, 2, 0.1, 0.03), SeenCall(9, 1, 0.1, 9)]
