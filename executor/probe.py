@@ -70,10 +70,8 @@ class Probe:
             takes_ids=takes_ids,
             scores=await self._scores() if takes_ids else None,
             returns_ids=any(chunk.token_ids is not None for chunk in chunks),
-            reports_usage=bool(usages),
             reports_cached=reports_cached,
             salts=await self._salts(profile, reports_cached),
-            sends_done=chunks[-1].is_last,
         )
 
     async def _first(self, apis: Sequence[Api]) -> ServerProfile:

@@ -72,7 +72,6 @@ class ServerProfile:
         takes_ids: prompts may be token ids.
         returns_ids: chunks carry the ids of their tokens.
         reports_cached: usage says how much of a prompt was cached.
-        sends_done: streams end with ``[DONE]``.
         limit: its name for the most tokens that it may write.
         least_tokens: the least that it takes there; of what it then writes the rest is not shown.
         drops_space: an answer that begins with a space comes without it, as where a tokenizer
@@ -85,9 +84,7 @@ class ServerProfile:
     fields: frozenset[str] = frozenset()
     takes_ids: bool = False
     returns_ids: bool = False
-    reports_usage: bool = False
     reports_cached: bool = False
-    sends_done: bool = False
     drops_space: bool = False
     limit: Limit = "max_tokens"
     least_tokens: int = 1

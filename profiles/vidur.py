@@ -153,8 +153,7 @@ def _surface(rows: Sequence[Row], kernel: str, size: str, form: Form) -> Surface
                 f"{rows[0].path}: {_time(kernel)} at {place} is {ms:g}; "
                 "sizes and times must be more than 0"
             )
-    measured = medians
-    return fit_surface(form, list(measured), np.array(list(measured.values())))
+    return fit_surface(form, list(medians), np.array(list(medians.values())))
 
 
 def _nodes(rows: Sequence[Row], column: str) -> Floats:

@@ -7,7 +7,7 @@ bits makes 4.125. Products are still counted at the device's peak for 16 bits.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -184,7 +184,8 @@ def _group_bits(group: _Part) -> float:
 def _modelopt(part: _Part) -> WeightBits:
     algorithm = part.content.get("quant_algo")
     if algorithm not in MODELOPT:
-        raise part.error("quant_algo", f"{algorithm!r} is not modelled; known: {_listed(MODELOPT)}")
+        known = ", ".join(MODELOPT)
+        raise part.error("quant_algo", f"{algorithm!r} is not modelled; known: {known}")
     cache = part.content.get("kv_cache_quant_algo")
     if cache not in (None, "FP8"):
         raise part.error("kv_cache_quant_algo", f"{cache!r} is not modelled; known: FP8")
@@ -195,10 +196,6 @@ def _modelopt(part: _Part) -> WeightBits:
 def _mxfp4(part: _Part) -> WeightBits:
     """Of experts, with a scale of 8 bits for 32 weights."""
     return WeightBits(4 + 8 / 32, part.names("modules_to_not_convert"), of_experts_only=True)
-
-
-def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
-    return ", ".join(names)
 
 
 METHODS: Mapping[str, Callable[[_Part], WeightBits]] = {

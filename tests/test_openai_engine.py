@@ -668,15 +668,15 @@ class TestProbe:
     def test_a_server_that_can_do_everything(self) -> None:
         profile, fake = probe(Manners())
         names = frozenset(FIELDS) - {"continue_final_message"}
-        assert profile == ServerProfile("completions", names, True, True, True, True, True)
+        assert profile == ServerProfile(
+            "completions", names, takes_ids=True, returns_ids=True, reports_cached=True
+        )
         assert len(fake.bodies) == 7 + len(SCORINGS)
 
     def test_a_strict_server(self) -> None:
         profile, fake = probe(STRICT)
         fields = frozenset({"stream_options"})
-        assert profile == ServerProfile(
-            "completions", fields, reports_usage=True, reports_cached=True
-        )
+        assert profile == ServerProfile("completions", fields, reports_cached=True)
         assert len(fake.bodies) == 15
 
     def test_chat_where_there_is_nothing_else(self) -> None:

@@ -11,7 +11,7 @@ it must say at each claim how sure that is, and what follows from all claims so 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -27,7 +27,7 @@ from executor.embedded.task import (
     posterior,
     read_claims,
 )
-from executor.rendering import PromptFormat, encode_texts, fixed_texts, render
+from executor.rendering import Encode, PromptFormat, encode_texts, fixed_texts, render
 from staircase.pipeline import Agent
 from staircase.prompt import Prompt, Round, Segment, build_prompt
 from staircase.schedule import LAYOUTS
@@ -47,7 +47,6 @@ SPECIAL = [
     *(f"<style{number}>" for number in range(STYLES)),
 ]
 
-Encode = Callable[[str], list[int]]
 Chances = Mapping[str, float]
 
 

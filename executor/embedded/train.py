@@ -29,13 +29,13 @@ from executor.embedded.ordered_desk import ORDERED
 from executor.embedded.samples import (
     END,
     SPECIAL,
-    Encode,
     Sample,
     editor_sample,
     reporter_sample,
 )
 from executor.embedded.scattered_desk import SCATTERED
 from executor.embedded.task import Task
+from executor.rendering import Encode
 
 POOL = 8  # Steps drawn at once, to sort their samples by length.
 EASY_STEPS = 96  # Of easy samples, at the start.
