@@ -76,7 +76,8 @@ class HeldOut:
     forecast: Mapping[str, Summary]
     missed: tuple[str, ...]
 
-    def also_missing(self, missed: tuple[str, ...]) -> HeldOut:
+    def or_missing(self, missed: tuple[str, ...]) -> HeldOut:
+        """If it keeps the plan's limits, what it misses of others."""
         return replace(self, missed=self.missed or missed)
 
 
@@ -139,7 +140,7 @@ class Plan:
         words = dict.fromkeys([objective or self.objectives[0], *self.objectives])
         goals = Goals(tuple(map(parse_objective, words)), tuple(limits.values()))
         goals.check(self.candidates[self.chosen].forecast)
-        held_out = [one.also_missing(goals.missed(one.forecast)) for one in self.held_out]
+        held_out = [one.or_missing(goals.missed(one.forecast)) for one in self.held_out]
         return self.candidates[choose(self.candidates, goals, held_out)]
 
     @property

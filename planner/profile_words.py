@@ -100,7 +100,7 @@ def _prefill_words(fit: Fit) -> str:
     ]
     words = [f"{seconds_words(fixed)} and {seconds_words(token)} a new token", *more]
     words.append(f"{seconds_words(pair)} a pair of tokens that attend")
-    # Profiles of before know nothing of it.
+    # Older profiles know nothing of it.
     words += [f"{seconds_words(value)} a cached token" for value in reading if value >= NOTHING_S]
     return "; ".join(words)
 

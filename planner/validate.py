@@ -42,15 +42,15 @@ def validate(
 ) -> tuple[Validation, dict[str, list[Timeline]]]:
     """Plays the named candidates and ``front`` more of the front; also returns their timelines.
 
+    Schedules take turns, so that a machine's drift hits all alike, and never play the same
+    question one after the other, so that none finds another's prompt in the KV cache.
+
     Args:
         call_ps: what passes before a call reaches an engine, by engine, as the profile has it.
         kept: runs that are over; they are not played again.
 
     Raises:
         EngineError: a request failed.
-
-    Schedules take turns, so that a machine's drift hits all alike, and never play the same
-    question one after the other, so that none finds another's prompt in the KV cache.
     """
     pipeline, scorer = scenario.pipeline.build(), answer_scorer(scenario.requests, folder)
     chosen = contenders(plan, front)

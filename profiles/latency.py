@@ -135,7 +135,7 @@ class EngineProfile:
         return self._prefill_s([0.0] * ATTENTION + features[ATTENTION:])
 
     def _prefill_s(self, features: Sequence[float]) -> float:
-        # Profiles of before have no r.
+        # Older profiles have no r.
         known = features[: len(self.prefill.coefficients)]
         return float(np.dot(self.prefill.coefficients, known)) * self.prefill.mean_ratio
 
@@ -161,7 +161,7 @@ class LatencyProfile:
 
     Attributes:
         tuning: how the measured profile was corrected to this one; None for a measured one.
-        of: what was measured, by engine; empty where others measured it, and in files of before.
+        of: what was measured, by engine; empty where others measured it, and in older files.
     """
 
     engines: dict[str, EngineProfile]
@@ -196,8 +196,8 @@ def load_latency(path: Path) -> LatencyProfile:
 
 
 def latency_fault(engine: EngineProfile) -> str | None:
-    """The first key of which some time would be none, and what is right there; None if all are."""
-    # Prefills of before have no r.
+    """The first key that is wrong, and what must stand there; None if all are right."""
+    # Prefills of older profiles have no r.
     for name, form, counts in ("prefill", engine.prefill, (7, 8)), ("decode", engine.decode, (3,)):
         if len(form.coefficients) not in counts or not all(map(_is_time, form.coefficients)):
             return f"{name}.coefficients: must be {counts[-1]} finite numbers, 0 or more"

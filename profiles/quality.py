@@ -83,7 +83,7 @@ class QualityProfile:
         bin_tokens: own positions are averaged over bins of so many tokens.
         sources: of each reading agent, in prompt order.
         played: schedules that were played for real, by which forecasts are calibrated.
-        of: the pipeline that was measured; None in files of before.
+        of: the pipeline that was measured; None in older files.
     """
 
     read_levels: tuple[int, ...]
@@ -96,7 +96,7 @@ class QualityProfile:
 
     @property
     def subject(self) -> PipelineSubject:
-        """Of files of before: what can be seen in them."""
+        """Of older files: what can be seen in them."""
         if self.of is not None:
             return self.of
         agents = [name for sample in self.samples[:1] for name in sample.output_tokens]

@@ -90,7 +90,7 @@ class Summary:
         return replace(self, low=low, high=self.mean + math.sqrt(2) * (self.high - self.mean))
 
     def __eq__(self, other: object) -> bool:
-        """Figures that both have not are equal."""
+        """A figure that is NaN in both is equal."""
         return isinstance(other, Summary) and self._known() == other._known()
 
     def __hash__(self) -> int:

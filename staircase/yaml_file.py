@@ -52,7 +52,7 @@ def read_yaml(path: Path) -> Any:
         raise ScenarioError(f"{path}: not a scenario: its lists or mappings are too deep") from None
     except (ValueError, OverflowError) as error:
         # Of dates and numbers that YAML knows and Python does not.
-        raise ScenarioError(f"{path}: holds a value that is none ({error})") from None
+        raise ScenarioError(f"{path}: holds a date or number out of range ({error})") from None
 
 
 def _line(error: yaml.YAMLError) -> str:
