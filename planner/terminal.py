@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from staircase.bounds import MOST, MOST_SEED
+from staircase.bounds import MOST, MOST_SEED, MOST_WORKERS
 from staircase.errors import EngineError
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ Trials = Annotated[int | None, typer.Option(min=1, max=MOST, help="Schedules to 
 Seed = Annotated[int | None, typer.Option(min=0, max=MOST_SEED, help="Seed of the search.")]
 Workers = Annotated[
     int,
-    typer.Option(min=1, max=1024, help="Processes that simulate, on this machine; Ray runs them."),
+    typer.Option(
+        min=1, max=MOST_WORKERS, help="Processes that simulate, on this machine; Ray runs them."
+    ),
 ]
 Slos = Annotated[
     list[str] | None,

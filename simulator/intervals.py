@@ -18,8 +18,8 @@ from dataclasses import replace
 import numpy as np
 
 from profiles.latency import EngineProfile
-from staircase.metrics import Z90, Summary, reader_ps, smooth_start
-from staircase.timeline import Timeline, to_s
+from staircase.metrics import Z90, Summary, smooth_start
+from staircase.timeline import PS_PER_S, Timeline, to_s
 
 # Those that grow with the profile's times; of the reader's own, ``smooth_start_s`` and ``stall_s``,
 # the reading rate has a say.
@@ -68,7 +68,8 @@ def _readers(lines: Sequence[Timeline], reading_rate: float, factor: float) -> d
         for line in lines
         if line.answer_ps and not line.error
     ]
-    step = reader_ps(reading_rate * factor)
+    # No integer, of which 64 bits hold fewer the slower the reader seems.
+    step = PS_PER_S / (reading_rate * factor)
     starts = [smooth_start(row, step) for row in rows]
     stalls = [start - int(row[0]) for start, row in zip(starts, rows, strict=True)]
     columns = (starts, stalls)

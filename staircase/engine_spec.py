@@ -16,7 +16,15 @@ from pydantic import (
     model_validator,
 )
 
-from staircase.bounds import MOST, MOST_BATCHED_TOKENS, MOST_SEQUENCES
+from staircase.bounds import (
+    MOST,
+    MOST_BATCHED_TOKENS,
+    MOST_SEQUENCES,
+    MOST_SLOTS,
+    MOST_TEMPERATURE,
+    MOST_THREADS,
+    MOST_TRIES,
+)
 from staircase.strict import Count, PositiveSeconds, Seed, Strict, Tokens
 
 TEMPLATE_FIELDS = {"header": {"role"}, "query": {"query"}, "label": {"source"}}
@@ -71,7 +79,7 @@ class SamplingSpec(Strict):
     probabilities sum up to ``top_p``. The same ``seed`` draws the same.
     """
 
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    temperature: Annotated[float, Field(ge=0, le=MOST_TEMPERATURE)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Count | None = None
     seed: Seed = 0
@@ -101,8 +109,8 @@ class EngineSpec(SamplingSpec):
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     weights: Literal["file", "dummy"] = "file"
-    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
-    slots: Annotated[int, Field(ge=1, le=4096)] = 1
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
+    slots: Annotated[int, Field(ge=1, le=MOST_SLOTS)] = 1
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] = 2048
     format: Format = "auto"
 
@@ -148,7 +156,7 @@ class ServerSpec(SamplingSpec):
     ca_file: str | None = None
     timeout_s: PositiveSeconds = 60.0
     connect_timeout_s: PositiveSeconds = 5.0
-    tries: Annotated[int, Field(ge=1, le=1000)] = 3
+    tries: Annotated[int, Field(ge=1, le=MOST_TRIES)] = 3
     max_concurrency: Annotated[int, Field(ge=1, le=MOST_SEQUENCES)] = 64
     priority: Annotated[int, Field(ge=-MOST, le=MOST)] | None = None
 

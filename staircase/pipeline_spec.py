@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from staircase.bounds import MOST_ROUNDS
 from staircase.errors import PipelineError
 from staircase.pipeline import Agent, Pipeline, chain, debate, moa, single
 from staircase.strict import Strict, Tokens
@@ -28,7 +29,7 @@ class MoaSpec(Strict):
 
 class DebateSpec(Strict):
     debaters: list[str]
-    rounds: Annotated[int, Field(ge=1, le=100)]
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
     answer: str = "judge"
 
 

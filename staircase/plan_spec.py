@@ -6,16 +6,24 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
-from staircase.bounds import LEAST_RATIO, MOST_RATIO
+from staircase.bounds import (
+    LEAST_CAPACITY_SHARE,
+    LEAST_QUANTILE,
+    LEAST_RATIO,
+    LEAST_READING_RATE,
+    LEAST_SEEDS,
+    MOST_FIGURE,
+    MOST_RATE,
+    MOST_RATIO,
+    MOST_SEEDS,
+)
 from staircase.errors import ScheduleError
 from staircase.metrics import READING_RATE
 from staircase.schedule import LAYOUTS, Layout, parse_barrier
 from staircase.strict import (
     Count,
-    CountOrNone,
-    NotNegative,
+    CountFrom0,
     PositiveSeconds,
-    Rate,
     Seed,
     Strict,
     Tokens,
@@ -42,31 +50,32 @@ BarrierWord = Annotated[str, AfterValidator(_barrier)]
 Value = TypeVar("Value")
 # Values of which a search may choose.
 Listed = Annotated[list[Value], Field(min_length=1)]
+Price = Annotated[float, Field(ge=0, le=MOST_FIGURE)]
 
 
 class PriceSpec(Strict):
     """Of an engine: of a million tokens, of prompts that were computed (``input``) or ``cached``
     (as dear, unless given) and of ``output``; of an hour of one replica."""
 
-    input: NotNegative = 0.0
-    cached: NotNegative | None = None
-    output: NotNegative = 0.0
-    hour: NotNegative = 0.0
+    input: Price = 0.0
+    cached: Price | None = None
+    output: Price = 0.0
+    hour: Price = 0.0
 
 
 class RobustSpec(Strict):
     """A figure is its ``quantile``, to the worse, over ``seeds``: each has lengths, arrivals and
     noise of its own, and times off by as much as the profile says that it may be."""
 
-    seeds: Annotated[int, Field(ge=2, le=1000)] = 5
-    quantile: Annotated[float, Field(ge=0.5, le=1)] = 0.9
+    seeds: Annotated[int, Field(ge=LEAST_SEEDS, le=MOST_SEEDS)] = 5
+    quantile: Annotated[float, Field(ge=LEAST_QUANTILE, le=1)] = 0.9
 
 
 class HeldOutSpec(Strict):
     """The front on ``requests`` that the search did not see (0: not at all); limits are then
     tighter by the share ``margin``."""
 
-    requests: CountOrNone = 100
+    requests: CountFrom0 = 100
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
 
     @model_validator(mode="after")
@@ -101,7 +110,7 @@ class PlanSpec(Strict):
     barrier: Listed[BarrierWord] = ["all"]
     reading: Listed[Literal["exact", "latest"]] = ["exact"]
     starve: Listed[Literal["wait", "write"]] = ["wait"]
-    leave_out: CountOrNone = 0
+    leave_out: CountFrom0 = 0
     first: Listed[Tokens] = [4, 8, 12, 16, 24, 32, 48, 64]
     chunk: Listed[Tokens] = [4, 8, 12, 16, 24, 32, 48, 64]
     write: Listed[Tokens] = [2, 4, 8, 12, 16, 24, 32]
@@ -109,14 +118,14 @@ class PlanSpec(Strict):
     paper_default: BaselineSpec = BaselineSpec()
     sampler: Literal["nsga2", "tpe", "random"] = "nsga2"
     objectives: list[str] = []
-    limits: dict[str, float] = {}
+    limits: dict[str, Annotated[float, Field(ge=-MOST_FIGURE, le=MOST_FIGURE)]] = {}
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.95
     max_unread: Annotated[float, Field(ge=0, le=1)] = 0.25
-    reading_rate: Rate = READING_RATE
-    validated_front: CountOrNone = 5
+    reading_rate: Annotated[float, Field(ge=LEAST_READING_RATE, le=MOST_RATE)] = READING_RATE
+    validated_front: CountFrom0 = 5
     prices: dict[str, PriceSpec] = {}
     goodput: dict[Literal["ttft", "tpot", "e2e"], PositiveSeconds] = {}
-    capacity_share: Annotated[float, Field(gt=0, le=1)] = 0.9
+    capacity_share: Annotated[float, Field(ge=LEAST_CAPACITY_SHARE, le=1)] = 0.9
     robust: RobustSpec | None = None
     held_out: HeldOutSpec = HeldOutSpec()
     storage: str | None = None

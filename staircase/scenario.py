@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from staircase.bounds import MOST_SLOTS
 from staircase.engine_spec import EngineSpec, JudgeSpec, OpenAISpec
 from staircase.errors import PipelineError, ScenarioError
 from staircase.files import first_error
@@ -26,12 +27,13 @@ from staircase.plan_spec import PlanSpec
 from staircase.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
 from staircase.strict import (
     Count,
+    CountFrom0,
     FolderName,
     PositiveSeconds,
     Seed,
     Strict,
     Tokens,
-    TokensOrNone,
+    TokensFrom0,
 )
 from staircase.workload_spec import WorkloadSpec
 from staircase.yaml_file import read_yaml
@@ -53,7 +55,7 @@ class RequestsSpec(Strict):
     count: Count = 24
     seed: Seed = 0
     score: str | None = None
-    retries: Annotated[int, Field(ge=0)] = 0
+    retries: CountFrom0 = 0
 
     @field_validator("score")
     @classmethod
@@ -90,13 +92,13 @@ class ProfileSpec(Strict):
     quality: str | None = None
     requests: Count = 96
     quality_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
-    read_levels: list[TokensOrNone] = [
+    read_levels: list[TokensFrom0] = [
         *range(0, 32, 4),
         *range(32, 64, 8),
         *range(64, 129, 16),
     ]
     max_prompt_tokens: Tokens = 512
-    max_batch: Annotated[int, Field(ge=1, le=4096)] = 8
+    max_batch: Annotated[int, Field(ge=1, le=MOST_SLOTS)] = 8
     budget_s: PositiveSeconds = 10.0
     target_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
 

@@ -12,8 +12,11 @@ from staircase.bounds import (
     MOST,
     MOST_BATCHED_TOKENS,
     MOST_BLOCKS,
+    MOST_DEVICES,
+    MOST_LAYERS,
     MOST_REPLICAS,
     MOST_SEQUENCES,
+    MOST_TOKENS_PER_MIN,
 )
 from staircase.strict import (
     Count,
@@ -24,7 +27,7 @@ from staircase.strict import (
     Spread,
     Strict,
     Tokens,
-    TokensOrNone,
+    TokensFrom0,
 )
 from staircase.transform_spec import TransformSpec
 
@@ -80,7 +83,7 @@ class SimulatedSpec(Strict):
     decode_tokens_per_s: Rate | None = None
     prefill_tokens_per_s: Rate | None = None
     kernels: str | None = None
-    layers: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)] | None = None
     overhead_s: Seconds = 0.0
     host: str = "none"
     sequence_s: Seconds = 0.0
@@ -100,7 +103,7 @@ class SimulatedSpec(Strict):
     spread: Spread = 0.0
     hardware: str | None = None
     model: str | None = None
-    tensor_parallel: Annotated[int, Field(ge=1, le=1024)] = 1
+    tensor_parallel: Annotated[int, Field(ge=1, le=MOST_DEVICES)] = 1
     profile: str | None = None
     engine: str | None = None
     transforms: list[TransformSpec] = []
@@ -188,10 +191,10 @@ class EndpointSpec(Strict):
     seed: Seed = 0
     concurrency: Count | None = None
     requests_per_min: Count | None = None
-    tokens_per_min: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    tokens_per_min: Annotated[int, Field(ge=1, le=MOST_TOKENS_PER_MIN)] | None = None
     prefix_caching: bool = False
     block_tokens: Tokens = 128
-    min_cached_tokens: TokensOrNone = 1024
+    min_cached_tokens: TokensFrom0 = 1024
 
     @model_validator(mode="after")
     def _check_latency(self) -> Self:

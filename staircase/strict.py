@@ -17,28 +17,27 @@ from pydantic import (
 
 from staircase.bounds import (
     LEAST_RATE,
+    LONGEST_NAME,
     LONGEST_RUN_S,
     MOST,
     MOST_RATE,
     MOST_SEED,
+    MOST_SPREAD,
     MOST_TOKENS,
 )
 from staircase.errors import ScenarioError
 from staircase.files import first_error
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
-CountOrNone = Annotated[int, Field(ge=0, le=MOST)]
+CountFrom0 = Annotated[int, Field(ge=0, le=MOST)]
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
-TokensOrNone = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+TokensFrom0 = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_RUN_S)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=LONGEST_RUN_S)]
 Rate = Annotated[float, Field(ge=LEAST_RATE, le=MOST_RATE)]
-NotNegative = Annotated[float, Field(ge=0)]
 # Of a lognormal: the standard deviation of the logarithm.
-Spread = Annotated[float, Field(ge=0, le=5)]
-# Bytes of a name that a file system takes, less what is put behind it.
-LONGEST_NAME = 200
+Spread = Annotated[float, Field(ge=0, le=MOST_SPREAD)]
 
 
 def _folder_name(name: str) -> str:

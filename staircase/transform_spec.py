@@ -10,14 +10,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, model_validator
 
+from staircase.bounds import MOST_BITS, MOST_COST, MOST_WIDTH
 from staircase.strict import Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
-Cost = Annotated[float, Field(ge=0, le=1000)]
-PositiveCost = Annotated[float, Field(gt=0, le=1000)]
-Tokens = Annotated[float, Field(ge=1, le=1000)]
-Width = Annotated[int, Field(ge=1, le=1000)]
+Cost = Annotated[float, Field(ge=0, le=MOST_COST)]
+PositiveCost = Annotated[float, Field(gt=0, le=MOST_COST)]
+Tokens = Annotated[float, Field(ge=1, le=MOST_WIDTH)]
+Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
 
 
 class SpeculativeSpec(Strict):
@@ -88,8 +89,8 @@ class QuantizedSpec(Strict):
     """
 
     kind: Literal["quantized"]
-    weight_bits: Annotated[float, Field(gt=0, le=16)] = 16
-    kv_bits: Annotated[float, Field(gt=0, le=16)] = 16
+    weight_bits: Annotated[float, Field(gt=0, le=MOST_BITS)] = MOST_BITS
+    kv_bits: Annotated[float, Field(gt=0, le=MOST_BITS)] = MOST_BITS
     weight_share: Share = 1.0
 
 

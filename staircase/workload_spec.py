@@ -7,22 +7,29 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from staircase.bounds import MOST_TOKENS
+from staircase.bounds import (
+    LEAST_BURSTINESS,
+    LEAST_SPEED,
+    MOST_BURSTINESS,
+    MOST_SIGMA,
+    MOST_SPEED,
+    MOST_TOKENS,
+)
 from staircase.request_trace import TraceFormat
-from staircase.strict import Count, Rate, Seed, Strict, Tokens, TokensOrNone
+from staircase.strict import Count, Rate, Seed, Strict, Tokens, TokensFrom0
 
 
 class LogNormalSpec(Strict):
     """Lengths with this mean; ``sigma`` is the standard deviation of their logarithm."""
 
     mean: Annotated[float, Field(ge=1, le=MOST_TOKENS)]
-    sigma: Annotated[float, Field(gt=0, le=10)]
+    sigma: Annotated[float, Field(gt=0, le=MOST_SIGMA)]
 
 
 class ValuesSpec(Strict):
     """Lengths drawn from these, each as likely as the others."""
 
-    values: Annotated[list[TokensOrNone], Field(min_length=1)]
+    values: Annotated[list[TokensFrom0], Field(min_length=1)]
 
 
 class LengthFileSpec(Strict):
@@ -54,7 +61,7 @@ class RequestTraceSpec(Strict):
     file: str
     format: TraceFormat
     limit: Count | None = None
-    speed: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
+    speed: Annotated[float, Field(ge=LEAST_SPEED, le=MOST_SPEED)] = 1.0
 
 
 # What a trace says, by the keys that would say it too.
@@ -84,7 +91,7 @@ class WorkloadSpec(Strict):
     ends_with: Literal["stop", "length"] = "length"
     concurrency: Count = 1
     rate_per_s: Rate | None = None
-    burstiness: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    burstiness: Annotated[float, Field(ge=LEAST_BURSTINESS, le=MOST_BURSTINESS)] = 1.0
     trace: RequestTraceSpec | None = None
 
     @model_validator(mode="after")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +21,23 @@ from simulator.batching import BatchingSetup, Limits
 from simulator.cost import cost_of_profile
 from simulator.cost_bounds import check_tables
 from simulator.forecast import forecast_simulated
+from simulator.intervals import with_profile_error
 from simulator.run import run_workload
 from simulator.setups import setup_of
 from staircase import RequestShape, Schedule, Workload, single
-from staircase.bounds import LAST_PS, LONGEST_ITERATION_S, LONGEST_RUN_S, MOST
+from staircase.bounds import LAST_PS, LEAST_READING_RATE, LONGEST_ITERATION_S, LONGEST_RUN_S, MOST
 from staircase.errors import ProfileError, ScenarioError, ScheduleError, WorkloadError
+from staircase.metrics import Summary, measure
 from staircase.prompt import query
 from staircase.scenario import load_scenario, load_variants
 from staircase.schedule import parse_barrier, parse_staircase
 from staircase.simulated_spec import SimulatedSpec
-from staircase.timeline import to_ps
+from staircase.timeline import Timeline, to_ps, to_s
 from tests.test_batching import plain_cost
 from tests.test_latency_profile import engine
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 HUGE = 10**30
 
 
@@ -87,11 +93,16 @@ OUT_OF_RANGE = [
     ("plan.first", [HUGE]),
     ("plan.ratio", [math.inf]),
     ("plan.reading_rate", math.inf),
+    ("plan.reading_rate", 0.09),
+    ("plan.capacity_share", 1e-3),
+    ("plan.prices", {"aggregator": {"hour": 1e300}}),
     ("plan.limits", {"ttft": math.nan}),
+    ("plan.limits", {"ttft": 1e300}),
     ("plan.barrier", ["grace:1,nan"]),
     ("plan.robust", {"seeds": HUGE}),
     ("pipeline.agents", {"aggregator": {"max_tokens": HUGE}}),
     ("requests.count", HUGE),
+    ("requests.retries", HUGE),
     ("profile.budget_s", math.inf),
 ]
 
@@ -289,3 +300,30 @@ def test_what_a_scenario_allows_at_its_bounds_is_played(tmp_path: Path) -> None:
 
 def test_the_longest_run_is_the_same_in_seconds_and_picoseconds() -> None:
     assert to_ps(LONGEST_RUN_S) == LAST_PS
+
+
+def test_the_slowest_reader_of_900_000_tokens_fits_into_64_bits() -> None:
+    """Also where a profile's error makes it slower still."""
+    tokens = 900_000
+    ends = tuple(range(1, tokens + 1))
+    line = Timeline(0, 0, ends[-1], (), ends, {"model": tokens})
+    assert measure(line, LEAST_READING_RATE).smooth_start_s == to_s(1)
+    known = {"smooth_start_s": Summary.of(to_s(1)), "stall_s": Summary.of(0.0)}
+    found = with_profile_error(known, [line], LEAST_READING_RATE, 0.5)["smooth_start_s"]
+    assert 0 < found.high < 1e-11
+
+
+def literals(source: str) -> Iterator[tuple[str, float]]:
+    """Keyword and number of each bound that is written where it is used."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.keyword) and node.arg in ("le", "lt", "ge", "gt", "min", "max"):
+            with contextlib.suppress(ValueError):
+                yield node.arg, ast.literal_eval(node.value)
+
+
+@pytest.mark.parametrize("folder", ["staircase", "planner"])
+def test_bounds_stand_in_one_file(folder: str) -> None:
+    """All but those of shares and counts, from 0 or 1 up to 1."""
+    for path in (ROOT / folder).rglob("*.py"):
+        found = [bound for bound in literals(path.read_text()) if bound[1] not in (0, 1)]
+        assert not found, path

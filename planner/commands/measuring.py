@@ -22,6 +22,7 @@ from planner.terminal import (
     say,
     screen,
 )
+from staircase.bounds import LEAST_BUDGET_S, LONGEST_RUN_S
 from staircase.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def profile(
     budget: Annotated[
         float | None,
         typer.Option(
-            min=0.1,
-            max=1e6,
+            min=LEAST_BUDGET_S,
+            max=LONGEST_RUN_S,
             callback=finite,
             help="Seconds for latency [default: as the scenario says].",
         ),

@@ -12,6 +12,7 @@ import typer
 from planner.commands import measuring
 from planner.default_command import DefaultGroup
 from planner.terminal import AsJson, finite, print_json, screen
+from staircase.bounds import LONGEST_RUN_S, MOST, MOST_DEVICES, MOST_LAYERS
 from staircase.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -51,15 +52,24 @@ def import_file(
     out: Annotated[Path | None, typer.Option(help="Profile [default: FORMAT.json].")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model; or that of kernels.")] = None,
     hardware: Annotated[str | None, typer.Option(help="Only this hardware.")] = None,
-    tp: Annotated[int | None, typer.Option(min=1, help="Only this tensor parallelism.")] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Layers of the model.")] = None,
+    tp: Annotated[
+        int | None, typer.Option(min=1, max=MOST_DEVICES, help="Only this tensor parallelism.")
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_LAYERS, help="Layers of the model.")
+    ] = None,
     overhead_s: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1e6, callback=finite, help="Of an engine's host, for each iteration."
+            min=0,
+            max=LONGEST_RUN_S,
+            callback=finite,
+            help="Of an engine's host, for each iteration.",
         ),
     ] = None,
-    run: Annotated[int | None, typer.Option(min=1, help="Which of several benchmarks.")] = None,
+    run: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="Which of several benchmarks.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a profile from what others measured."""

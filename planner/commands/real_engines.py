@@ -29,6 +29,7 @@ from planner.terminal import (
     schedule_of,
     screen,
 )
+from staircase.bounds import LEAST_RATE, MOST, MOST_RATE
 from staircase.errors import EngineError
 
 if TYPE_CHECKING:
@@ -53,11 +54,14 @@ def run(
     barrier: BarrierWord = "all",
     without: Without = None,
     requests: Requests = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=MOST, help="Requests at a time.")] = 1,
     rate: Annotated[
         float | None,
         typer.Option(
-            min=1e-3, max=1e6, callback=finite, help="Requests a second, at random times."
+            min=LEAST_RATE,
+            max=MOST_RATE,
+            callback=finite,
+            help="Requests a second, at random times.",
         ),
     ] = None,
     out: OutFolder = None,

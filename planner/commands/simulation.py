@@ -29,6 +29,7 @@ from planner.terminal import (
     schedule_of,
     screen,
 )
+from staircase.bounds import LEAST_CAPACITY_SHARE, LEAST_READING_RATE, MOST_RATE
 
 if TYPE_CHECKING:
     from planner.workspace import Workspace
@@ -127,7 +128,10 @@ def capacity(
     share: Annotated[
         float,
         typer.Option(
-            min=0.01, max=1, callback=finite, help="Share of requests that must keep all limits."
+            min=LEAST_CAPACITY_SHARE,
+            max=1,
+            callback=finite,
+            help="Share of requests that must keep all limits.",
         ),
     ] = 0.9,
     staircase: StaircaseWord = "normal",
@@ -179,8 +183,8 @@ def compare(
     reading_rate: Annotated[
         float | None,
         typer.Option(
-            min=0.1,
-            max=1e6,
+            min=LEAST_READING_RATE,
+            max=MOST_RATE,
             callback=finite,
             help="Tokens a second of the answer's reader [default: 5.3].",
         ),

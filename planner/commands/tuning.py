@@ -20,6 +20,7 @@ from planner.terminal import (
     progress_bars,
     screen,
 )
+from staircase.bounds import LEAST_BUDGET_S, LEAST_TOLERANCE, LONGEST_RUN_S, MOST, MOST_TOLERANCE
 from staircase.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 
 def tune(
     scenario: ScenarioPath,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of real runs at most.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, max=MOST, help="Rounds of real runs at most.")] = 2,
     tolerance: Annotated[
         float,
         typer.Option(
-            min=1e-3,
-            max=1e6,
+            min=LEAST_TOLERANCE,
+            max=MOST_TOLERANCE,
             callback=finite,
             help="Median relative error of TTFT, at the runs' pace.",
         ),
@@ -44,12 +45,16 @@ def tune(
     budget: Annotated[
         float | None,
         typer.Option(
-            min=0.1, max=1e6, callback=finite, help="Seconds of real runs in all rounds at most."
+            min=LEAST_BUDGET_S,
+            max=LONGEST_RUN_S,
+            callback=finite,
+            help="Seconds of real runs in all rounds at most.",
         ),
     ] = None,
     requests: Requests = None,
     front: Annotated[
-        int | None, typer.Option(min=0, help="Members of the front to play [default: scenario].")
+        int | None,
+        typer.Option(min=0, max=MOST, help="Members of the front to play [default: scenario]."),
     ] = None,
     out: OutFolder = None,
     as_json: AsJson = False,
