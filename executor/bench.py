@@ -24,6 +24,7 @@ from executor.scorer import Scorer
 from executor.scoring import ModelScorer
 from staircase.engine_spec import EngineSpec
 from staircase.errors import ScenarioError
+from staircase.files import named_path
 from staircase.pipeline import Pipeline
 from staircase.question_sets import read_questions
 from staircase.scenario import Scenario
@@ -124,8 +125,8 @@ def _open_local(
     for process in processes.values():
         process.open()
     for name, spec in specs.items():
-        if spec.device in processes:
-            engines[name] = CoreEngine(name, models[name], processes[spec.device])
+        if spec.core is not None:
+            engines[name] = CoreEngine(name, models[name], processes[spec.core])
     return models, engines
 
 
@@ -150,7 +151,7 @@ def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> l
                 scenario.requests.seed + offset, scenario.requests.seed + offset + count
             )
         ]
-    questions = read_questions(folder / scenario.requests.dataset)
+    questions = read_questions(named_path(scenario.requests.dataset, folder))
     return [questions[(offset + number) % len(questions)] for number in range(count)]
 
 

@@ -12,16 +12,14 @@ from staircase.engine_spec import EngineSpec
 from staircase.errors import ScenarioError
 
 
-def start_processes(stack: ExitStack, specs: Mapping[str, EngineSpec]) -> dict[str, CoreProcess]:
-    """By device, those that have a process of their own; ``stack`` ends them.
+def start_processes(stack: ExitStack, specs: Mapping[str, EngineSpec]) -> dict[int, CoreProcess]:
+    """By N of ``cpu:N``, those that have a process of their own; ``stack`` ends them.
 
     Raises:
         ScenarioError: this process may not use so many cores.
     """
     return {
-        f"cpu:{number}": stack.enter_context(
-            CoreProcess(f"cpu:{number}", Order(_on(specs, number), cores))
-        )
+        number: stack.enter_context(CoreProcess(f"cpu:{number}", Order(_on(specs, number), cores)))
         for number, cores in dealt_cores(specs, usable_cores()).items()
     }
 

@@ -61,13 +61,18 @@ class CoreProcess:
         self._thread = threading.Thread(target=self._listen, name=device, daemon=True)
 
     def open(self) -> None:
-        """Waits until its engines are there; raises EngineError if they cannot be opened."""
+        """Waits until its engines are there.
+
+        Raises:
+            StaircaseError: what kept the process from opening them, as it was there.
+            EngineError: the process has ended.
+        """
         try:
             told: Back = self._pipe.recv()
         except EOFError:
-            told = Failed(self._end_in_words())
+            told = Failed(EngineError, self._end_in_words())
         if isinstance(told, Failed):
-            raise EngineError(f"device {self.device!r}: {told.words}")
+            raise told.kind(f"device {self.device!r}: {told.words}")
         self._thread.start()
 
     def submit(self, engine: str, call: EngineCall, listener: Listener) -> None:

@@ -46,8 +46,9 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Failed:
-    """The engines cannot be opened."""
+    """The engines cannot be opened, by an error of this kind."""
 
+    kind: type[StaircaseError]
     words: str
 
 
@@ -96,7 +97,7 @@ def _open(stack: ExitStack, order: Order, pipe: Connection[Any, Any]) -> dict[st
     try:
         return open_engines(stack, order.engines, load_models(order.engines))
     except StaircaseError as error:
-        pipe.send(Failed(str(error)))
+        pipe.send(Failed(type(error), str(error)))
         sys.exit(1)
 
 

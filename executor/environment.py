@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from staircase.errors import ScenarioError
+from staircase.files import named_path
 
 SOCKS = ("socks5", "socks5h")
 _ENTRY = re.compile(r"(?:\w+://)?(?:\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(?::(?P<port>\d+))?")
@@ -101,7 +102,7 @@ def certificates(ca_file: str | None, environ: Mapping[str, str] = os.environ) -
     """
     file, folder = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
     if ca_file is not None:
-        return _trusting("ca_file", str(Path(ca_file).expanduser()))
+        return _trusting("ca_file", str(named_path(ca_file)))
     if file:
         return _trusting("SSL_CERT_FILE", file)
     if not folder:

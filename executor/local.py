@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 
-import torch
-
 from executor.batching_engine import BatchingEngine
 from executor.device import Device
 from executor.engine import Engine
@@ -43,17 +41,9 @@ def open_engines(
     stack: ExitStack, specs: Mapping[str, EngineSpec], models: Mapping[str, LoadedModel]
 ) -> dict[str, Engine]:
     """By engine name; ``stack`` closes their devices."""
-    places = dict.fromkeys(_place(spec) for spec in specs.values())
+    places = dict.fromkeys(spec.place for spec in specs.values())
     devices = {place: stack.enter_context(Device()) for place in places}
-    return {
-        name: _engine(spec, models[name], devices[_place(spec)]) for name, spec in specs.items()
-    }
-
-
-def _place(spec: EngineSpec) -> tuple[str, int]:
-    """Type and number, so that ``cuda`` and ``cuda:0`` are one device with one loop."""
-    named = torch.device(spec.torch_device)
-    return named.type, named.index or 0
+    return {name: _engine(spec, models[name], devices[spec.place]) for name, spec in specs.items()}
 
 
 def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:

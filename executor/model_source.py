@@ -9,6 +9,7 @@ from pathlib import Path
 
 from executor.embedded import MODEL_FOLDERS
 from staircase.errors import ModelError
+from staircase.files import named_path
 
 PACKAGE = "package:"
 
@@ -41,7 +42,7 @@ def source_of(name: str) -> ModelSource:
         return ModelSource(str(MODEL_FOLDERS[name]))
     if name.startswith(PACKAGE):
         return _of_path(_in_package(name), name)
-    return _of_path(Path(name), name)
+    return _of_path(named_path(name), name)
 
 
 def _of_path(path: Path, name: str) -> ModelSource:

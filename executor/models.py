@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -20,8 +21,9 @@ from transformers import (
 from transformers.utils import logging
 
 from executor.byte_tokenizer import ByteTokenizer
+from executor.guarding import in_words
 from executor.model_source import ModelSource, source_of
-from executor.token_ids import ContentEncoder, vocabulary_of
+from executor.token_ids import ContentEncoder, ids_below, vocabulary_of
 from executor.weight_layout import lay_for_decoding
 from staircase.errors import ModelError
 
@@ -85,16 +87,23 @@ def load_model(name: str, device: str, dtype: str, weights: Weights = "file") ->
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # Of every try to reach the Hub it would say a line; what matters is in the error.
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    source = source_of(name)
+    source, place = source_of(name), _device(device)
     load = _dummy if weights == "dummy" else _stored
+    with _loading(f"model {name!r}"):
+        model = load(source, place, getattr(torch, dtype))
+        lay_for_decoding(model.network)
+    return model
+
+
+@contextmanager
+def _loading(what: str) -> Iterator[None]:
+    """Whatever the libraries say to a model's files is a ModelError of one line."""
     try:
-        model = load(source, _device(device), getattr(torch, dtype))
-    except Exception as error:
+        yield
+    except Exception as error:  # which are too many to name: see _is_of_files
         if not _is_of_files(error):
             raise
-        raise ModelError(f"model {name!r} cannot be loaded: {_reason(error)}") from None
-    lay_for_decoding(model.network)
-    return model
+        raise ModelError(f"{what} cannot be loaded: {_reason(error)}") from None
 
 
 def _stored(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LoadedModel:
@@ -102,7 +111,7 @@ def _stored(source: ModelSource, device: torch.device, dtype: torch.dtype) -> Lo
     network: Any = AutoModelForCausalLM.from_pretrained(source.place, dtype=dtype, **source.options)
     ends = _ends(network)
     # Embeddings are often padded; another model that shares the tokenizer may have fewer.
-    known = max(len(tokenizer), *(end + 1 for end in ends)) if ends else len(tokenizer)
+    known = max(ids_below(tokenizer), *(end + 1 for end in ends), 0)
     vocabulary = vocabulary_of(tokenizer)
     return LoadedModel(
         network.to(device).eval(), tokenizer, device, vocabulary, ends, written_below=known
@@ -130,21 +139,20 @@ def _config(source: ModelSource) -> tuple[Any, bool]:
             source.place, local_files_only=True, **source.options
         ), True
     except OSError:
-        return AutoConfig.from_pretrained(source.place), False
+        return AutoConfig.from_pretrained(source.place, **source.options), False
 
 
 def _tokenizer_or_bytes(
     source: ModelSource, size: int, is_there: bool
 ) -> tuple[Tokenizer, str, int]:
-    """Also its vocabulary and how many tokens it has; where the model ``is_there``, the Hub is not
-    asked."""
+    """Also its vocabulary, and below what its ids are; the Hub is asked unless ``is_there``."""
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
             source.place, local_files_only=is_there, **source.options
         )
     except (OSError, ValueError, ImportError):
         return ByteTokenizer(size), f"bytes below {size}", size
-    return tokenizer, vocabulary_of(tokenizer), len(tokenizer)
+    return tokenizer, vocabulary_of(tokenizer), ids_below(tokenizer)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -154,13 +162,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         ModelError: there is none, or it cannot say where in a text its tokens stand.
     """
     source = source_of(name)
-    try:
+    with _loading(f"tokenizer {name!r}"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source.place, **source.options
         )
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"tokenizer {name!r} cannot be loaded: {reason}") from None
     if not tokenizer.is_fast:
         raise ModelError(f"tokenizer {name!r}: needs a tokenizer.json; this one has none")
     return tokenizer
@@ -181,16 +186,18 @@ def _device(name: str) -> torch.device:
 
 def _is_of_files(error: Exception) -> bool:
     """Whether it may come from what stands in a model's files."""
-    # Weights of other shapes, keys that are missing, and files that end too early; tokenizers
-    # raises nothing narrower than Exception.
-    kinds = OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError
-    return type(error) is Exception or isinstance(
-        error, (*kinds, SafetensorError, StrictDataclassError)
-    )
+    # Weights of other shapes, keys that are missing, sizes of 0, files that end too early, and
+    # libraries that are not installed; tokenizers raises nothing narrower than Exception.
+    kinds = OSError, ValueError, RuntimeError, LookupError, ArithmeticError, ImportError
+    more = TypeError, AttributeError, AssertionError, SafetensorError, StrictDataclassError
+    return type(error) is Exception or isinstance(error, (*kinds, *more))
 
 
 def _reason(error: Exception) -> str:
     """The line that tells what is wrong: a config's checks say it in the cause."""
+    if isinstance(error, LookupError):
+        # Its words are the key alone.
+        return in_words(error)
     words = str(error.__cause__ if isinstance(error, StrictDataclassError) else error)
     return (words.strip() or type(error).__name__).splitlines()[0]
 

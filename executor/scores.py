@@ -28,6 +28,7 @@ import numpy as np
 
 from executor.embedded import task
 from staircase.errors import ScenarioError
+from staircase.files import named_path
 from staircase.scenario import EMBEDDED, RequestsSpec
 from staircase.workload import Question
 
@@ -131,7 +132,9 @@ def _import(place: str, folder: Path) -> ModuleType:
     # At the end: a user's file must not hide a package.
     sys.path.append(str(folder.resolve()))
     try:
-        return _run_file(folder / place) if place.endswith(".py") else import_module(place)
+        return (
+            _run_file(named_path(place, folder)) if place.endswith(".py") else import_module(place)
+        )
     finally:
         sys.path.pop()
 

@@ -24,6 +24,11 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerBase) -> str:
     return f"tokens {content_hash(_content(tokenizer))}"
 
 
+def ids_below(tokenizer: PreTrainedTokenizerBase) -> int:
+    """No id is this or more; it may be more than there are tokens, as ids may have gaps."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
+
+
 def _content(tokenizer: Any) -> Any:
     if not tokenizer.is_fast:
         added = {

@@ -132,7 +132,7 @@ def _neighbour(scenario: Scenario, name: str) -> str | None:
     specs = scenario.real
     if name not in specs:
         return None
-    others = [n for n in specs if n != name and specs[n].device == specs[name].device]
+    others = [n for n in specs if n != name and specs[n].place == specs[name].place]
     unlike = (n for n in others if specs[n].model != specs[name].model)
     return next(unlike, others[0] if others else None)
 

@@ -26,6 +26,7 @@ from simulator.forecaster import (
 from simulator.robust import RobustWorld
 from simulator.setups import workload_of
 from staircase.errors import ProfileError
+from staircase.files import named_path
 from staircase.scenario import Scenario, load_scenario
 from staircase.strict import Strict, changed_spec
 from staircase.workload import Workload
@@ -86,7 +87,7 @@ class Workspace:
     @property
     def latency_path(self) -> Path:
         named = self.scenario.profile.latency
-        return self.source / named if named else self.folder / "latency.json"
+        return named_path(named, self.source) if named else self.folder / "latency.json"
 
     @property
     def tuned_path(self) -> Path:
@@ -110,7 +111,7 @@ class Workspace:
     @property
     def quality_path(self) -> Path:
         named = self.scenario.profile.quality
-        return self.source / named if named else self.folder / "quality.json"
+        return named_path(named, self.source) if named else self.folder / "quality.json"
 
     @property
     def quality_samples_path(self) -> Path:

@@ -11,6 +11,7 @@ from profiles.json_node import read_node
 from profiles.model_shape import ModelShape, plain_shape
 from profiles.weight_bits import WeightBits, weight_bits
 from staircase.errors import ProfileError
+from staircase.files import named_path
 
 # From the models' public config.json.
 SHAPES = {
@@ -37,7 +38,7 @@ def model_shape(model: str, folder: Path = Path()) -> ModelShape:
     """
     if model in SHAPES:
         return SHAPES[model]
-    path = folder / model
+    path = named_path(model, folder)
     if path.suffix != ".json" and not path.is_dir():
         known = ", ".join(SHAPES)
         raise ProfileError(f"model {model!r} is neither a config.json nor one of {known}")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from staircase.bounds import MOST_TOKENS
 from staircase.errors import WorkloadError
-from staircase.files import read_csv, read_text
+from staircase.files import named_path, read_csv, read_text
 from staircase.request_trace import parse_tokens
 from staircase.workload_spec import Length, LengthFileSpec, LogNormalSpec
 
@@ -42,7 +42,7 @@ def lengths_at(normals: Floats, length: Length, folder: Path) -> Tokens:
 
 
 def _read(spec: LengthFileSpec, folder: Path) -> list[int]:
-    path = folder / spec.file
+    path = named_path(spec.file, folder)
     if spec.column is None:
         text = read_text(path, WorkloadError, "lengths, one a line")
         cells = [cell for cell in enumerate(text.split("\n"), start=1) if cell[1].strip()]

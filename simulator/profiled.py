@@ -29,9 +29,9 @@ def setup_of_profile(
     if isinstance(spec, OpenAISpec):
         return _server(profile, spec, f"server of {name}")
     if spec.slots == 1:
-        return SerialSetup(profile, spec.device)
+        return SerialSetup(profile, spec.place)
     limits = Limits(spec.max_num_batched_tokens, spec.slots, TOKEN_BLOCKS, block_tokens=1)
-    setup = _batching(replace(profile, call_s=0.0), limits, spec.device)
+    setup = _batching(replace(profile, call_s=0.0), limits, spec.place)
     return replace(setup, cost=with_pieces(setup.cost, profile.call_s))
 
 

@@ -29,6 +29,7 @@ from simulator.endpoint import EndpointSetup
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
 from simulator.transformed_cost import transformed
 from staircase.errors import ProfileError, ScenarioError
+from staircase.files import named_path
 from staircase.pipeline import Pipeline
 from staircase.prompt import query
 from staircase.request_trace import TracedRequest, read_request_trace
@@ -59,7 +60,7 @@ def setup_of(
         return _modelled_of(spec, _roofline_of(spec, name, folder), name, replicate)
     factor = _factor(spec.spread, name, replicate)
     if spec.kernels is not None and spec.layers is not None:
-        cost = _kernel_cost_of(spec, factor, folder / spec.kernels, spec.layers)
+        cost = _kernel_cost_of(spec, factor, named_path(spec.kernels, folder), spec.layers)
         return _replicas_of(spec, name, cost, factor)
     if spec.profile is not None:
         return _profiled_of(spec, name, engine_profile(spec.profile, spec.engine, folder), factor)
@@ -259,7 +260,7 @@ class _Draws:
 
     def _rows(self, trace: RequestTraceSpec) -> list[TracedRequest]:
         agents = {agent.name for agent in self.pipeline} - self.spec.output_tokens.keys()
-        path = self.folder / trace.file
+        path = named_path(trace.file, self.folder)
         rows = read_request_trace(path, trace.format, self.pipeline.answer, agents)
         return rows[: self.spec.traced_requests]
 

@@ -135,6 +135,13 @@ class EngineSpec(SamplingSpec):
         return int(named[1]) if named else None
 
     @property
+    def place(self) -> str:
+        """The device by one name: ``cuda`` is ``cuda:0``; engines of one place share it in turn."""
+        if self.core is not None:
+            return f"cpu:{self.core}"
+        return self.device if self.device == "cpu" or ":" in self.device else f"{self.device}:0"
+
+    @property
     def torch_device(self) -> str:
         """As torch calls it in the process where the engine runs."""
         return self.device if self.core is None else "cpu"

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+def named_path(name: str, folder: Path = Path()) -> Path:
+    """What a user names by ``name``, seen from ``folder``; ``~`` is a home, where there is one."""
+    try:
+        return folder / Path(name).expanduser()
+    except RuntimeError:
+        return folder / name
+
+
 def check_writable(path: Path) -> None:
     """Before the work whose result shall lie there.
 

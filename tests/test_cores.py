@@ -15,16 +15,19 @@ from pydantic import ValidationError
 from executor.bench import Bench, open_bench
 from executor.contention import kept_busy
 from executor.core_places import dealt_cores
-from executor.core_process import CoreEngine
+from executor.core_process import CoreEngine, CoreProcess
+from executor.core_worker import Order
 from executor.heard import begin, serve
 from executor.latency_visits import Target
 from executor.runtime import Job, Outcome
 from executor.threads import usable_cores
 from planner.profiling import keys_of
+from simulator.profiled import setup_of_profile
 from staircase import Question, constant, uniform
 from staircase.engine_spec import EngineSpec
-from staircase.errors import ScenarioError
+from staircase.errors import ModelError, ScenarioError
 from staircase.scenario import Scenario
+from tests.support.worlds import fixed_profile
 
 LINUX = Path("/proc/self/status").exists()
 needs_two_cores = pytest.mark.skipif(
@@ -117,6 +120,36 @@ def processes() -> list[int]:
 
 
 @needs_two_cores
+@needs_two_cores
+def test_an_error_of_a_process_keeps_its_kind() -> None:
+    """Exit codes depend on it: 2 where the user's model is wrong."""
+    order = Order({"a": EngineSpec(model="./none", device="cpu:0")}, [])
+    with (
+        CoreProcess("cpu:0", order) as process,
+        pytest.raises(ModelError, match=r"^device 'cpu:0': model './none': no such folder"),
+    ):
+        process.open()
+
+
+@needs_two_cores
+def test_a_number_may_be_written_in_any_way() -> None:
+    whole = scenario({"a": "cpu:00", "b": "cpu:01", "z": "cpu:1"})
+    with open_bench(whole) as other:
+        assert len(processes()) == 2
+        assert serve(other.engines["b"], [[5] * 20], 3).tokens
+
+
+@pytest.mark.parametrize(
+    ("device", "place"),
+    [("cpu", "cpu"), ("cpu:01", "cpu:1"), ("cuda", "cuda:0"), ("cuda:0", "cuda:0"), ("x", "x:0")],
+)
+def test_a_device_has_one_name(device: str, place: str) -> None:
+    """By which engines share it, here and in forecasts."""
+    spec = EngineSpec(model="m", device=device)
+    assert spec.place == place
+    assert setup_of_profile(fixed_profile(), spec, "m").device == place
+
+
 class TestProcesses:
     def test_the_texts_are_those_of_one_process(self, bench: Bench) -> None:
         whole = scenario(dict.fromkeys("abz", "cpu"))

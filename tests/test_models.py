@@ -15,7 +15,7 @@ from executor.batching_engine import BatchingEngine
 from executor.bench import open_bench
 from executor.byte_tokenizer import ByteTokenizer
 from executor.embedded import MODEL_FOLDERS
-from executor.models import load_model
+from executor.models import load_model, load_tokenizer
 from executor.runtime import Job
 from executor.transformers_engine import TransformersEngine
 from staircase import Schedule, constant, uniform
@@ -133,6 +133,31 @@ class TestDummyWeights:
         with pytest.raises(ModelError, match=r"cut' cannot be loaded: .") as told:
             load_model(str(tmp_path / "cut"), "cpu", "float32")
         assert "\n" not in str(told.value)
+
+    @pytest.mark.parametrize(
+        "fault", [ImportError("pip install it\nor not"), KeyError("heads"), ZeroDivisionError("0")]
+    )
+    def test_whatever_the_files_make_libraries_raise_is_told(
+        self, bare: str, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    ) -> None:
+        """Also where only the tokenizer is wanted."""
+
+        def fail(*_: object, **__: object) -> None:
+            raise fault
+
+        monkeypatch.setattr("executor.models.AutoTokenizer.from_pretrained", fail)
+        word = str(fault.args[0]).split("\n")[0]
+        with pytest.raises(ModelError, match=f"^model .* cannot be loaded: .*{word}'?$"):
+            load_model(bare, "cpu", "float32")
+        with pytest.raises(ModelError, match=f"^tokenizer .* cannot be loaded: .*{word}'?$"):
+            load_tokenizer(bare)
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": {"type": "BPE"}}', "{"])
+    def test_a_tokenizer_that_is_none_is_told(self, tmp_path: Path, text: str) -> None:
+        shutil.copytree(MODEL_FOLDERS["embedded"], tmp_path / "broken")
+        (tmp_path / "broken" / "tokenizer.json").write_text(text)
+        with pytest.raises(ModelError, match=r"^tokenizer .* cannot be loaded: ."):
+            load_tokenizer(str(tmp_path / "broken"))
 
     def test_real_weights_must_be_there(self, bare: str) -> None:
         with pytest.raises(ModelError, match="cannot be loaded"):

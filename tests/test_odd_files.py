@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from executor.environment import certificates
+from executor.model_source import source_of
 from profiles.store import load, save
-from staircase.errors import InputError, ProfileError, RecordError
-from staircase.files import parse_json, read_text, write_text
+from staircase.errors import InputError, ModelError, ProfileError, RecordError, ScenarioError
+from staircase.files import named_path, parse_json, read_text, write_text
 from staircase.records import read_records
 
 
@@ -41,6 +43,20 @@ def test_names_that_no_file_has_are_told(tmp_path: Path, name: str) -> None:
         read_text(tmp_path / name, ProfileError, "a profile")
     with pytest.raises(InputError, match="cannot be written"):
         write_text(tmp_path / name, "x")
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a user names one: models, certificates, questions, profiles, traces."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    assert named_path("~/f", Path("beside")) == tmp_path / "f"
+    assert named_path("f", Path("beside")) == Path("beside", "f")
+    assert named_path("~nobody-has-it/f", Path("beside")) == Path("beside/~nobody-has-it/f")
+    assert source_of("~").place == str(tmp_path)
+    with pytest.raises(ModelError, match="~nobody-has-it/f': no such folder"):
+        source_of("~nobody-has-it/f")
+    with pytest.raises(ScenarioError, match=f"ca_file: {tmp_path}/none.pem: cannot be read"):
+        certificates("~/none.pem", {})
 
 
 @pytest.mark.parametrize(

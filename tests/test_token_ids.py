@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,18 @@ def test_a_server_with_the_tokenizer_shares_ids_with_the_model(tmp_path: Path) -
     assert {model.vocabulary for model in models} == {told}
     assert models[1].vocabulary_size > models[0].vocabulary_size
     assert models[1].written_below == models[0].vocabulary_size
+
+
+def test_ids_with_gaps_are_all_written(tmp_path: Path) -> None:
+    """The highest id is then more than the number of tokens tells."""
+    save_four_models(tmp_path, tokenizers=1)
+    place = tmp_path / "second"
+    content = json.loads((place / "tokenizer.json").read_text())
+    last = max(content["model"]["vocab"], key=content["model"]["vocab"].get)
+    content["model"]["vocab"][last] += 5
+    (place / "tokenizer.json").write_text(json.dumps(content))
+    for weights in ("file", "dummy"):
+        assert load_model(str(place), "cpu", "float32", weights).written_below == len(LETTERS) + 5
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.0)])

@@ -17,6 +17,7 @@ from profiles.latency import SCHEMA as LATENCY
 from profiles.latency import EngineProfile, LatencyProfile, load_latency
 from profiles.store import schema_of
 from staircase.errors import ProfileError
+from staircase.files import named_path
 
 FOLDER = Path(__file__).parent
 AnyProfile = LatencyProfile | EndpointProfile
@@ -37,7 +38,7 @@ def find(name: str, folder: Path = Path()) -> Path:
         ProfileError: no such name; names the nearest, or all.
     """
     if name.endswith(".json"):
-        return folder / name
+        return named_path(name, folder)
     if name in names():
         return FOLDER / f"{name}.json"
     near = difflib.get_close_matches(name, names(), n=1)
