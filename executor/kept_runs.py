@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from executor.line_log import ItemLog
 from executor.runtime import Job, Outcome, Runtime
 from staircase.errors import EngineError
 from staircase.timeline import to_s
+
+T = TypeVar("T")
 
 
 def play_kept(
@@ -32,35 +35,57 @@ def play_kept(
     Raises:
         EngineError: a request failed.
     """
-    known = _known(kept, range(first, first + len(jobs)))
+    names = map(str, range(first, first + len(jobs)))
+    known = {} if kept is None else known_items(kept, names)
 
-    def keep(outcome: Outcome) -> None:
+    def keep(outcome: Outcome) -> Outcome:
         if must_answer:
             check_answered(outcome)
         if kept is not None and not outcome.timeline.error:
             kept.add(str(first + outcome.timeline.request), outcome)
+        return outcome
+
+    passed_s = _passed_s(known, arrivals_s)
+    return play_rest(
+        runtime, jobs, known, keep, on_done, concurrency, arrivals_s=arrivals_s, passed_s=passed_s
+    )
+
+
+def play_rest(
+    runtime: Runtime,
+    jobs: Sequence[Job],
+    known: Mapping[int, T],
+    take: Callable[[Outcome], T],
+    on_done: Callable[[], None] = lambda: None,
+    concurrency: int = 1,
+    *,
+    arrivals_s: Sequence[float] | None = None,
+    passed_s: float = 0.0,
+) -> list[T]:
+    """What is ``known`` of ``jobs`` by place, and what ``take`` makes of each other one.
+
+    Args:
+        take: is called as soon as a job is done.
+        on_done: called for every job, also for those that are known.
+    """
+    found = dict(known)
+
+    def keep(outcome: Outcome) -> None:
+        found[outcome.timeline.request] = take(outcome)
         on_done()
 
     for _ in known:
         on_done()
-    played = runtime.run(
-        jobs,
-        concurrency,
-        keep,
-        arrivals_s=arrivals_s,
-        skipped=known.keys(),
-        passed_s=_passed_s(known, arrivals_s),
+    runtime.run(
+        jobs, concurrency, keep, arrivals_s=arrivals_s, skipped=known.keys(), passed_s=passed_s
     )
-    done = known | {outcome.timeline.request: outcome for outcome in played}
-    return [done[place] for place in sorted(done)]
+    return [found[place] for place in sorted(found)]
 
 
-def _known(kept: ItemLog[Outcome] | None, numbers: range) -> dict[int, Outcome]:
-    """By place among ``numbers``."""
-    if kept is None:
-        return {}
-    found = enumerate(kept.get(str(number)) for number in numbers)
-    return {place: outcome for place, outcome in found if outcome}
+def known_items(kept: ItemLog[T], names: Iterable[str]) -> dict[int, T]:
+    """By place among ``names``."""
+    found = enumerate(map(kept.get, names))
+    return {place: item for place, item in found if item is not None}
 
 
 def _passed_s(known: Mapping[int, Outcome], arrivals_s: Sequence[float] | None) -> float:

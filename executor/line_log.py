@@ -1,8 +1,8 @@
 """What was measured so far, in a file beside the profile, so that it can go on after an interrupt.
 
 JSON lines, each with the key of what was measured and a hash of the line. A line that was edited,
-or that is of something else, is counted and not used; half a line at the end is what an interrupt
-leaves.
+or that is of something else, is counted and not used. Half a line at the end is what an interrupt
+leaves: it is cut off before the next one is written, and nothing else of the file is touched.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +30,9 @@ class LineLog:
         path: where a file can be written (``staircase.files.check_writable``).
         keys: of what is to be measured; lines of others are not used.
         what: lines are called so in ``notes``.
+
+    Raises:
+        InputError: what lies there cannot be read.
     """
 
     def __init__(self, path: Path, keys: Collection[str], what: str = "samples") -> None:
@@ -36,14 +40,16 @@ class LineLog:
         self._what = what
         self._found: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._left_out: Counter[str] = Counter()
-        if path.exists():
-            self._read(keys)
+        # Bytes before half a line at the end, and what a last line lacks that has no end.
+        self._whole_bytes: int | None = None
+        self._missing = ""
+        self._read(keys)
 
     @property
     def notes(self) -> list[str]:
         return [
-            f"{self.path}: {count} {self._what} {why}; they are not used"
-            for why, count in self._left_out.items()
+            f"{self.path}: {lines} {self._what} {why}; they are not used"
+            for why, lines in self._left_out.items()
         ]
 
     def __len__(self) -> int:
@@ -59,25 +65,28 @@ class LineLog:
         text = json.dumps({**content, "hash": content_hash(content)})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+            with self.path.open("ab") as file:
+                if self._whole_bytes is not None:
+                    file.truncate(self._whole_bytes)
+                file.write(f"{self._missing}{text}\n".encode())
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror})") from None
+        self._whole_bytes, self._missing = None, ""
 
     def remove(self) -> None:
         """What was measured is in the profile now."""
         self.path.unlink(missing_ok=True)
 
     def _read(self, keys: Collection[str]) -> None:
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        whole, _, half = text.rpartition("\n")
-        for line in whole.splitlines():
+        *whole, last = _stored(self.path).split(b"\n")
+        if _content(last) is not None:
+            whole, self._missing = [*whole, last], "\n"
+        elif last:
+            self._whole_bytes = sum(len(line) + 1 for line in whole)
+        for line in whole:
             self._take(line, keys)
-        if half:
-            # The next line must not be glued to it.
-            self.path.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
 
-    def _take(self, line: str, keys: Collection[str]) -> None:
+    def _take(self, line: bytes, keys: Collection[str]) -> None:
         content = _content(line)
         if content is None:
             self._left_out["were edited"] += 1
@@ -95,7 +104,7 @@ class ItemLog(Generic[T]):
         self._found: dict[str, T] = {}
         for line in lines.lines(key):
             # What another version wrote may not fit.
-            with suppress(ValidationError):
+            with suppress(ValidationError, LookupError, TypeError):
                 self._found[line["name"]] = self._kind.validate_python(line["item"])
 
     def __len__(self) -> int:
@@ -114,6 +123,11 @@ class ItemLog(Generic[T]):
         plain = self._kind.dump_python(item, mode="json")
         self._lines.append(self._key, {"name": name, "item": plain})
 
+    def append(self, item: T) -> None:
+        """As ``add``, under a name that is free."""
+        free = (str(number) for number in count(len(self)) if str(number) not in self._found)
+        self.add(next(free), item)
+
     def item(self, name: str, make: Callable[[], T]) -> T:
         """The one that is there, or what ``make`` gives, which is kept."""
         if name not in self._found:
@@ -121,10 +135,20 @@ class ItemLog(Generic[T]):
         return self._found[name]
 
 
-def _content(line: str) -> dict[str, Any] | None:
+def _stored(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _content(line: bytes) -> dict[str, Any] | None:
     """What ``append`` wrote; None if it is something else."""
     try:
-        content: dict[str, Any] = json.loads(line)
-        return content if content.pop("hash") == content_hash(content) else None
-    except (ValueError, KeyError, AttributeError):
+        content = json.loads(line.decode())
+        is_ours = isinstance(content, dict) and content.pop("hash") == content_hash(content)
+        return content if is_ours and isinstance(content["key"], str) else None
+    except (ValueError, LookupError, RecursionError):
         return None

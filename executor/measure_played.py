@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from executor.device import Device
-from executor.kept_runs import check_answered
+from executor.kept_runs import check_answered, known_items, play_rest
 from executor.line_log import ItemLog
 from executor.measure_quality import measure_quality
 from executor.replay_engine import ReplayEngine
@@ -127,20 +127,16 @@ class ScheduleProbe:
         on_done: Callable[[], None],
     ) -> list[PlayedFigures]:
         """Figures of ``jobs``, each judged as soon as it was played."""
-        found = {number: kept.get(f"{name} {number}") for number in range(len(jobs))}
-        known = {number: figures for number, figures in found.items() if figures}
+        names = [f"{name} {number}" for number in range(len(jobs))]
 
-        def judge(outcome: Outcome) -> None:
+        def judge(outcome: Outcome) -> PlayedFigures:
             check_answered(outcome)
             number = outcome.timeline.request
-            known[number] = self._figures(number, jobs[number], outcome, full[number])
-            kept.add(f"{name} {number}", known[number])
-            on_done()
+            figures = self._figures(number, jobs[number], outcome, full[number])
+            kept.add(names[number], figures)
+            return figures
 
-        for _ in known:
-            on_done()
-        runtime.run(jobs, on_done=judge, skipped=set(known))
-        return [known[number] for number in range(len(jobs))]
+        return play_rest(runtime, jobs, known_items(kept, names), judge, on_done)
 
     @contextmanager
     def _replaying(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[Pipeline, Runtime]]:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
-from executor.latency_places import Decode, Mixed, Place, Prefill
 from executor.latency_visits import Sample
-from executor.line_log import LineLog
-
-KINDS: dict[str, type[Place]] = {kind.__name__: kind for kind in (Prefill, Decode, Mixed)}
+from executor.line_log import ItemLog, LineLog
 
 
 class SampleLog:
@@ -17,15 +11,16 @@ class SampleLog:
 
     def __init__(self, log: LineLog) -> None:
         self._log = log
+        self._items: dict[str, ItemLog[Sample]] = {}
 
     def samples(self, key: str) -> list[Sample]:
-        return [_sample(line) for line in self._log.lines(key)]
+        return self._of(key).items()
 
     def append(self, key: str, sample: Sample) -> None:
         """Raises InputError if nothing can be written there."""
-        self._log.append(key, {"kind": type(sample.place).__name__, **asdict(sample)})
+        self._of(key).append(sample)
 
-
-def _sample(line: dict[str, Any]) -> Sample:
-    place = KINDS[line["kind"]](**line["place"])
-    return Sample(place, tuple(line["seconds"]), line["wait_s"], line["took_s"])
+    def _of(self, key: str) -> ItemLog[Sample]:
+        if key not in self._items:
+            self._items[key] = ItemLog(self._log, key, Sample)
+        return self._items[key]

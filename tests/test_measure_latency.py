@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +18,7 @@ from executor.find_cache import find_cache
 from executor.latency_places import Decode, Mixed, Place, Prefill, Region
 from executor.latency_samples import Samples, expected_s
 from executor.latency_visits import Sample, Target
-from executor.line_log import LineLog
 from executor.measure_latency import LEAST_S, LEAST_VISITS, Effort, measure_latency
-from executor.sample_log import SampleLog
 from executor.transformers_engine import TransformersEngine
 from profiles.fit import FOLDS
 from profiles.latency import LEAST_DECODE_POINTS, EngineProfile
@@ -277,50 +274,6 @@ def test_contention_is_what_turns_cost_more() -> None:
             assert isinstance(target.engine, VirtualEngine)
             working.append(target.engine)
         assert measure_contention(one, two) == pytest.approx(1.3, rel=0.02)
-
-
-class TestSampleLog:
-    SAMPLES = (
-        Sample(Prefill(4, 0), (0.25, 0.5), 0.125, 1.0),
-        Sample(Decode(2, 16), (), 0.0, 0.5),
-        Sample(Mixed(8, 1, 16), (0.1,), 0.0, 0.5),
-    )
-
-    @pytest.fixture
-    def path(self, tmp_path: Path) -> Path:
-        log = SampleLog(LineLog(tmp_path / "some" / "it.jsonl", ["a", "b"]))
-        for sample in self.SAMPLES:
-            log.append("a", sample)
-        return tmp_path / "some" / "it.jsonl"
-
-    def test_comes_back_as_it_was(self, path: Path) -> None:
-        lines = LineLog(path, ["a", "b"])
-        log = SampleLog(lines)
-        assert log.samples("a") == list(self.SAMPLES)
-        assert log.samples("b") == []
-        assert lines.notes == []
-        lines.remove()
-        assert not path.exists()
-
-    def test_of_something_else_is_told(self, path: Path) -> None:
-        lines = LineLog(path, ["b"])
-        assert lines.notes == [
-            f"{path}: 3 samples are of another engine or scenario; they are not used"
-        ]
-        assert SampleLog(lines).samples("b") == []
-
-    def test_edited_is_told(self, path: Path) -> None:
-        path.write_text(path.read_text().replace("0.25", "0.2", 1))
-        lines = LineLog(path, ["a"])
-        assert lines.notes == [f"{path}: 1 samples were edited; they are not used"]
-        assert SampleLog(lines).samples("a") == list(self.SAMPLES[1:])
-
-    def test_half_a_line_is_what_an_interrupt_leaves(self, path: Path) -> None:
-        path.write_text(path.read_text()[:-20])
-        lines = LineLog(path, ["a"])
-        assert lines.notes == []
-        SampleLog(lines).append("a", self.SAMPLES[2])
-        assert SampleLog(LineLog(path, ["a"])).samples("a") == list(self.SAMPLES)
 
 
 def test_drift_needs_some_samples() -> None:
