@@ -18,7 +18,7 @@ from planner.book import NOTHING_KNOWN, Memory
 from planner.crew import crew_of
 from planner.explaining import explained
 from planner.journal import remove_journal
-from planner.objectives import Goals, as_limits, parse_objectives
+from planner.objectives import Goals, parse_limits, parse_objectives
 from planner.plans import Plan, save_plan
 from planner.report import write_report
 from planner.search import search
@@ -84,7 +84,7 @@ def plan(
         raise InputError(f"workers: {workers!r} must be a whole number, 1 or more")
     work = _workspace(scenario, out).with_plan(_changes(objectives, trials, seed))
     if slo is not None:
-        work = work.with_limits(as_limits("slo", slo))
+        work = work.with_limits(parse_limits(slo, "slo"))
     return plan_of(work, work.judge(), write, watcher, workers, ray)
 
 

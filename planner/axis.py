@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.figures import Figures, place_of
-from planner.objectives import METRICS, Objective, parse_objective
-from planner.tables import COLUMNS, METRIC_ROWS
+from planner.objectives import Objective, parse_objective
 
 # The other axis of a plan with one objective: the first of these that is not it and is known.
 SECONDS = ("smooth_start", "unread", "loss", "e2e", "stall")
-# Words for users that are abbreviations.
-SHORT = ("ttft", "tpot", "itl", "e2e")
 
 
 @dataclass(frozen=True)
@@ -23,22 +20,19 @@ class Axis:
 
     @property
     def metric(self) -> str:
-        return METRICS[self.objective.word]
+        return self.objective.metric
 
     @property
     def factor(self) -> float:
-        known = {**METRIC_ROWS, **COLUMNS}.get(self.metric)
-        return known[1] if known else 1000 if self.metric.endswith("_s") else 1
+        return self.objective.about.factor
 
     @property
     def unit(self) -> str:
-        return " ms" if self.factor == 1000 else ""
+        return self.objective.about.unit
 
     @property
     def label(self) -> str:
-        """Its metric, as texts call it."""
-        word = self.objective.word
-        return word.upper() if word in SHORT else word.replace("_", " ")
+        return self.objective.about.label
 
     @property
     def words(self) -> str:

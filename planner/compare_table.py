@@ -7,7 +7,8 @@ import math
 from rich.table import Table
 
 from planner.compare import Comparison, MetricComparison
-from planner.tables import METRIC_ROWS, number
+from planner.metric_table import METRICS
+from planner.tables import ROWS, number
 from staircase.metrics import Summary
 
 COLUMNS = ("mean", "P50", "P90", "P99", "forecast of the mean", "MAPE", "r", "KS")
@@ -19,12 +20,11 @@ def comparison_table(comparison: Comparison) -> Table:
     table = Table(title="Forecast and measurement", title_justify="left")
     for column in ("", "", *COLUMNS):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for name, (words, factor) in METRIC_ROWS.items():
-        if name in comparison.metrics:
-            metric = comparison.metrics[name]
-            table.add_row(words, "forecast", *_cells(metric.forecast, factor), *_errors(metric))
-            measured = _cells(metric.measured, factor)
-            table.add_row("", "measured", *measured, end_section=True)
+    for metric in (METRICS[name] for name in ROWS if name in comparison.metrics):
+        found, factor = comparison.metrics[metric.name], metric.factor
+        forecast, measured = _cells(found.forecast, factor), _cells(found.measured, factor)
+        table.add_row(metric.row_head, "forecast", *forecast, *_errors(found))
+        table.add_row("", "measured", *measured, end_section=True)
     return table
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from planner.axis import Axis
-from planner.breakdown import TtftParts
 from planner.describing import describe_schedule
 from planner.explanation import Explanation, Gain, Neighbour
-from planner.measured_limits import limit_words
 from planner.objectives import parse_objective
 from planner.plans import Plan
 from planner.standing import BASELINES
@@ -18,36 +16,92 @@ from planner.tables import number
 from planner.validation import Validation
 from staircase.timeline import Timeline
 
-LINES, COLUMNS = 48, 100
+LINES, COLUMNS = 48, 80
 # Of the staircase's picture, and at most so many lines of each list.
-TALL, WIDE, MOST = 7, 72, 4
+TALL, WIDE, MOST = 7, 56, 4
+# What there is less of where not all fits: the report shows it too.
+SHORTENED = ("neighbours", "importances")
+GAP = "  "
+# A share of a figure below which two are alike.
+LEAST_TOLD = 0.0005
 
 
 def explanation_lines(
     plan: Plan, explanation: Explanation, validation: Validation | None
 ) -> list[str]:
-    """At most ``LINES`` of at most ``COLUMNS``."""
-    chosen = plan.named()["chosen"]
-    sections = [
-        [
-            f"{plan.scenario}: {describe_schedule(chosen.schedule)}",
-            f"the best by {plan.objectives[0]} within the limits of {len(plan.candidates)} "
-            "schedules simulated, "
-            f"{len(plan.front)} of them on the front of {', '.join(plan.objectives)}",
-        ],
-        textwrap.wrap(f"Forecast. {explanation.reading.sentence}", COLUMNS),
-        list(staircase_lines(explanation.timelines["chosen"], explanation.answer)),
-        list(_gain_lines(explanation.gains)),
-        list(_ttft_lines(explanation, validation)),
-        list(_importance_lines(explanation)),
-        list(_neighbour_lines(explanation, plan.objectives)),
-        list(_limit_lines(explanation))[:MOST],
-        list(_held_out_lines(plan)),
-        [f"extrapolated: {words}" for words in chosen.extrapolated[:MOST]],
-        list(_measured_lines(validation)) if validation else [],
-    ]
-    lines = [line for section in sections for line in section]
-    return [line if len(line) <= COLUMNS else f"{line[: COLUMNS - 1]}…" for line in lines[:LINES]]
+    """At most ``LINES`` of at most ``COLUMNS``; long ones go on in the next."""
+    sections = {
+        "choice": _choice_lines(plan),
+        "reading": [f"Forecast. {explanation.reading.sentence}"],
+        "staircase": staircase_lines(explanation.timelines["chosen"], explanation.answer),
+        "gains": _gain_lines(explanation.gains),
+        "ttft": _ttft_lines(explanation, validation),
+        "importances": _importance_lines(explanation),
+        "neighbours": _neighbour_lines(explanation, plan.objectives),
+        "limits": list(_limit_lines(explanation))[:MOST],
+        "held out": _held_out_lines(plan),
+        "extrapolated": _extrapolated_lines(plan),
+        "measured": _measured_lines(validation) if validation else [],
+    }
+    return _fitting({name: list(_folded(lines)) for name, lines in sections.items()})
+
+
+def _fitting(sections: dict[str, list[str]]) -> list[str]:
+    over = sum(map(len, sections.values())) - LINES
+    if over > 0:
+        over += 1
+        for name in SHORTENED:
+            kept = max(0, len(sections[name]) - over)
+            over -= len(sections[name]) - kept
+            sections[name] = sections[name][:kept]
+        sections["report"] = ["more in the report"]
+    return [line for lines in sections.values() for line in lines][:LINES]
+
+
+def _folded(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        yield from textwrap.wrap(
+            line, COLUMNS, subsequent_indent=2 * GAP, break_on_hyphens=False
+        ) or [line]
+
+
+def _pieces(head: str, pieces: Iterable[str], gap: str = GAP) -> Iterator[str]:
+    """Behind their head; what does not fit stands below, and no piece is torn that need not be."""
+    line = head
+    for piece in pieces:
+        if len(line) + len(gap) + len(piece) > COLUMNS and line.strip():
+            yield line
+            line = " " * len(head)
+        line += gap + piece
+    yield line
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns as wide as what stands in them: the first to the left, others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for head, *cells in rows:
+        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        yield GAP.join([head.ljust(widths[0]), *padded]).rstrip()
+
+
+def _headed(entries: Mapping[str, Sequence[str]], gap: str = GAP) -> Iterator[str]:
+    """Each name and its pieces, all of which begin in one column."""
+    width = max(map(len, entries), default=0)
+    for name, pieces in entries.items():
+        yield from _pieces(f"{GAP}{name:<{width}}", pieces, gap)
+
+
+def _choice_lines(plan: Plan) -> Iterator[str]:
+    yield f"{plan.scenario}: {describe_schedule(plan.named()['chosen'].schedule)}"
+    yield (
+        f"the best by {plan.objectives[0]} within the limits of {len(plan.candidates)} schedules "
+        f"simulated, {len(plan.front)} of them on the front of {', '.join(plan.objectives)}"
+    )
+
+
+def _extrapolated_lines(plan: Plan) -> list[str]:
+    found = plan.named()["chosen"].extrapolated
+    return [f"extrapolated: {words}" for words in found[:MOST]]
 
 
 def staircase_lines(timeline: Timeline, answer: str) -> Iterator[str]:
@@ -74,21 +128,24 @@ def _block(height: float) -> str:
 
 
 def _gain_lines(gains: Sequence[Gain]) -> Iterator[str]:
-    yield f"{'forecast':<14}{'choice':>12}{'normal':>28}{'paper default':>28}"
+    rows = [["forecast", "choice"]]
+    rows[0] += [words for name in BASELINES for words in (name, "choice has")]
     for name, group in groupby(gains[: MOST * len(BASELINES)], key=lambda gain: gain.figure):
         own, axis = list(group), Axis(parse_objective(name))
-        cells = [f"{number(gain.baseline_value * axis.factor)} {_saved(gain)}" for gain in own]
-        words = f"{name}{axis.unit}"
-        yield f"{words:<14}{number(own[0].value * axis.factor):>12}" + "".join(
-            f"{cell:>28}" for cell in cells
-        )
+        row = [f"{name}{axis.unit}", number(own[0].value * axis.factor)]
+        for gain in own:
+            row += [number(gain.baseline_value * axis.factor), _saved(gain)]
+        rows.append(row)
+    return _aligned(rows)
 
 
 def _saved(gain: Gain) -> str:
     """How much the choice has beside the baseline."""
     if gain.saved is None:
         return ""
-    return f"(choice {abs(gain.saved):.1%} {'more' if gain.saved < 0 else 'less'})"
+    if abs(gain.saved) < LEAST_TOLD:
+        return "as much"
+    return f"{abs(gain.saved):.1%} {'more' if gain.saved < 0 else 'less'}"
 
 
 def _ttft_lines(explanation: Explanation, validation: Validation | None) -> Iterator[str]:
@@ -99,28 +156,30 @@ def _ttft_lines(explanation: Explanation, validation: Validation | None) -> Iter
         f"where TTFT goes, {number(parts.ttft_s * 1000)} ms{real} "
         f"(with nothing in the way {number(bound.ttft_s * 1000)}):"
     )
-    yield from _role_lines(parts)
-
-
-def _role_lines(parts: TtftParts) -> Iterator[str]:
-    for role, group in groupby(parts.parts, key=lambda part: part.role):
-        words = [f"{part.phase} {number(part.mean_s * 1000)}" for part in group]
-        yield f"  {role:<12}{'  '.join(words)}"
+    roles = groupby(parts.parts, key=lambda part: part.role)
+    yield from _headed(
+        {
+            role: [f"{part.phase} {number(part.mean_s * 1000)}" for part in group]
+            for role, group in roles
+        }
+    )
 
 
 def _importance_lines(explanation: Explanation) -> Iterator[str]:
     yield "what decides (share of each parameter):"
+    found = {}
     for objective, shares in list(explanation.importances.items())[:MOST]:
         order = sorted(shares.items(), key=lambda entry: -entry[1])
-        yield f"  {objective:<12}" + "  ".join(f"{name} {share:.0%}" for name, share in order)
+        found[objective] = [f"{name} {share:.0%}" for name, share in order]
+    yield from _headed(found)
 
 
 def _neighbour_lines(explanation: Explanation, objectives: Sequence[str]) -> Iterator[str]:
     own = _figures(explanation.figures, objectives)
     yield f"one change around it: {' / '.join(objectives)} from {own} (! beyond a limit)"
-    for parameter, group in groupby(explanation.neighbours, key=lambda near: near.parameter):
-        words = [_neighbour(near, objectives) for near in group]
-        yield f"  {parameter:<8}{'   '.join(words)}"
+    parameters = groupby(explanation.neighbours, key=lambda near: near.parameter)
+    found = {name: [_neighbour(near, objectives) for near in group] for name, group in parameters}
+    yield from _headed(found, gap=GAP + " ")
 
 
 def _neighbour(near: Neighbour, objectives: Sequence[str]) -> str:
@@ -136,7 +195,12 @@ def _figures(figures: Mapping[str, float], objectives: Sequence[str]) -> str:
 def _limit_lines(explanation: Explanation) -> Iterator[str]:
     for use in explanation.limits:
         binds = f"keeps {use.excluded} better schedules out" if use.excluded else "does not bind"
-        yield f"limit {use.words}: the choice has {_known(use.value)}; {binds}"
+        has = (
+            "not known of the choice"
+            if use.value is None
+            else f"the choice has {number(use.value)}"
+        )
+        yield f"limit {use.words}: {has}; {binds}"
 
 
 def _held_out_lines(plan: Plan) -> Iterator[str]:
@@ -149,13 +213,8 @@ def _held_out_lines(plan: Plan) -> Iterator[str]:
         )
 
 
-def _known(value: float | None) -> str:
-    return "–" if value is None else number(value)
-
-
 def _measured_lines(validation: Validation) -> Iterator[str]:
-    yield from textwrap.wrap(f"Measured. {validation.reading.sentence}", COLUMNS)
-    yield from (f"limit {limit_words(one)}" for one in validation.limits if one.name == "chosen")
+    yield from validation.reading_lines
     for baseline in BASELINES:
         beating = [s.name for s in validation.standings if s.baseline == baseline and s.beats]
         words = f"beaten by {', '.join(beating)}" if beating else "on the front, nobody beats it"

@@ -9,7 +9,7 @@ from planner.around import around
 from planner.breakdown import TtftParts, median_request, ttft_parts
 from planner.explanation import Explanation, Gain, LimitUse, Neighbour
 from planner.importance import importances
-from planner.objectives import GAINS, Goals, Objective, parse_objective
+from planner.objectives import Goals, Objective, parse_objective
 from planner.plans import Candidate, Plan
 from planner.reader_gain import ReaderGain, bounds_of
 from simulator.unhindered import Stage
@@ -98,7 +98,7 @@ class _Explainer:
 def gain(objective: Objective, chosen: Candidate, baseline: str, other: Candidate) -> Gain:
     value, before = objective.figure(chosen.forecast), objective.figure(other.forecast)
     saved = 1 - value / before if before else None
-    is_better = value > before if objective.word in GAINS else value < before
+    is_better = value > before if objective.is_gain else value < before
     return Gain(objective.name, baseline, before, value, saved, is_better)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
 from planner.book import Sketcher
+from planner.metric_table import METRICS
 from planner.objectives import Goals, Objective
 from planner.plans import Candidate
 from staircase.metrics import Floats
@@ -138,17 +139,12 @@ def _beyond(costs: Floats, front: Floats, scale: Floats) -> Floats:
     return np.asarray(np.maximum(gains.max(axis=2).min(axis=1), 0.0))
 
 
-def _is_time(metric: str) -> bool:
-    """Not a rate, of which the cost is below 0."""
-    return metric.endswith("_s") and not metric.endswith("_per_s")
-
-
 def _scaled(metric: str, values: Floats) -> Floats:
-    return np.log(values + LEAST_S) if _is_time(metric) else values
+    return np.log(values + LEAST_S) if METRICS[metric].is_time else values
 
 
 def _unscaled(metric: str, values: Floats) -> Floats:
-    return np.exp(values) - LEAST_S if _is_time(metric) else values
+    return np.exp(values) - LEAST_S if METRICS[metric].is_time else values
 
 
 def _ridge(features: Floats, values: Floats) -> Floats:

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from executor.bench import Bench, read_dataset
 from executor.kept_runs import check_answered
+from executor.line_log import ItemLog
 from executor.runtime import Job
-from planner.profiling import Track, no_track
+from planner.profiling import Track, no_track, requests_key
 from planner.quality_profiling import BATCH
 from planner.subjects import pipeline_subject
 from profiles.lengths import LengthProfile, LengthSample
 from profiles.store import provenance_of_now
 from staircase.metrics import summarize
+from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
+from staircase.workload import Question
+
+
+def lengths_key(scenario: Scenario) -> str:
+    """Of the requests that are played."""
+    return f"{requests_key(scenario)} lengths"
 
 
 def make_lengths(
-    scenario: Scenario, folder: Path, bench: Bench, why: str, track: Track = no_track
+    scenario: Scenario,
+    folder: Path,
+    bench: Bench,
+    why: str,
+    kept: ItemLog[LengthSample],
+    track: Track = no_track,
 ) -> LengthProfile:
     """Plays requests in full, with everything read before it is written on.
 
@@ -28,6 +42,7 @@ def make_lengths(
 
     Args:
         why: quality cannot be measured, in words.
+        kept: requests that were played; they are not played again.
 
     Raises:
         EngineError: a request failed.
@@ -37,7 +52,7 @@ def make_lengths(
     samples: list[LengthSample] = []
     while len(samples) < most and not _is_known(samples, scenario.profile.quality_error):
         count = min(BATCH, most - len(samples))
-        for sample in _play(scenario, folder, bench, count, len(samples)):
+        for sample in _samples(scenario, folder, bench, kept, count, len(samples)):
             samples.append(sample)
             step()
     settings = scenario.profile.model_dump(mode="json", include={"requests", "quality_error"})
@@ -46,17 +61,25 @@ def make_lengths(
     )
 
 
-def _play(
-    scenario: Scenario, folder: Path, bench: Bench, count: int, offset: int
+def _samples(
+    scenario: Scenario,
+    folder: Path,
+    bench: Bench,
+    kept: ItemLog[LengthSample],
+    count: int,
+    offset: int,
 ) -> Iterator[LengthSample]:
     pipeline = scenario.pipeline.build()
-    agents = [agent.name for agent in pipeline]
-    for question in read_dataset(scenario, folder, count, offset):
-        outcomes = bench.runtime.run([Job(pipeline, Schedule(), question)])
-        check_answered(outcomes[0])
-        lengths = {name: len(ids) for name, ids in outcomes[0].ids.items()}
-        written = {name: lengths.pop(name) for name in agents}
-        yield LengthSample(lengths, written)
+    for number, question in enumerate(read_dataset(scenario, folder, count, offset), offset):
+        yield kept.item(str(number), partial(_played, bench, pipeline, question))
+
+
+def _played(bench: Bench, pipeline: Pipeline, question: Question) -> LengthSample:
+    (outcome,) = bench.runtime.run([Job(pipeline, Schedule(), question)])
+    check_answered(outcome)
+    lengths = {name: len(ids) for name, ids in outcome.ids.items()}
+    written = {agent.name: lengths.pop(agent.name) for agent in pipeline}
+    return LengthSample(lengths, written)
 
 
 def _is_known(samples: list[LengthSample], error: float) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from planner.objectives import Limit
-from staircase.metrics import Summary
+from staircase.metrics import NAN, Summary
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,17 @@ def measured_limits(
     """Of every schedule of ``rows`` (measured metrics, by name) every limit."""
     for name, measured in rows.items():
         for limit in limits:
-            if limit.objective.is_known(measured):
-                value = limit.objective.figure(measured)
-                yield MeasuredLimit(name, str(limit), value, not limit.excess(measured))
-            else:
+            value = limit.objective.figure(measured) if limit.objective.is_known(measured) else NAN
+            if math.isnan(value):
                 yield MeasuredLimit(name, str(limit), None, None)
+            else:
+                yield MeasuredLimit(name, str(limit), value, not limit.excess(measured))
+
+
+def verdict_of(limits: Iterable[MeasuredLimit]) -> str:
+    """Of one schedule in a word; all are kept only if all were measured."""
+    found = {limit.is_kept for limit in limits}
+    return "broken" if False in found else "unknown" if None in found else "kept"
 
 
 def limit_words(one: MeasuredLimit) -> str:

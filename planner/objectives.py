@@ -10,34 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from planner.metric_table import BY_WORD, Metric
 from staircase.errors import PlanError
 from staircase.metrics import Summary
 from staircase.plan_spec import PlanSpec
 
-# By the words of users: the name in a forecast.
-METRICS = {
-    "ttft": "ttft_s",
-    "smooth_start": "smooth_start_s",
-    "tpot": "tpot_s",
-    "itl": "itl_s",
-    "e2e": "e2e_s",
-    "stall": "stall_s",
-    "longest_gap": "longest_gap_s",
-    "device": "device_s",
-    "reserved": "reserved_s",
-    "cost": "cost",
-    "goodput": "goodput_per_s",
-    "capacity": "capacity_per_s",
-    "prefill": "prefilled_tokens",
-    "loss": "loss",
-    "quality": "agreement",
-    "score": "score",
-    "unread": "unread",
-}
-# Of which more is better.
-GAINS = ("quality", "score", "goodput", "capacity")
-# Of which each request has its own.
-TIMES = ("ttft", "smooth_start", "tpot", "itl", "e2e", "stall", "longest_gap")
 STATISTICS = ("mean", "p50", "p90", "p99")
 MOST = 4
 _QUALITY = "a quality profile, which 'staircase profile' measures; simulated engines have none"
@@ -67,9 +44,18 @@ class Objective:
         return self.word if self.statistic == "mean" else f"{self.word}.{self.statistic}"
 
     @property
+    def about(self) -> Metric:
+        return BY_WORD[self.word]
+
+    @property
     def metric(self) -> str:
         """Its name in a forecast."""
-        return METRICS[self.word]
+        return self.about.name
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether more is better."""
+        return self.about.is_gain
 
     def is_known(self, forecast: Mapping[str, Summary]) -> bool:
         return self.metric in forecast
@@ -83,7 +69,7 @@ class Objective:
         figure = self.figure(forecast) if self.is_known(forecast) else math.nan
         if math.isnan(figure):
             return math.inf
-        return -figure if self.word in GAINS else figure
+        return -figure if self.is_gain else figure
 
 
 @dataclass(frozen=True)
@@ -96,8 +82,8 @@ class Limit:
     @property
     def name(self) -> str:
         """As ``parse_limits`` takes it."""
-        word, statistic = self.objective.word, self.objective.statistic
-        return f"{word}.{statistic}" if word in TIMES else self.objective.name
+        one = self.objective
+        return f"{one.word}.{one.statistic}" if one.about.is_each else one.name
 
     def excess(self, forecast: Mapping[str, Summary]) -> float:
         """How far beyond the limit, 0 if it is kept; a figure that nobody knows breaks it."""
@@ -106,18 +92,18 @@ class Limit:
     @property
     def cost(self) -> float:
         """The most that the objective may cost."""
-        return -self.figure if self.objective.word in GAINS else self.figure
+        return -self.figure if self.objective.is_gain else self.figure
 
     def tightened(self, margin: float) -> Limit:
         """Tighter by so large a share; of a quality, by that share of what it lacks."""
         figure = self.figure
         if self.objective.word in ("quality", "score"):
             return replace(self, figure=figure + margin * max(0.0, 1 - figure))
-        sign = 1 if self.objective.word in GAINS else -1
+        sign = 1 if self.objective.is_gain else -1
         return replace(self, figure=figure * (1 + sign * margin))
 
     def __str__(self) -> str:
-        relation = "≥" if self.objective.word in GAINS else "≤"
+        relation = "≥" if self.objective.is_gain else "≤"
         return f"{self.name} {relation} {_digits(self.figure)}"
 
 
@@ -135,8 +121,8 @@ def parse_objective(word: str) -> Objective:
     if not isinstance(word, str):
         raise PlanError(f"objective {word!r}: must be a word, as ttft.p90")
     metric, _, statistic = word.partition(".")
-    if metric not in METRICS:
-        raise PlanError(f"objective {word!r}: must be one of {', '.join(METRICS)}, as in ttft.p90")
+    if metric not in BY_WORD:
+        raise PlanError(f"objective {word!r}: must be one of {', '.join(BY_WORD)}, as in ttft.p90")
     if statistic and statistic not in STATISTICS:
         raise PlanError(f"objective {word!r}: {statistic!r} must be one of {', '.join(STATISTICS)}")
     return Objective(metric, statistic or "mean")
@@ -156,37 +142,41 @@ def parse_objectives(words: Sequence[str]) -> tuple[Objective, ...]:
     return found
 
 
-def parse_limits(limits: Mapping[str, float]) -> tuple[Limit, ...]:
+def parse_limits(limits: Mapping[str, float], where: str = "limits") -> tuple[Limit, ...]:
     """Of a time p90 unless the word says otherwise, as in ``ttft.mean``; of the rest the mean.
 
     Raises:
-        PlanError: there is no such figure.
-    """
-    return tuple(Limit(_limited(word), figure) for word, figure in limits.items())
-
-
-def _limited(word: str) -> Objective:
-    objective = parse_objective(word)
-    return replace(objective, statistic="p90") if word in TIMES else objective
-
-
-def as_limits(where: str, limits: Mapping[str, float]) -> Mapping[str, float]:
-    """``limits`` as they are.
-
-    Raises:
-        PlanError: they are no mapping of figures to finite numbers.
+        PlanError: they are no mapping of figures to finite numbers, or one is given twice.
     """
     if not isinstance(limits, Mapping):
         raise PlanError(f"{where} {limits!r}: must be a mapping, as {{'ttft.p90': 0.5}}")
-    for word, figure in limits.items():
-        parse_objective(word)
-        is_number = isinstance(figure, int | float) and not isinstance(figure, bool)
-        if not is_number or not math.isfinite(figure):
-            raise PlanError(f"{where} {word!r}: {figure!r} must be a finite number")
-    return limits
+    found = [_limit(where, *entry) for entry in limits.items()]
+    for word, name in zip(limits, _names(found), strict=True):
+        if _names(found).count(name) > 1:
+            raise PlanError(f"{where} {word!r}: {name!r} is given twice")
+    return tuple(found)
 
 
-def limits_of_words(words: Sequence[str]) -> dict[str, float]:
+def _limit(where: str, word: str, figure: float) -> Limit:
+    objective = parse_objective(word)
+    is_number = isinstance(figure, int | float) and not isinstance(figure, bool)
+    if not is_number or not math.isfinite(figure):
+        raise PlanError(f"{where} {word!r}: {figure!r} must be a finite number")
+    if objective.about.is_each and "." not in word:
+        objective = replace(objective, statistic="p90")
+    return Limit(objective, figure)
+
+
+def _names(limits: Sequence[Limit]) -> list[str]:
+    return [limit.name for limit in limits]
+
+
+def merged(limits: Sequence[Limit], instead: Sequence[Limit]) -> tuple[Limit, ...]:
+    """Both, but of a figure that both limit only ``instead``."""
+    return tuple({limit.name: limit for limit in (*limits, *instead)}.values())
+
+
+def limits_of_words(words: Sequence[str]) -> tuple[Limit, ...]:
     """Limits in words, each ``FIGURE=VALUE`` as in ``ttft.p90=0.5``.
 
     Raises:
@@ -199,7 +189,7 @@ def limits_of_words(words: Sequence[str]) -> dict[str, float]:
         if name in limits or not _is_finite(value):
             raise PlanError(f"limit {word!r}: must be FIGURE=VALUE, each once, as in ttft.p90=0.5")
         limits[name] = float(value)
-    return limits
+    return parse_limits(limits, "limit")
 
 
 def _is_finite(text: str) -> bool:
@@ -229,8 +219,8 @@ class Goals:
         given = {"quality": spec.min_quality} if knows_quality else {"unread": spec.max_unread}
         if "max_unread" in spec.model_fields_set:
             given["unread"] = spec.max_unread
-        given = {**given, **as_limits("plan.limits", spec.limits)}
-        return Goals(parse_objectives(words), parse_limits(given))
+        limits = merged(parse_limits(given), parse_limits(spec.limits, "plan.limits"))
+        return Goals(parse_objectives(words), limits)
 
     def costs(self, forecast: Mapping[str, Summary]) -> tuple[float, ...]:
         """What each objective comes to; less is better."""
@@ -260,7 +250,7 @@ class Goals:
 
 def _check_figure(where: str, objective: Objective, forecast: Mapping[str, Summary]) -> None:
     if not objective.is_known(forecast):
-        known = ", ".join(word for word, metric in METRICS.items() if metric in forecast)
+        known = ", ".join(word for word, one in BY_WORD.items() if one.name in forecast)
         needs = NEEDS.get(objective.word)
         raise PlanError(
             f"{where} is not known here{f': needs {needs}' if needs else ''}; known: {known}"

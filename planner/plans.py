@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from planner.explanation import Explanation
 from planner.front import front_of
-from planner.objectives import Goals, Limit, as_limits, parse_limits, parse_objective
+from planner.objectives import Goals, Limit, merged, parse_limits, parse_objective
 from profiles.store import Provenance, content_hash, load, save
 from simulator.forecast import Forecast
 from staircase.errors import PlanError
@@ -134,11 +134,9 @@ class Plan:
         Raises:
             PlanError: there is no such figure, or no candidate is within the limits.
         """
-        limits = {limit.name: limit for limit in self.limits_of()}
-        asked = parse_limits(as_limits("slo", {} if slo is None else slo))
-        limits |= {limit.name: limit for limit in asked}
+        limits = merged(self.limits_of(), parse_limits({} if slo is None else slo, "slo"))
         words = dict.fromkeys([objective or self.objectives[0], *self.objectives])
-        goals = Goals(tuple(map(parse_objective, words)), tuple(limits.values()))
+        goals = Goals(tuple(map(parse_objective, words)), limits)
         goals.check(self.candidates[self.chosen].forecast)
         held_out = [one.or_missing(goals.missed(one.forecast)) for one in self.held_out]
         return self.candidates[choose(self.candidates, goals, held_out)]

@@ -22,15 +22,14 @@ SHORT = 0.25
 
 @dataclass(frozen=True)
 class ReaderGain:
-    """The choice beside ``normal`` for somebody who reads ``reading_rate`` tokens/s.
+    """The choice beside ``normal`` for somebody who reads at a given rate.
 
     Attributes:
         sentence: what such a reader gains, in words.
         saved: share of normal's mean smooth start; below 0 if the choice starts later.
-        bounds: what bounds the gain, in words; empty where something is gained.
+        bounds: what bounds the gain, in words; told where nothing is gained.
     """
 
-    reading_rate: float
     sentence: str
     saved: float
     bounds: tuple[str, ...] = ()
@@ -42,26 +41,26 @@ class ReaderGain:
         choice: Mapping[str, Summary],
         bounds: Sequence[str],
     ) -> ReaderGain:
-        """Of both schedules' metrics; ``bounds`` are kept where nothing is gained."""
+        """Of both schedules' metrics."""
         before_s, after_s = normal["smooth_start_s"].mean, choice["smooth_start_s"].mean
         saved = 1 - after_s / before_s if before_s else 0.0
         if saved < NOTHING:
             words = _nothing(reading_rate, before_s, after_s, bounds)
-            return ReaderGain(reading_rate, words, saved, tuple(bounds))
+            return ReaderGain(words, saved, tuple(bounds))
         last = _change(normal["e2e_s"].mean, choice["e2e_s"].mean)
         words = (
-            f"Somebody who reads {reading_rate:g} tokens/s can start {saved:.0%} earlier, after "
-            f"{_time(after_s)} instead of {_time(before_s)}, and never waits; the last token "
-            f"comes {last}."
+            f"Somebody who reads {reading_rate:g} tokens/s can on average start {saved:.0%} "
+            f"earlier, after {_time(after_s)} instead of {_time(before_s)}, and never waits; the "
+            f"last token comes {last}."
         )
-        return ReaderGain(reading_rate, words, saved)
+        return ReaderGain(words, saved, tuple(bounds))
 
 
 def _nothing(reading_rate: float, before_s: float, after_s: float, bounds: Sequence[str]) -> str:
     why = f": {'; '.join(bounds)}" if bounds else ""
     return (
-        f"Somebody who reads {reading_rate:g} tokens/s gains nothing: a smooth start after "
-        f"{_time(after_s)} with the choice, {_time(before_s)} with normal{why}."
+        f"Somebody who reads {reading_rate:g} tokens/s gains nothing: on average a smooth start "
+        f"after {_time(after_s)} with the choice, {_time(before_s)} with normal{why}."
     )
 
 

@@ -24,13 +24,14 @@ from planner.drawing_tokens import draw_tokens
 from planner.explanation import Explanation
 from planner.figures import Figures, place_of
 from planner.importance import PARAMETERS
-from planner.objectives import METRICS, parse_objective
+from planner.objectives import parse_objective
 from planner.plans import Plan
 from planner.report_tables import importance_rows, neighbour_rows, summary_table, ttft_table
 from planner.report_words import (
     gains_of,
     held_out_rows,
     limit_rows,
+    measured_gain,
     measured_limit_rows,
     shortfall_rows,
     standing_rows,
@@ -161,7 +162,8 @@ class _Page:
             for number, word in enumerate(self.plan.objectives)
         ]
         metrics = {axis.metric for axis in objectives}
-        more = [Axis(parse_objective(word)) for word in ALSO if METRICS[word] not in metrics]
+        also = map(Axis, map(parse_objective, ALSO))
+        more = [axis for axis in also if axis.metric not in metrics]
         return [*objectives, *more]
 
     def _words(self, axis: Axis) -> Markup:
@@ -173,6 +175,10 @@ class _Page:
     @property
     def gains(self) -> Any:
         return gains_of(self.figures, self.explanation)
+
+    @property
+    def measured_gain(self) -> Any:
+        return measured_gain(self.figures, self.validation) if self.validation else None
 
     @property
     def summary(self) -> Any:

@@ -11,9 +11,10 @@ from planner.axis import Axis
 from planner.drawing_bars import hue
 from planner.explanation import Explanation
 from planner.figures import Figures, place_of
+from planner.metric_table import METRICS
 from planner.objectives import parse_objective
 from planner.plans import Plan
-from planner.tables import COLUMNS, STAND_INS, WITH_INTERVAL
+from planner.tables import WITH_INTERVAL, shown_columns
 from planner.validation import Validation
 
 Keys = tuple[str | int, ...]
@@ -57,10 +58,10 @@ def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -
             entries.append((name, "forecast", (*keys, "candidate", "forecast")))
             entries.append((name, "measured", (*keys, "measured")))
     known = {metric for _, _, keys in entries for metric in figures.value(place_of(*keys))}
-    hidden = STAND_INS if "loss" in known else ()
-    metrics = [name for name in COLUMNS if name in known and name not in hidden]
+    metrics = shown_columns(known)
+    heads = [escape(METRICS[metric].column_head) for metric in metrics]
     return Table(
-        (Markup("schedule"), Markup(""), *(escape(COLUMNS[metric][0]) for metric in metrics)),
+        (Markup("schedule"), Markup(""), *heads),
         tuple(
             Row(name, (Cell(Markup(kind)), *(_cell(figures, keys, m) for m in metrics)), kind)
             for name, kind, keys in entries
@@ -71,7 +72,7 @@ def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -
 def _cell(figures: Figures, keys: Keys, metric: str) -> Cell:
     if metric not in figures.value(place_of(*keys)):
         return Cell(Markup("–"))
-    factor = COLUMNS[metric][1]
+    factor = METRICS[metric].factor
     names = ("mean", "low", "high") if metric in WITH_INTERVAL else ("mean",)
     places = [place_of(*keys, metric, name, factor=factor) for name in names]
     return Cell(figures.html(*places, template="{} ({} – {})" if len(places) > 1 else "{}"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from planner.axis import Axis
-from planner.explanation import Explanation, Gain
+from planner.explanation import Explanation
 from planner.figures import Figures, place_of
 from planner.objectives import parse_objective
 from planner.plans import Plan
@@ -16,23 +16,40 @@ from planner.standing import BASELINES
 from planner.validation import Validation
 
 
-def gains_of(figures: Figures, explanation: Explanation) -> Iterator[tuple[Markup, str]]:
+def gains_of(figures: Figures, explanation: Explanation) -> Iterator[tuple[Markup, Markup]]:
     """What the choice saves of each baseline's first figure, and beside what."""
     for number, gain in enumerate(explanation.gains):
         if gain.figure == explanation.gains[0].figure and gain.saved is not None:
             keys = (*EXPLANATION, "gains", number)
-            sign = -100 if gain.saved < 0 else 100
-            words = _comparative(gain)
-            saved = figures.html(place_of(*keys, "saved", factor=sign), template="{} %")
-            label = Axis(parse_objective(gain.figure)).label
-            yield saved, f"{words} {label} than {gain.baseline}, forecast"
+            objective = parse_objective(gain.figure)
+            what = Axis(objective).label
+            if objective.statistic != "mean":
+                what = figures.html(place_of(*keys, "figure"))
+            yield _saved(figures, keys, gain.saved, objective.word, what, gain.baseline, "forecast")
 
 
-def _comparative(gain: Gain) -> str:
-    """A start is earlier or later, other figures are less or more."""
-    pairs = {"smooth_start": ("later", "earlier")}
-    more, less = pairs.get(parse_objective(gain.figure).word, ("more", "less"))
-    return more if (gain.saved or 0) < 0 else less
+def measured_gain(figures: Figures, validation: Validation) -> tuple[Markup, Markup]:
+    """The same of the mean smooth start as measured, beside normal's."""
+    keys, saved = ("validation", "reading"), validation.reading.saved
+    return _saved(figures, keys, saved, "smooth_start", "smooth start", "normal", "measured")
+
+
+def _saved(
+    figures: Figures,
+    keys: tuple[str | int, ...],
+    saved: float,
+    word: str,
+    what: str,
+    baseline: str,
+    kind: str,
+) -> tuple[Markup, Markup]:
+    """A share without its sign, which is told in words."""
+    share = figures.html(
+        place_of(*keys, "saved", factor=-100 if saved < 0 else 100), template="{} %"
+    )
+    more, less = ("later", "earlier") if word == "smooth_start" else ("more", "less")
+    said = Markup("{} {} than {}, {}").format(more if saved < 0 else less, what, baseline, kind)
+    return share, said
 
 
 def limit_rows(figures: Figures, explanation: Explanation) -> list[Markup]:
@@ -42,6 +59,8 @@ def limit_rows(figures: Figures, explanation: Explanation) -> list[Markup]:
         keys = (*EXPLANATION, "limits", number)
         words, value, excluded = (place_of(*keys, k) for k in ("words", "value", "excluded"))
         line = figures.html(words, value, template="{}: the choice has {}")
+        if limit.value is None:
+            line = figures.html(words, template="{}: not known of the choice")
         binds = figures.html(excluded, template="; keeps {} better schedules out")
         lines.append(line + (binds if limit.excluded else Markup("; keeps nothing better out")))
     return lines
@@ -53,6 +72,9 @@ def measured_limit_rows(figures: Figures, validation: Validation) -> list[Markup
     for number, limit in enumerate(validation.limits):
         keys = ("validation", "limits", number)
         places = [place_of(*keys, name) for name in ("limit", "name", "value")]
+        if limit.value is None:
+            lines.append(figures.html(*places[:2], template=f"{{}}: {{}} {limit.verdict}"))
+            continue
         line = figures.html(*places, template="{}: {} has {}")
         verdict = f"<b>{limit.verdict}</b>" if limit.is_kept is False else limit.verdict
         lines.append(line + Markup(f", {verdict}"))
@@ -99,18 +121,11 @@ def shortfall_rows(figures: Figures, validation: Validation) -> list[Markup]:
     lines = []
     for number, row in enumerate(validation.rows):
         name = figures.html(place_of("validation", "rows", number, "name"))
-        requests = figures.html("validation/requests")
         for place, one in enumerate(row.shortfalls):
             keys = ("validation", "rows", number, "shortfalls", place)
-            answers, agent, why = (
-                figures.html(place_of(*keys, key)) for key in ("answers", "agent", "why")
-            )
-            what = Markup("part of ") if one.is_part else Markup("")
-            lines.append(
-                Markup("<b>{}</b>: {} of {} answers lack {}{}: {}").format(
-                    name, answers, requests, what, agent, why
-                )
-            )
+            answers, agent, why = (place_of(*keys, key) for key in ("answers", "agent", "why"))
+            words = figures.html(answers, "validation/requests", agent, why, template=one.template)
+            lines.append(Markup("<b>{}</b>: {}").format(name, words))
     return lines
 
 

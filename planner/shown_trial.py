@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, create_trial
 from pydantic import TypeAdapter
 
 from planner.describing import describe_schedule
-from planner.objectives import GAINS, Goals
+from planner.objectives import Goals
 from planner.plans import Candidate
 from staircase.schedule import LAYOUTS, Schedule
 
@@ -30,7 +30,7 @@ def trial_of(candidate: Candidate, goals: Goals) -> FrozenTrial:
     costs = zip(goals.objectives, goals.costs(candidate.forecast), strict=True)
     parameters = dict(_parameters(candidate.schedule))
     return create_trial(
-        values=[-cost if objective.word in GAINS else cost for objective, cost in costs],
+        values=[-cost if objective.is_gain else cost for objective, cost in costs],
         params={name: value for name, (value, _) in parameters.items()},
         distributions={name: kind for name, (_, kind) in parameters.items()},
         user_attrs={

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from planner.objectives import METRICS, Objective
+from planner.objectives import Objective
 from staircase.metrics import Summary
 
 BASELINES = ("normal", "paper default")
@@ -55,7 +55,7 @@ def _standing(
 
 
 def _compared(objective: Objective, ours: Measured, theirs: Measured) -> str:
-    one, two = ours[METRICS[objective.word]], theirs[METRICS[objective.word]]
+    one, two = ours[objective.metric], theirs[objective.metric]
     # Of single requests, which have no interval, nothing can be told.
     apart = one.low > two.high or two.low > one.high
     if objective.statistic == "mean" and not apart:

@@ -20,7 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from planner.objectives import GAINS, Goals
+from planner.objectives import Goals
 from planner.plans import Candidate
 from planner.shown_trial import candidate_of, trial_of
 from planner.storage import Storage, first_line
@@ -99,7 +99,7 @@ class StoredTrials:
 
 def _opened(storage: Storage, name: str, goals: Goals) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    gains = [objective.word in GAINS for objective in goals.objectives]
+    gains = [objective.is_gain for objective in goals.objectives]
     study = optuna.create_study(
         storage=storage.optuna,
         study_name=name,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from planner.measured_limits import verdict_of
+from planner.metric_table import METRICS
 from staircase.metrics import Summary
 from staircase.run_metrics import RunMetrics
 
@@ -20,21 +22,22 @@ if TYPE_CHECKING:
     from simulator.capacity import Capacity
     from simulator.run import EngineUse
 
-COLUMNS: dict[str, tuple[str, float]] = {
-    "ttft_s": ("first token ms", 1000),
-    "smooth_start_s": ("smooth start ms", 1000),
-    "e2e_s": ("last token ms", 1000),
-    "stall_s": ("stall ms", 1000),
-    "prefilled_tokens": ("prefill", 1),
-    "cached_tokens": ("cached", 1),
-    "loss": ("loss", 1),
-    "agreement": ("quality", 1),
-    "score": ("score", 1),
-    "unread": ("unread", 1),
-    "device_s": ("device ms", 1000),
-}
+# Of a table of schedules.
+COLUMNS = (
+    "ttft_s",
+    "smooth_start_s",
+    "e2e_s",
+    "stall_s",
+    "prefilled_tokens",
+    "cached_tokens",
+    "loss",
+    "agreement",
+    "score",
+    "unread",
+    "device_s",
+)
 # The figures that stand side by side wherever a schedule is judged.
-JUDGED = {"ttft_s": "first token", "smooth_start_s": "smooth start", "e2e_s": "last token"}
+JUDGED = ("ttft_s", "smooth_start_s", "e2e_s")
 STAND_INS = ("unread", "device_s")
 WITH_INTERVAL = ("smooth_start_s", "agreement", "score")
 
@@ -61,12 +64,12 @@ def validation_cells(validation: Validation) -> Cells:
         for row in validation.rows
         for kind, metrics in (("forecast", row.candidate.forecast), ("measured", row.measured))
     )
-    broken = {one.name for one in validation.limits if one.is_kept is False}
-    words = {False: "kept", True: "broken"}
+    verdicts = {
+        row.name: verdict_of(one for one in validation.limits if one.name == row.name)
+        for row in validation.rows
+    }
     rows = (
-        replace(
-            row, cells=(*row.cells, words[row.name in broken] if row.kind == "measured" else "")
-        )
+        replace(row, cells=(*row.cells, verdicts[row.name] if row.kind == "measured" else ""))
         for row in cells.rows
     )
     return Cells((*cells.columns, "limits"), tuple(rows)) if validation.limits else cells
@@ -77,13 +80,11 @@ def forecast_cells(candidates: Mapping[str, Candidate]) -> Cells:
 
 
 def _cells_of(entries: Iterable[tuple[str, str, Mapping[str, Summary]]]) -> Cells:
-    """With the columns that some entry fills; stand-ins for quality where it is not known."""
+    """With the columns that some entry fills."""
     rows = list(entries)
-    known = {name for _, _, metrics in rows for name in metrics}
-    hidden = STAND_INS if "loss" in known else ()
-    columns = [name for name in COLUMNS if name in known and name not in hidden]
+    columns = shown_columns({name for _, _, metrics in rows for name in metrics})
     return Cells(
-        tuple(COLUMNS[name][0] for name in columns),
+        tuple(METRICS[name].column_head for name in columns),
         tuple(
             TableRow(name, kind, tuple(_cell(metrics, column) for column in columns))
             for name, kind, metrics in rows
@@ -91,16 +92,27 @@ def _cells_of(entries: Iterable[tuple[str, str, Mapping[str, Summary]]]) -> Cell
     )
 
 
+def shown_columns(known: Collection[str]) -> list[str]:
+    """Of the figures that are ``known``; stand-ins for quality where that is not."""
+    hidden = STAND_INS if "loss" in known else ()
+    return [name for name in COLUMNS if name in known and name not in hidden]
+
+
 def _cell(metrics: Mapping[str, Summary], column: str) -> str:
     if column not in metrics:
         return "–"
-    summary, factor = metrics[column], COLUMNS[column][1]
-    mean = number(summary.mean * factor)
-    if column not in WITH_INTERVAL:
-        return mean
-    if math.isnan(summary.low):
-        return mean
-    return f"{mean} ±{number((summary.high - summary.low) / 2 * factor)}"
+    summary, factor = metrics[column], METRICS[column].factor
+    if column not in WITH_INTERVAL or math.isnan(summary.low):
+        return number(summary.mean * factor)
+    return with_interval(summary.mean * factor, summary.low * factor, summary.high * factor)
+
+
+def with_interval(mean: float, low: float, high: float) -> str:
+    """One half of the interval where both look alike, or else its ends."""
+    below, above = number(mean - low), number(high - mean)
+    return f"{number(mean)} " + (
+        f"±{below}" if below == above else f"({number(low)}–{number(high)})"
+    )
 
 
 def number(value: float) -> str:
@@ -134,24 +146,25 @@ def _engine_lines(engine: EngineProfile) -> list[str]:
     return [*lines, *(f"no time to measure {words}" for words in engine.unmeasured)]
 
 
-METRIC_ROWS: dict[str, tuple[str, float]] = {
-    "ttft_s": ("TTFT ms", 1000),
-    "smooth_start_s": ("smooth start ms", 1000),
-    "e2e_s": ("E2E ms", 1000),
-    "tpot_s": ("TPOT ms", 1000),
-    "itl_s": ("ITL ms", 1000),
-    "stall_s": ("stall ms", 1000),
-    "longest_gap_s": ("longest gap ms", 1000),
-    "queued_s": ("queued ms", 1000),
-    "busy_s": ("device ms", 1000),
-    "answer_tokens": ("answer tokens", 1),
-    "prefilled_tokens": ("prefilled tokens", 1),
-    "cached_tokens": ("cached tokens", 1),
-    "unread": ("unread share", 1),
-    "loss": ("loss, nats a token", 1),
-    "agreement": ("quality", 1),
-    "score": ("task score", 1),
-}
+# Of a table of all figures.
+ROWS = (
+    "ttft_s",
+    "smooth_start_s",
+    "e2e_s",
+    "tpot_s",
+    "itl_s",
+    "stall_s",
+    "longest_gap_s",
+    "queued_s",
+    "busy_s",
+    "answer_tokens",
+    "prefilled_tokens",
+    "cached_tokens",
+    "unread",
+    "loss",
+    "agreement",
+    "score",
+)
 
 
 def metrics_table(metrics: Mapping[str, Summary], title: str) -> Table:
@@ -159,9 +172,8 @@ def metrics_table(metrics: Mapping[str, Summary], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column in ("", "mean", "90 % interval", "P50", "P90", "P99"):
         table.add_column(column, justify="right" if column else "left")
-    for name, (words, factor) in METRIC_ROWS.items():
-        if name in metrics:
-            table.add_row(words, *_metric_cells(metrics[name], factor))
+    for metric in (METRICS[name] for name in ROWS if name in metrics):
+        table.add_row(metric.row_head, *_metric_cells(metrics[metric.name], metric.factor))
     return table
 
 

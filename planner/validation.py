@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from planner.breakdown import TtftParts
-from planner.measured_limits import MeasuredLimit, measured_limits
+from planner.measured_limits import MeasuredLimit, limit_words, measured_limits
 from planner.objectives import parse_objective
 from planner.plans import Candidate, Plan
 from planner.reader_gain import ReaderGain
@@ -66,6 +66,12 @@ class Validation:
         """Whether it is of this plan, not of one that was made before."""
         rows = {row.name: row.candidate for row in self.rows}
         return all(rows.get(name) == one for name, one in plan.named().items())
+
+    @property
+    def reading_lines(self) -> Iterator[str]:
+        """What a reader gains by the choice, and which limits that keeps, in words."""
+        yield f"Measured. {self.reading.sentence}"
+        yield from (f"limit {limit_words(one)}" for one in self.limits if one.name == "chosen")
 
     @property
     def shortfall_lines(self) -> list[str]:

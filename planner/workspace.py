@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from planner.objectives import Limit, merged, parse_limits
 from planner.subjects import latency_subjects, pipeline_subject
 from profiles.catalog import find
 from profiles.latency import LatencyProfile, load_latency
@@ -67,9 +68,10 @@ class Workspace:
         changed = changed_spec(key, spec, changes)
         return replace(self, scenario=self.scenario.model_copy(update={key: changed}))
 
-    def with_limits(self, limits: Mapping[str, float]) -> Workspace:
+    def with_limits(self, limits: Sequence[Limit]) -> Workspace:
         """The same with these limits of the search beside the scenario's, or in their place."""
-        return self.with_plan({"limits": {**self.scenario.plan.limits, **limits}})
+        own = parse_limits(self.scenario.plan.limits, "plan.limits")
+        return self.with_plan({"limits": {one.name: one.figure for one in merged(own, limits)}})
 
     def with_budget(self, budget_s: float | None) -> Workspace:
         """The same with another time budget for measuring latency."""
@@ -122,6 +124,11 @@ class Workspace:
     def lengths_path(self) -> Path:
         """How long texts are, where quality cannot be measured."""
         return self.folder / "lengths.json"
+
+    @property
+    def length_samples_path(self) -> Path:
+        """What was measured of a length profile that is not finished."""
+        return self.lengths_path.with_suffix(".partial.jsonl")
 
     @property
     def plan_path(self) -> Path:

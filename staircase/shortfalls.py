@@ -26,6 +26,11 @@ class Shortfall:
     is_part: bool
     answers: int = 1
 
+    @property
+    def template(self) -> str:
+        """Words, with places for ``answers``, how many answers there are, ``agent`` and ``why``."""
+        return f"{{}} of {{}} answers lack {'part of ' if self.is_part else ''}{{}}: {{}}"
+
 
 def shortfalls_of(timeline: Timeline) -> list[Shortfall]:
     """Of one request; an agent that was never asked is none."""
@@ -69,8 +74,4 @@ def _words(one: Shortfall) -> str:
 
 def shortfall_lines(shortfalls: Iterable[Shortfall], answers: int) -> list[str]:
     """Each in words."""
-    return [
-        f"{one.answers} of {answers} answers lack {'part of ' if one.is_part else ''}{one.agent}: "
-        f"{one.why}"
-        for one in shortfalls
-    ]
+    return [one.template.format(one.answers, answers, one.agent, one.why) for one in shortfalls]

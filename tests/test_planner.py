@@ -112,10 +112,21 @@ def test_objectives_that_there_are_not(words: list[str], said: str) -> None:
 
 
 def test_limits_in_words() -> None:
-    assert limits_of_words(["ttft.p90=0.5", "quality=.97"]) == {"ttft.p90": 0.5, "quality": 0.97}
-    for words in (["ttft"], ["ttft=fast"], ["ttft=nan"], ["ttft=1", "ttft=2"], ["=1"], ["x=1"]):
+    found = limits_of_words(["ttft.p90=0.5", "quality=.97"])
+    assert [(one.name, one.figure) for one in found] == [("ttft.p90", 0.5), ("quality", 0.97)]
+    twice = (["ttft=1", "ttft=2"], ["ttft=1", "ttft.p90=2"])
+    for words in (["ttft"], ["ttft=fast"], ["ttft=nan"], ["=1"], ["x=1"], *twice):
         with pytest.raises(PlanError, match="ttft"):
             limits_of_words(words)
+
+
+def test_a_limit_takes_the_place_of_one_on_the_same_figure(tmp_path: Path) -> None:
+    """However it is spelled; limits on other statistics of a metric are others."""
+    opened = Workspace.open(EXAMPLES / "paper_moa.yaml", tmp_path)
+    work = opened.with_plan({"limits": {"ttft": 2.0, "ttft.mean": 1.0, "unread.mean": 0.2}})
+    spec = work.with_limits(parse_limits({"ttft.p90": 3.0})).scenario.plan
+    found = [str(limit) for limit in Goals.of(spec, knows_quality=False).limits]
+    assert found == ["unread ≤ 0.2", "ttft.p90 ≤ 3", "ttft.mean ≤ 1"]
 
 
 def test_spreading_keeps_the_ends() -> None:
@@ -243,7 +254,8 @@ def test_a_figure_that_nobody_knows_is_told(
 
 @pytest.mark.parametrize("word", ["quality", "loss.p90", "score"])
 def test_simulated_engines_have_no_quality(word: str, tmp_path: Path) -> None:
-    work = Workspace.open(EXAMPLES / "two_layers.yaml", tmp_path).with_limits({word: 0.9999})
+    limits = parse_limits({word: 0.9999})
+    work = Workspace.open(EXAMPLES / "two_layers.yaml", tmp_path).with_limits(limits)
     with pytest.raises(PlanError, match=r"^plan\.limits: .* needs a quality profile"):
         search(work.scenario, work.judge(), {})
     asked = Workspace.open(EXAMPLES / "two_layers.yaml", tmp_path).with_plan({"min_quality": 0.9})

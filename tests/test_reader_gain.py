@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from planner.measured_limits import limit_words, measured_limits
+from planner.measured_limits import MeasuredLimit, limit_words, measured_limits
 from planner.objectives import parse_limits
 from planner.reader_gain import ReaderGain, bounds_of
-from planner.tables import validation_cells
+from planner.tables import validation_cells, with_interval
 from simulator.engine import EngineSetup
 from simulator.serial import SerialSetup
 from simulator.unhindered import Stage
@@ -31,18 +33,24 @@ def metrics(ttft_s: float, smooth_s: float, e2e_s: float) -> dict[str, Summary]:
 def test_a_gain_is_told_with_its_share() -> None:
     found = ReaderGain.of(5.3, metrics(2.0, 2.0, 2.5), metrics(0.2, 0.5, 2.0), ["a bound"])
     assert found.sentence == (
-        "Somebody who reads 5.3 tokens/s can start 75% earlier, after 500 ms instead of 2.00 s, "
-        "and never waits; the last token comes 20% earlier."
+        "Somebody who reads 5.3 tokens/s can on average start 75% earlier, after 500 ms instead "
+        "of 2.00 s, and never waits; the last token comes 20% earlier."
     )
-    assert found.bounds == ()
 
 
 def test_one_early_token_and_a_silence_gain_nothing() -> None:
     found = ReaderGain.of(400, metrics(0.25, 0.25, 0.295), metrics(0.03, 0.25, 0.297), ["why"])
     assert found.sentence == (
-        "Somebody who reads 400 tokens/s gains nothing: a smooth start after 250 ms with the "
-        "choice, 250 ms with normal: why."
+        "Somebody who reads 400 tokens/s gains nothing: on average a smooth start after 250 ms "
+        "with the choice, 250 ms with normal: why."
     )
+
+
+def test_what_bounds_a_gain_is_there_when_none_is_measured() -> None:
+    """Something was gained by forecast."""
+    forecast = ReaderGain.of(5.3, metrics(2.0, 2.0, 2.5), metrics(0.2, 0.5, 2.0), ["a bound"])
+    measured = ReaderGain.of(5.3, metrics(2, 2, 2.5), metrics(0.2, 2, 2.0), forecast.bounds)
+    assert measured.sentence.endswith("with normal: a bound.")
 
 
 def span(agent: str, ended_ms: int) -> Span:
@@ -89,6 +97,34 @@ def test_limits_are_told_as_measured() -> None:
     ]
 
 
+def test_limits_on_two_statistics_of_a_metric_are_two() -> None:
+    rows = {"chosen": {"ttft_s": Summary(1.0, 0.9, 1.1, 1.0, 3.0, 4.0)}}
+    limits = parse_limits({"ttft.p90": 2.0, "ttft.mean": 2.0})
+    told = [limit_words(one) for one in measured_limits(rows, limits)]
+    assert told == [
+        "ttft.p90 ≤ 2, as measured: chosen has 3, broken",
+        "ttft.mean ≤ 2, as measured: chosen has 1, kept",
+    ]
+
+
+def test_what_is_undefined_was_not_measured() -> None:
+    rows = {"chosen": {"tpot_s": Summary.of(math.nan)}}
+    (told,) = measured_limits(rows, parse_limits({"tpot": 1.0}))
+    assert (told.value, told.verdict) == (None, "not measured")
+
+
+@pytest.mark.parametrize(
+    ("known", "word"),
+    [([True, True], "kept"), ([True, None], "unknown"), ([None, False], "broken")],
+)
+def test_the_table_says_kept_only_of_what_was_measured(known: list[bool | None], word: str) -> None:
+    checked = validation_of(small_plan())
+    told = tuple(MeasuredLimit("chosen", "a limit", 1.0, is_kept) for is_kept in known)
+    cells = validation_cells(replace(checked, limits=told))
+    found = [row.cells[-1] for row in cells.rows if (row.name, row.kind) == ("chosen", "measured")]
+    assert found == [word]
+
+
 def test_a_validation_tells_of_every_limit() -> None:
     checked = validation_of(small_plan(slo={"smooth_start": 4.0}), factor=100)
     cells = validation_cells(checked)
@@ -98,3 +134,12 @@ def test_a_validation_tells_of_every_limit() -> None:
     assert told["chosen", "forecast"] == ""
     broken = [one.limit for one in checked.limits if one.name == "chosen" and not one.is_kept]
     assert "smooth_start.p90 ≤ 4" in broken
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"), [((0.9, 1.1), "1.00 ±0.100"), ((0.95, 1.2), "1.00 (0.950–1.20)")]
+)
+def test_an_interval_is_told_by_its_half_only_if_it_has_two(
+    ends: tuple[float, float], said: str
+) -> None:
+    assert with_interval(1.0, *ends) == said

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from planner.axis import Axis
 from planner.explain_text import COLUMNS, LINES, explanation_lines
 from planner.figures import Figures, place_of
+from planner.measured_limits import MeasuredLimit
+from planner.objectives import parse_objective
 from planner.plans import Plan, load_plan, save_plan
 from planner.report import write_report
 from planner.validation import Validation, load_validation, save_validation
@@ -69,6 +73,40 @@ def test_a_number_from_elsewhere_is_found_out(found: Plan, tmp_path: Path) -> No
         check_numbers(changed, documents)
 
 
+def cards(page: str) -> list[str]:
+    """Their text."""
+    found = re.findall(r'<div class="card">(.*?)</div>', page, re.DOTALL)
+    return [" ".join(re.sub("<[^>]*>", " ", one).split()) for one in found]
+
+
+def test_a_card_tells_the_sign_in_words_and_the_statistic(tmp_path: Path) -> None:
+    found = small_plan(objectives=["smooth_start.p90", "unread"])
+    checked = validation_of(found)
+    late = replace(checked, reading=replace(checked.reading, saved=-0.25))
+    write_report(tmp_path / "r.html", found, late)
+    told = cards((tmp_path / "r.html").read_text())
+    assert any(one.endswith("% earlier smooth_start.p90 than normal, forecast") for one in told)
+    assert "25.0 % later smooth start than normal, measured" in told
+
+
+def test_a_report_says_what_was_not_measured(found: Plan, tmp_path: Path) -> None:
+    checked = validation_of(found)
+    unknown = MeasuredLimit("chosen", "score ≥ 0.5", None, None)
+    assert found.explanation
+    limits = (replace(found.explanation.limits[0], value=None),)
+    odd = replace(found, explanation=replace(found.explanation, limits=limits))
+    write_report(tmp_path / "r.html", odd, replace(checked, limits=(unknown,)))
+    page = re.sub("<[^>]*>", "", (tmp_path / "r.html").read_text())
+    assert "score ≥ 0.5: chosen not measured" in page
+    assert "unread ≤ 0.25: not known of the choice" in page
+
+
+@pytest.mark.parametrize(("word", "unit"), [("goodput", ""), ("e2e.p90", " ms"), ("cost", "")])
+def test_only_times_are_in_milliseconds(word: str, unit: str) -> None:
+    axis = Axis(parse_objective(word))
+    assert (axis.unit, axis.factor) == (unit, 1000 if unit else 1)
+
+
 def test_it_is_self_contained(found: Plan, tmp_path: Path) -> None:
     for page, _ in pages(tmp_path, found):
         assert len(page.encode()) < MOST_BYTES
@@ -80,16 +118,12 @@ def test_it_is_self_contained(found: Plan, tmp_path: Path) -> None:
 
 
 def test_names_are_text_not_markup(found: Plan, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     odd = replace(found, scenario="<b>a</b> & co")
     write_report(tmp_path / "r.html", odd)
     assert "<b>a</b> &" not in (tmp_path / "r.html").read_text()
 
 
 def test_a_plan_without_explanation_has_no_report(found: Plan, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     with pytest.raises(PlanError, match="make one with 'staircase plan'"):
         write_report(tmp_path / "r.html", replace(found, explanation=None))
     assert not (tmp_path / "r.html").exists()
@@ -117,6 +151,47 @@ def test_an_explanation_fits_a_screen(found: Plan) -> None:
         text = "\n".join(lines)
         for words in ("where TTFT goes", "proposers", "what decides", "first", "limit unread"):
             assert words in text
+
+
+def test_nothing_of_it_is_cut(found: Plan) -> None:
+    """However long names are: what does not fit goes on in the next line."""
+    assert found.explanation is not None
+    names = ("longest_gap.p90", "a-proposer-whose-name-is-as-long-as-half-a-line")
+    far = [f"{'+'.join(names)}-{number}" for number in range(4)]
+    near = tuple(replace(found.explanation.neighbours[0], value=value) for value in far)
+    shares = dict.fromkeys(names, found.explanation.importances["smooth_start"])
+    odd = replace(found.explanation, neighbours=near, importances=shares)
+    limits = (replace(odd.limits[0], words=" and ".join(far)),)
+    lines = explanation_lines(found, replace(odd, limits=limits), validation_of(found))
+    assert len(lines) <= LINES
+    assert all(len(line) <= COLUMNS for line in lines)
+    told = " ".join(" ".join(lines).split())
+    assert "…" not in told
+    for words in (*far, *(f"{name} first" for name in names), "limit unread ≤ 0.25, as measured"):
+        assert words in told
+
+
+def test_where_not_all_fits_there_are_fewer_neighbours(found: Plan) -> None:
+    assert found.explanation is not None
+    near = tuple(one for one in found.explanation.neighbours for _ in range(20))
+    many = replace(found.explanation, neighbours=near)
+    whole, lines = (
+        explanation_lines(found, one, validation_of(found)) for one in (found.explanation, many)
+    )
+    assert len(lines) == LINES
+    assert lines[-1] == "more in the report"
+    assert [line for line in whole if line.startswith(("limit", "meas"))] == [
+        line for line in lines if line.startswith(("limit", "meas"))
+    ]
+
+
+def test_columns_of_its_figures_do_not_run_together() -> None:
+    lines = explained(small_plan(objectives=["longest_gap.p90", "unread"]))
+    (head,) = (line for line in lines if line.startswith("forecast "))
+    (row,) = (line for line in lines if line.startswith("longest_gap.p90 ms "))
+    heads = ["forecast", "choice", "normal", "choice has", "paper default", "choice has"]
+    assert re.split("  +", head) == heads
+    assert len(re.split("  +", row)) == len(heads)
 
 
 @pytest.mark.slow

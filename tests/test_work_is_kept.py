@@ -23,6 +23,7 @@ from planner.api import plan
 from planner.plans import save_plan
 from planner.workspace import Workspace
 from profiles.latency import LatencyProfile, save_latency
+from profiles.lengths import load_lengths
 from profiles.quality import load_quality
 from profiles.store import provenance_of_now
 from staircase.records import read_records
@@ -92,6 +93,10 @@ def profiled(out: Path) -> Any:
     return load_quality(out / "quality.json")
 
 
+def lengths(out: Path) -> Any:
+    return load_lengths(out / "lengths.json")
+
+
 STEPS = ("--staircase", "constant:6,6,6")
 WORKS = (
     Work(
@@ -103,6 +108,7 @@ WORKS = (
     ),
     Work("validate", ("--requests", "4"), "validation.partial.jsonl", (1, 4, 6), validated),
     Work("profile", ("--only", "quality"), "quality.partial.jsonl", (1, 5, 20), profiled),
+    Work("profile", ("--only", "lengths"), "lengths.partial.jsonl", (1, 2, 2), lengths),
 )
 
 
@@ -161,10 +167,11 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.command)
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: " ".join((work.command, *work.words[:2])))
 def test_killed_at_three_moments(folder: Path, work: Work) -> None:
     scenario = folder / "scenario.yaml"
-    whole, cut = folder / f"{work.command}-whole", folder / f"{work.command}-cut"
+    name = work.partial.partition(".")[0]
+    whole, cut = folder / f"{name}-whole", folder / f"{name}-cut"
     for out in (whole, cut):
         prepare(scenario, out)
     code, said = start(work.command, scenario, whole, *work.words).ends()

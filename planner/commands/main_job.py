@@ -235,18 +235,19 @@ def _show_plan(work: Workspace, found: Plan) -> None:
 
 
 def _show_validation(work: Workspace, checked: Validation) -> None:
-    from planner.measured_limits import limit_words
+    from planner.metric_table import METRICS
     from planner.tables import JUDGED, as_rich, validation_cells
 
     title = f"Forecast and measurement over {checked.requests} real requests"
     screen.print(as_rich(validation_cells(checked), title))
-    screen.print(f"Measured. {checked.reading.sentence}", highlight=False)
-    for one in checked.limits:
-        if one.name == "chosen":
-            screen.print(f"limit {limit_words(one)}", highlight=False)
+    for words in checked.reading_lines:
+        screen.print(words, highlight=False)
     screen.print(
         f"median forecast error over {len(checked.rows)} schedules: "
-        + ", ".join(f"{words} {checked.errors[name]:.1%}" for name, words in JUDGED.items()),
+        + ", ".join(
+            f"{METRICS[name].column or METRICS[name].label} {checked.errors[name]:.1%}"
+            for name in JUDGED
+        ),
         highlight=False,
     )
     for words in checked.shortfall_lines:

@@ -142,13 +142,19 @@ def _profile_quality(work: Workspace, bench: Bench) -> str:
 
 
 def _profile_lengths(work: Workspace, bench: Bench) -> str:
-    from planner.length_profiling import make_lengths
-    from profiles.lengths import save_lengths
+    from executor.line_log import ItemLog
+    from planner.length_profiling import lengths_key, make_lengths
+    from profiles.lengths import LengthSample, save_lengths
 
     why = bench.why_no_scores(work.scenario.pipeline.build()) or "it was not asked for"
-    with progress_bars() as track:
-        found = make_lengths(work.scenario, work.source, bench, why, track)
-    save_lengths(work.lengths_path, found)
+    key = lengths_key(work.scenario)
+    with (
+        kept_work(work.length_samples_path, [key], "samples") as lines,
+        progress_bars() as track,
+    ):
+        kept = ItemLog(lines, key, LengthSample)
+        found = make_lengths(work.scenario, work.source, bench, why, kept, track)
+        save_lengths(work.lengths_path, found)
     return str(work.lengths_path)
 
 
