@@ -29,6 +29,7 @@ from executor.sample_log import SampleLog
 from planner.profiling import keys_of, make_latency
 from profiles.catalog import FOLDER
 from profiles.importing import Picks, import_profile
+from profiles.kernels import has_experts
 from profiles.latency import EngineProfile, LatencyProfile, save_latency
 from profiles.store import Provenance
 from staircase.scenario import load_scenario
@@ -98,8 +99,7 @@ def llmservingsim(data: Path) -> Iterator[tuple[str, LatencyProfile]]:
         found = {
             folder: _imported("llmservingsim", folder, Picks(model=folder.parents[1].name))
             for folder in sorted((perf / short).glob("*/*/bf16/tp*"))
-            # What experts cost stands in a table of its own, which is not read.
-            if not any(folder.parent.glob("tp*/moe.csv"))
+            if not has_experts(folder)
         }
         engines = {
             f"{folder.parents[1].name}-{folder.name}": next(iter(one.engines.values()))

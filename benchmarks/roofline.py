@@ -24,7 +24,7 @@ from rich.table import Table
 
 from profiles.hardware import HARDWARE
 from profiles.host import HOSTS, Host
-from profiles.kernels import ATTENTION_KEYS, read_kernel_tables
+from profiles.kernels import ATTENTION_KEYS, has_experts, read_kernel_tables
 from profiles.known_models import SHAPES
 from profiles.roofline import Chunk, Roofline
 from staircase.errors import ProfileError
@@ -101,8 +101,8 @@ def llmservingsim(folder: Path) -> Iterator[Judged]:
     """Chunks alone and decoding alone; only bundles of one device, which hold all their kernels."""
     for path in sorted(folder.glob("*/*/*/bf16/tp1")):
         model, device = path.parents[1].name, LLMSERVINGSIM_HARDWARE[path.parents[3].name]
-        if (path / "moe.csv").exists():
-            continue  # What experts cost stands in a table of its own, which is not read.
+        if has_experts(path):
+            continue
         roofline = Roofline(SHAPES[model], HARDWARE[device])
         tables = read_kernel_tables(path, roofline.shape.layers)
         columns = (*ATTENTION_KEYS, "time_us")

@@ -28,6 +28,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
+from profiles.json_node import shown
 from profiles.model_shape import NOTHING, Attention, ModelShape, Weights, grouped
 from profiles.weight_bits import WeightBits
 from staircase.errors import ProfileError
@@ -123,7 +124,7 @@ def _kind(place: str, content: Mapping[str, Any]) -> str:
     for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
         if isinstance(classes, list) and name in classes:
             return str(getattr(transformers, name).config_class.model_type)
-    said = "is missing" if kind is None else f"{kind!r} is none that transformers knows"
+    said = "is missing" if kind is None else f"{shown(kind)} is none that transformers knows"
     raise ProfileError(f"{place}: model_type {said}")
 
 
@@ -245,7 +246,7 @@ class _Count:
     def _number(self, key: str) -> int:
         value = getattr(self._text, key, None)
         if type(value) is not int or value < 1:
-            raise self._error(f"{key} is {value!r}: not modelled")
+            raise self._error(f"{key} is {shown(value)}: not modelled")
         return value
 
     def _error(self, said: str) -> ProfileError:

@@ -61,12 +61,16 @@ class Node:
         return int(value)
 
     def error(self, wanted: str) -> ProfileError:
-        shown = repr(self.value)
-        shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
-        return ProfileError(f"{self.place}: {self.key or 'it'} is {shown}, {wanted}")
+        return ProfileError(f"{self.place}: {self.key or 'it'} is {shown(self.value)}, {wanted}")
 
     def _under(self, key: str) -> str:
         return f"{self.key}.{key}" if self.key else key
+
+
+def shown(value: object) -> str:
+    """As Python writes it; the beginning, where it is long."""
+    words = repr(value)
+    return words if len(words) <= 40 else f"{words[:40]}…"
 
 
 def read_node(path: Path, what: str) -> Node:

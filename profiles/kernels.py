@@ -52,8 +52,12 @@ def read_kernel_tables(folder: Path, layers: int) -> KernelTables:
     """The bundle in ``folder``, for a model of ``layers`` layers.
 
     Raises:
-        ProfileError: a file or a column is missing, or a number is none.
+        ProfileError: a file or a column is missing, a number is wrong, or the model has experts.
     """
+    if has_experts(folder):
+        raise ProfileError(
+            f"{folder}: of a model with experts, whose times, in moe.csv, are not read"
+        )
     dense = _by_layer(folder / "dense.csv", "tokens")
     tokens = sorted(next(iter(dense.values())))
     times = {name: _count(name, layers) for name in dense}
@@ -70,6 +74,12 @@ def read_kernel_tables(folder: Path, layers: int) -> KernelTables:
         axes,
         attention_us * layers * 1e-6,
     )
+
+
+def has_experts(folder: Path) -> bool:
+    """Whether a table of experts is in the bundle, or in that of another tensor parallelism."""
+    beside = folder.parent.glob("tp*/moe.csv") if folder.name.startswith("tp") else ()
+    return any(((folder / "moe.csv").exists(), *beside))
 
 
 def _count(name: str, layers: int) -> int:

@@ -62,7 +62,7 @@ def _read_shape(path: Path, changed: int, beside: Path | None, also_changed: int
     bits = _bits(path, content)
     if bits is None and beside is not None:
         node = read_node(beside, "the hf_quant_config.json of ModelOpt")["quantization"]
-        bits = weight_bits(str(beside), "quantization", {"quant_method": "modelopt"} | node.value)
+        bits = weight_bits(str(beside), node.key, node.value, usual_method="modelopt")
     # It imports torch, which takes longer than most simulations.
     from profiles.counted_shape import counted_shape
 

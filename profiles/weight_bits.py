@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from profiles.json_node import shown
 from profiles.model_shape import BITS
 from staircase.errors import ProfileError
 
@@ -71,7 +72,7 @@ class _Part:
 
     def part(self, key: str, value: object) -> _Part:
         if not isinstance(value, Mapping):
-            raise self.error(key, f"must be an object, not {value!r}")
+            raise self.error(key, f"must be an object, not {shown(value)}")
         return _Part(self.place, f"{self.key}.{key}", value)
 
     def width(self, *keys: str) -> int:
@@ -79,7 +80,7 @@ class _Part:
         key = next((name for name in keys if name in self.content), keys[0])
         value = self.content.get(key)
         if type(value) is not int or value not in WIDTHS:
-            said = "is missing" if value is None else f"is {value!r}"
+            said = "is missing" if value is None else f"is {shown(value)}"
             raise self.error(key, f"{said}, must be one of {', '.join(map(str, WIDTHS))}")
         return value
 
@@ -90,7 +91,7 @@ class _Part:
         if value in (None, -1):
             return 0.0
         if type(value) is not int or value < 1:
-            raise self.error(key, f"is {value!r}, must be a whole number from 1, or -1")
+            raise self.error(key, f"is {shown(value)}, must be a whole number from 1, or -1")
         return bits / value
 
     def names(self, *keys: str) -> tuple[str, ...]:
@@ -107,29 +108,34 @@ class _Part:
     def _check_pattern(self, name: str) -> None:
         try:
             re.compile(name.removeprefix("re:") if name.startswith("re:") else "")
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ProfileError(
-                f"{self.place}: {self.key}: {name!r} is no regular expression ({error})"
+                f"{self.place}: {self.key}: {shown(name)} is no regular expression ({error})"
             ) from None
 
     def error(self, key: str, said: str) -> ProfileError:
         return ProfileError(f"{self.place}: {self.key}.{key}: {said}")
 
 
-def weight_bits(place: str, key: str, content: object) -> WeightBits:
+def weight_bits(
+    place: str, key: str, content: object, *, usual_method: str | None = None
+) -> WeightBits:
     """What the object ``content``, found under ``key`` in the file ``place``, says.
+
+    Args:
+        usual_method: the method, unless the file names one.
 
     Raises:
         ProfileError: it is of a method that is not modelled, or a number is wrong; names the key.
     """
     if not isinstance(content, Mapping):
-        raise ProfileError(f"{place}: {key}: must be an object, not {content!r}")
+        raise ProfileError(f"{place}: {key}: must be an object, not {shown(content)}")
     part = _Part(place, key, content)
-    method = content.get("quant_method")
+    method = content.get("quant_method", usual_method)
     if method is None and "config_groups" in content:
         method = "compressed-tensors"
     if not isinstance(method, str) or method not in METHODS:
-        said = "is missing" if method is None else f"{method!r} is not modelled"
+        said = "is missing" if method is None else f"{shown(method)} is not modelled"
         raise part.error("quant_method", f"{said}; known: {', '.join(METHODS)}")
     return METHODS[method](part)
 
@@ -183,12 +189,12 @@ def _group_bits(group: _Part) -> float:
 
 def _modelopt(part: _Part) -> WeightBits:
     algorithm = part.content.get("quant_algo")
-    if algorithm not in MODELOPT:
+    if not isinstance(algorithm, str) or algorithm not in MODELOPT:
         known = ", ".join(MODELOPT)
-        raise part.error("quant_algo", f"{algorithm!r} is not modelled; known: {known}")
+        raise part.error("quant_algo", f"{shown(algorithm)} is not modelled; known: {known}")
     cache = part.content.get("kv_cache_quant_algo")
     if cache not in (None, "FP8"):
-        raise part.error("kv_cache_quant_algo", f"{cache!r} is not modelled; known: FP8")
+        raise part.error("kv_cache_quant_algo", f"{shown(cache)} is not modelled; known: FP8")
     whole = part.names("exclude_modules", "ignore")
     return WeightBits(MODELOPT[algorithm], whole, kv=8 if cache else BITS)
 

@@ -191,6 +191,16 @@ class TestKernelTables:
         with pytest.raises(ProfileError, match=r"dense.csv, line 1: no column 'tokens'"):
             read_kernel_tables(folder, layers=4)
 
+    def test_a_model_with_experts_is_refused(self, tmp_path: Path) -> None:
+        """Also where the table of experts is in one of two bundles."""
+        for name in ("tp1", "tp2"):
+            (tmp_path / name).mkdir()
+            read_kernel_tables(self.write(tmp_path / name), layers=4)
+        (tmp_path / "tp1" / "moe.csv").touch()
+        for name in ("tp1", "tp2"):
+            with pytest.raises(ProfileError, match=f"{name}: of a model with experts"):
+                read_kernel_tables(tmp_path / name, layers=4)
+
     def test_a_missing_file_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(ProfileError, match=r"dense.csv: no such file"):
             read_kernel_tables(tmp_path, layers=4)

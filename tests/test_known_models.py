@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from profiles.known_models import SHAPES, model_shape, read_shape
 from profiles.model_shape import ModelShape
-from profiles.weight_bits import METHODS
+from profiles.weight_bits import METHODS, weight_bits
 from staircase.errors import ProfileError
 
 # From the models' cards and papers.
@@ -300,7 +303,7 @@ def write(folder: Path, content: object, name: str = "config.json") -> Path:
 @cache
 def shape_of(model: str) -> ModelShape:
     from profiles.counted_shape import counted_shape
-    from profiles.weight_bits import WeightBits, weight_bits
+    from profiles.weight_bits import WeightBits
 
     content = REAL[model][0]
     key = "quantization_config"
@@ -500,6 +503,60 @@ def test_what_is_not_modelled_is_told_in_one_line(tmp_path: Path, case: str) -> 
     with pytest.raises(ProfileError, match=f"config.json: .*{said}") as error:
         read_shape(write(tmp_path, content))
     assert "\n" not in str(error.value)
+
+
+HALF_READ = {"quant_algo": "FP8", "exclude_modules": ["re:("]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "not JSON"),
+        ([], r"it is \[\], must be an object with 'quantization'"),
+        ({}, "no key 'quantization'"),
+        ({"quantization": None}, "quantization: must be an object, not None"),
+        ({"quantization": ["FP8"]}, r"quantization: must be an object, not \['FP8'\]"),
+        ({"quantization": {}}, "quant_algo: None is not modelled; known: FP8"),
+        ({"quantization": {"quant_algo": ["FP8"]}}, r"quant_algo: \['FP8'\] is not modelled"),
+        ({"quantization": {"quant_algo": {}}}, "quant_algo: {} is not modelled"),
+        ({"quantization": HALF_READ}, r"'re:\(' is no regular expression"),
+        ({"quantization": {"quant_method": "x" * 99}}, "'x{39}… is not modelled"),
+    ],
+)
+def test_modelopts_own_file_is_refused_in_one_line(
+    tmp_path: Path, content: object, said: str
+) -> None:
+    write(tmp_path, content, "hf_quant_config.json")
+    with pytest.raises(ProfileError, match=f"hf_quant_config.json: .*{said}") as error:
+        read_shape(write(tmp_path, LLAMA))
+    assert "\n" not in str(error.value)
+
+
+VALUES: list[Any] = [None, True, -1, 4, 1.5, 10**400, "", "FP8", [], ["x"], [1], [[]], {}]
+ODD_PATTERNS = [["re:("], ["re:a{99999999999}"], ["re:" + "(" * 3000]]
+ODD_PARTS = [{"g": {"weights": {"num_bits": [4]}}}, {"format": []}, {"num_bits": {}}]
+KEYS = [
+    *("bits", "w_bit", "group_size", "q_group_size", "lm_head", "ignore", "config_groups"),
+    *("modules_to_not_convert", "ignored_layers", "llm_int8_skip_modules", "exclude_modules"),
+    *("load_in_4bit", "load_in_8bit", "bnb_4bit_use_double_quant", "sparsity_config"),
+    *("kv_cache_scheme", "quant_algo", "kv_cache_quant_algo"),
+]
+
+
+@given(
+    st.sampled_from(sorted(METHODS)),
+    st.dictionaries(
+        st.sampled_from(KEYS), st.sampled_from([*VALUES, *ODD_PATTERNS, *ODD_PARTS]), max_size=6
+    ),
+)
+def test_whatever_stands_there_is_read_or_refused(method: str, content: dict[str, Any]) -> None:
+    try:
+        bits = weight_bits("f", "k", {"quant_method": method} | content)
+    except ProfileError as error:
+        said = str(error)
+    else:
+        said = f"f: k: {bits.of('model.layers.0.mlp', is_expert=False):.0f} bits"
+    assert re.fullmatch(r"f: k.{,300}", said)
 
 
 def test_every_method_has_a_case() -> None:
