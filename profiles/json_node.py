@@ -1,4 +1,4 @@
-"""Values in JSON files of others; what is wrong names file and key."""
+"""Values in files of others; what is wrong names file and key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from staircase.errors import ProfileError
 from staircase.files import parse_json, read_json_lines, read_text
 
-# More seconds, milliseconds or tokens were never measured; of the rest sums and squares are finite.
+# More of a unit was never measured; sums and squares of the rest are finite.
 MOST = 1e15
 
 

@@ -2,54 +2,48 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiles.json_node import Node
 from staircase.errors import ProfileError
 from staircase.files import read_csv
-
-# More of a unit was never measured; sums and products of fewer are finite.
-MOST = 1e15
 
 
 @dataclass(frozen=True)
 class Row:
-    """Cells by column, and where they are."""
+    """Cells by column, and where they stand: in ``place``, a line of ``path``."""
 
     path: Path
-    line: int
+    place: str
     cells: Mapping[str, str]
 
     def number(self, column: str) -> float:
         """A finite number that is not negative."""
-        cell = self.cells[column]
-        try:
-            value = float(cell)
-        except ValueError:
-            value = math.nan
-        # So written, the comparison fails for NaN as well.
-        if not 0 <= value <= MOST:
-            raise self.error(column, "must be a number, 0 or more")
-        return value
+        return self._node(column).number()
 
     def positive(self, column: str) -> float:
         """A finite number above 0: what was measured takes some time."""
-        value = self.number(column)
-        if value == 0:
-            raise self.error(column, "must be more than 0")
-        return value
+        return self._node(column).positive()
 
     def count(self, column: str, least: int = 0) -> int:
-        value = self.positive(column) if least else self.number(column)
-        if not value.is_integer():
-            raise self.error(column, "must be a whole number")
-        return int(value)
+        return self._node(column).count(least)
 
     def error(self, column: str, wanted: str) -> ProfileError:
-        said = f"{column} {self.cells[column]!r} {wanted}"
-        return ProfileError(f"{self.path}, line {self.line}: {said}")
+        return self._node(column).error(wanted)
+
+    def _node(self, column: str) -> Node:
+        return Node(self.place, column, _value(self.cells[column]))
+
+
+def _value(cell: str) -> float | str:
+    """A number, where the cell is one."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(cell)
+    return cell
 
 
 def read_rows(path: Path, columns: Sequence[str], what: str) -> list[Row]:
@@ -59,7 +53,7 @@ def read_rows(path: Path, columns: Sequence[str], what: str) -> list[Row]:
         ProfileError: the file or a column is missing, or it has no row.
     """
     found = read_csv(path, columns, ProfileError, what)
-    rows = [Row(path, line, cells) for line, cells in found]
+    rows = [Row(path, place, cells) for place, cells in found]
     if not rows:
         raise ProfileError(f"{path}, line 2: no row; it should be {what}")
     return rows

@@ -45,13 +45,14 @@ def _read(spec: LengthFileSpec, folder: Path) -> list[int]:
     path = named_path(spec.file, folder)
     if spec.column is None:
         text = read_text(path, WorkloadError, "lengths, one a line")
-        cells = [cell for cell in enumerate(text.split("\n"), start=1) if cell[1].strip()]
+        lines = enumerate(text.split("\n"), start=1)
+        cells = [(f"{path}, line {number}", line) for number, line in lines if line.strip()]
     else:
         rows = read_csv(path, [spec.column], WorkloadError, f"a CSV with column {spec.column!r}")
-        cells = [(line, row[spec.column]) for line, row in rows]
+        cells = [(place, row[spec.column]) for place, row in rows]
     if not cells:
         raise WorkloadError(f"{path}: holds no length")
-    return [parse_tokens(f"{path}, line {line}", "a length", cell) for line, cell in cells]
+    return [parse_tokens(place, "a length", cell) for place, cell in cells]
 
 
 def tied_normals(

@@ -138,8 +138,8 @@ def json_lines(text: str, kind: type[InputError], path: Path) -> Iterator[tuple[
 
 def read_csv(
     path: Path, columns: Sequence[str], kind: type[InputError], what: str
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells of each row below the header, of these columns; absent cells are ''."""
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Place and cells of each row below the header, of these columns; absent cells are ''."""
     # Spreadsheets begin a file with a mark that is no part of the first column's name.
     lines = read_text(path, kind, what).removeprefix("\ufeff").split("\n")
     reader = csv.DictReader(lines, skipinitialspace=True)
@@ -149,7 +149,10 @@ def read_csv(
             if column not in header:
                 raise kind(f"{path}, line 1: no column {column!r}; it should be {what}")
         for row in reader:
-            yield reader.line_num, {column: row[column] or "" for column in columns}
+            yield (
+                f"{path}, line {reader.line_num}",
+                {column: row[column] or "" for column in columns},
+            )
     except csv.Error as error:
         raise kind(f"{path}, line {reader.line_num}: not CSV ({error})") from None
 

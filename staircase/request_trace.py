@@ -84,8 +84,7 @@ def _listed(names: Collection[str]) -> str:
 def _azure(path: Path, answer: str) -> Iterator[Row]:
     columns = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
     what = f"an Azure trace (CSV with {', '.join(columns)})"
-    for line, cells in read_csv(path, columns, WorkloadError, what):
-        where = f"{path}, line {line}"
+    for where, cells in read_csv(path, columns, WorkloadError, what):
         query = parse_tokens(where, "ContextTokens", cells["ContextTokens"])
         written = parse_tokens(where, "GeneratedTokens", cells["GeneratedTokens"])
         arrival_ps = _moment_ps(where, cells["TIMESTAMP"])

@@ -71,10 +71,10 @@ class TestSplitwise:
     @pytest.mark.parametrize(
         ("line", "said"),
         [
-            ("m,gpu,100,1,100,fast,20,2", "line 14: prompt_time 'fast' must be a number"),
-            ("m,gpu,100,1,100,nan,20,2", "line 14: prompt_time 'nan' must be a number"),
-            ("m,gpu,100,1.5,100,9,20,2", "line 14: batch_size '1.5' must be a whole number"),
-            ("m,gpu,100,1,100,0,20,2", "line 14: prompt_time '0' must be more than 0"),
+            ("m,gpu,100,1,100,fast,20,2", "line 14: prompt_time is 'fast', must be a number"),
+            ("m,gpu,100,1,100,nan,20,2", "line 14: prompt_time is nan, must be a number"),
+            ("m,gpu,100,1.5,100,9,20,2", "line 14: batch_size is 1.5, must be a whole number"),
+            ("m,gpu,100,1,100,0,20,2", "line 14: prompt_time is 0, must be more than 0"),
             ("m,gpu,100,1,100,9,20,4", "1 points of Setup.*tensor_parallel=4"),
         ],
     )
@@ -159,10 +159,15 @@ class TestVidur:
     @pytest.mark.parametrize(
         ("file", "old", "new", "said"),
         [
-            ("mlp", "\n8,1,0.0", "\n8,1,-", "line 3: time_stats.emb.median '-.*' must be"),
+            ("mlp", "\n8,1,0.0", "\n8,1,-", "line 3: time_stats.emb.median is -.*, must be"),
             ("mlp", "num_tokens", "tokens", "line 1: no column 'num_tokens'"),
             ("mlp", ",1,0.0", ",2,0.0", "no row with num_tensor_parallel_workers 1"),
-            ("attention", "False,0,16,1,", "perhaps,0,16,1,", "line 11: is_prefill 'perhaps' must"),
+            (
+                "attention",
+                "False,0,16,1,",
+                "perhaps,0,16,1,",
+                "line 11: is_prefill is 'perhaps', must",
+            ),
             ("attention", "False", "True", "needs rows with is_prefill True and such with False"),
         ],
     )
