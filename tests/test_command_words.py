@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from planner import terminal
 from planner.cli import app
-from planner.explain_text import _saved
+from planner.explain_text import _gain_lines
 from planner.explanation import Gain
 from planner.profile_warnings import LARGE_ERROR, error_warnings
 from planner.terminal import PlainConsole, progress_bars
@@ -125,11 +125,19 @@ def test_a_large_error_of_a_profile_is_warned_of(error: float, warnings: int) ->
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(254.56, "(choice 48.0% more)"), (86.0, "(choice 50.0% less)")]
+    ("value", "words"), [(254.56, "48.0% more"), (86.0, "50.0% less"), (172.0, "as much")]
 )
 def test_a_gain_says_whose_it_is(value: float, words: str) -> None:
-    gain = Gain("ttft", "normal", 172.0, value, 1 - value / 172, value < 172)
-    assert _saved(gain) == words
+    """In a column that says so."""
+    baselines = {"normal": 172.0, "paper default": 2 * value}
+    gains = [
+        Gain("ttft", name, other, value, 1 - value / other, value < other)
+        for name, other in baselines.items()
+    ]
+    head, row = _gain_lines(gains)
+    end = head.index("choice has") + len("choice has")
+    assert row[:end].endswith(f"  {words}")
+    assert row.endswith("  50.0% less")
 
 
 @pytest.mark.slow
