@@ -15,7 +15,7 @@ stands here, measured with the versions named:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 Api = Literal["completions", "chat"]
@@ -82,6 +82,7 @@ class ServerProfile:
 
     api: Api
     fields: frozenset[str] = frozenset()
+    _: KW_ONLY
     takes_ids: bool = False
     returns_ids: bool = False
     reports_cached: bool = False

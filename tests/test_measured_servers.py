@@ -78,7 +78,9 @@ def cached(line: Timeline) -> Cached:
 def measured(kind: Kind, order: Sequence[str], is_kept_apart: bool = True) -> list[Outcome]:
     """A schedule after the other on the same questions; first one is asked that does not count."""
     tokenizer: Any = CharacterTokenizer()
-    profile = ServerProfile("completions", FIELDS, True, True, True, True)
+    profile = ServerProfile(
+        "completions", FIELDS, takes_ids=True, returns_ids=True, reports_cached=True
+    )
     jobs = [Job(PIPELINE, SCHEDULES[name], one) for name in order for one in QUESTIONS]
     with FakeServer(kind.manners) as fake, Network() as network:
         server = network.server(Address(fake.url, None, 10.0, 10.0))

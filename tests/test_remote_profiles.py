@@ -30,7 +30,9 @@ TOKEN_S = 0.006
 @pytest.mark.parametrize("reports", [True, False])
 def test_the_fit_recovers_the_pace_of_a_server(reports: bool) -> None:
     fields = frozenset({"stream_options", "return_token_ids", "ignore_eos"})
-    profile = ServerProfile("completions", fields, True, True, True, reports)
+    profile = ServerProfile(
+        "completions", fields, takes_ids=True, returns_ids=True, reports_cached=reports
+    )
     manners = Manners(token_s=TOKEN_S, pace=PACE, usage="apart" if reports else "never")
     tokenizer: Any = CharacterTokenizer()
     rng = random.Random(0)

@@ -156,7 +156,7 @@ class OpenAIWorld:
 
     def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
         fields = frozenset({"stream_options", "return_token_ids"})
-        profile = ServerProfile("completions", fields, self.has_ids, returns_ids=True)
+        profile = ServerProfile("completions", fields, takes_ids=self.has_ids, returns_ids=True)
         with FakeServer(Manners(takes_ids=self.has_ids)) as fake, Network() as network:
             fake.begin({(name, 0): Fault("hang") for name in self.slow})
             server = network.server(Address(fake.url, None, 10.0, 10.0))
