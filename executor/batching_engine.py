@@ -9,16 +9,16 @@ decodes are computed: they take as long either way, and would only delay it.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
 from executor.device import Device
+from executor.device_engine import DeviceEngine
 from executor.engine import EngineCall, Key, Listener
-from executor.guarding import Guarded, in_words
+from executor.guarding import in_words
 from executor.models import LoadedModel
-from executor.running_call import RunningCall, turn_away
+from executor.running_call import RunningCall
 from executor.sampling import GREEDY, Chooser, Sampling
 from executor.slot_passes import SlotPasses
 from executor.slots import SlotBook
@@ -28,8 +28,8 @@ from staircase.messages import EndReason
 Shares = list[tuple[RunningCall, int]]
 
 
-class BatchingEngine:
-    """Serves up to ``slots`` calls of ``model`` at once on ``device``, whose thread does the work.
+class BatchingEngine(DeviceEngine):
+    """Serves up to ``slots`` calls at once.
 
     A call's busy time is that of all iterations it took part in, each from its beginning until the
     call's own token.
@@ -51,8 +51,7 @@ class BatchingEngine:
         is_static: bool | None = None,
         sampling: Sampling = GREEDY,
     ) -> None:
-        self._model = model
-        self._device = device
+        super().__init__(model, device)
         self._slots = slots
         self._budget_tokens = max(max_num_batched_tokens, slots)
         on_gpu = model.device.type == "cuda"
@@ -61,13 +60,8 @@ class BatchingEngine:
             model, slots, on_gpu if is_static is None else is_static, self._chooser.in_pass
         )
         self._book = SlotBook(slots)
-        self._queue: deque[tuple[EngineCall, Listener]] = deque()
         self._running: list[RunningCall] = []
         device.attach(self, model.threads)
-
-    @property
-    def vocabulary(self) -> str:
-        return self._model.vocabulary
 
     @property
     def is_idle(self) -> bool:
@@ -78,22 +72,6 @@ class BatchingEngine:
     def graphs(self) -> int:
         """CUDA graphs that it decodes with by now; 0 where it decodes eagerly."""
         return self._passes.graphs
-
-    def encode(self, text: str) -> list[int]:
-        return self._model.encode(text)
-
-    def encode_content(self, text: str) -> list[int]:
-        return self._model.encode_content(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._model.decode(ids)
-
-    def submit(self, call: EngineCall, listener: Listener) -> None:
-        guarded = Guarded(listener, self.cancel)
-        self._device.post(lambda: self._queue.append((call, guarded)))
-
-    def cancel(self, key: Key) -> None:
-        self._device.post(lambda: self._cancel(key))
 
     # in the device's thread
 
@@ -119,7 +97,7 @@ class BatchingEngine:
             with torch.inference_mode():
                 places = [running.next_place for running, _ in shares]
                 tokens = self._chooser.tokens(compute(shares), places)
-        except Exception as error:
+        except Exception as error:  # whatever torch says to these calls must not end others
             self._fail(shares, error)
             return
         now = time.perf_counter_ns()
@@ -131,27 +109,14 @@ class BatchingEngine:
 
     def _admit(self) -> None:
         while self._queue and self._book.free:
-            call, listener = self._queue.popleft()
-            try:
-                self._seat(call, listener)
-            except Exception as error:
-                turn_away(call, listener, in_words(error))
+            self._begin_next()
 
-    def _seat(self, call: EngineCall, listener: Listener) -> None:
+    def _begin(self, call: EngineCall, listener: Listener) -> None:
         prompt = list(call.prompt_ids)
-        self._check(prompt)
         self._passes.reserve(len(prompt) + call.max_tokens)
         slot, kept = self._book.take(call)
         started = time.perf_counter_ns()
         self._running.append(RunningCall(call, listener, slot, prompt, kept, started, kept))
-
-    def _check(self, prompt: list[int]) -> None:
-        """On a GPU a token that is none stops every call, so it must not get there."""
-        size = self._model.vocabulary_size
-        if not prompt:
-            raise ValueError("the prompt is empty")
-        if not 0 <= min(prompt) <= max(prompt) < size:
-            raise ValueError(f"the prompt has tokens outside 0 … {size - 1}")
 
     def _share(self) -> tuple[Shares, Shares]:
         """What decodes, by slot, and the pieces of prompts that the budget allows beside it."""
@@ -196,16 +161,11 @@ class BatchingEngine:
         for running, _ in shares:
             self._end(running, "cancelled", in_words(error))
 
-    def _cancel(self, key: Key) -> None:
-        for running in self._running:
-            if running.call.key == key:
-                self._end(running, "cancelled")
-                return
-        for call, listener in self._queue:
-            if call.key == key:
-                self._queue.remove((call, listener))
-                turn_away(call, listener)
-                return
+    def _end_running(self, key: Key) -> bool:
+        found = next((one for one in self._running if one.call.key == key), None)
+        if found:
+            self._end(found, "cancelled")
+        return found is not None
 
     def _end(self, running: RunningCall, reason: EndReason, error: str | None = None) -> None:
         self._running.remove(running)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from executor.guarding import in_words
 from executor.rendering import Encode, PromptFormat
 from staircase.pipeline import Agent
 
@@ -179,9 +180,8 @@ def _renderer(tokenizer: Any) -> Render:
             return str(
                 tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
             )
-        # A template is somebody's program, and says no by any exception.
-        except Exception as error:
-            raise NoChatFormatError(f"{type(error).__name__}: {error}") from None
+        except Exception as error:  # a template is somebody's program
+            raise NoChatFormatError(in_words(error)) from None
 
     return render
 

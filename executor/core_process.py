@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.core_worker import Back, Cancel, Failed, Order, Submit
-from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.engine import CallReport, EngineCall, Key, Listener, Tokened
 from executor.guarding import Guarded
 from executor.models import LoadedModel
 from executor.running_call import turn_away
@@ -161,26 +160,13 @@ def _end_sending(pipe: Connection[Any, Any]) -> None:
         end.shutdown(socket.SHUT_WR)
 
 
-class CoreEngine:
+class CoreEngine(Tokened):
     """An engine in the process of a device; ``model`` is the same one here, for its tokens."""
 
     def __init__(self, name: str, model: LoadedModel, process: CoreProcess) -> None:
+        super().__init__(model)
         self._name = name
-        self._model = model
         self._process = process
-
-    @property
-    def vocabulary(self) -> str:
-        return self._model.vocabulary
-
-    def encode(self, text: str) -> list[int]:
-        return self._model.encode(text)
-
-    def encode_content(self, text: str) -> list[int]:
-        return self._model.encode_content(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._model.decode(ids)
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
         self._process.submit(self._name, call, Guarded(listener, self.cancel))

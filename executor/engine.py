@@ -84,17 +84,12 @@ class Listener(Protocol):
     def on_end(self, key: Key, report: CallReport) -> None: ...
 
 
-class Engine(Protocol):
-    """Serves calls to one model.
-
-    Every submitted call gets its tokens in order and then exactly one ``on_end``, whatever happens.
-    Submitting and cancelling are allowed from any thread, also from within a listener, and never
-    call a listener before they return.
-    """
+class Tokens(Protocol):
+    """What a model's token ids mean."""
 
     @property
     def vocabulary(self) -> str:
-        """Engines with the same value share token ids."""
+        """Those with the same value share token ids."""
         ...
 
     def encode(self, text: str) -> list[int]: ...
@@ -104,6 +99,35 @@ class Engine(Protocol):
         ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
+
+
+class Tokened:
+    """Whose tokens are those of ``tokens``."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    @property
+    def vocabulary(self) -> str:
+        return self._tokens.vocabulary
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokens.encode(text)
+
+    def encode_content(self, text: str) -> list[int]:
+        return self._tokens.encode_content(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._tokens.decode(ids)
+
+
+class Engine(Tokens, Protocol):
+    """Serves calls to one model.
+
+    Every submitted call gets its tokens in order and then exactly one ``on_end``, whatever happens.
+    Submitting and cancelling are allowed from any thread, also from within a listener, and never
+    call a listener before they return.
+    """
 
     def submit(self, call: EngineCall, listener: Listener) -> None: ...
 

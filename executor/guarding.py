@@ -27,7 +27,7 @@ class Guarded:
             return
         try:
             self.listener.on_token(key, token, time_ns)
-        except Exception as error:
+        except Exception as error:  # anybody may listen
             self.fault = in_words(error)
             self.cancel(key)
 
@@ -37,12 +37,12 @@ class Guarded:
             report = replace(report, reason="cancelled", error=self.fault)
         try:
             self.listener.on_end(key, report)
-        except Exception:
+        except Exception:  # anybody may listen
             kind, error, trace = sys.exc_info()
             assert kind is not None
             thread = threading.current_thread()
             threading.excepthook(threading.ExceptHookArgs((kind, error, trace, thread)))
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

@@ -16,8 +16,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from executor.draws import call_seed
-from executor.engine import CallReport, EngineCall, Key, Listener
-from executor.guarding import Guarded
+from executor.engine import CallReport, EngineCall, Key, Listener, Tokened
+from executor.guarding import Guarded, in_words
 from executor.scorer import Scorer
 from executor.server import Network, Server
 from executor.server_faults import Patience, ServerError
@@ -50,26 +50,17 @@ class ServerSettings:
     is_salted: bool = False
 
 
-@dataclass(eq=False)
-class _Active:
-    """A call that has not ended."""
+@dataclass
+class _Said:
+    """What a server says of an answer beside its text."""
 
-    call: EngineCall
-    listener: Listener
-    started_ns: int = field(default_factory=time.perf_counter_ns)
-    written: int = 0
     usage: Usage | None = None
     end: EndReason | None = None
     unknown_end: str | None = None
     has_reasoned: bool = False
     oddities: dict[str, None] = field(default_factory=dict)
 
-    @property
-    def room(self) -> int:
-        return self.call.max_tokens - self.written
-
     def note(self, chunk: Chunk) -> None:
-        """What the chunk says beside its text."""
         self.usage = chunk.usage or self.usage
         self.end = chunk.end or self.end
         self.unknown_end = chunk.unknown_end or self.unknown_end
@@ -79,17 +70,33 @@ class _Active:
         if chunk.calls_tool:
             self.oddities[CALLED_TOOL] = None
 
+
+@dataclass(eq=False)
+class _Active:
+    """A call that has not ended; of the attempts at it, only the last has its ``said``."""
+
+    call: EngineCall
+    listener: Listener
+    started_ns: int = field(default_factory=time.perf_counter_ns)
+    written: int = 0
+    said: _Said = field(default_factory=_Said)
+
+    @property
+    def room(self) -> int:
+        return self.call.max_tokens - self.written
+
     @property
     def uncounted(self) -> int:
         """Tokens that the server wrote and whose text came with that of others.
 
         None are known where it may have counted others too, of which nothing was shown.
         """
-        if self.end != "length" or not self.usage or not self.written:
+        usage = self.said.usage
+        if self.said.end != "length" or not usage or not self.written:
             return 0
-        if self.has_reasoned and not self.usage.reasoning_tokens:
+        if self.said.has_reasoned and not usage.reasoning_tokens:
             return 0
-        return max(0, min(self.usage.completion_tokens - self.written, self.room))
+        return max(0, min(usage.completion_tokens - self.written, self.room))
 
     def show(self, tokens: Sequence[int]) -> None:
         now = time.perf_counter_ns()
@@ -100,22 +107,22 @@ class _Active:
     def report(self, reason: EndReason, error: str | None) -> CallReport:
         """Of a server nobody knows how busy its device was: the call's whole time is counted."""
         now = time.perf_counter_ns()
-        cached = self.usage.cached_tokens if self.usage else None
+        cached = self.said.usage.cached_tokens if self.said.usage else None
         taken_ns = now - self.started_ns
         return CallReport(
             reason, self.started_ns, now, taken_ns, cached or 0, error, self._remark(reason)
         )
 
     def _remark(self, reason: EndReason) -> str | None:
-        oddities = list(self.oddities)
-        if reason != "cancelled" and self.end is None and self.unknown_end is not None:
-            oddities.append(f"ended by finish_reason {self.unknown_end!r}")
-        if self.has_reasoned and not self.written:
+        said, oddities = self.said, list(self.said.oddities)
+        if reason != "cancelled" and said.end is None and said.unknown_end is not None:
+            oddities.append(f"ended by finish_reason {said.unknown_end!r}")
+        if said.has_reasoned and not self.written:
             oddities.append("only reasoned")
         return ", ".join(oddities) or None
 
 
-class OpenAIEngine:
+class OpenAIEngine(Tokened):
     """Serves calls by ``server``, of which a probe found ``profile``."""
 
     def __init__(
@@ -126,6 +133,7 @@ class OpenAIEngine:
         settings: ServerSettings,
         vocabulary: Vocabulary,
     ) -> None:
+        super().__init__(vocabulary)
         self._network = network
         self._server = server
         self._profile = profile
@@ -133,10 +141,6 @@ class OpenAIEngine:
         self._vocabulary = vocabulary
         self._seats = asyncio.Semaphore(settings.max_concurrency)
         self._tasks: dict[Key, asyncio.Task[EndReason]] = {}
-
-    @property
-    def vocabulary(self) -> str:
-        return self._vocabulary.name
 
     @property
     def reports_cached(self) -> bool:
@@ -157,15 +161,6 @@ class OpenAIEngine:
     def is_salted(self) -> bool:
         """Whether requests are kept apart in the server's cache; headers are too."""
         return self._settings.is_salted
-
-    def encode(self, text: str) -> list[int]:
-        return self._vocabulary.encode(text)
-
-    def encode_content(self, text: str) -> list[int]:
-        return self._vocabulary.encode_content(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._vocabulary.decode(ids)
 
     @property
     def scorer(self) -> Scorer | None:
@@ -209,26 +204,24 @@ class OpenAIEngine:
             problem = task.exception()
             if problem is None:
                 reason = task.result()
-            elif isinstance(problem, ServerError):
-                error = str(problem)
             else:
-                error = f"{type(problem).__name__}: {problem}"
+                is_told = isinstance(problem, ServerError)
+                error = str(problem) if is_told else in_words(problem)
         active.listener.on_end(active.call.key, active.report(reason, error))
 
     async def _serve(self, active: _Active) -> EndReason:
         async with self._seats:
             active.started_ns = time.perf_counter_ns()
-            tried = 0
-            while True:
-                tried += 1
-                try:
-                    return await self._read(active)
-                except ServerError as fault:
-                    wait_s = self._settings.patience.wait_s(fault, tried)
-                    # Once a token was shown, only who knows the text so far can ask again.
-                    if wait_s is None or active.written:
-                        raise
-                await asyncio.sleep(wait_s)
+            return await self._settings.patience.insist(lambda: self._attempt(active))
+
+    async def _attempt(self, active: _Active) -> EndReason:
+        """Once a token was shown, only who knows the text so far can ask again."""
+        active.said = _Said()
+        try:
+            return await self._read(active)
+        except ServerError as fault:
+            fault.may_pass = fault.may_pass and not active.written
+            raise
 
     async def _read(self, active: _Active) -> EndReason:
         """Shows what comes, but never more than was asked for: the rest was never written."""
@@ -236,7 +229,7 @@ class OpenAIEngine:
         async with aclosing(self._server.stream(self._profile.path, body)) as chunks:
             async for chunk in chunks:
                 tokens = self._vocabulary.read(chunk)
-                active.note(chunk)
+                active.said.note(chunk)
                 surplus = len(tokens) > active.room
                 active.show(tokens[: active.room])
                 if surplus:
@@ -248,7 +241,7 @@ class OpenAIEngine:
             nothing = Chunk(token_ids=(0,) * active.uncounted)
             active.show(self._vocabulary.read(nothing))
         # Some servers end with [DONE] and no reason.
-        return active.end or ("stop" if active.room else "length")
+        return active.said.end or ("stop" if active.room else "length")
 
     def _body(self, call: EngineCall) -> Any:
         ask = self._ask(call)

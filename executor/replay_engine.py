@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from executor.device import Device
-from executor.engine import CallReport, Engine, EngineCall, Key, Listener
+from executor.engine import CallReport, EngineCall, Key, Listener, Tokened, Tokens
 from executor.guarding import Guarded
 from staircase.messages import EndReason
 
 
-class ReplayEngine:
+class ReplayEngine(Tokened):
     """Recites at once, in ``device``'s thread.
 
     Args:
@@ -27,29 +27,16 @@ class ReplayEngine:
     def __init__(
         self,
         device: Device,
-        writer: Engine,
+        writer: Tokens,
         texts: Sequence[Sequence[int]],
         now_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
+        super().__init__(writer)
         self._device = device
-        self._writer = writer
         self._texts = texts
         self._now_ns = now_ns
         # Calls that have not ended.
         self._open: set[Key] = set()
-
-    @property
-    def vocabulary(self) -> str:
-        return self._writer.vocabulary
-
-    def encode(self, text: str) -> list[int]:
-        return self._writer.encode(text)
-
-    def encode_content(self, text: str) -> list[int]:
-        return self._writer.encode_content(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._writer.decode(ids)
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
         guarded = Guarded(listener, self.cancel)

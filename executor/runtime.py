@@ -197,7 +197,7 @@ class _Faults:
     def delivered(self) -> Iterator[None]:
         try:
             yield
-        except Exception as fault:
+        except Exception as fault:  # the caller, who waits, gets it
             with self.changed:
                 self.found.append(fault)
                 self.changed.notify_all()

@@ -27,6 +27,7 @@ from typing import cast
 import numpy as np
 
 from executor.embedded import task
+from executor.guarding import in_words
 from staircase.errors import ScenarioError
 from staircase.files import named_path
 from staircase.scenario import EMBEDDED, RequestsSpec
@@ -94,7 +95,7 @@ def _by_user(name: str, folder: Path) -> AnswerScorer:
     def score(question: Question, answer: str) -> float:
         try:
             found = function(question.text, answer, question.reference)
-        except Exception as error:
+        except Exception as error:  # the function is the user's
             raise ScenarioError(f"requests.score: {name} failed: {_words(error)}") from error
         return _checked(name, found)
 
@@ -114,7 +115,7 @@ def _load(name: str, folder: Path) -> UserFunction:
     place, _, attribute = name.rpartition(":")
     try:
         module = _import(place, folder)
-    except Exception as error:
+    except Exception as error:  # the file is the user's
         raise ScenarioError(
             f"requests.score: {place} cannot be imported: {_words(error)}"
         ) from error
@@ -149,4 +150,4 @@ def _run_file(path: Path) -> ModuleType:
 
 
 def _words(error: Exception) -> str:
-    return f"{' '.join(f'{type(error).__name__}: {error}'.split()):.200}"
+    return f"{' '.join(in_words(error).split()):.200}"

@@ -123,7 +123,6 @@ class Server:
         Raises:
             ServerError: anything went wrong before the answer had ended.
         """
-        has_ended = False
         try:
             async with (
                 self._response(path, body) as response,
@@ -131,10 +130,8 @@ class Server:
             ):
                 async for chunk in chunks:
                     yield chunk
-                    has_ended = has_ended or chunk.ends
         except ServerError as fault:
-            if not has_ended:
-                raise self._told(fault) from None
+            raise self._told(fault) from None
 
     async def collect(self, path: str, body: Any) -> list[Chunk]:
         """All chunks of an answer.
@@ -197,12 +194,17 @@ class Server:
         parser, state, clock = EventParser(), _Progress(), asyncio.get_running_loop()
         deadline = clock.time() + self.address.timeout_s
         pieces = response.aiter_bytes()
-        while piece := await self._awaited(anext(pieces, b""), deadline - clock.time()):
-            for event in parser.feed(piece):
-                chunk = _read_event(event)
-                yield chunk
-                state.note(event, chunk)
-                deadline = clock.time() + self._patience_s(state.has_ended, chunk)
+        try:
+            while piece := await self._awaited(anext(pieces, b""), deadline - clock.time()):
+                for event in parser.feed(piece):
+                    chunk = _read_event(event)
+                    yield chunk
+                    state.note(event, chunk)
+                    deadline = clock.time() + self._patience_s(state.has_ended, chunk)
+        except ServerError:
+            # Nothing that comes after the answer's end matters.
+            if not state.has_ended:
+                raise
         if not (state.has_ended or state.may_have_ended):
             raise no_stream_fault(parser.stray) if parser.stray else broken_off_fault(state.aside)
 

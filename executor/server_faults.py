@@ -31,6 +31,12 @@ MOST_WORDS = 200
 _PAGE = re.compile(r"<title>\s*(.*?)\s*</title>", re.IGNORECASE | re.DOTALL)
 
 
+def told(words: str) -> str:
+    """What a server said, as it is told: in one line, which is not long."""
+    line = " ".join(words.split())
+    return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 1]}…"
+
+
 class ServerError(EngineError):
     """A request to a server failed.
 
@@ -95,7 +101,7 @@ def status_fault(
 ) -> ServerError:
     """The fault that a response other than 200 tells; ``target`` is where a redirect points."""
     if target is not None:
-        where = f"it redirects to {_short(target)}; base_url must be where the server itself is"
+        where = f"it redirects to {told(target)}; base_url must be where the server itself is"
         return ServerError(f"HTTP {status}: {where}", status)
     said = error_words(_json(body)) or ""
     words = f"HTTP {status}{': ' if said else ''}{said}{HINTS.get(status, '')}"
@@ -107,7 +113,7 @@ def status_fault(
 
 def transport_fault(error: Exception, connect_timeout_s: float, by: str = "") -> ServerError:
     """The fault behind an error of the connection; ``by`` says which proxy there is."""
-    what = _short(str(error)) or type(error).__name__
+    what = told(str(error)) or type(error).__name__
     if isinstance(error, httpx.ConnectTimeout):
         return ServerError(f"no connection{by} within {connect_timeout_s:g} s", may_pass=True)
     for sign, hint in TLS_HINTS.items():
@@ -126,7 +132,7 @@ def told_fault(data: str) -> ServerError:
     """The fault that an event of the name ``error`` tells."""
     content = _json(data.encode())
     said = error_words(content) or (content.get("message") if isinstance(content, dict) else None)
-    return ServerError(f"the server broke off: {said or _short(data)}")
+    return ServerError(f"the server broke off: {said or told(data)}")
 
 
 def no_stream_fault(said: str) -> ServerError:
@@ -136,15 +142,15 @@ def no_stream_fault(said: str) -> ServerError:
     if words is not None:
         return ServerError(f"the server broke off: {words}")
     if content is not None:
-        return ServerError(f"not an event stream but JSON: {_short(said)}")
+        return ServerError(f"not an event stream but JSON: {told(said)}")
     page = _PAGE.search(said)
-    what = f"a web page, {_short(page[1])}" if page else _short(said)
+    what = f"a web page, {told(page[1])}" if page else told(said)
     return ServerError(f"not an event stream: {what}{HINTS[404]}")
 
 
 def broken_off_fault(last: str) -> ServerError:
     """The fault of a stream that ends before its answer; ``last`` is what it said beside it."""
-    said = f"; it said: {_short(last)}" if last else ""
+    said = f"; it said: {told(last)}" if last else ""
     return ServerError(f"the stream ended before the answer did{said}", may_pass=True)
 
 
@@ -161,7 +167,7 @@ def error_words(content: Any) -> str | None:
         said = content.get("message") or "an error"
     if isinstance(said, Mapping):
         said = said.get("message") or said
-    return _short(said if isinstance(said, str) else json.dumps(said)) if said else None
+    return told(said if isinstance(said, str) else json.dumps(said)) if said else None
 
 
 def read_object(body: bytes) -> Any:
@@ -173,7 +179,7 @@ def read_object(body: bytes) -> Any:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
-        raise ServerError(f"not a JSON object: {body[:60]!r}") from None
+        raise ServerError(f"not a JSON object: {told(_text(body))}") from None
     said = error_words(content)
     if said is not None:
         raise ServerError(f"the server broke off: {said}")
@@ -196,7 +202,7 @@ def retry_after_s(value: str | None) -> float | None:
 
 def _json(body: bytes) -> Any:
     content = _parsed(body)
-    return {"detail": body.decode("utf-8", "replace")} if content is None else content
+    return {"detail": _text(body)} if content is None else content
 
 
 def _parsed(body: bytes) -> Any:
@@ -207,6 +213,5 @@ def _parsed(body: bytes) -> Any:
         return None
 
 
-def _short(words: str) -> str:
-    line = " ".join(words.split())
-    return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 1]}…"
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "replace")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from executor.guarding import in_words
 from executor.scorer import Comparison, Distributions, ForcedText
 from executor.server import Network, Server
 from executor.server_faults import Patience, ServerError
@@ -144,9 +145,7 @@ def read_scores(answer: Any, ids: Sequence[int], scores: PromptScores) -> list[T
     try:
         return [read(answer["choices"][0], place, ids) for place in range(1, len(ids))]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise ServerError(
-            f"not the log-probabilities of a prompt ({type(error).__name__}: {error})"
-        ) from None
+        raise ServerError(f"not the log-probabilities of a prompt ({in_words(error)})") from None
 
 
 def _vllm(choice: Any, place: int, ids: Sequence[int]) -> TopDistribution:

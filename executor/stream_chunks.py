@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from executor.server_faults import ServerError, error_words
+from executor.server_faults import ServerError, error_words, told
 from staircase.messages import EndReason
 
 DONE = "[DONE]"
@@ -86,7 +86,7 @@ def read_chunk(data: str) -> Chunk:
             return _chunk(content)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ServerError(
-            f"not a chunk of an answer ({type(error).__name__}): {data:.60}"
+            f"not a chunk of an answer ({type(error).__name__}): {told(data)}"
         ) from None
     raise ServerError(f"the server broke off: {said}")
 

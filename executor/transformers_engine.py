@@ -6,19 +6,17 @@ It keeps the KV cache of its last call and re-uses the longest common prefix wit
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from transformers import DynamicCache
 
 from executor.device import Device
+from executor.device_engine import DeviceEngine
 from executor.engine import CallReport, EngineCall, Key, Listener
-from executor.guarding import Guarded, in_words
+from executor.guarding import in_words
 from executor.models import LoadedModel
 from executor.next_logits import next_logits
-from executor.running_call import turn_away
 from executor.sampling import GREEDY, Chooser, Sampling
 from staircase.messages import EndReason
 
@@ -52,38 +50,16 @@ class _Memory:
             del self.ids[length:]
 
 
-class TransformersEngine:
-    """Serves ``model`` on ``device``, whose thread does all the work."""
+class TransformersEngine(DeviceEngine):
+    """One call at a time."""
 
     def __init__(self, model: LoadedModel, device: Device, sampling: Sampling = GREEDY) -> None:
-        self._model = model
+        super().__init__(model, device)
         self._next_logits = next_logits(model.network)
-        self._device = device
         self._chooser = Chooser(sampling, model.written_below)
         self._memory = _Memory()
-        self._queue: deque[tuple[EngineCall, Listener]] = deque()
         self._active: _Active | None = None
         device.attach(self, model.threads)
-
-    @property
-    def vocabulary(self) -> str:
-        return self._model.vocabulary
-
-    def encode(self, text: str) -> list[int]:
-        return self._model.encode(text)
-
-    def encode_content(self, text: str) -> list[int]:
-        return self._model.encode_content(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._model.decode(ids)
-
-    def submit(self, call: EngineCall, listener: Listener) -> None:
-        guarded = Guarded(listener, self.cancel)
-        self._device.post(lambda: self._queue.append((call, guarded)))
-
-    def cancel(self, key: Key) -> None:
-        self._device.post(lambda: self._cancel(key))
 
     # in the device's thread
 
@@ -93,13 +69,15 @@ class TransformersEngine:
 
     def turn(self) -> None:
         """One forward pass: the whole rest of a prompt, or one decoded token."""
-        active = self._active = self._active or self._next()
+        if self._active is None:
+            self._begin_next()
+        active = self._active
         if active is None:
             return
         started = time.perf_counter_ns()
         try:
             token = self._forward(active)
-        except Exception as error:
+        except Exception as error:  # whatever torch says to a call must not end the others
             self._end("cancelled", in_words(error))
             self._memory = _Memory()
             return
@@ -107,23 +85,15 @@ class TransformersEngine:
         active.busy_ns += now - started
         self._take(active, token, now)
 
-    def _next(self) -> _Active | None:
-        """The first in the queue; None if it cannot begin, which it is then told."""
-        call, listener = self._queue.popleft()
-        try:
-            return self._begin(call, listener)
-        except Exception as error:
-            self._memory = _Memory()
-            turn_away(call, listener, in_words(error))
-            return None
-
-    def _begin(self, call: EngineCall, listener: Listener) -> _Active:
+    def _begin(self, call: EngineCall, listener: Listener) -> None:
         started = time.perf_counter_ns()
-        prompt = list(call.prompt_ids)
-        kept = call.reusable(self._memory.ids, self._memory.owner)
-        self._memory.keep(kept)
-        self._memory.owner = call.owner
-        return _Active(call, listener, prompt[kept:], kept, started)
+        # Nothing is kept if it cannot be cut.
+        memory, self._memory = self._memory, _Memory()
+        kept = call.reusable(memory.ids, memory.owner)
+        memory.keep(kept)
+        memory.owner = call.owner
+        self._memory = memory
+        self._active = _Active(call, listener, list(call.prompt_ids)[kept:], kept, started)
 
     @torch.inference_mode()
     def _forward(self, active: _Active) -> int:
@@ -145,14 +115,11 @@ class TransformersEngine:
         if active.written == active.call.max_tokens:
             self._end("length")
 
-    def _cancel(self, key: Key) -> None:
-        if self._active and self._active.call.key == key:
+    def _end_running(self, key: Key) -> bool:
+        is_running = self._active is not None and self._active.call.key == key
+        if is_running:
             self._end("cancelled")
-            return
-        for call, listener in list(self._queue):
-            if call.key == key:
-                self._queue.remove((call, listener))
-                turn_away(call, listener)
+        return is_running
 
     def _end(self, reason: EndReason, error: str | None = None) -> None:
         active, self._active = self._active, None

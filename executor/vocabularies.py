@@ -17,6 +17,7 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
+from executor.engine import Tokens
 from executor.server_faults import ServerError
 from executor.stream_chunks import Chunk
 from executor.token_ids import ContentEncoder
@@ -25,22 +26,13 @@ Split = Callable[[str], list[str]]
 _WORD = re.compile(r"\s*\S+|\s+")
 
 
-class Vocabulary(Protocol):
-    """``name``: engines with the same one share token ids."""
-
-    @property
-    def name(self) -> str: ...
+class Vocabulary(Tokens, Protocol):
+    """Of an engine behind a server."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The model's, where it is known."""
         ...
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def encode_content(self, text: str) -> list[int]: ...
-
-    def decode(self, ids: Sequence[int]) -> str: ...
 
     def read(self, chunk: Chunk) -> list[int]:
         """The tokens that a chunk brings, without the one that ends the text."""
@@ -50,8 +42,8 @@ class Vocabulary(Protocol):
 class ModelTokens:
     """The model's own tokens."""
 
-    def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.name = name
+    def __init__(self, vocabulary: str, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.vocabulary = vocabulary
         self.tokenizer: PreTrainedTokenizerBase | None = tokenizer
         self._tokenizer = tokenizer
         self._contents = ContentEncoder(tokenizer)
@@ -82,11 +74,11 @@ class TextPieces:
 
     def __init__(
         self,
-        name: str,
+        vocabulary: str,
         split: Split | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
-        self.name = name
+        self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self._split = split
         self._texts: list[str] = []

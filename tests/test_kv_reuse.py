@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from executor.device import Device
+from executor.heard import serve
 from executor.models import LoadedModel
 from executor.rendering import render
 from executor.runtime import Job, Runtime, ServedModel
@@ -18,7 +19,7 @@ from executor.transformers_engine import TransformersEngine
 from staircase import Pipeline, Schedule, explicit, moa
 from staircase.schedule import LAYOUTS
 from staircase.workload import Question
-from tests.support.worlds import FORM, random_model
+from tests.support.worlds import FORM, VOCABULARY, engine_of, random_model
 
 KINDS = ("llama", "qwen3")
 
@@ -90,3 +91,19 @@ def test_a_longer_prompt_is_prefilled_from_where_it_differs(runtime: Runtime) ->
     # What comes before the first own text stays; the own label and text move behind the new round.
     assert second.cached_tokens == first.prompt_tokens - len(FORM.own)
     assert last.cached_tokens == second.prompt_tokens - second.written - len(FORM.own)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"), [([], "is empty"), ([1, VOCABULARY], "outside 0"), ([-1], "outside 0")]
+)
+def test_a_prompt_that_is_none_ends_only_its_call(
+    model: LoadedModel, prompt: list[int], words: str
+) -> None:
+    """What is cached stays."""
+    with engine_of(model) as engine:
+        serve(engine, [[1, 2, 3]], 2)
+        with pytest.raises(RuntimeError, match=words):
+            serve(engine, [prompt], 2)
+        heard = serve(engine, [[1, 2, 3]], 4)
+    assert heard.tokens == [greedy(model, [1, 2, 3], 4)]
+    assert heard.reports[0].cached_tokens == 2

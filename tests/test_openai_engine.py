@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.engine import CallReport, EngineCall, Key
+from executor.heard import serve
 from executor.models import load_tokenizer
 from executor.openai_engine import OpenAIEngine, ServerSettings
 from executor.probe import Probe
@@ -31,6 +32,7 @@ from executor.server_faults import (
     transport_fault,
 )
 from executor.server_profile import FIELDS, SCORINGS, Api, ServerProfile
+from executor.stream_chunks import Chunk, Usage
 from executor.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
 from staircase import Schedule, constant, moa, uniform
 from tests.support.fake_server import FIRST_ID, FakeServer, Fault, Kind, Manners
@@ -581,6 +583,27 @@ class TestTries:
             it.fake.begin({("m", number): fault for number in range(3)})
             assert it.call("q:").report().error is not None
             assert len(it.fake.bodies) == 3
+
+    def test_nothing_that_a_failed_attempt_said_is_left(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The attempt after it is another answer."""
+        odd = Chunk(is_reasoning=True, calls_tool=True, unknown_end="odd", usage=Usage(5, 7))
+        attempts = iter([[odd], [Chunk("a"), Chunk(is_last=True)]])
+
+        async def stream(*_: object) -> AsyncIterator[Chunk]:
+            chunks = next(attempts)
+            for chunk in chunks:
+                yield chunk
+            if chunks == [odd]:
+                raise ServerError("broken", may_pass=True)
+
+        with setting() as it:
+            monkeypatch.setattr(it.engine._server, "stream", stream)
+            heard = serve(it.engine, [it.engine.encode("why")], 5)
+        report = heard.reports[0]
+        assert (report.reason, report.remark, report.cached_tokens) == ("stop", None, 0)
+        assert it.engine.decode(heard.tokens[0]) == "a"
 
     def test_retry_after_is_kept_to(self) -> None:
         with setting() as it:
