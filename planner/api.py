@@ -9,7 +9,7 @@ found.best("smooth_start").schedule
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,36 +104,27 @@ def plan_of(
     """
     hashes = hashes or work.profile_hashes()
     with sole_use(work.folder, "plan") if write else nullcontext():
-        return _plan_of(work, judge, write, watcher, workers, ray, hashes)
-
-
-def _plan_of(
-    work: Workspace,
-    judge: World,
-    write: bool,
-    watcher: Watcher,
-    workers: int,
-    ray: str | None,
-    hashes: Mapping[str, str],
-) -> Plan:
-    with ExitStack() as stack:
-        memory = (
-            stack.enter_context(_trials(work, judge, hashes, watcher)) if write else NOTHING_KNOWN
+        trials: AbstractContextManager[Memory] = (
+            _trials(work, judge, hashes, watcher) if write else nullcontext(NOTHING_KNOWN)
         )
-        crew = stack.enter_context(crew_of(judge, workers, ray))
-        latency = judge.latency if isinstance(judge, Forecaster) else None
-        held_out = work.held_out(latency)
-        found = search(work.scenario, judge, hashes, watcher.tried, memory, crew, held_out)
-    found = explained(found, work.scenario.plan, judge, watcher.explained)
-    if write:
-        save_plan(work.plan_path, found)
-        write_report(work.report_path, found)
-        assert found.explanation is not None
-        lines = found.explanation.timelines
-        write_trace(work.trace_path, {f"simulated {name}": [one] for name, one in lines.items()})
-        if work.scenario.plan.storage is None:
-            remove_journal(work.trials_path)
+        with trials as memory, crew_of(judge, workers, ray) as crew:
+            held_out = work.held_out(judge.latency if isinstance(judge, Forecaster) else None)
+            found = search(work.scenario, judge, hashes, watcher.tried, memory, crew, held_out)
+        found = explained(found, work.scenario.plan, judge, watcher.explained)
+        if write:
+            _write(work, found)
     return found
+
+
+def _write(work: Workspace, found: Plan) -> None:
+    """The files of a plan that is finished; what the search kept meanwhile is no longer needed."""
+    save_plan(work.plan_path, found)
+    write_report(work.report_path, found)
+    assert found.explanation is not None
+    lines = found.explanation.timelines
+    write_trace(work.trace_path, {f"simulated {name}": [one] for name, one in lines.items()})
+    if work.scenario.plan.storage is None:
+        remove_journal(work.trials_path)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where TTFT goes in the mean over requests: by the agents' part in the pipeline, and by phase."""
+"""Where TTFT goes on average over requests: by the agents' part in the pipeline, and by phase."""
 
 from __future__ import annotations
 

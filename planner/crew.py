@@ -78,7 +78,7 @@ class RayCrew:
 
 @dataclass(frozen=True)
 class SharedSketch:
-    """A sketch of which every worker draws a part; attributes as of ``RayCrew``."""
+    """A sketch that all workers draw together; attributes as of ``RayCrew``."""
 
     sketch: ObjectRef[Sketch]
     code: str
@@ -86,7 +86,7 @@ class SharedSketch:
 
     def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]:
         """Raises what ``RayCrew.forecast`` raises."""
-        # Every worker gets of each layout, and of the long and the short.
+        # Every worker gets some of each layout, long ones and short ones.
         shares = min(self.workers, -(-len(schedules) // LEAST_SKETCHED))
         parts = [schedules[first::shares] for first in range(shares)]
         drawn = list(_in_order(_sketched, self.sketch, self.code, parts, [0] * shares))
@@ -104,8 +104,8 @@ def _in_order(
     tasks: Sequence[T],
     efforts: Sequence[int],
 ) -> Iterator[R]:
-    """Results in the order of ``tasks``, of which those that take longest are begun first: so no
-    worker is left alone with a long one at the end."""
+    """Results in the order of ``tasks``. Those that take longest begin first, so that no worker is
+    left alone with a long one at the end."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 

@@ -1,4 +1,4 @@
-"""Makes the explanation of a plan: a few more forecasts, and figures of those that there are."""
+"""Makes the explanation of a plan: a few more forecasts, and figures of the others."""
 
 from __future__ import annotations
 

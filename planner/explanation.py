@@ -50,7 +50,7 @@ class LimitUse:
 
     Attributes:
         words: the limit as the plan names it.
-        value: what the choice has; None where nobody knows.
+        value: what the choice has; None where it is not known.
         excluded: candidates that would beat the choice in the first objective but break it.
     """
 

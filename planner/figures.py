@@ -31,7 +31,7 @@ class Figures:
     documents: Mapping[str, Any]
 
     def value(self, place: str) -> Any:
-        """What stands there, as it is; None where nothing does."""
+        """What stands there, unchanged; None where nothing does."""
         path = place.partition("*")[0]
         found: Any = self.documents
         for key in map(unquote, path.split("/")):

@@ -1,4 +1,4 @@
-"""A request as it is played: the answer as it grows, with the other agents' progress beside it."""
+"""A request while it is played: the growing answer, and the other agents' progress beside it."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from staircase.schedule import Schedule, Staircase, Step
 
-# Of a staircase that grows for ever, so many steps are free.
+# How many steps of a staircase that grows without end are free to move.
 STEPS = 12
 SHARES = (0.5, 0.75, 1.25, 1.5)
 

@@ -18,7 +18,7 @@ from staircase.plan_spec import PlanSpec
 STATISTICS = ("mean", "p50", "p90", "p99")
 MOST = 4
 _QUALITY = "a quality profile, which 'staircase profile' measures; simulated engines have none"
-_USE = "engines of which it is known how busy they are, which endpoints are not"
+_USE = "engines whose use is known, which endpoints are not"
 # What it takes to know a figure that is not known everywhere.
 NEEDS = {
     "loss": _QUALITY,
@@ -65,7 +65,7 @@ class Objective:
         return float(getattr(forecast[self.metric], self.statistic))
 
     def cost(self, forecast: Mapping[str, Summary]) -> float:
-        """Less is better; a figure that is undefined, or that nobody knows, is the worst."""
+        """Less is better; a figure that is undefined or unknown is the worst."""
         figure = self.figure(forecast) if self.is_known(forecast) else math.nan
         if math.isnan(figure):
             return math.inf
@@ -86,7 +86,7 @@ class Limit:
         return f"{one.word}.{one.statistic}" if one.about.is_each else one.name
 
     def excess(self, forecast: Mapping[str, Summary]) -> float:
-        """How far beyond the limit, 0 if it is kept; a figure that nobody knows breaks it."""
+        """How far beyond the limit, 0 if it is kept; an unknown figure breaks it."""
         return max(0.0, self.objective.cost(forecast) - self.cost)
 
     @property
@@ -132,7 +132,7 @@ def parse_objectives(words: Sequence[str]) -> tuple[Objective, ...]:
     """One to four, each once.
 
     Raises:
-        PlanError: there is none, too many, one twice or an unknown one.
+        PlanError: there are none or too many, or one is unknown or given twice.
     """
     if isinstance(words, str):
         raise PlanError(f"objectives {words!r}: must be a list, as [{words!r}]")
@@ -150,11 +150,13 @@ def parse_limits(limits: Mapping[str, float], where: str = "limits") -> tuple[Li
     """
     if not isinstance(limits, Mapping):
         raise PlanError(f"{where} {limits!r}: must be a mapping, as {{'ttft.p90': 0.5}}")
-    found = [_limit(where, *entry) for entry in limits.items()]
-    for word, name in zip(limits, _names(found), strict=True):
-        if _names(found).count(name) > 1:
-            raise PlanError(f"{where} {word!r}: {name!r} is given twice")
-    return tuple(found)
+    found: dict[str, Limit] = {}
+    for word, figure in limits.items():
+        limit = _limit(where, word, figure)
+        if limit.name in found:
+            raise PlanError(f"{where} {word!r}: {limit.name!r} is given twice")
+        found[limit.name] = limit
+    return tuple(found.values())
 
 
 def _limit(where: str, word: str, figure: float) -> Limit:
@@ -165,10 +167,6 @@ def _limit(where: str, word: str, figure: float) -> Limit:
     if objective.about.is_each and "." not in word:
         objective = replace(objective, statistic="p90")
     return Limit(objective, figure)
-
-
-def _names(limits: Sequence[Limit]) -> list[str]:
-    return [limit.name for limit in limits]
 
 
 def merged(limits: Sequence[Limit], instead: Sequence[Limit]) -> tuple[Limit, ...]:
@@ -211,7 +209,7 @@ class Goals:
         """Those of a scenario; where no quality is known, what is unread stands in for it.
 
         Raises:
-            PlanError: an objective or a limit that there is not.
+            PlanError: there is no such objective or limit.
         """
         if "min_quality" in spec.model_fields_set and not knows_quality:
             raise PlanError(f"plan.min_quality: quality is not known here: needs {_QUALITY}")

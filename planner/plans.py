@@ -147,7 +147,7 @@ class Plan:
         return {one.number: one.missed for one in self.held_out if one.missed}
 
     def limits_of(self) -> tuple[Limit, ...]:
-        """Its limits, of which ``limits`` holds the words."""
+        """Its limits, read from the words in ``limits``."""
         pairs = (words.split() for words in self.limits)
         return parse_limits({name: float(figure) for name, _, figure in pairs})
 
@@ -195,7 +195,7 @@ def choose(candidates: Sequence[Candidate], goals: Goals, held_out: Sequence[Hel
             raise PlanError(
                 f"none of {len(held_out)} schedules of the front keeps the limits on held-out "
                 f"requests; {'; '.join(seen[-1].missed) if seen else 'nor on those of the search'}:"
-                " plan anew with these limits, more plan.requests or workload.requests, or less "
+                " plan again with these limits, more plan.requests or workload.requests, or less "
                 "plan.held_out.margin"
             )
     _check_possible([candidates[number] for number in good], goals)

@@ -52,7 +52,7 @@ def keys_of(scenario: Scenario) -> dict[str, str]:
 
 
 def requests_key(scenario: Scenario) -> str:
-    """Of what is asked of whom and how: pipeline, models, formats, where questions are from."""
+    """Tells apart what is played: by pipeline, models, formats and the questions' source."""
     plain = [part.model_dump(mode="json") for part in (scenario.pipeline, scenario.requests)]
     formats = {name: format_of(spec) for name, spec in measured_engines(scenario).items()}
     return content_hash([plain, keys_of(scenario), formats])

@@ -154,21 +154,18 @@ class _Page:
             for axis in self._axes()
             if any(axis.metric in row.measured for row in self.validation.rows)
         ]
-        return [(self._words(a), Markup(draw_intervals(self.figures, a))) for a in shown]
+        return [
+            (Markup("{}{}").format(axis.label, axis.unit and ", ms"), self._intervals(axis))
+            for axis in shown
+        ]
+
+    def _intervals(self, axis: Axis) -> Markup:
+        return Markup(draw_intervals(self.figures, axis))
 
     def _axes(self) -> list[Axis]:
-        objectives = [
-            Axis(parse_objective(word), f"plan/objectives/{number}")
-            for number, word in enumerate(self.plan.objectives)
-        ]
-        metrics = {axis.metric for axis in objectives}
-        also = map(Axis, map(parse_objective, ALSO))
-        more = [axis for axis in also if axis.metric not in metrics]
-        return [*objectives, *more]
-
-    def _words(self, axis: Axis) -> Markup:
-        """A mean is drawn, whatever the objective's statistic."""
-        return Markup("{}{}").format(axis.label, axis.unit and ", ms")
+        """Of each metric once: its mean is drawn, whatever the objective's statistic."""
+        axes = [Axis(parse_objective(word)) for word in (*self.plan.objectives, *ALSO)]
+        return list({axis.metric: axis for axis in axes}.values())
 
     # tables
 

@@ -1,4 +1,4 @@
-"""The report's sentences: what the choice saves, what limits cost, who beats whom."""
+"""The report's sentences: what the choice saves, what limits cost, what beats what."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def standing_rows(
 
 
 def shortfall_rows(figures: Figures, validation: Validation) -> list[Markup]:
-    """Whom measured answers were written without, in words."""
+    """Which agents' texts measured answers lack, in words."""
     lines = []
     for number, row in enumerate(validation.rows):
         name = figures.html(place_of("validation", "rows", number, "name"))

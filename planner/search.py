@@ -230,7 +230,7 @@ def _held_out(
 ) -> tuple[HeldOut, ...]:
     """The front, or some of it from end to end, if any of it is within the limits.
 
-    ``strangers`` judge by requests that the search did not see; none, nothing.
+    ``strangers`` judge by requests that the search did not see; without them nothing is found.
     """
     if not strangers:
         return ()

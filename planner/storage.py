@@ -48,8 +48,8 @@ class Storage:
 def open_storage(where: str, heartbeat_s: int | None = None) -> Storage:
     """``postgresql://USER:PASSWORD@HOST/DATABASE``, or the path of a journal file.
 
-    With ``heartbeat_s`` a worker of ``Study.optimize`` tells PostgreSQL so often that it lives; the
-    trial of one that died is done by another.
+    Every ``heartbeat_s`` a worker of ``Study.optimize`` tells PostgreSQL that it lives; another one
+    does the trial of a worker that died.
 
     Raises:
         PlanError: it is another kind of address, cannot be reached, or is no journal.

@@ -78,9 +78,7 @@ Requests = Annotated[
 ]
 Replicates = Annotated[
     int,
-    typer.Option(
-        min=1, max=MOST, help="Simulate so often, with other lengths, arrivals and noise."
-    ),
+    typer.Option(min=1, max=MOST, help="Simulations, each with other lengths, arrivals and noise."),
 ]
 StaircaseWord = Annotated[
     str,

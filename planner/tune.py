@@ -1,7 +1,7 @@
 """The closed loop: plan, run the best points, correct the profile where they differ, plan again.
 
 A round's runs are fresh questions, so its forecasts are judged on runs that no correction has
-seen; then the corrections are fitted anew on the runs of all rounds so far. A forecast is of
+seen; then the corrections are fitted again on the runs of all rounds so far. A forecast is of
 seconds, and a machine's pace changes between two rounds: the error that decides is that of the
 forecast for the pace of the runs, which is measured between them (``planner.pace``); the other is
 told beside it.

@@ -30,7 +30,7 @@ class Row:
     Attributes:
         ttft: where the measured TTFT went.
         timeline: of the request with its median TTFT; begins at 0.
-        shortfalls: whom its answers were written without, and why.
+        shortfalls: which agents' texts its answers lack, and why.
     """
 
     name: str

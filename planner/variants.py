@@ -1,7 +1,7 @@
-"""A scenario's variants, each planned: who is asked, on what, and who shares a device with whom.
+"""A scenario's variants, each planned: other agents, engines or devices that agents share.
 
-Where agents run is no schedule, so it is not searched together with schedules: the scenario lists
-the placements that can be had, and each gets a search of its own. The fronts of all make a common
+Where agents run is not part of a schedule, so it is not searched with it: the scenario lists the
+possible placements, and each gets a search of its own. The fronts of all make a common
 one. What is unread, and what that costs, is relative to what a pipeline could read, so it can only
 be compared between pipelines of the same agents.
 """

@@ -254,7 +254,7 @@ class Workspace:
     def _remedy(self, kind: str) -> str:
         if getattr(self.scenario.profile, kind, None):
             return f"name another file under profile.{kind}, or leave the key out and measure one"
-        return "measure anew with 'staircase profile SCENARIO'"
+        return "measure again with 'staircase profile SCENARIO'"
 
     def forecaster(self, requests: int | None = None) -> Forecaster:
         """Forecasts from the stored profiles; without one of quality, of the scenario's workload.

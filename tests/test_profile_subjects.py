@@ -58,7 +58,7 @@ def test_a_profile_of_another_pipeline_is_refused(tmp_path: Path, name: str, kin
     else:
         sample = LengthSample({}, dict.fromkeys(AGENTS, 9))
         save_lengths(work.lengths_path, LengthProfile((sample,), "", of, provenance_of_now()))
-    with pytest.raises(ProfileError, match=f"{kind}.json: is .*{told}.*; measure anew"):
+    with pytest.raises(ProfileError, match=f"{kind}.json: is .*{told}.*; measure again"):
         work.played()
 
 

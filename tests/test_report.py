@@ -101,6 +101,12 @@ def test_a_report_says_what_was_not_measured(found: Plan, tmp_path: Path) -> Non
     assert "unread ≤ 0.25: not known of the choice" in page
 
 
+def test_two_statistics_of_a_metric_make_one_picture(tmp_path: Path) -> None:
+    found = small_plan(objectives=["ttft", "ttft.p90"])
+    write_report(tmp_path / "r.html", found, validation_of(found))
+    assert (tmp_path / "r.html").read_text().count("<h3>TTFT, ms</h3>") == 1
+
+
 @pytest.mark.parametrize(("word", "unit"), [("goodput", ""), ("e2e.p90", " ms"), ("cost", "")])
 def test_only_times_are_in_milliseconds(word: str, unit: str) -> None:
     axis = Axis(parse_objective(word))

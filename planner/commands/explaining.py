@@ -38,7 +38,7 @@ def explain(
         notes.print(f"{measured}: is of another plan, left out", highlight=False, soft_wrap=True)
         checked = None
     if found.explanation is None:
-        raise PlanError(f"{path}: has no explanation; make it anew with 'staircase plan'")
+        raise PlanError(f"{path}: has no explanation; make it again with 'staircase plan'")
     if as_json:
         standings = [asdict(one) for one in checked.standings] if checked else None
         print_json({**asdict(found.explanation), "standings": standings})

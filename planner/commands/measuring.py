@@ -120,7 +120,7 @@ def _profile_latency(work: Workspace, bench: Bench) -> str:
     ):
         log = SampleLog(kept)
         save_latency(work.latency_path, make_latency(work.scenario, bench, log, track))
-    # It corrects a profile that is no more.
+    # It corrects a profile that is gone now.
     work.tuned_path.unlink(missing_ok=True)
     return str(work.latency_path)
 

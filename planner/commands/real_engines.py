@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from planner.playing import Pace
     from planner.workspace import Workspace
     from staircase.records import Exchange
+    from staircase.schedule import Schedule
     from staircase.timeline import Timeline
+    from staircase.workload import Question
 
 
 def run(
@@ -76,12 +78,7 @@ def run(
 
     An interrupted run with --save goes on where it was when the same is asked for again.
     """
-    from executor.runtime import Job
-    from executor.scores import answer_scorer
-    from planner.playing import Pace, exchange_of, planned_schedule, questions_of, run_key
-    from staircase.files import check_writable
-    from staircase.records import write_records
-    from staircase.trace import write_trace
+    from planner.playing import Pace, planned_schedule, questions_of
 
     _check_given(ctx, question, staircase, requests or 1)
     work = open_workspace(scenario, out)
@@ -90,11 +87,29 @@ def run(
         if staircase
         else planned_schedule(work)
     )
-    pipeline = work.scenario.pipeline.build()
     asked = questions_of(work, question, requests or 1)
-    jobs = [Job(pipeline, chosen, one) for one in asked]
+    _run(work, chosen, asked, Pace(concurrency, rate), save, trace, as_json)
+
+
+def _run(
+    work: Workspace,
+    schedule: Schedule,
+    questions: Sequence[Question],
+    pace: Pace,
+    save: Path | None,
+    trace: Path | None,
+    as_json: bool,
+) -> None:
+    from executor.runtime import Job
+    from executor.scores import answer_scorer
+    from planner.playing import exchange_of, run_key
+    from staircase.files import check_writable
+    from staircase.records import write_records
+    from staircase.trace import write_trace
+
+    pipeline = work.scenario.pipeline.build()
+    jobs = [Job(pipeline, schedule, one) for one in questions]
     scorer = answer_scorer(work.scenario.requests, work.source)
-    pace = Pace(concurrency, rate)
     for path in filter(None, (save, trace)):
         check_writable(path)
     with _kept(save, run_key(work.scenario, jobs, pace)) as kept:
@@ -110,7 +125,7 @@ def run(
 
 @contextmanager
 def _kept(save: Path | None, key: str) -> Iterator[ItemLog[Outcome] | None]:
-    """Runs that are over, beside the record that they shall be; None where there shall be none."""
+    """Finished runs, kept beside the record to come; None where none is written."""
     from executor.line_log import ItemLog
     from executor.runtime import Outcome
     from planner.sole_use import sole_use

@@ -69,7 +69,7 @@ def simulate(
     limits = parse_slo(slo or [])
     work = open_workspace(scenario, out).with_requests(requests)
     if not work.scenario.simulated:
-        refuse(ctx, "replicates", why="it needs simulated engines, whose noise can be drawn anew")
+        refuse(ctx, "replicates", why="it needs simulated engines, whose noise can be drawn again")
     schedule = schedule_of(work, staircase, layout, barrier, reading, starve, without)
     for path in filter(None, (save, trace)):
         check_writable(path)
