@@ -17,6 +17,7 @@ from executor.local import load_models, open_engines
 from executor.models import LoadedModel
 from executor.openai_engine import OpenAIEngine
 from executor.prompt_formats import form_of, form_of_server
+from executor.prompt_scorer import PromptScorer
 from executor.remote import open_remote
 from executor.rendering import Form
 from executor.runtime import Runtime, ServedModel
@@ -25,7 +26,7 @@ from executor.scoring import ModelScorer
 from staircase.engine_spec import EngineSpec
 from staircase.errors import ScenarioError
 from staircase.files import named_path
-from staircase.pipeline import Pipeline
+from staircase.pipeline import Agent, Pipeline
 from staircase.question_sets import read_questions
 from staircase.scenario import Scenario
 from staircase.workload import Question
@@ -51,32 +52,31 @@ class Bench:
     remarks: Sequence[str] = ()
 
     def why_no_scores(self, pipeline: Pipeline) -> str | None:
-        """Why not every agent's text is there as token ids of models that can be asked, in words.
-
-        All must share one tokenizer: the ids that one wrote stand in the prompts of others.
-        """
-        mute = [agent.engine for agent in pipeline if agent.engine not in self.scorers]
-        if mute:
-            return (
-                f"the server of {', '.join(dict.fromkeys(mute))} does not tell log-probabilities "
-                "of prompts given as token ids (vLLM's prompt_logprobs, or echo with logprobs), "
-                "or the scenario names no tokenizer for it"
-            )
-        alike: dict[str, list[str]] = {}
-        for agent in pipeline:
-            alike.setdefault(self.runtime.served[agent.engine].engine.vocabulary, []).append(
-                agent.name
-            )
-        if len(alike) == 1:
+        """Why not every agent whose text is judged has a model that can be asked, in words."""
+        mute = [agent.engine for agent in _judged(pipeline) if agent.engine not in self.scorers]
+        if not mute:
             return None
-        return "agents have different tokenizers: " + " | ".join(map(", ".join, alike.values()))
+        return (
+            f"the server of {', '.join(dict.fromkeys(mute))} does not tell log-probabilities "
+            "of prompts given as token ids (vLLM's prompt_logprobs, or echo with logprobs), "
+            "or the scenario names no tokenizer for it"
+        )
 
     def can_score(self, pipeline: Pipeline) -> bool:
         return self.why_no_scores(pipeline) is None
 
-    def scorers_of(self, pipeline: Pipeline) -> dict[str, Scorer]:
-        """By agent name."""
-        return {agent.name: self.scorers[agent.engine] for agent in pipeline}
+    def scorers_of(self, pipeline: Pipeline) -> dict[str, PromptScorer]:
+        """By name, of the agents whose text is judged."""
+        engines = {agent.name: self.runtime.served[agent.engine].engine for agent in pipeline}
+        return {
+            agent.name: PromptScorer(self.scorers[agent.engine], engines)
+            for agent in _judged(pipeline)
+        }
+
+
+def _judged(pipeline: Pipeline) -> list[Agent]:
+    """Those whose text depends on what they read, and the one that answers."""
+    return [agent for agent in pipeline if agent.reads or agent.name == pipeline.answer]
 
 
 @contextmanager

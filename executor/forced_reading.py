@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from executor.rendering import render
-from executor.scorer import Comparison, Distributions, ForcedText, Scorer
+from executor.prompt_scorer import PromptScorer
+from executor.scorer import Comparison, Distributions
 from staircase.pipeline import Agent
 from staircase.prompt import Prompt, Round, build_prompt
 from staircase.schedule import Layout, Staircase
@@ -22,11 +22,11 @@ class ForcedReading:
     """``agent``'s text, and all other texts of the request.
 
     Attributes:
-        ids: token ids by agent and prompt text.
+        ids: token ids by agent and prompt text, as their writers have them.
     """
 
     agent: Agent
-    scorer: Scorer
+    asked: PromptScorer
     ids: Ids
 
     @property
@@ -80,20 +80,4 @@ class ForcedReading:
 
     def score(self, prompts: Sequence[Prompt]) -> Iterator[Distributions]:
         """Those from which the agent's tokens in each prompt were drawn."""
-        return self.scorer.score(
-            [
-                ForcedText(render(prompt, self.ids), places(prompt, self.agent.name))
-                for prompt in prompts
-            ]
-        )
-
-
-def places(prompt: Prompt, source: str) -> list[int]:
-    """Positions of ``source``'s tokens in the rendered prompt."""
-    found: list[int] = []
-    position = 0
-    for segment in prompt.segments:
-        if segment.source == source:
-            found += range(position, position + segment.tokens)
-        position += segment.tokens
-    return found
+        return self.asked.score(self.agent.name, prompts, self.ids)

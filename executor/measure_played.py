@@ -13,9 +13,9 @@ from executor.device import Device
 from executor.kept_runs import check_answered, known_items, play_rest
 from executor.line_log import ItemLog
 from executor.measure_quality import measure_quality
+from executor.prompt_scorer import PromptScorer
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
-from executor.scorer import Scorer
 from executor.scores import AnswerScorer
 from profiles.played import PlayedSchedule
 from profiles.quality_forecast import QualityForecaster
@@ -78,7 +78,7 @@ class ScheduleProbe:
 
     pipeline: Pipeline
     runtime: Runtime
-    scorer: Scorer
+    scorer: PromptScorer
     answer_scorer: AnswerScorer
     forecaster: QualityForecaster
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from executor.forced_reading import ForcedReading
+from executor.prompt_scorer import PromptScorer
 from executor.runtime import Outcome
-from executor.scorer import Scorer
 from executor.whole_drafts import with_whole_drafts
 from staircase.pipeline import Pipeline
 from staircase.prompt import Segment
@@ -27,12 +27,12 @@ class MeasuredQuality:
 
 
 def measure_quality(
-    pipeline: Pipeline, asked: Scorer, outcome: Outcome, full: Outcome, layout: Layout
+    pipeline: Pipeline, asked: PromptScorer, outcome: Outcome, full: Outcome, layout: Layout
 ) -> MeasuredQuality:
     """Compares each distribution from which the answer was written with the fully read one.
 
     Args:
-        asked: that of the answering agent.
+        asked: the scorer of the answering agent.
         full: a fully read run of the same question, which tells what drafts that ``outcome``
             left unfinished would have said.
     """

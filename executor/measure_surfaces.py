@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executor.forced_reading import ForcedReading
+from executor.prompt_scorer import PromptScorer
 from executor.runtime import Outcome
-from executor.scorer import Comparison, Scorer
+from executor.scorer import Comparison
 from profiles.quality import QualitySample, Restarts, Surface, bin_rows
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import Prompt
@@ -39,7 +40,7 @@ INTERLEAVE_PROBES = (
 
 def measure_sample(
     pipeline: Pipeline,
-    scorers: Mapping[str, Scorer],
+    scorers: Mapping[str, PromptScorer],
     outcome: Outcome,
     score: float | None,
     read_levels: Sequence[int],
@@ -49,7 +50,7 @@ def measure_sample(
     """Scores a fully read ``outcome`` again with less read.
 
     Args:
-        scorers: by agent name.
+        scorers: by agent name, of those that read others.
         left_out: also measure what it costs to leave out a source: this one, counted round.
     """
     agents = [agent.name for agent in pipeline]
@@ -70,7 +71,7 @@ class _Probe:
     def __init__(
         self,
         agent: Agent,
-        scorer: Scorer,
+        scorer: PromptScorer,
         outcome: Outcome,
         read_levels: Sequence[int],
         bin_tokens: int,

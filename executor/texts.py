@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from executor.as_read import as_read
 from executor.engine import Engine, EngineCall, Key
 from staircase.messages import Call
+from staircase.prompt import Segment
 
 
 class Texts:
@@ -22,14 +24,13 @@ class Texts:
     def __init__(self, engines: Mapping[str, Engine], fixed: Mapping[str, list[int]]) -> None:
         self._owner = secrets.token_hex(8)
         self._engines = engines
-        self._fixed = frozenset(fixed)
         self.ids: dict[str, list[int]] = {agent: [] for agent in engines} | dict(fixed)
 
     def request(self, key: Key, call: Call) -> EngineCall:
         """``call`` as its engine gets it; what it draws, if it draws, is of its agent's own."""
         return EngineCall(
             key,
-            list(self._render(call)),
+            [token for _, tokens in self._as_read(call) for token in tokens],
             call.max_tokens,
             own_tokens=_own_tokens(call),
             text=f"{key[0]}/{call.agent}",
@@ -42,16 +43,8 @@ class Texts:
         """By agent."""
         return {agent: engine.decode(self.ids[agent]) for agent, engine in self._engines.items()}
 
-    def _render(self, call: Call) -> Iterator[int]:
-        """Token ids of the prompt; text of an agent with another vocabulary is encoded again."""
-        reader = self._engines[call.agent]
-        for segment in call.prompt.segments:
-            ids = self.ids[segment.source][segment.start : segment.stop]
-            writer = reader if segment.source in self._fixed else self._engines[segment.source]
-            if writer.vocabulary == reader.vocabulary:
-                yield from ids
-            else:
-                yield from reader.encode_content(writer.decode(ids))
+    def _as_read(self, call: Call) -> Iterator[tuple[Segment, Sequence[int]]]:
+        return as_read(self._engines, call.agent, call.prompt, self.ids)
 
 
 def _own_tokens(call: Call) -> int:

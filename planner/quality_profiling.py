@@ -41,10 +41,10 @@ WORKERS = min(4, os.cpu_count() or 1)
 
 
 def check_quality(bench: Bench, pipeline: Pipeline) -> None:
-    """Measuring quality needs every model's probabilities, over one tokenizer's tokens.
+    """Measuring quality needs the probabilities of every model whose text is judged.
 
     Raises:
-        ScenarioError: a server does not tell them, or agents have different tokenizers.
+        ScenarioError: a server does not tell them.
     """
     why = bench.why_no_scores(pipeline)
     if why:

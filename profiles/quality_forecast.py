@@ -72,7 +72,10 @@ class QualityForecaster:
         found = [self.of_sample(line.request % count, line, layout) for line in timelines]
         losses, agreements = zip(*found, strict=True)
         loss = loss_calibration(self._profile.played, layout).applied(summarize(losses))
+        # What is common to all samples may carry a mean of few beyond what a figure can be.
+        loss = replace(loss, mean=max(loss.mean, 0.0))
         agreement = self._agreement(summarize(agreements), layout)
+        agreement = replace(agreement, mean=min(agreement.mean, 1.0))
         fit = self._score_fit
         score = forecast_score(fit, agreement, layout) if fit else None
         return QualityForecast(loss, agreement, score)

@@ -189,23 +189,24 @@ def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
     """On the embedded models: other reads, the same proposals, both figures of every request."""
     scenario = load_scenario(DEMO)
     pipeline, scorer = scenario.pipeline.build(), answer_scorer(scenario.requests, DEMO.parent)
-    questions = read_dataset(scenario, DEMO.parent, 2, 0)
+    questions = read_dataset(scenario, DEMO.parent, 4, 0)
     steps: list[int] = []
+    levels = (0, 16, 32, 48, 64, 96)
     with open_bench(scenario) as bench:
         outcomes = bench.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
         answering = bench.scorers_of(pipeline)[pipeline.answer]
         scorers = bench.scorers_of(pipeline)
-        samples = [measure_sample(pipeline, scorers, one, None, [0, 32], 8) for one in outcomes]
+        samples = [measure_sample(pipeline, scorers, one, None, levels, 8) for one in outcomes]
         sources = {"editor": pipeline["editor"].reads}
-        profile = QualityProfile((0, 32), 8, sources, tuple(samples), provenance_of_now())
+        profile = QualityProfile(levels, 8, sources, tuple(samples), provenance_of_now())
         forecaster = QualityForecaster(profile)
         probe = ScheduleProbe(pipeline, bench.runtime, answering, scorer, forecaster)
         kept = ItemLog(LineLog(tmp_path / "log.jsonl", ["key"]), "key", PlayedFigures)
         found = probe.measure(questions, outcomes, kept, lambda: steps.append(1))
     assert len(steps) == PROBES * len(questions)
     full, *less = found
-    assert full.loss == pytest.approx((0.0, 0.0), abs=1e-6)
-    assert (full.forecast_loss, full.forecast_agreement) == ((0.0, 0.0), (1.0, 1.0))
+    assert full.loss == pytest.approx((0.0,) * 4, abs=1e-6)
+    assert (full.forecast_loss, full.forecast_agreement) == ((0.0,) * 4, (1.0,) * 4)
     answers = [outcome.texts[pipeline.answer] for outcome in outcomes]
     scores = [scorer(*both) for both in zip(questions, answers, strict=True)]
     assert full.score == pytest.approx(scores, abs=1e-4), "kept with four digits"

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 
 from executor.bench import open_bench
 from executor.device import Device
+from executor.engine import Engine
 from executor.line_log import LineLog
 from executor.measure_quality import measure_quality
 from executor.measure_surfaces import measure_sample
 from executor.models import LoadedModel, load_model
 from executor.probe import Probe
+from executor.prompt_scorer import PromptScorer
 from executor.quality_log import QualityLog
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.scorer import Comparison, ForcedText, Scorer
@@ -177,26 +179,26 @@ def test_rubbish_is_told(answer: Any) -> None:
         read_scores(answer, [3, 9], PromptScores("prompt_logprobs", 1))
 
 
-def played(model: LoadedModel) -> tuple[Pipeline, Outcome, Outcome]:
-    """A pipeline's requests in full and along a staircase."""
+def played(model: LoadedModel) -> tuple[Pipeline, Engine, Outcome, Outcome]:
+    """A pipeline's requests in full and along a staircase; also the engine."""
     every = moa([["p", "q"]], answer="z")
     pipeline = Pipeline(tuple(replace(agent, max_tokens=12) for agent in every), every.answer)
     with Device() as device:
-        served = ServedModel(TransformersEngine(model, device), FORM)
-        runtime = Runtime(dict.fromkeys(pipeline.engines, served))
+        engine = TransformersEngine(model, device)
+        runtime = Runtime(dict.fromkeys(pipeline.engines, ServedModel(engine, FORM)))
         schedules = Schedule(), uniform(pipeline, constant(4, 4, 4), "append_rounds")
         jobs = [Job(pipeline, schedule, Question("why?")) for schedule in schedules]
         full, less = runtime.run(jobs)
-    return pipeline, full, less
+    return pipeline, engine, full, less
 
 
 def test_a_profile_by_a_server_is_the_in_process_one(model: LoadedModel) -> None:
-    pipeline, full, less = played(model)
+    pipeline, engine, full, less = played(model)
 
     def measured(scorer: Scorer) -> tuple[Any, Any]:
-        scorers = dict.fromkeys("pqz", scorer)
-        found = measure_sample(pipeline, scorers, full, None, [0, 8], 4)
-        return found.surfaces["z"], measure_quality(pipeline, scorer, less, full, "append_rounds")
+        asked = PromptScorer(scorer, dict.fromkeys("pqz", engine))
+        found = measure_sample(pipeline, {"z": asked}, full, None, [0, 8], 4)
+        return found.surfaces["z"], measure_quality(pipeline, asked, less, full, "append_rounds")
 
     surfaces, executed = measured(ModelScorer(model))
     with asked(manners(model, "prompt_logprobs"), PromptScores("prompt_logprobs", WHOLE)) as scorer:

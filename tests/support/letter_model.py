@@ -13,11 +13,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 LETTERS = string.ascii_letters + string.digits + " .,:;?!\n<>/"
 
 
-def save_letter_model(folder: Path, seed: int = 3) -> None:
-    """Byte-level BPE without merges, and weights so large that no two logits are close."""
+def save_letter_model(folder: Path, seed: int = 3, letters: str = LETTERS) -> None:
+    """Byte-level BPE without merges, and weights so large that no two logits are close.
+
+    ``letters`` are those of ``LETTERS`` in the order of their numbers; what it writes is the same.
+    """
     torch.manual_seed(seed)
     pieces = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    names = [pieces.pre_tokenize_str(letter)[0][0] for letter in LETTERS]
+    names = [pieces.pre_tokenize_str(letter)[0][0] for letter in letters]
     tokenizer = Tokenizer(BPE({name: number for number, name in enumerate(names)}, []))
     tokenizer.pre_tokenizer = pieces
     tokenizer.decoder = decoders.ByteLevel()
@@ -36,4 +39,8 @@ def save_letter_model(folder: Path, seed: int = 3) -> None:
         bos_token_id=None,
         eos_token_id=None,
     )
-    LlamaForCausalLM(shape).save_pretrained(folder)
+    network = LlamaForCausalLM(shape)
+    order = [LETTERS.index(letter) for letter in letters]
+    for layer in (network.model.embed_tokens, network.lm_head):
+        layer.weight.data = layer.weight.data[order].clone()
+    network.save_pretrained(folder)

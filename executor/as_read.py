@@ -1,0 +1,28 @@
+"""Prompts as token ids of the engines that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from executor.engine import Engine
+from staircase.prompt import Prompt, Segment
+
+
+def as_read(
+    engines: Mapping[str, Engine], reader: str, prompt: Prompt, ids: Mapping[str, Sequence[int]]
+) -> Iterator[tuple[Segment, Sequence[int]]]:
+    """Each segment of ``prompt`` in the tokens of ``reader``, the agent that reads it.
+
+    Args:
+        engines: by agent.
+        ids: those of every text, as its writer has them; texts of no agent are the reader's.
+
+    A segment by an agent with another vocabulary is encoded again, by itself.
+    """
+    reading = engines[reader]
+    for segment in prompt.segments:
+        tokens = ids[segment.source][segment.start : segment.stop]
+        writing = engines.get(segment.source, reading)
+        if writing.vocabulary != reading.vocabulary:
+            tokens = reading.encode_content(writing.decode(tokens))
+        yield segment, tokens
