@@ -97,7 +97,7 @@ class BatchingEngine(DeviceEngine):
             with torch.inference_mode():
                 places = [running.next_place for running, _ in shares]
                 tokens = self._chooser.tokens(compute(shares), places)
-        except Exception as error:  # whatever torch says to these calls must not end others
+        except Exception as error:  # torch may raise anything; other calls go on
             self._fail(shares, error)
             return
         now = time.perf_counter_ns()

@@ -38,10 +38,10 @@ def measure_contention(one: Target, other: Target, repeats: int = REPEATS) -> fl
 
 @contextmanager
 def kept_busy(others: Sequence[Target]) -> Iterator[None]:
-    """Meanwhile each of ``others`` decodes without a break.
+    """Each of ``others`` decodes without a break meanwhile.
 
     Raises:
-        RuntimeError: a call of one failed, so that it was not busy to the end.
+        RuntimeError: a call of one failed, so it was not busy to the end.
     """
     is_over = threading.Event()
 

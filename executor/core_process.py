@@ -90,7 +90,7 @@ class CoreProcess:
                 self._send(Cancel(self._numbers[engine, key], engine))
 
     def _send(self, message: Submit | Cancel) -> None:
-        # Whether the other end is there, the listening thread finds out, which then ends all calls.
+        # The listening thread finds out whether the other end is there, and then ends all calls.
         with suppress(OSError):
             self._pipe.send(message)
 

@@ -1,7 +1,7 @@
 """The process of a device ``cpu:N``: its engines, asked and heard through a pipe.
 
-A process, not a thread: what Python does between two layers holds its lock, so two threads that
-decode with small models get hardly further than one.
+A process, not a thread: Python holds its lock between two layers, so two threads that decode with
+small models get hardly further than one.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class DeviceEngine(Tokened, ABC):
         try:
             self._check(call.prompt_ids)
             self._begin(call, listener)
-        except Exception as error:  # whatever torch says to a call must not end the others
+        except Exception as error:  # torch may raise anything; other calls go on
             turn_away(call, listener, in_words(error))
 
     def _check(self, prompt: Sequence[int]) -> None:

@@ -116,7 +116,7 @@ def _trusting(what: str, path: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=path)
     except OSError as error:
-        # Of a file without certificates OpenSSL says nothing that anybody understands.
+        # OpenSSL says nothing understandable about a file without certificates.
         is_read = isinstance(error, ssl.SSLError)
         reason = "holds no certificate" if is_read else f"cannot be read ({error.strerror})"
         raise ScenarioError(

@@ -1,4 +1,4 @@
-"""A fault of whoever listens must not end the thread that serves him and others."""
+"""A listener's fault must not end the thread that serves it and others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from executor.engine import CallReport, Key, Listener
 
 @dataclass(eq=False)
 class Guarded:
-    """``listener``, whose exception ends its call: with an error, of which it is told as of others.
+    """``listener``; its exception ends its call with an error, which it is told like any other.
 
     Attributes:
         cancel: of the engine.
@@ -32,7 +32,7 @@ class Guarded:
             self.cancel(key)
 
     def on_end(self, key: Key, report: CallReport) -> None:
-        """Who fails even here can be told nothing, so the fault is shown as any thread's is."""
+        """A listener that fails even here cannot be told: the fault is shown like any thread's."""
         if self.fault:
             report = replace(report, reason="cancelled", error=self.fault)
         try:

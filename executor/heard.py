@@ -78,7 +78,7 @@ def begin(
     """Submits a call for each prompt; every one writes ``tokens``."""
     heard = Heard(len(prompts), on_begun)
     for number, prompt in enumerate(prompts):
-        # Unlike those of others that wait for the same engine.
+        # Differs from the keys of others that wait for the same engine.
         key = id(heard), number
         engine.submit(EngineCall(key, prompt, tokens, ignore_end=True), heard)
     return heard

@@ -103,7 +103,7 @@ def _decode(target: Target, place: Decode) -> tuple[list[float], float]:
 
 
 def _prompts(target: Target, place: Decode | Mixed) -> list[list[int]]:
-    # As calls mostly are: of unlike lengths, which may cost an engine a little more.
+    # Their lengths differ, as those of calls mostly do; that may cost an engine a little more.
     lengths = [max(1, place.context_tokens - number) for number in range(place.batch)]
     prompts = [target.draw(length) for length in lengths]
     if place.batch > 1:

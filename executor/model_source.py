@@ -33,7 +33,7 @@ class ModelSource:
 
 
 def source_of(name: str) -> ModelSource:
-    """Of a model that a scenario names.
+    """Where the model lies that a scenario calls ``name``.
 
     Raises:
         ModelError: there is no such file, folder or package.

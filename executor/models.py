@@ -85,7 +85,7 @@ def load_model(name: str, device: str, dtype: str, weights: Weights = "file") ->
         ModelError: there is no such model, or no such device.
     """
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    # Of every try to reach the Hub it would say a line; what matters is in the error.
+    # It would log every try to reach the Hub; the error says what matters.
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     source, place = source_of(name), _device(device)
     load = _dummy if weights == "dummy" else _stored

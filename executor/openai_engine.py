@@ -1,7 +1,7 @@
 """An engine behind any OpenAI-compatible server.
 
-Every call is one streamed request with the whole prompt; that little of it is computed again is the
-work of the server's prefix cache. Closing the stream cancels the call and frees its slot.
+Every call is one streamed request with the whole prompt; the server's prefix cache spares it from
+computing most of it again. Closing the stream cancels the call and frees its slot.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class _Active:
             self.listener.on_token(self.call.key, token, now)
 
     def report(self, reason: EndReason, error: str | None) -> CallReport:
-        """Of a server nobody knows how busy its device was: the call's whole time is counted."""
+        """Nobody knows how busy a server's device was, so the call's whole time counts."""
         now = time.perf_counter_ns()
         cached = self.said.usage.cached_tokens if self.said.usage else None
         taken_ns = now - self.started_ns

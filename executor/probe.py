@@ -39,7 +39,7 @@ TOKENS = 2
 LEAST_TOKENS = (1, 16)
 LIMITS: tuple[Limit, ...] = ("max_tokens", "max_completion_tokens")
 GREEDY = {"temperature": 0.0}
-# Tokens among which one is hoped to begin with a space.
+# Enough tokens that one of them probably begins with a space.
 SPACED = 12
 
 
@@ -119,7 +119,7 @@ class Probe:
         return bool(await self._if_taken(profile, partial(self._loses_space, profile)))
 
     async def _loses_space(self, profile: ServerProfile) -> bool:
-        """Has an answer continued just before a space that it once wrote."""
+        """Asks for an answer to be continued just before a space that it once wrote."""
         chunks = await self._ask(profile, Ask(TEXT, SPACED), GREEDY)
         texts = [chunk.text for chunk in chunks if chunk.text]
         place = next((n for n, text in enumerate(texts) if n and _is_spaced(text)), None)
@@ -132,8 +132,8 @@ class Probe:
     async def _salts(self, profile: ServerProfile, reports_cached: bool) -> bool:
         """Whether it knows ``cache_salt``: lenient servers take it and do nothing.
 
-        vLLM refuses an empty one; of others that is seen which say how much was cached. Each probe
-        draws its salts: those of an earlier one are still in the server's cache.
+        vLLM refuses an empty one; others show it if they report how much was cached. Each probe
+        draws its own salts: the server's cache still knows those of an earlier one.
         """
         ask = Ask(TEXT, TOKENS)
         one, other = ({SALT: secrets.token_hex(8)} for _ in range(2))
@@ -150,7 +150,7 @@ class Probe:
         return await self._is_taken(profile, Ask(IDS, TOKENS), {})
 
     async def _scores(self) -> PromptScores | None:
-        """Lenient servers read over the fields, so what comes back is looked at."""
+        """Lenient servers ignore the fields, so what comes back is checked."""
         for scores in SCORINGS:
             body = scoring_body(self.model, IDS, scores)
             try:
@@ -160,7 +160,7 @@ class Probe:
                 read_scores(answer, IDS, scores)
                 return scores
             except ServerError:
-                # Nobody needs it to run, so whatever a server says to it, it may be used.
+                # A server that refuses may still be used: nothing needs scores to run.
                 continue
         return None
 

@@ -136,7 +136,7 @@ def told_fault(data: str) -> ServerError:
 
 
 def no_stream_fault(said: str) -> ServerError:
-    """The fault of a server that answers with something else than an event stream."""
+    """The fault of a server that answers with something other than an event stream."""
     content = _parsed(said.encode())
     words = error_words(content)
     if words is not None:

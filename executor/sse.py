@@ -1,7 +1,7 @@
 """Server-sent events: from bytes, however the network cut them, to the data of each event.
 
-Source: the WHATWG HTML standard, "Interpreting an event stream". Ids and retry times are read over.
-Lines that are none of an event stream are kept: a server that breaks off says why in such.
+Source: the WHATWG HTML standard, "Interpreting an event stream". Ids and retry times are ignored.
+Lines that do not belong to an event stream are kept: a server that breaks off says why in them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class EventParser:
 
     @property
     def stray(self) -> str:
-        """Lines so far that are none of an event stream, also one that has not ended."""
+        """Lines so far that do not belong to an event stream, including one that has not ended."""
         last = self._line.decode("utf-8", "replace")
         is_field = last.partition(":")[0] in (*FIELDS, ERROR)
         return (self._stray if is_field else self._stray + last).strip()

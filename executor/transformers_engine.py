@@ -77,7 +77,7 @@ class TransformersEngine(DeviceEngine):
         started = time.perf_counter_ns()
         try:
             token = self._forward(active)
-        except Exception as error:  # whatever torch says to a call must not end the others
+        except Exception as error:  # torch may raise anything; other calls go on
             self._end("cancelled", in_words(error))
             self._memory = _Memory()
             return

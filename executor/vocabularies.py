@@ -3,8 +3,8 @@
 Where the server takes and returns token ids, tokens are the model's own. Where it speaks only
 text, a token is a piece of text: what one chunk of the stream brought, cut at the model's token
 borders if the scenario names its tokenizer. Either way the prompt of a later call is put together
-from just the pieces that were shown, so no text is lost, repeated or changed; only their number is
-an estimate where a server sends several tokens in a chunk and nobody knows its tokenizer.
+from just the pieces that were shown, so no text is lost, repeated or changed; their number is only
+an estimate where a server sends several tokens in a chunk and its tokenizer is unknown.
 """
 
 from __future__ import annotations

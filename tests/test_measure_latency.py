@@ -14,7 +14,7 @@ import pytest
 from executor.batching_engine import BatchingEngine
 from executor.contention import measure_contention
 from executor.device import Device
-from executor.find_cache import find_cache
+from executor.find_cache import REPEATS, TimedHits, find_cache
 from executor.latency_places import Decode, Mixed, Place, Prefill, Region
 from executor.latency_samples import Samples, expected_s
 from executor.latency_visits import Sample, Target
@@ -263,6 +263,19 @@ class TestPrefixCache:
         _, samples = measured(replace(PLAIN, block_tokens=64, kept_texts=4))
         cached = {s.place.cached_tokens for s in samples if isinstance(s.place, Prefill)}
         assert cached == {0, 192}
+
+
+def test_a_scene_is_played_once_for_each_time_that_is_taken() -> None:
+    """As often as the search for a cache counts on."""
+    played = list[int]()
+    with target_of(PLAIN) as target:
+
+        def scene() -> list[int]:
+            played.append(1)
+            return target.draw(64)
+
+        assert abs(TimedHits.of(target, 256).hits(scene)) < 16
+    assert len(played) == REPEATS
 
 
 def test_contention_is_what_turns_cost_more() -> None:
