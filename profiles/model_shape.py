@@ -98,11 +98,6 @@ class ModelShape:
         return experts + sum(weights.parameters for weights in others)
 
     @property
-    def active_parameters(self) -> int:
-        """All but the experts that a token does not pass."""
-        return self.parameters - (self.experts - self.experts_per_token) * self.expert.parameters
-
-    @property
     def weight_bytes(self) -> float:
         experts = self.experts * self.expert.bytes
         return experts + self.dense.bytes + self.head.bytes + self.unread.bytes

@@ -120,7 +120,6 @@ def processes() -> list[int]:
 
 
 @needs_two_cores
-@needs_two_cores
 def test_an_error_of_a_process_keeps_its_kind() -> None:
     """Exit codes depend on it: 2 where the user's model is wrong."""
     order = Order({"a": EngineSpec(model="./none", device="cpu:0")}, [])
@@ -150,6 +149,7 @@ def test_a_device_has_one_name(device: str, place: str) -> None:
     assert setup_of_profile(fixed_profile(), spec, "m").device == place
 
 
+@needs_two_cores
 class TestProcesses:
     def test_the_texts_are_those_of_one_process(self, bench: Bench) -> None:
         whole = scenario(dict.fromkeys("abz", "cpu"))
@@ -178,9 +178,11 @@ class TestProcesses:
         spec = scenario(PLACES)
         pipeline = spec.pipeline.build()
         job = Job(pipeline, uniform(pipeline, constant(3, 3, 3)), Question("why"))
-        bench.runtime.run(
+        (outcome,) = bench.runtime.run(
             [job], on_token=lambda _, agent, ids: heard[agent].add(threading.get_ident())
         )
+        assert outcome.timeline.written == dict.fromkeys("abz", 9)
+        assert all(len(threads) == 1 for threads in heard.values())
         assert heard["b"] == heard["z"] != heard["a"]
         assert threading.get_ident() not in heard["a"] | heard["z"]
 

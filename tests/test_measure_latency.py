@@ -217,7 +217,8 @@ class TestEffort:
         assert more == []
         assert again.prefill.coefficients == pytest.approx(whole.prefill.coefficients, rel=1e-6)
         _, rest = measured(PLAIN, known=samples[:20])
-        assert 0.9 * (len(samples) - 20) < len(rest) <= len(samples) - 20
+        # What is known counts at once, so it may end a round earlier.
+        assert 0 <= len(samples) - 20 - len(rest) <= len(visits(samples))
 
     def test_time_that_was_spent_before_counts(self) -> None:
         slow = Effort(5.0, target_error=1e-9)

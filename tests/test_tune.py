@@ -264,6 +264,7 @@ def test_half_a_line_is_dropped_and_another_key_left_out(tmp_path: Path) -> None
     path.write_text(text[:-20])
     assert len(run_log(path, "key")) == count - 1
     assert not len(run_log(path, "other"))
+    assert len(run_log(path, "key")) == count - 1
 
 
 def test_a_tuned_profile_is_an_ordinary_one(tmp_path: Path) -> None:

@@ -73,4 +73,4 @@ def test_tables_and_timelines_say_the_same() -> None:
                 expected = unread_of_timeline(case.pipeline, line, shape)
                 assert found[number] == pytest.approx(expected)
                 compared += expected > 0
-    assert compared > 50
+    assert compared > 90
