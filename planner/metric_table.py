@@ -73,6 +73,11 @@ _ALL = (
     Metric("unread", "unread", "unread", row="unread share"),
     Metric("loss", "loss", "loss", row="loss, nats a token"),
     Metric("agreement", "quality", "quality", is_gain=True),
+    # Of texts: see ``staircase.text_faults``.
+    Metric("leaks", "answers that repeat texts of the prompt", column="leaks"),
+    Metric("seams", "answers that show a seam", column="seams"),
+    Metric("repetition", "repeated runs of four words", column="repetition"),
+    Metric("strange", "letters in another script", column="other script"),
     Metric("score", "score", "score", row="task score", is_gain=True),
 )
 METRICS = {one.name: one for one in _ALL}

@@ -26,7 +26,13 @@ from planner.figures import Figures, place_of
 from planner.importance import PARAMETERS
 from planner.objectives import parse_objective
 from planner.plans import Plan
-from planner.report_tables import importance_rows, neighbour_rows, summary_table, ttft_table
+from planner.report_tables import (
+    importance_rows,
+    neighbour_rows,
+    summary_table,
+    text_table,
+    ttft_table,
+)
 from planner.report_words import (
     gains_of,
     held_out_rows,
@@ -35,6 +41,7 @@ from planner.report_words import (
     measured_limit_rows,
     shortfall_rows,
     standing_rows,
+    worst_answers,
 )
 from planner.validation import Validation
 from staircase.errors import PlanError
@@ -214,6 +221,14 @@ class _Page:
         if self.validation is None:
             return []
         return shortfall_rows(self.figures, self.validation)
+
+    @property
+    def texts(self) -> Any:
+        return text_table(self.figures, self.validation) if self.validation else None
+
+    @property
+    def worst(self) -> Any:
+        return worst_answers(self.figures, self.validation) if self.validation else []
 
     @property
     def axes(self) -> Sequence[Axis]:

@@ -14,7 +14,7 @@ from planner.figures import Figures, place_of
 from planner.metric_table import METRICS
 from planner.objectives import parse_objective
 from planner.plans import Plan
-from planner.tables import WITH_INTERVAL, shown_columns
+from planner.tables import TEXT_COLUMNS, WITH_INTERVAL, shown_columns
 from planner.validation import Validation
 
 Keys = tuple[str | int, ...]
@@ -67,6 +67,18 @@ def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -
             for name, kind, keys in entries
         ),
     )
+
+
+def text_table(figures: Figures, validation: Validation) -> Table:
+    """What the answers of every validated schedule are like as texts."""
+    known = [name for name in TEXT_COLUMNS if name in validation.rows[0].measured]
+    rows = []
+    for number in range(len(validation.rows)):
+        keys: Keys = ("validation", "rows", number)
+        cells = [_cell(figures, (*keys, "measured"), metric) for metric in known]
+        rows.append(Row(figures.html(place_of(*keys, "name")), tuple(cells)))
+    heads = [escape(METRICS[metric].column_head) for metric in known]
+    return Table((Markup("schedule"), *heads), tuple(rows))
 
 
 def _cell(figures: Figures, keys: Keys, metric: str) -> Cell:

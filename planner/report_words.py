@@ -52,6 +52,20 @@ def _saved(
     return share, said
 
 
+def worst_answers(figures: Figures, validation: Validation) -> Iterator[dict[str, Markup]]:
+    """Of each schedule the answer with most faults as a text, what was asked, and the faults."""
+    for number, row in enumerate(validation.rows):
+        keys = ("validation", "rows", number)
+        if row.worst is not None:
+            faults = [place_of(*keys, "worst", "faults", n) for n in range(len(row.worst.faults))]
+            yield {
+                "name": figures.html(place_of(*keys, "name")),
+                "question": figures.html(place_of(*keys, "worst", "question")),
+                "answer": figures.html(place_of(*keys, "worst", "answer")),
+                "faults": figures.html(*faults, template="; ".join(["{}"] * len(faults))),
+            }
+
+
 def limit_rows(figures: Figures, explanation: Explanation) -> list[Markup]:
     """Each limit: what the choice has, and what it costs."""
     lines = []

@@ -38,6 +38,8 @@ COLUMNS = (
 )
 # The figures that stand side by side wherever a schedule is judged.
 JUDGED = ("ttft_s", "smooth_start_s", "e2e_s")
+# Of a table of what the answers are like as texts.
+TEXT_COLUMNS = ("answer_tokens", "leaks", "seams", "repetition", "strange")
 STAND_INS = ("unread", "device_s")
 WITH_INTERVAL = ("smooth_start_s", "agreement", "score")
 
@@ -75,6 +77,12 @@ def validation_cells(validation: Validation) -> Cells:
     return Cells((*cells.columns, "limits"), tuple(rows)) if validation.limits else cells
 
 
+def text_cells(validation: Validation) -> Cells:
+    """What the answers of every schedule are like as texts, as measured."""
+    entries = [(row.name, "measured", row.measured) for row in validation.rows]
+    return _cells(entries, TEXT_COLUMNS)
+
+
 def forecast_cells(candidates: Mapping[str, Candidate]) -> Cells:
     return _cells_of((name, "forecast", one.forecast) for name, one in candidates.items())
 
@@ -82,7 +90,10 @@ def forecast_cells(candidates: Mapping[str, Candidate]) -> Cells:
 def _cells_of(entries: Iterable[tuple[str, str, Mapping[str, Summary]]]) -> Cells:
     """With the columns that some entry fills."""
     rows = list(entries)
-    columns = shown_columns({name for _, _, metrics in rows for name in metrics})
+    return _cells(rows, shown_columns({name for _, _, metrics in rows for name in metrics}))
+
+
+def _cells(rows: Iterable[tuple[str, str, Mapping[str, Summary]]], columns: Sequence[str]) -> Cells:
     return Cells(
         tuple(METRICS[name].column_head for name in columns),
         tuple(
@@ -164,6 +175,10 @@ ROWS = (
     "loss",
     "agreement",
     "score",
+    "leaks",
+    "seams",
+    "repetition",
+    "strange",
 )
 
 

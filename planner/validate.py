@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from executor.answer_text import text_faults
 from executor.bench import Bench, read_dataset
 from executor.kept_runs import play_kept
 from executor.line_log import ItemLog
@@ -14,7 +15,7 @@ from executor.scores import AnswerScorer, answer_scorer
 from planner.breakdown import median_request, ttft_parts
 from planner.plans import Candidate, Plan, spread_out
 from planner.profiling import requests_key
-from planner.validation import Row, Validation
+from planner.validation import Row, TextSample, Validation
 from profiles.store import content_hash
 from simulator.unread import unread_of_timeline
 from staircase.measured import measure_all
@@ -22,6 +23,7 @@ from staircase.metrics import Summary, summarize
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.shortfalls import count_shortfalls
+from staircase.text_faults import TextFaults
 from staircase.timeline import Timeline, since_arrival
 from staircase.workload import Question, RequestShape
 
@@ -74,11 +76,14 @@ def validate(
         measured = _measure(scenario, bench, candidate, played[name], full)
         answers = [outcome.texts[pipeline.answer] for outcome in played[name]]
         measured |= _scores(scorer, [questions[number] for number in asked[name]], answers)
+        faults = _faults(pipeline, bench, played[name])
+        measured |= _text_figures(faults)
         lines = [outcome.timeline for outcome in played[name]]
         parts = ttft_parts(lines, pipeline, candidate.schedule, call_ps or {})
         typical = since_arrival(lines[median_request(lines)])
         missing = count_shortfalls(lines)
-        rows.append(Row(name, candidate, measured, parts, typical, missing))
+        worst = _worst([questions[number] for number in asked[name]], answers, faults)
+        rows.append(Row(name, candidate, measured, parts, typical, missing, worst))
     timelines = {name: [outcome.timeline for outcome in some] for name, some in played.items()}
     return Validation.of(plan, rows, requests), timelines
 
@@ -146,6 +151,30 @@ def _scores(
     scores = [scorer(*pair) for pair in zip(questions, answers, strict=True)]
     known = [score for score in scores if score is not None]
     return {"score": summarize(known)} if known else {}
+
+
+def _faults(pipeline: Pipeline, bench: Bench, outcomes: Sequence[Outcome]) -> list[TextFaults]:
+    engine = bench.runtime.served[pipeline[pipeline.answer].engine].engine
+    return [text_faults(pipeline, engine, outcome) for outcome in outcomes]
+
+
+def _text_figures(faults: Sequence[TextFaults]) -> dict[str, Summary]:
+    """Shares: of answers, of runs of words, of letters."""
+    return {
+        "leaks": summarize([float(bool(one.leaks)) for one in faults]),
+        "seams": summarize([float(bool(one.seams)) for one in faults]),
+        "repetition": summarize([one.repetition for one in faults]),
+        "strange": summarize([one.strange for one in faults]),
+    }
+
+
+def _worst(
+    questions: Sequence[Question], answers: Sequence[str], faults: Sequence[TextFaults]
+) -> TextSample | None:
+    place = max(range(len(faults)), key=lambda number: faults[number].weight)
+    if not faults[place].words:
+        return None
+    return TextSample(questions[place].text, answers[place], tuple(faults[place].words))
 
 
 def _quality(

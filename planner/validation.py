@@ -24,6 +24,15 @@ SCHEMA = "staircase.validation/3"
 
 
 @dataclass(frozen=True)
+class TextSample:
+    """An answer, and what a reader finds wrong with it, in words."""
+
+    question: str
+    answer: str
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Row:
     """One schedule: what was forecast and what was measured, by metric.
 
@@ -31,6 +40,7 @@ class Row:
         ttft: where the measured TTFT went.
         timeline: of the request with its median TTFT; begins at 0.
         shortfalls: which agents' texts its answers lack, and why.
+        worst: the answer with most faults as a text; None if all have none.
     """
 
     name: str
@@ -39,6 +49,7 @@ class Row:
     ttft: TtftParts
     timeline: Timeline
     shortfalls: tuple[Shortfall, ...] = ()
+    worst: TextSample | None = None
 
 
 @dataclass(frozen=True)

@@ -236,10 +236,11 @@ def _show_plan(work: Workspace, found: Plan) -> None:
 
 def _show_validation(work: Workspace, checked: Validation) -> None:
     from planner.metric_table import METRICS
-    from planner.tables import JUDGED, as_rich, validation_cells
+    from planner.tables import JUDGED, as_rich, text_cells, validation_cells
 
     title = f"Forecast and measurement over {checked.requests} real requests"
     screen.print(as_rich(validation_cells(checked), title))
+    screen.print(as_rich(text_cells(checked), "The answers as texts"))
     for words in checked.reading_lines:
         screen.print(words, highlight=False)
     screen.print(

@@ -1,0 +1,109 @@
+"""What a reader finds wrong with an answer's text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executor.answer_text import text_faults
+from executor.bench import open_bench, read_dataset
+from executor.runtime import Job
+from staircase import constant, uniform
+from staircase.scenario import load_scenario
+from staircase.text_faults import find_faults, repetition
+
+DEMO = Path(__file__).parent / "support" / "desk.yaml"
+PROMPT = ["<|im_start|>system\nYou edit.", "\n\nDraft of anna:\n", "\n\n* ", "\n\nanna:\n"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "leaks"),
+    [
+        ("The sky is blue.", []),
+        ("Draft of Anna: the sky is blue.", ["Draft of anna:", "anna:"]),
+        ("Draft of Joanna: the sky", []),
+        ("You edit. You edit. So do I.", ["You edit."] * 2),
+        ("Well <|im_start|>system", ["<|im_start|>system"]),
+        ("* one\n* two", []),
+    ],
+)
+def test_texts_of_the_prompt_are_found_in_the_answer(answer: str, leaks: list[str]) -> None:
+    assert sorted(find_faults([answer], PROMPT, []).leaks) == sorted(leaks)
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_seen"),
+    [
+        (["The sky", " is blue."], False),
+        (["The sk", "y is blue."], False),
+        (["The sky is", " blue. The sea is"], False),
+        (["It is blue.", "\n\nIt is deep."], False),
+        (["# Blue", "\nIt is."], False),
+        (["- blue", "\n- red"], False),
+        (["1. blue", "\n2. red"], False),
+        (["Colours:", "\n- red"], False),
+        (["The sky is blue", " The sky is blue and wide."], True),
+        (["It is because of", " because of light."], False),
+        (["It is so because of the", " because of the light."], True),
+        (["The reason", "The reason is light."], True),
+        (["The reason", "Light."], True),
+        (["It is 5", "Million."], False),
+        (["The sky is", "\nThe sea is"], True),
+        (["The sky is\n", "\nblue"], False),
+        ([], False),
+        (["", "Blue."], False),
+    ],
+)
+def test_seams_that_can_be_seen(steps: list[str], is_seen: bool) -> None:
+    assert bool(find_faults(steps, [], []).seams) == is_seen
+
+
+def test_a_seam_is_told_by_the_words_around_it() -> None:
+    assert find_faults(["The reason", "The reason is."], [], []).seams == (
+        "The reason|The reason is.",
+    )
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=20))
+def test_repetition_is_the_share_of_runs_that_stood_there_before(words: list[str]) -> None:
+    runs = Counter(tuple(words[n : n + 4]) for n in range(len(words) - 3))
+    again = sum(count - 1 for count in runs.values())
+    assert repetition(" ".join(words)) == pytest.approx(again / max(1, sum(runs.values())))
+
+
+@pytest.mark.parametrize(
+    ("answer", "share"),
+    [("blue", 0.0), ("blauer Himmel, größer", 0.0), ("ab вг", 0.5), ("青い", 1.0), ("12", 0.0)],
+)
+def test_letters_of_another_script(answer: str, share: float) -> None:
+    assert find_faults([answer], [], ["Why?", "Because."]).strange == pytest.approx(share)
+
+
+def test_scripts_of_a_draft_are_none_of_another() -> None:
+    assert find_faults(["青い空"], [], ["Why?", "空は青い"]).strange == 0.0
+
+
+@given(st.lists(st.text(max_size=30), max_size=6))
+def test_any_text_is_taken(steps: list[str]) -> None:
+    found = find_faults(steps, PROMPT, [])
+    assert 0 <= found.repetition < 1
+    assert len(found.seams) < max(1, len(steps))
+
+
+@pytest.mark.slow
+def test_answers_of_real_runs_are_cut_where_steps_began() -> None:
+    """The embedded editor writes bulletins: no labels, no seams."""
+    scenario = load_scenario(DEMO)
+    pipeline = scenario.pipeline.build()
+    question = read_dataset(scenario, DEMO.parent, 1, 0)[0]
+    with open_bench(scenario) as bench:
+        schedule = uniform(pipeline, constant(24, 12, 10), "append_rounds")
+        outcome = bench.runtime.run([Job(pipeline, schedule, question)])[0]
+        engine = bench.runtime.served["editor"].engine
+        found = text_faults(pipeline, engine, outcome)
+    assert found.leaks == found.seams == ()
+    assert found.strange == 0.0
