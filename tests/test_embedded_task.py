@@ -291,17 +291,20 @@ def ceiling(games: Sequence[Game]) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TASKS)
-def test_the_editor_is_nearly_as_good_as_bayes_rule(name: str) -> None:
+@pytest.mark.parametrize(
+    # Guessing what was not read is learned last: the ordered desk's editor is 0.04 below there.
+    ("name", "half", "below"),
+    [("embedded", "steps:24/128", 0.05), ("embedded-hard", "steps:24/64", 0.03)],
+)
+def test_the_editor_is_nearly_as_good_as_bayes_rule(name: str, half: str, below: float) -> None:
     """Read at once, half, and along staircases."""
-    (told, _), *less = played(name, 60, ("steps:24/128", "constant:8,8,8"))
+    (told, _), *less = played(name, 60, (half, "constant:8,8,8"))
     assert score(told) > mean(game.alone("north") for game in told) + 0.15
     # Over 300 requests it is nowhere more than 2 points below (model cards); of 60 they know two.
     assert score(told) > ceiling(told) - 0.02
     for games, _ in less:
         assert score(games) < score(told)
-        # Guessing what was not read is learned last: the ordered desk's is 0.04 below.
-        assert score(games) > ceiling(games) - 0.05
+        assert score(games) > ceiling(games) - below
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ class Lesson:
 
 
 LESSONS = {
-    "embedded": Lesson(ORDERED, editors=12, reporters=8, steps=2400),
+    "embedded": Lesson(ORDERED, editors=9, reporters=10, steps=1600),
     "embedded-hard": Lesson(SCATTERED, editors=14, reporters=8, steps=1700),
 }
 
