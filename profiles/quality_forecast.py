@@ -7,11 +7,12 @@
 A schedule's forecast loss is the mean of its f over t and over the sampled requests. Between read
 levels F is linear; a staircase that reads all of everything before it writes has loss 0 by
 definition. Two things are common to all samples. The mean surface must not rise with the read
-level: where it does, by chance, isotonic regression says what is added to every sample's (Barlow
-et al. 1972). And F° − F is the mean over the samples that left a source out; that k missing sources
-cost k times one is an assumption, within what reading nothing at all costs. Interleaved, each token
-before which the text was interrupted costs what interruptions there cost on average. Schedules that
-were played when the profile was made say what is still to be multiplied (``profiles.played``).
+level, nor be below 0, which happens by chance, and interleaved because what interruptions cost is
+taken off: where it does, isotonic regression says what is added to every sample's (Barlow et al.
+1972). And F° − F is the mean over the samples that left a source out; that k missing sources cost k
+times one is an assumption, within what reading nothing at all costs. Interleaved, each token before
+which the text was interrupted costs what interruptions there cost on average. Schedules that were
+played when the profile was made say what is still to be multiplied (``profiles.played``).
 """
 
 from __future__ import annotations

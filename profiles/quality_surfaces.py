@@ -30,10 +30,11 @@ class FigureSurfaces:
         """Mean of f over the tokens of sample ``number``."""
         sample = self.profile.samples[number]
         bins = np.arange(len(reading.levels)) // self.profile.bin_tokens
-        own = _read_off(self._knots(sample), self._matrix(sample), reading.levels, bins)
-        found = own + self._common(self._shift, reading.levels, bins)
+        knots, own = self._knots(sample), self._matrix(sample)
+        shifted = own + self._rows(self._shift, len(knots))[:, : own.shape[1]]
+        found = _read_off(knots, shifted, reading.levels, bins)
         if reading.missing.any():
-            nothing = _read_off(self._knots(sample), self._matrix(sample), 0 * bins, bins)
+            nothing = _read_off(knots, own, 0 * bins, bins)
             more = self._common(self._left_out, reading.levels, bins)
             worst = np.maximum if self.figure == "agreement" else np.minimum
             found = worst(found + reading.missing * more, nothing)
@@ -57,10 +58,13 @@ class FigureSurfaces:
                 f"the quality profile was not measured for agent {self.agent!r} "
                 f"in layout {self.layout!r}"
             ) from None
-        return self._rows(surface, len(self._knots(sample)))
+        return self._rows(self._all(surface), len(self._knots(sample)))
 
-    def _rows(self, surface: Surface, knots: int) -> Floats:
-        matrix = np.asarray(getattr(surface, self.figure))
+    def _all(self, surface: Surface) -> Floats:
+        return np.asarray(getattr(surface, self.figure))
+
+    def _rows(self, matrix: Floats, knots: int) -> Floats:
+        """Those of a sample with so many ``knots``; the last is of all that there is to read."""
         return np.asarray(matrix[[*range(knots - 1), len(matrix) - 1]])
 
     @cached_property
@@ -72,19 +76,29 @@ class FigureSurfaces:
         """[read levels, bins]; NaN behind the sample's last bin."""
         levels, knots = np.asarray(self.profile.read_levels, dtype=float), self._knots(sample)
         columns = [np.interp(levels, knots, column) for column in matrix.T]
-        nothing = [np.full(len(levels), np.nan)] * (self._bins - len(columns))
-        return np.asarray(np.column_stack([*columns, *nothing]))
+        return self._padded(np.column_stack(columns))
+
+    def _padded(self, rows: Floats) -> Floats:
+        nothing = np.full((len(rows), self._bins - rows.shape[1]), np.nan)
+        return np.hstack((rows, nothing))
 
     @cached_property
     def _shift(self) -> Floats:
-        """[read levels, bins]: what makes the mean surface monotone in the read level."""
+        """[read levels and all, bins]: what makes the mean surface monotone and possible.
+
+        The best monotone fit within bounds is the best monotone fit, cut off at them.
+        """
         # Only forecasts of quality need it, and it takes longer to import than a simulation.
         from scipy.optimize import isotonic_regression
 
-        grids = [self._on_grid(one, self._matrix(one)) for one in self.profile.samples]
+        grids = [
+            np.vstack((self._on_grid(one, matrix), self._padded(matrix[-1:])))
+            for one, matrix in ((one, self._matrix(one)) for one in self.profile.samples)
+        ]
         mean, rises = np.nanmean(grids, axis=0), self.figure == "agreement"
         smooth = [isotonic_regression(column, increasing=rises).x for column in mean.T]
-        return np.asarray(np.column_stack(smooth) - mean)
+        least, most = (-np.inf, 1.0) if rises else (0.0, np.inf)
+        return np.asarray(np.clip(np.column_stack(smooth), least, most) - mean)
 
     @cached_property
     def _left_out(self) -> Floats:
@@ -94,7 +108,7 @@ class FigureSurfaces:
         differences = []
         for sample in self.profile.samples:
             if self.agent in sample.without:
-                less = self._rows(sample.without[self.agent], len(self._knots(sample)))
+                less = self._rows(self._all(sample.without[self.agent]), len(self._knots(sample)))
                 differences.append(self._on_grid(sample, less - base._matrix(sample)))
         if not differences:
             raise ProfileError(

@@ -127,6 +127,20 @@ def test_reading_more_never_forecasts_more_loss(
     assert all(one[1] <= other[1] + 1e-9 for one, other in pairwise(found))
 
 
+def test_nothing_is_better_than_having_read_everything() -> None:
+    """As where interruptions are taken for dearer than they were."""
+    losses: list[Matrix] = [
+        ((0.4, 0.2), (-0.2, 0.1), (-0.1, -0.1)),
+        ((0.2, 0.2), (0.1, -0.3), (-0.1, 0.0)),
+    ]
+    forecaster = QualityForecaster(with_surfaces(losses, levels=2))
+    for level, loss in ((0, 0.25), (5, 0.125), (10, 0.0), (20, 0.0)):
+        lines = [replace(line(((level,), 0)), request=number) for number in range(2)]
+        found = forecaster(lines, "rebuild")
+        assert found.loss.mean == pytest.approx(loss)
+        assert found.agreement.mean == pytest.approx(1 - loss)
+
+
 class TestSourcesLeftOut:
     """Two sources of 20 tokens; without one of them loss is 0.4 more at any level."""
 
