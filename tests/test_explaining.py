@@ -156,6 +156,16 @@ def test_limits_say_what_they_keep_out(found: Plan) -> None:
         assert use.value == chosen.forecast["unread"].mean
 
 
+def test_a_limit_on_a_time_is_told_by_its_percentile() -> None:
+    plan = small_plan(objectives=["ttft", "unread"], slo={"stall": 1.0})
+    assert plan.explanation is not None
+    chosen = plan.named()["chosen"]
+    (use,) = (one for one in plan.explanation.limits if one.words == "stall.p90 ≤ 1")
+    better = [c for c in plan.candidates if c.ttft_s < chosen.ttft_s]
+    assert use.excluded == sum(c.forecast["stall_s"].p90 > 1 for c in better)
+    assert use.value == chosen.forecast["stall_s"].p90
+
+
 @given(st.integers(0, 2000))
 def test_mean_parts_sum_to_the_mean(seed: int) -> None:
     case = random_case(seed)
