@@ -19,11 +19,13 @@ from executor.guarding import in_words
 from executor.rendering import Encode, PromptFormat
 from staircase.pipeline import Agent
 
-INTRODUCTION = "Below are a question and what others wrote about it."
+# Names before drafts, and the word itself, are what small models copy into their answers
+# (docs/log.md, 2026-11-29): drafts are told apart by a line.
+INTRODUCTION = "Below are a question and notes on it."
 QUESTION = "Question:\n{query}"
-LABEL = "Draft of {source}:\n"
-REQUEST = "Your answer:"
-MORE = "More of what others wrote follows; then go on with your answer."
+LABEL = "---\n"
+REQUEST = "Now answer the question in your own words."
+MORE = "More notes follow; then go on with your answer."
 
 # Marks for contents, which no template has.
 ROLE, USER, ASSISTANT, LATER = (f"staircase-{name}" for name in ("role", "user", "self", "later"))
@@ -159,13 +161,13 @@ def choose_gap(tokenizer: Any) -> str:
 def joins_cleanly(tokenizer: Any, gap: str) -> bool:
     """Whether drafts that are cut between words have the tokens that the whole prompt has."""
     encode = _encoder(tokenizer)
-    label = gap + LABEL.format(source="a")
+    label = gap + LABEL
     return _follows(encode, gap) and all(_joins(encode, label, start) for start in STARTS)
 
 
 def _follows(encode: Encode, gap: str) -> bool:
     """Whether tokens of a label do not reach into the text before it."""
-    label = gap + LABEL.format(source="a")
+    label = gap + LABEL
     return all(_joins(encode, end, label) for end in ENDS)
 
 
