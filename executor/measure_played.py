@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from functools import partial
 
 import numpy as np
 
-from executor.device import Device
 from executor.kept_runs import check_answered, known_items, play_rest
 from executor.line_log import ItemLog
 from executor.measure_quality import measure_quality
 from executor.prompt_scorer import PromptScorer
-from executor.replay_engine import ReplayEngine
-from executor.runtime import Job, Outcome, Runtime, ServedModel
+from executor.replaying import replaying
+from executor.runtime import Job, Outcome, Runtime
 from executor.scores import AnswerScorer
 from profiles.played import PlayedSchedule
 from profiles.quality_forecast import QualityForecaster
@@ -110,7 +108,7 @@ class ScheduleProbe:
                 for n, job in enumerate(normal)
             ]
         }
-        with self._replaying(outcomes) as (pipeline, runtime):
+        with replaying(self.runtime, self.pipeline, outcomes) as (pipeline, runtime):
             for name, schedule in probe_schedules(pipeline, longest).items():
                 jobs = [Job(pipeline, schedule, question) for question in questions]
                 found[name] = self._played(name, jobs, outcomes, runtime, kept, on_done)
@@ -137,22 +135,6 @@ class ScheduleProbe:
             return figures
 
         return play_rest(runtime, jobs, known_items(kept, names), judge, on_done)
-
-    @contextmanager
-    def _replaying(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[Pipeline, Runtime]]:
-        """The pipeline with engines that recite what agents wrote who read nobody."""
-        agents, served = [], dict(self.runtime.served)
-        with Device() as device:
-            for agent in self.pipeline:
-                if agent.reads:
-                    agents.append(agent)
-                    continue
-                writer, name = self.runtime.served[agent.engine], f"replay {agent.name}"
-                texts = [outcome.ids[agent.name] for outcome in outcomes]
-                engine = ReplayEngine(device, writer.engine, texts, self.runtime.now_ns)
-                served[name] = ServedModel(engine, writer.form)
-                agents.append(replace(agent, engine=name))
-            yield Pipeline(tuple(agents), self.pipeline.answer), self.runtime.serving(served)
 
     def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> PlayedFigures:
         layout = job.schedule.layout

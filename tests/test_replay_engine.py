@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from executor.device import Device
 from executor.engine import CallReport, EngineCall, Key, Listener
-from executor.measure_played import ScheduleProbe
 from executor.rendering import PromptFormat
 from executor.replay_engine import ReplayEngine
+from executor.replaying import replaying
 from executor.running_call import turn_away
 from executor.runtime import Job, Runtime, ServedModel
 from staircase import Agent, Pipeline, Question, Schedule
@@ -90,11 +89,9 @@ def test_schedules_are_played_as_the_first_requests_were(retries: int) -> None:
     engine.failed = True
     (full,) = runtime.run([job])
     runtime.now_ns, engine.failed = clock, False
-    nothing: Any = None
-    probe = ScheduleProbe(pipeline, runtime, nothing, nothing, nothing)
-    with probe._replaying([full]) as (recited, replaying):
-        (outcome,) = replaying.run([replace(job, pipeline=recited)])
+    with replaying(runtime, pipeline, [full]) as (recited, again):
+        (outcome,) = again.run([replace(job, pipeline=recited)])
     assert bool(outcome.timeline.error) == (not retries)
-    assert replaying.now_ns is clock
+    assert again.now_ns is clock
     source = next(span for span in outcome.timeline.spans if span.agent == "a")
     assert 0 <= source.started_ps < 10**15
