@@ -21,8 +21,8 @@ MOST_TOKENS = 10**7
 MOST_SEED = 2**32 - 1
 # Of rates, a second or a minute.
 LEAST_RATE, MOST_RATE = 1e-6, 1e9
-# Of a reader: 900,000 tokens read so slowly still end within 64 bits of picoseconds.
-LEAST_READING_RATE = 0.1
+# Of a reader: the longest text, read so slowly, still ends within 64 bits of picoseconds.
+LEAST_READING_RATE = 1.1
 MOST_TOKENS_PER_MIN = 10**12
 LEAST_SPEED, MOST_SPEED = 1e-6, 1e6
 LEAST_BURSTINESS, MOST_BURSTINESS = 0.01, 100.0

@@ -25,9 +25,16 @@ from simulator.intervals import with_profile_error
 from simulator.run import run_workload
 from simulator.setups import setup_of
 from staircase import RequestShape, Schedule, Workload, single
-from staircase.bounds import LAST_PS, LEAST_READING_RATE, LONGEST_ITERATION_S, LONGEST_RUN_S, MOST
+from staircase.bounds import (
+    LAST_PS,
+    LEAST_READING_RATE,
+    LONGEST_ITERATION_S,
+    LONGEST_RUN_S,
+    MOST,
+    MOST_TOKENS,
+)
 from staircase.errors import ProfileError, ScenarioError, ScheduleError, WorkloadError
-from staircase.metrics import Summary, measure
+from staircase.metrics import Summary, measure, reader_ps
 from staircase.prompt import query
 from staircase.scenario import load_scenario, load_variants
 from staircase.schedule import parse_barrier, parse_staircase
@@ -93,7 +100,7 @@ OUT_OF_RANGE = [
     ("plan.first", [HUGE]),
     ("plan.ratio", [math.inf]),
     ("plan.reading_rate", math.inf),
-    ("plan.reading_rate", 0.09),
+    ("plan.reading_rate", 1.09),
     ("plan.capacity_share", 1e-3),
     ("plan.prices", {"aggregator": {"hour": 1e300}}),
     ("plan.limits", {"ttft": math.nan}),
@@ -302,8 +309,9 @@ def test_the_longest_run_is_the_same_in_seconds_and_picoseconds() -> None:
     assert to_ps(LONGEST_RUN_S) == LAST_PS
 
 
-def test_the_slowest_reader_of_900_000_tokens_fits_into_64_bits() -> None:
-    """Also where a profile's error makes it slower still."""
+def test_the_slowest_reader_fits_into_64_bits() -> None:
+    """Of the longest text; and where a profile's error makes it slower still."""
+    assert MOST_TOKENS * reader_ps(LEAST_READING_RATE) < 2**63
     tokens = 900_000
     ends = tuple(range(1, tokens + 1))
     line = Timeline(0, 0, ends[-1], (), ends, {"model": tokens})

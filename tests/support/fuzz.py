@@ -91,7 +91,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
     "plan": {"--trials": COUNTS, "--seed": COUNTS, "--objective": OBJECTIVE, "--limit": LIMIT}
     | {"--storage": PATHS},
     "variants": {"--trials": COUNTS, "--seed": COUNTS},
-    "compare": {"--reading-rate": ["1", "100", "inf", "nan", "0"]},
+    "compare": {"--reading-rate": ["1.1", "1", "100", "inf", "nan", "0"]},
     "explain": {"--out": PATHS},
     "import": {"--model": ["m", "x"], "--hardware": ["gpu", "x"], "--tp": COUNTS}
     | {"--layers": COUNTS, "--overhead-s": ["0", "0.1", "nan", "inf", "-1"], "--run": COUNTS},
