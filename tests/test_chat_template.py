@@ -29,13 +29,16 @@ from staircase.engine_spec import EngineSpec
 from staircase.pipeline import Agent
 from staircase.prompt import Round, build_prompt
 from staircase.schedule import LAYOUTS, Layout
-from tests.support.chat_tokenizers import SHAPES, chat_tokenizer, sentences
+from tests.support.chat_tokenizers import SHAPES, SYSTEM, chat_tokenizer, sentences
+from tests.support.smollm2 import needs_smollm2
 
 SOURCES = ("ann", "bo")
 QUERY = "How long does a reader wait, and why?"
 WORDS = sorted({word for word in re.findall(r"[A-Za-z]+", sentences()) if len(word) > 2})
 Messages = list[dict[str, str]]
-names = pytest.mark.parametrize("name", SHAPES)
+names = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=needs_smollm2 if n == "SmolLM2" else ()) for n in SHAPES]
+)
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def conversation(name: str, history: History, layout: Layout) -> Messages:
         )
 
     role, rounds = history.role.strip(), history.rounds
-    has_system = name in ("ChatML", "header ids")
+    has_system = name in SYSTEM
     head = INTRODUCTION if has_system or not role else f"{role}\n\n{INTRODUCTION}"
     question = gap + QUESTION.format(query=QUERY)
     chunks = [shown(*pair) for pair in zip([None, *rounds], rounds, strict=False)]
@@ -192,7 +195,7 @@ def test_who_reads_nobody_is_just_asked(name: str, role: str) -> None:
     tokenizer = chat_tokenizer(name)
     ids = fixed_ids(Agent("a", role=role), f" {QUERY}\n", chat_format(tokenizer), Codec(tokenizer))
     said = [{"role": "user", "content": QUERY}]
-    if role and name in ("ChatML", "header ids"):
+    if role and name in SYSTEM:
         said.insert(0, {"role": "system", "content": role})
     elif role:
         said[0]["content"] = f"{role}\n\n{QUERY}"

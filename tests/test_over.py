@@ -95,7 +95,7 @@ def test_figures_that_no_answer_has_are_told(z: Any, objectives: list[str], word
     with pytest.raises(PlanError, match=rf"^plan\.objectives: '{word}' has no value here"):
         planner.plan(scenario(z=z, objectives=objectives))
     with pytest.raises(PlanError, match=rf"^plan\.limits: '{word}' has no value here"):
-        planner.plan(scenario(z=z, objectives=["unread"]), slo={objectives[-1]: 1.0, word: 1.0})
+        planner.plan(scenario(z=z, objectives=["unread"]), slo={"unread": 1.0, word: 1.0})
 
 
 def test_a_trace_of_empty_answers_is_told(tmp_path: Path) -> None:

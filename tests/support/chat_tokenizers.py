@@ -1,4 +1,5 @@
-"""Small tokenizers with chat templates of the common shapes, trained on the project's own words."""
+"""Tokenizers with chat templates: small ones of the common shapes, trained on the project's own
+words, and a real model's."""
 
 from __future__ import annotations
 
@@ -10,6 +11,11 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from executor.models import load_tokenizer
+from tests.support.smollm2 import SMOLLM2
+
+# Templates that have a system's turn.
+SYSTEM = ("ChatML", "header ids", "SmolLM2")
 DOCS = Path(__file__).parents[2] / "docs"
 # How Llama 3 and Qwen split: punctuation takes line ends with it.
 LLAMA_3 = (
@@ -53,6 +59,8 @@ SHAPES = {
         ("<bos>", "<start_of_turn>", "<end_of_turn>"),
         splits_like_llama=True,
     ),
+    # A real model's; it says who it is where nobody says who it shall be.
+    "SmolLM2": Shape("", ("<|im_start|>", "<|im_end|>")),
     "brackets": Shape(
         "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }}"
         " [/INST]{% elif m.role == 'assistant' %} {{ m.content }}</s>{% endif %}{% endfor %}",
@@ -70,7 +78,10 @@ def sentences() -> str:
 
 @cache
 def chat_tokenizer(name: str) -> Any:
-    shape = SHAPES[name]
+    return load_tokenizer(SMOLLM2) if name == "SmolLM2" else _trained(SHAPES[name])
+
+
+def _trained(shape: Shape) -> Any:
     tokenizer = Tokenizer(models.BPE())
     if shape.splits_like_llama:
         splits = pre_tokenizers.Split(Regex(LLAMA_3), "isolated")

@@ -7,7 +7,6 @@ taken up where it was.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,15 +14,10 @@ import sys
 import tarfile
 from pathlib import Path
 
-import httpx
 from filelock import FileLock
 
-VERSION = "0.3.36"
+NAME, VERSION = "llama-cpp-python", "0.3.36"
 PACKAGE = f"llama_cpp_python-{VERSION}"
-URL = (
-    "https://files.pythonhosted.org/packages/ec/e9/"
-    f"e7de2b0463ea3ffbf0ede6cb21b58c1258a8f6521aae45ca773a59fe7cf3/{PACKAGE}.tar.gz"
-)
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 # One program without libraries of its own that runs on any machine of this kind, and no more.
 OPTIONS = {
@@ -86,8 +80,7 @@ def _sources(folder: Path) -> Path:
     if not sources.exists():
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        archive = unfinished / "package.tar.gz"
-        _download(archive)
+        archive = _download(unfinished)
         with tarfile.open(archive) as packed:
             packed.extractall(unfinished, filter="data")
         archive.unlink()
@@ -95,18 +88,14 @@ def _sources(folder: Path) -> Path:
     return sources / PACKAGE / "vendor" / "llama.cpp"
 
 
-def _download(target: Path) -> None:
-    print(f"fetching {URL}", flush=True)
-    digest = hashlib.sha256()
-    try:
-        with target.open("wb") as file, httpx.stream("GET", URL, timeout=60) as answer:
-            for piece in answer.raise_for_status().iter_bytes():
-                digest.update(piece)
-                file.write(piece)
-    except httpx.HTTPError as error:
-        raise BuildError(f"llama-server cannot be built: its sources: {error}") from None
-    if digest.hexdigest() != SHA256:
-        raise BuildError(f"llama-server is not built: {URL} is not what it was (sha256)")
+def _download(folder: Path) -> Path:
+    """The source package, from wherever pip gets its packages."""
+    print(f"fetching {PACKAGE}", flush=True)
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{NAME}=={VERSION} --hash=sha256:{SHA256}\n")
+    pip = f"-m pip download --quiet --no-deps --no-binary {NAME} --require-hashes".split()
+    _run([sys.executable, *pip, "-d", folder, "-r", wanted])
+    return folder / f"{PACKAGE}.tar.gz"
 
 
 def _compile(sources: Path, folder: Path) -> Path:

@@ -61,15 +61,21 @@ def _transformers(place: Place) -> list[str | Path]:
 def _llama(place: Place, slots: int = 4, context: int = 4096) -> list[str | Path]:
     from tests.support.gguf_model import write_gguf
 
+    if place.model.suffix == ".gguf":
+        return _llama_of(place.model, place.port, slots, context)
+    file = place.folder / "model.gguf"
+    write_gguf(place.model, file)
+    return _llama_of(file, place.port, slots, context)
+
+
+def _llama_of(file: Path, port: int, slots: int, context: int) -> list[str | Path]:
     wanted = os.environ.get("STAIRCASE_LLAMA_SERVER") or binary()
     program = shutil.which(wanted)
     if program is None:
         pytest.skip(f"no {wanted}; 'make llama-server' builds one (7 to 18 min)")
-    file = place.folder / "model.gguf"
-    write_gguf(place.model, file)
     # fp32 wherever it would else be less, so that greedy text is the other engines'.
     words = f"-np {slots} -c {context * slots} -t 1 -ctk f32 -ctv f32 -fa off --metrics"
-    return [program, "-m", file, *words.split(), "--host", "127.0.0.1", "--port", str(place.port)]
+    return [program, "-m", file, *words.split(), "--host", "127.0.0.1", "--port", str(port)]
 
 
 def _llama_alone(place: Place) -> list[str | Path]:
@@ -101,6 +107,8 @@ SERVERS: Mapping[str, ServerKind] = {
     "vllm": ServerKind(_vllm, OFFLINE | VLLM_ON_CPU, (pytest.mark.slow, pytest.mark.vllm)),
 }
 ONE_SLOT = ServerKind(_llama_alone)
+# Its model is a file.
+GGUF_SERVER = ServerKind(_llama)
 
 
 def server_params(names: Iterable[str]) -> list[object]:
