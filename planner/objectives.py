@@ -2,6 +2,8 @@
 
 ``smooth_start``, ``ttft.p90``, ``stall.p99``, ``loss``: a metric's mean, or a percentile over
 requests. As a limit, a time without a statistic is its p90: a mean hides the readers who wait.
+``smooth_start.high``, of gains ``quality.low``, is the worse end of the mean's 90 % interval, which
+holds what the profile does not know: a schedule without slack is bad there.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from staircase.metrics import Summary
 from staircase.plan_spec import PlanSpec
 
 STATISTICS = ("mean", "p50", "p90", "p99")
+# The ends of a mean's interval.
+ENDS = ("low", "high")
 MOST = 4
 _QUALITY = "a quality profile, which 'staircase profile' measures; simulated engines have none"
 _USE = "engines whose use is known, which endpoints are not"
@@ -56,6 +60,11 @@ class Objective:
     def is_gain(self) -> bool:
         """Whether more is better."""
         return self.about.is_gain
+
+    @property
+    def is_of_mean(self) -> bool:
+        """Whether it is a mean or an end of its interval, and no percentile over requests."""
+        return self.statistic == "mean" or self.statistic in ENDS
 
     def is_known(self, forecast: Mapping[str, Summary]) -> bool:
         return self.metric in forecast
@@ -123,8 +132,9 @@ def parse_objective(word: str) -> Objective:
     metric, _, statistic = word.partition(".")
     if metric not in BY_WORD:
         raise PlanError(f"objective {word!r}: must be one of {', '.join(BY_WORD)}, as in ttft.p90")
-    if statistic and statistic not in STATISTICS:
-        raise PlanError(f"objective {word!r}: {statistic!r} must be one of {', '.join(STATISTICS)}")
+    known = (*STATISTICS, "low" if BY_WORD[metric].is_gain else "high")
+    if statistic and statistic not in known:
+        raise PlanError(f"objective {word!r}: {statistic!r} must be one of {', '.join(known)}")
     return Objective(metric, statistic or "mean")
 
 
@@ -208,12 +218,16 @@ class Goals:
     def of(spec: PlanSpec, knows_quality: bool) -> Goals:
         """Those of a scenario; where no quality is known, what is unread stands in for it.
 
+        Where engines were measured, the choice is by the end of the interval that holds what the
+        profile does not know: by the mean a schedule without slack looks as good as one with.
+
         Raises:
             PlanError: there is no such objective or limit.
         """
         if "min_quality" in spec.model_fields_set and not knows_quality:
             raise PlanError(f"plan.min_quality: quality is not known here: needs {_QUALITY}")
-        words = spec.objectives or ["smooth_start", "loss" if knows_quality else "unread"]
+        start = "smooth_start.high" if knows_quality and spec.requests > 1 else "smooth_start"
+        words = spec.objectives or [start, "loss" if knows_quality else "unread"]
         given = {"quality": spec.min_quality} if knows_quality else {"unread": spec.max_unread}
         if "max_unread" in spec.model_fields_set:
             given["unread"] = spec.max_unread
@@ -254,4 +268,9 @@ def _check_figure(where: str, objective: Objective, forecast: Mapping[str, Summa
             f"{where} is not known here{f': needs {needs}' if needs else ''}; known: {known}"
         )
     if math.isnan(objective.figure(forecast)):
-        raise PlanError(f"{where} has no value here: the answers have too few tokens")
+        why = (
+            "the interval needs more requests"
+            if objective.statistic in ENDS
+            else "the answers have too few tokens"
+        )
+        raise PlanError(f"{where} has no value here: {why}")

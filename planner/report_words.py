@@ -17,9 +17,14 @@ from planner.validation import Validation
 
 
 def gains_of(figures: Figures, explanation: Explanation) -> Iterator[tuple[Markup, Markup]]:
-    """What the choice saves of each baseline's first figure, and beside what."""
+    """What the choice saves of each baseline's first figure, and beside what.
+
+    An end of an interval is what to choose by, its mean what to expect.
+    """
+    first = parse_objective(explanation.gains[0].figure)
+    told = first.word if first.is_of_mean else first.name
     for number, gain in enumerate(explanation.gains):
-        if gain.figure == explanation.gains[0].figure and gain.saved is not None:
+        if gain.figure == told and gain.saved is not None:
             keys = (*EXPLANATION, "gains", number)
             objective = parse_objective(gain.figure)
             what = Axis(objective).label

@@ -58,7 +58,7 @@ def _compared(objective: Objective, ours: Measured, theirs: Measured) -> str:
     one, two = ours[objective.metric], theirs[objective.metric]
     # Of single requests, which have no interval, nothing can be told.
     apart = one.low > two.high or two.low > one.high
-    if objective.statistic == "mean" and not apart:
+    if objective.is_of_mean and not apart:
         return "alike"
     more = objective.cost(ours) - objective.cost(theirs)
     if abs(more) <= NEGLIGIBLE.get(objective.word, 0.0):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -111,6 +112,35 @@ def test_objectives_that_there_are_not(words: list[str], said: str) -> None:
         parse_objectives(words)
 
 
+def test_the_worse_end_of_an_interval_may_be_asked_for() -> None:
+    values = {"smooth_start_s": Summary(2.0, 1.0, 4.0, 2.0, 3.0, 3.0)}
+    assert parse_objective("smooth_start.high").figure(values) == 4.0
+    gain = {"score": Summary(0.8, 0.6, 0.9, 0.8, 0.8, 0.8)}
+    assert parse_objective("score.low").cost(gain) == -0.6
+    for better in ("smooth_start.low", "score.high"):
+        with pytest.raises(PlanError, match=r"must be one of mean, p50, p90, p99, "):
+            parse_objective(better)
+
+
+def test_an_end_of_the_interval_of_one_request_is_not_known() -> None:
+    goals = Goals(parse_objectives(["smooth_start.high"]))
+    with pytest.raises(PlanError, match="the interval needs more requests"):
+        goals.check({"smooth_start_s": summarize([2.0])})
+
+
+def test_measured_engines_are_chosen_for_with_slack() -> None:
+    """A schedule without slack is the best by its mean and bad at its interval's end."""
+    tight, slack = candidate(1.0, 0.0), candidate(2.0, 0.0)
+    ends = {"smooth_start_s": Summary(1.0, 0.5, 9.0, 1.0, 1.0, 1.0)}
+    tight = replace(tight, forecast={**tight.forecast, **ends})
+    ends = {"smooth_start_s": Summary(2.0, 1.5, 3.0, 2.0, 2.0, 2.0)}
+    slack = replace(slack, forecast={**slack.forecast, **ends})
+    assert choose([tight, slack], Goals.of(PlanSpec(), knows_quality=True)) == 1
+    assert choose([tight, slack], Goals(parse_objectives(["smooth_start", "loss"]))) == 0
+    alone = Goals.of(PlanSpec(requests=1), knows_quality=True)
+    assert [one.name for one in alone.objectives] == ["smooth_start", "loss"]
+
+
 def test_limits_in_words() -> None:
     found = limits_of_words(["ttft.p90=0.5", "quality=.97"])
     assert [(one.name, one.figure) for one in found] == [("ttft.p90", 0.5), ("quality", 0.97)]
@@ -154,7 +184,7 @@ def forecaster(scenario: Scenario) -> Forecaster:
         LatencyProfile(dict.fromkeys(pipeline.engines, engine), provenance_of_now()),
         quality,
         scenario.real,
-        sampled_workload(quality.samples, 1),
+        sampled_workload(quality.samples, 2),
     )
 
 
