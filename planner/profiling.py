@@ -16,7 +16,7 @@ from executor.contention import (
 from executor.latency_visits import Sample, Target
 from executor.measure_latency import Effort, measure_latency
 from executor.sample_log import SampleLog
-from planner.subjects import format_of, latency_subjects
+from planner.subjects import form_settings, latency_subjects
 from planner.targets import key_of, target_of
 from profiles.latency import EngineProfile, LatencyProfile
 from profiles.store import content_hash, provenance_of_now
@@ -54,8 +54,8 @@ def keys_of(scenario: Scenario) -> dict[str, str]:
 def requests_key(scenario: Scenario) -> str:
     """Tells apart what is played: by pipeline, models, formats and the questions' source."""
     plain = [part.model_dump(mode="json") for part in (scenario.pipeline, scenario.requests)]
-    formats = {name: format_of(spec) for name, spec in measured_engines(scenario).items()}
-    return content_hash([plain, keys_of(scenario), formats])
+    forms = {name: form_settings(spec) for name, spec in measured_engines(scenario).items()}
+    return content_hash([plain, keys_of(scenario), forms])
 
 
 def make_latency(

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from executor.model_source import source_of
+from executor.wording import wording_of
 from profiles.store import content_hash
 from profiles.subject import EngineSubject, PipelineSubject
 from staircase.engine_spec import EngineSpec, OpenAISpec
@@ -38,17 +39,18 @@ def _specs(scenario: Scenario) -> dict[str, EngineSpec | OpenAISpec]:
 
 def _text_subject(spec: EngineSpec | OpenAISpec) -> EngineSubject:
     if isinstance(spec, OpenAISpec):
-        return EngineSubject(spec.kind, spec.model, settings={"format": format_of(spec)})
+        return EngineSubject(spec.kind, spec.model, settings={**form_settings(spec)})
     content = _content(spec.model, has_weights=spec.weights == "file")
-    settings: dict[str, str | int] = {"weights": spec.weights, "format": format_of(spec)}
-    return EngineSubject(spec.kind, spec.model, content, settings)
+    return EngineSubject(
+        spec.kind, spec.model, content, {"weights": spec.weights, **form_settings(spec)}
+    )
 
 
-def format_of(spec: EngineSpec | OpenAISpec) -> str:
-    """How its prompts are written: a name, or templates with their hash."""
-    if isinstance(spec.format, str):
-        return spec.format
-    return f"templates {content_hash(spec.format.model_dump())}"
+def form_settings(spec: EngineSpec | OpenAISpec) -> dict[str, str]:
+    """How its prompts are written: a name and the hash of its texts, or that of templates."""
+    if not isinstance(spec.format, str):
+        return {"format": f"templates {content_hash(spec.format.model_dump())}"}
+    return {"format": spec.format, "wording": wording_of(spec, spec.format)}
 
 
 def _latency_subject(spec: EngineSpec | OpenAISpec) -> EngineSubject:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from executor.rendering import PromptFormat
 from planner.profiling import keys_of, requests_key
 from planner.subjects import latency_subjects, pipeline_subject
 from planner.workspace import Workspace
@@ -149,6 +150,53 @@ def test_formats_tell_played_texts_apart_but_not_latency(tmp_path: Path, kind: s
     assert latency_subjects(scenarios[0]) == latency_subjects(scenarios[1])
     one, other, *_ = map(pipeline_subject, scenarios)
     assert one.unlike(other) == "for 'north' with format: auto, here it is plain"
+
+
+OLDER = PromptFormat(label="older")
+# An engine, and which of its texts were others before.
+WORDED: dict[str, tuple[dict[str, Any], str, Any]] = {
+    "embedded": ({"model": "embedded"}, "executor.embedded.samples.FORMAT", OLDER),
+    "auto": ({"model": "some/model"}, "executor.chat_template.REQUEST", "older"),
+    "plain": (
+        {"model": "some/model", "format": "plain"},
+        "executor.wording.PromptFormat",
+        lambda: OLDER,
+    ),
+    "server": (KINDS["server"], "executor.chat_template.LABEL", "older"),
+}
+
+
+@pytest.mark.parametrize("kind", WORDED)
+def test_a_quality_profile_of_an_older_wording_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    engine, place, before = WORDED[kind]
+    path = demo(tmp_path, engines=dict.fromkeys(AGENTS, engine))
+    work = Workspace.open(path, tmp_path)
+    of, key = pipeline_subject(work.scenario), requests_key(work.scenario)
+    now = of.models["north"].settings["wording"]
+    unsaid = {
+        name: replace(one, settings={k: v for k, v in one.settings.items() if k != "wording"})
+        for name, one in of.models.items()
+    }
+    save_quality(work.quality_path, quality(of, AGENTS))
+    assert work.quality().of == of
+    save_quality(work.quality_path, quality(replace(of, models=unsaid), AGENTS))
+    with pytest.raises(ProfileError, match=f"with wording: unknown, here it is {now}; measure"):
+        work.quality()
+    with monkeypatch.context() as patch:
+        patch.setattr(place, before)
+        found = pipeline_subject(work.scenario)
+        assert requests_key(work.scenario) != key
+    save_quality(work.quality_path, quality(found, AGENTS))
+    with pytest.raises(ProfileError, match=f"for 'north' with wording: .*, here it is {now}; me"):
+        work.quality()
+
+
+def test_templates_of_the_users_own_depend_on_no_wording_here(tmp_path: Path) -> None:
+    engine = {"model": "some/model", "format": {"own": "Reply: "}}
+    of = pipeline_subject(load_scenario(demo(tmp_path, engines=dict.fromkeys(AGENTS, engine))))
+    assert of.models["north"].settings.keys() == {"weights", "format"}
 
 
 def test_a_server_of_the_same_agents_takes_what_was_measured_in_process(tmp_path: Path) -> None:
