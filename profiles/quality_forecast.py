@@ -18,7 +18,8 @@ played when the profile was made say what is still to be multiplied (``profiles.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import inf
 
 from profiles.played import disagreement_calibration, loss_calibration
 from profiles.quality import QualityProfile
@@ -44,12 +45,18 @@ class QualityForecast:
     def of_other_requests(self) -> QualityForecast:
         """With intervals of means over as many other requests."""
         score = self.score and self.score.of_other_requests()
-        loss, agreement = self.loss.of_other_requests(), self.agreement.of_other_requests()
-        return QualityForecast(
-            replace(loss, low=max(loss.low, 0.0)),
-            replace(agreement, high=min(agreement.high, 1.0)),
-            score,
+        return QualityForecast.possible(
+            self.loss.of_other_requests(), self.agreement.of_other_requests(), score
         )
+
+    @staticmethod
+    def possible(loss: Summary, agreement: Summary, score: Summary | None) -> QualityForecast:
+        """Never better than having read everything.
+
+        What is common to all samples may carry the figures of few beyond, and interruptions that
+        cost less than nothing, by chance, do so too.
+        """
+        return QualityForecast(loss.within(0.0, inf), agreement.within(-inf, 1.0), score)
 
 
 class QualityForecaster:
@@ -73,13 +80,10 @@ class QualityForecaster:
         found = [self.of_sample(line.request % count, line, layout) for line in timelines]
         losses, agreements = zip(*found, strict=True)
         loss = loss_calibration(self._profile.played, layout).applied(summarize(losses))
-        # What is common to all samples may carry a mean of few beyond what a figure can be.
-        loss = replace(loss, mean=max(loss.mean, 0.0))
         agreement = self._agreement(summarize(agreements), layout)
-        agreement = replace(agreement, mean=min(agreement.mean, 1.0))
         fit = self._score_fit
         score = forecast_score(fit, agreement, layout) if fit else None
-        return QualityForecast(loss, agreement, score)
+        return QualityForecast.possible(loss, agreement, score)
 
     def _agreement(self, found: Summary, layout: str) -> Summary:
         calibration = disagreement_calibration(self._profile.played, layout)

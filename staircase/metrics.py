@@ -89,6 +89,10 @@ class Summary:
         low = self.mean - math.sqrt(2) * (self.mean - self.low)
         return replace(self, low=low, high=self.mean + math.sqrt(2) * (self.high - self.mean))
 
+    def within(self, least: float, most: float) -> Summary:
+        """The same, cut off where no request's figure can be; NaN stays."""
+        return Summary(*(min(max(value, least), most) for value in astuple(self)))
+
     def __eq__(self, other: object) -> bool:
         """A figure that is NaN in both is equal."""
         return isinstance(other, Summary) and self._known() == other._known()
