@@ -1,6 +1,6 @@
 """What a reader finds wrong with the text of an answer, told from the text alone.
 
-    leaks       texts of the prompt that stand in the answer: labels, instructions, marks of turns
+    leaks       texts of the prompt that stand in the answer: labels, instructions; marks of turns
     repetition  1 − distinct / all runs of four words in a row: seq-rep-4 (Welleck et al. 2020,
                 arXiv 1908.04319); 0 for less than four words
     seams       places where a step went on with the text and one can see it
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -21,8 +22,13 @@ from itertools import accumulate, pairwise
 RUN = 4
 # So many words again are no chance.
 AGAIN = 3
-# A piece of a prompt's text that no answer has by chance: two words, a label, a mark of a template.
-PIECE = re.compile(r"\w+\W+\w+|\w.*:$|<\|.+")
+# What chat templates put around turns: <|im_start|>, <start_of_turn>, [INST], <<SYS>>, </s>.
+MARK = re.compile(
+    r"<[|｜]\w[^\s<>]*>|<\w[^\s<>]*[|｜]>|<(?:start|end)_of_\w+>|</?s>|<[be]os>"
+    r"|\[/?INST\]|\[/?SYSTEM_PROMPT\]|\[\|\w+\|\]|<</?SYS>>"
+)
+# Shorter lines stand in answers by chance, as the signs of lists do.
+SHORTEST = 3
 # How far around a seam its words are told.
 SHOWN = 24
 ENDS = ".!?:;…\"'”)]"
@@ -79,10 +85,27 @@ def find_faults(
 
 
 def _leaks(answer: str, prompt_texts: Iterable[str]) -> Iterator[str]:
-    lines = {line.strip() for text in prompt_texts for line in text.splitlines()}
-    for piece in sorted(line for line in lines if PIECE.match(line)):
-        found = re.findall(rf"(?<!\w){re.escape(piece)}(?!\w)", answer, re.IGNORECASE)
-        yield from [piece] * len(found)
+    yield from MARK.findall(answer)
+    whole = Counter(line.strip().lower() for line in answer.splitlines())
+    for piece in sorted(_pieces(prompt_texts)):
+        if _is_phrase(piece):
+            found = re.findall(rf"(?<!\w){re.escape(piece)}(?!\w)", answer, re.IGNORECASE)
+            yield from [piece] * len(found)
+        else:
+            yield from [piece] * whole[piece.lower()]
+
+
+def _pieces(prompt_texts: Iterable[str]) -> set[str]:
+    """The lines, without marks."""
+    lines = [line for text in prompt_texts for line in text.splitlines()]
+    pieces = {piece.strip() for line in lines for piece in MARK.split(line)}
+    return {piece for piece in pieces if len(piece) >= SHORTEST}
+
+
+def _is_phrase(piece: str) -> bool:
+    """No answer has it by chance, even within a line: two words, or a label."""
+    words = re.findall(r"\w+", piece)
+    return len(words) > 1 or (bool(words) and piece.endswith(":"))
 
 
 def repetition(text: str) -> float:

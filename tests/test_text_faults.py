@@ -17,7 +17,14 @@ from staircase.scenario import load_scenario
 from staircase.text_faults import find_faults, repetition
 
 DEMO = Path(__file__).parent / "support" / "desk.yaml"
-PROMPT = ["<|im_start|>system\nYou edit.", "\n\nDraft of anna:\n", "\n\n* ", "\n\nanna:\n"]
+PROMPT = [
+    "<|im_start|>system\nYou edit.\n“Be brief,” you",
+    "\n\nDraft of anna:\n",
+    "\n\n* ",
+    "\n\nanna:\n",
+    "\n---\n",
+    "Write in your own words.<|im_end|>",
+]
 
 
 @pytest.mark.parametrize(
@@ -27,12 +34,45 @@ PROMPT = ["<|im_start|>system\nYou edit.", "\n\nDraft of anna:\n", "\n\n* ", "\n
         ("Draft of Anna: the sky is blue.", ["Draft of anna:", "anna:"]),
         ("Draft of Joanna: the sky", []),
         ("You edit. You edit. So do I.", ["You edit."] * 2),
-        ("Well <|im_start|>system", ["<|im_start|>system"]),
+        ("Well <|im_start|>system", ["<|im_start|>"]),
         ("* one\n* two", []),
+        ("Blue.\n\n---\nBlue.\n ---", ["---"] * 2),
+        ("a --- b\n----", []),
+        ("“Be brief,” you say.", ["“Be brief,” you"]),
+        ("Blue.\nSystem\nGrey.", ["system"]),
+        ("The system is blue.", []),
+        ("Blue. Write in your own words.", ["Write in your own words."]),
     ],
 )
 def test_texts_of_the_prompt_are_found_in_the_answer(answer: str, leaks: list[str]) -> None:
     assert sorted(find_faults([answer], PROMPT, []).leaks) == sorted(leaks)
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "<|im_end|>",
+        "<|start_header_id|>",
+        "<|turn>",
+        "<turn|>",
+        "<｜User｜>",
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "[INST]",
+        "[/INST]",
+        "<<SYS>>",
+        "[|user|]",
+        "</s>",
+        "<bos>",
+    ],
+)
+def test_marks_of_templates_are_found_wherever_they_stand(mark: str) -> None:
+    assert find_faults([f"Blue.{mark}and{mark}"], [], []).leaks == (mark, mark)
+
+
+@pytest.mark.parametrize("text", ["a < b || c > d", "<b>blue</b>", "[1] [INSTEAD]", "<|>"])
+def test_other_brackets_are_no_marks(text: str) -> None:
+    assert find_faults([text], [], []).leaks == ()
 
 
 @pytest.mark.parametrize(
