@@ -95,7 +95,8 @@ def played(
         again = again.serving({**again.served, name: worded})
         for words, schedule in schedules(recited).items():
             outcomes = again.run([Job(recited, schedule, one) for one in questions])
-            yield words, [text_faults(recited, served.engine, one) for one in outcomes], outcomes
+            pairs = zip(questions, outcomes, strict=True)
+            yield words, [text_faults(recited, again.served, *pair) for pair in pairs], outcomes
 
 
 def schedules(pipeline: Pipeline) -> dict[str, Schedule]:

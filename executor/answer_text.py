@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from executor.engine import Engine
-from executor.runtime import Outcome
+from executor.rendering import fixed_texts
+from executor.runtime import Outcome, ServedModel
 from staircase.pipeline import Pipeline
-from staircase.prompt import fixed_names, query
+from staircase.prompt import nonce
 from staircase.text_faults import TextFaults, find_faults
+from staircase.workload import Question
 
 
-def text_faults(pipeline: Pipeline, engine: Engine, outcome: Outcome) -> TextFaults:
-    """Of the answer of ``outcome``; ``engine`` wrote it."""
+def text_faults(
+    pipeline: Pipeline, served: Mapping[str, ServedModel], question: Question, outcome: Outcome
+) -> TextFaults:
+    """Of the answer of ``outcome``; ``served`` by engine name."""
     agent = pipeline[pipeline.answer]
-    asked = query(agent.name)
-    fixed = [name for name in fixed_names(agent.name, agent.reads) if name in outcome.ids]
-    texts = {name: engine.decode(outcome.ids[name]) for name in fixed}
-    contents = [texts.pop(asked, ""), *(outcome.texts[source] for source in agent.reads)]
-    return find_faults(_steps(agent.name, engine, outcome), texts.values(), contents)
+    writer = served[agent.engine]
+    # Not decoded from ids, as special tokens decode to nothing.
+    prompt_texts = fixed_texts(agent, "", writer.form)
+    prompt_texts[nonce(agent.name)] = writer.engine.decode(outcome.ids.get(nonce(agent.name), []))
+    contents = [question.query_for(agent.name), *(outcome.texts[name] for name in agent.reads)]
+    steps = _steps(agent.name, writer.engine, outcome)
+    return find_faults(steps, prompt_texts.values(), contents)
 
 
 def _steps(agent: str, engine: Engine, outcome: Outcome) -> list[str]:

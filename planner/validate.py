@@ -75,14 +75,16 @@ def validate(
         full = [fully[number] for number in asked[name]]
         measured = _measure(scenario, bench, candidate, played[name], full)
         answers = [outcome.texts[pipeline.answer] for outcome in played[name]]
-        measured |= _scores(scorer, [questions[number] for number in asked[name]], answers)
-        faults = _faults(pipeline, bench, played[name])
+        its_questions = [questions[number] for number in asked[name]]
+        measured |= _scores(scorer, its_questions, answers)
+        pairs = zip(its_questions, played[name], strict=True)
+        faults = [text_faults(pipeline, bench.runtime.served, *pair) for pair in pairs]
         measured |= _text_figures(faults)
         lines = [outcome.timeline for outcome in played[name]]
         parts = ttft_parts(lines, pipeline, candidate.schedule, call_ps or {})
         typical = since_arrival(lines[median_request(lines)])
         missing = count_shortfalls(lines)
-        worst = _worst([questions[number] for number in asked[name]], answers, faults)
+        worst = _worst(its_questions, answers, faults)
         rows.append(Row(name, candidate, measured, parts, typical, missing, worst))
     timelines = {name: [outcome.timeline for outcome in some] for name, some in played.items()}
     return Validation.of(plan, rows, requests), timelines
@@ -151,11 +153,6 @@ def _scores(
     scores = [scorer(*pair) for pair in zip(questions, answers, strict=True)]
     known = [score for score in scores if score is not None]
     return {"score": summarize(known)} if known else {}
-
-
-def _faults(pipeline: Pipeline, bench: Bench, outcomes: Sequence[Outcome]) -> list[TextFaults]:
-    engine = bench.runtime.served[pipeline[pipeline.answer].engine].engine
-    return [text_faults(pipeline, engine, outcome) for outcome in outcomes]
 
 
 def _text_figures(faults: Sequence[TextFaults]) -> dict[str, Summary]:

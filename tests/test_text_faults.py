@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,11 @@ from hypothesis import strategies as st
 
 from executor.answer_text import text_faults
 from executor.bench import open_bench, read_dataset
-from executor.runtime import Job
-from staircase import constant, uniform
+from executor.device import Device
+from executor.rendering import PromptFormat
+from executor.replay_engine import ReplayEngine
+from executor.runtime import Job, Runtime, ServedModel
+from staircase import Question, Schedule, constant, single, uniform
 from staircase.scenario import load_scenario
 from staircase.text_faults import find_faults, repetition
 
@@ -134,6 +139,35 @@ def test_any_text_is_taken(steps: list[str]) -> None:
     assert len(found.seams) < max(1, len(steps))
 
 
+@dataclass(frozen=True)
+class TurnTokens:
+    """Characters, and a special token that decodes to nothing; what is said only spells it."""
+
+    vocabulary = "characters and <turn>"
+
+    def encode(self, text: str) -> list[int]:
+        return self.encode_content(text.replace("<turn>", chr(0)))
+
+    def encode_content(self, text: str) -> list[int]:
+        return list(map(ord, text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids)).replace(chr(0), "")
+
+
+def test_texts_of_the_prompt_have_their_special_tokens_and_the_words_around_a_query() -> None:
+    pipeline, tokens, question = single(), TurnTokens(), Question("why?")
+    form = PromptFormat(header="<turn>user\n", query="Question:\n{query}\n", own="<turn>self\n")
+    answer = tokens.encode_content("Blue.<turn>user Question: why?")
+    with Device() as device:
+        served = ServedModel(ReplayEngine(device, tokens, [answer]), form)
+        runtime = Runtime(dict.fromkeys(pipeline.engines, served))
+        outcome = runtime.run([Job(pipeline, Schedule(), question)])[0]
+    assert outcome.texts[pipeline.answer] == tokens.decode(answer)
+    found = text_faults(pipeline, runtime.served, question, outcome)
+    assert found.leaks == ("<turn>user", "Question:")
+
+
 @pytest.mark.slow
 def test_answers_of_real_runs_are_cut_where_steps_began() -> None:
     """The embedded editor writes bulletins: no labels, no seams."""
@@ -143,7 +177,6 @@ def test_answers_of_real_runs_are_cut_where_steps_began() -> None:
     with open_bench(scenario) as bench:
         schedule = uniform(pipeline, constant(24, 12, 10), "append_rounds")
         outcome = bench.runtime.run([Job(pipeline, schedule, question)])[0]
-        engine = bench.runtime.served["editor"].engine
-        found = text_faults(pipeline, engine, outcome)
+        found = text_faults(pipeline, bench.runtime.served, question, outcome)
     assert found.leaks == found.seams == ()
     assert found.strange == 0.0
