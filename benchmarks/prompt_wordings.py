@@ -30,7 +30,6 @@ from staircase.workload import Question
 
 SCENARIO = Path(__file__).parents[1] / "examples" / "smollm2.yaml"
 OF_OTHERS = "Below are a question and what others wrote about it."
-IN_OWN_WORDS = "Now answer the question in your own words."
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class Wording:
 
 WORDINGS = {
     "names, “Draft of”": Wording(OF_OTHERS, "Draft of {source}:\n", "Your answer:"),
-    "“Note:”": Wording(INTRODUCTION, "Note:\n", IN_OWN_WORDS),
-    "a line": Wording(INTRODUCTION, "---\n", IN_OWN_WORDS),
+    "“Note:”": Wording(INTRODUCTION, "Note:\n", REQUEST),
+    "a line": Wording(INTRODUCTION, LABEL, REQUEST),
 }
 
 
