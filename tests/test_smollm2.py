@@ -18,7 +18,7 @@ from executor.rendering import fixed_ids
 from executor.scoring import log_probabilities
 from staircase.pipeline import Agent
 from staircase.question_sets import read_questions
-from tests.support.real_servers import GGUF_SERVER, RealServers
+from tests.support.real_servers import SERVERS, RealServers
 from tests.support.smollm2 import SMOLLM2, needs_smollm2
 from tests.test_cli import staircase
 
@@ -40,7 +40,7 @@ def test_llama_server_writes_what_the_model_would_here(tmp_path: Path) -> None:
     model = load_model(SMOLLM2, "cpu", "float32")
     same, gaps = 0, list[float]()
     with ExitStack() as stack:
-        url = RealServers(stack, lambda: tmp_path).url(GGUF_SERVER, file)
+        url = RealServers(stack, lambda: tmp_path).url(SERVERS["llama-server"], file)
         for question in read_questions(QUESTIONS)[:10]:
             prompt = asked(model, question.query)
             body = {"prompt": prompt, "n_predict": TOKENS, "temperature": 0, "return_tokens": True}

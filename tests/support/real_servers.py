@@ -31,7 +31,8 @@ class Place:
     """Where a server runs.
 
     Attributes:
-        model: a folder written by ``save_pretrained``; also the name under which it is served.
+        model: a folder written by ``save_pretrained``, for ``llama-server`` also a GGUF file; also
+            the name under which it is served.
         folder: for the server's own files.
     """
 
@@ -107,8 +108,6 @@ SERVERS: Mapping[str, ServerKind] = {
     "vllm": ServerKind(_vllm, OFFLINE | VLLM_ON_CPU, (pytest.mark.slow, pytest.mark.vllm)),
 }
 ONE_SLOT = ServerKind(_llama_alone)
-# Its model is a file.
-GGUF_SERVER = ServerKind(_llama)
 
 
 def server_params(names: Iterable[str]) -> list[object]:
