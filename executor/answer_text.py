@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from executor.engine import Engine
+from executor.engine import Tokens
 from executor.rendering import fixed_texts
 from executor.runtime import Outcome, ServedModel
 from staircase.pipeline import Pipeline
@@ -27,7 +27,7 @@ def text_faults(
     return find_faults(steps, prompt_texts.values(), contents)
 
 
-def _steps(agent: str, engine: Engine, outcome: Outcome) -> list[str]:
+def _steps(agent: str, engine: Tokens, outcome: Outcome) -> list[str]:
     """What each call wrote; cut where the text so far can be read as text."""
     ids, ends = outcome.ids[agent], list[int]()
     for span in outcome.timeline.spans:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from executor.engine import Engine
+from executor.engine import Tokens
 from staircase.prompt import Prompt, Segment
 
 
 def as_read(
-    engines: Mapping[str, Engine], reader: str, prompt: Prompt, ids: Mapping[str, Sequence[int]]
+    engines: Mapping[str, Tokens], reader: str, prompt: Prompt, ids: Mapping[str, Sequence[int]]
 ) -> Iterator[tuple[Segment, Sequence[int]]]:
     """Each segment of ``prompt`` in the tokens of ``reader``, the agent that reads it.
 

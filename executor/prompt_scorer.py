@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from executor.as_read import as_read
-from executor.engine import Engine
+from executor.engine import Tokens
 from executor.scorer import Distributions, ForcedText, Scorer
 from staircase.prompt import Prompt
 
@@ -20,7 +20,7 @@ class PromptScorer:
     """
 
     scorer: Scorer
-    engines: Mapping[str, Engine]
+    engines: Mapping[str, Tokens]
 
     def score(
         self, agent: str, prompts: Sequence[Prompt], ids: Mapping[str, Sequence[int]]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 from executor.as_read import as_read
-from executor.engine import Engine, EngineCall, Key
+from executor.engine import EngineCall, Key, Tokens
 from staircase.messages import Call
-from staircase.prompt import Segment
 
 
 class Texts:
@@ -21,16 +20,17 @@ class Texts:
     No two of them, of whatever run, find more than a header of each other in an engine's cache.
     """
 
-    def __init__(self, engines: Mapping[str, Engine], fixed: Mapping[str, list[int]]) -> None:
+    def __init__(self, engines: Mapping[str, Tokens], fixed: Mapping[str, list[int]]) -> None:
         self._owner = secrets.token_hex(8)
         self._engines = engines
         self.ids: dict[str, list[int]] = {agent: [] for agent in engines} | dict(fixed)
 
     def request(self, key: Key, call: Call) -> EngineCall:
         """``call`` as its engine gets it; what it draws, if it draws, is of its agent's own."""
+        read = as_read(self._engines, call.agent, call.prompt, self.ids)
         return EngineCall(
             key,
-            [token for _, tokens in self._as_read(call) for token in tokens],
+            [token for _, tokens in read for token in tokens],
             call.max_tokens,
             own_tokens=_own_tokens(call),
             text=f"{key[0]}/{call.agent}",
@@ -42,9 +42,6 @@ class Texts:
     def written(self) -> dict[str, str]:
         """By agent."""
         return {agent: engine.decode(self.ids[agent]) for agent, engine in self._engines.items()}
-
-    def _as_read(self, call: Call) -> Iterator[tuple[Segment, Sequence[int]]]:
-        return as_read(self._engines, call.agent, call.prompt, self.ids)
 
 
 def _own_tokens(call: Call) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from executor.device import Device
-from executor.engine import EngineCall, Key, Listener
 from executor.measure_quality import measure_quality
 from executor.measure_surfaces import measure_sample
 from executor.models import LoadedModel, load_model
@@ -26,8 +25,8 @@ from tests.support.worlds import FORM
 
 
 @dataclass(frozen=True)
-class PairEngine:
-    """Two letters a token; only its texts are of interest."""
+class PairTokens:
+    """Two letters a token."""
 
     vocabulary = "pairs"
 
@@ -44,12 +43,6 @@ class PairEngine:
     def decode(self, ids: Sequence[int]) -> str:
         size = len(LETTERS)
         return "".join(LETTERS[one // size] + LETTERS[one % size] for one in ids)
-
-    def submit(self, call: EngineCall, listener: Listener) -> None:
-        raise NotImplementedError
-
-    def cancel(self, key: Key) -> None:
-        raise NotImplementedError
 
 
 def model_of(folder: Path, letters: str = LETTERS) -> LoadedModel:
@@ -108,7 +101,7 @@ def test_read_levels_count_the_tokens_of_who_wrote(model: LoadedModel) -> None:
     """Half as many tokens of twice the length are as much to read."""
     some = pipeline(tokens=12)
     asked, (full, *_) = played(model, model, some)
-    pairs = PairEngine()
+    pairs = PairTokens()
     recoded = {name: pairs.encode(full.texts[name]) for name in ("p", "q")}
     other = PromptScorer(asked.scorer, {"p": pairs, "q": pairs, "z": asked.engines["z"]})
     as_pairs = replace(full, ids={**full.ids, **recoded})
