@@ -46,7 +46,7 @@ WITH_INTERVAL = ("smooth_start_s", "agreement", "score")
 
 @dataclass(frozen=True)
 class TableRow:
-    """``kind`` is forecast or measured."""
+    """``kind`` is forecast or measured, or empty where a table has only one of them."""
 
     name: str
     kind: str
@@ -79,8 +79,7 @@ def validation_cells(validation: Validation) -> Cells:
 
 def text_cells(validation: Validation) -> Cells:
     """What the answers of every schedule are like as texts, as measured."""
-    entries = [(row.name, "measured", row.measured) for row in validation.rows]
-    return _cells(entries, TEXT_COLUMNS)
+    return _cells([(row.name, "", row.measured) for row in validation.rows], TEXT_COLUMNS)
 
 
 def forecast_cells(candidates: Mapping[str, Candidate]) -> Cells:
@@ -239,11 +238,15 @@ def capacity_table(found: Capacity, share: float) -> Table:
 
 
 def as_rich(cells: Cells, title: str) -> Table:
+    """A column says of each row of what kind it is, where rows have kinds."""
     table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1))
-    for column in ("schedule", "", *cells.columns):
-        table.add_column(
-            column, justify="left" if column in ("schedule", "") else "right", no_wrap=True
-        )
+    table.add_column("schedule", no_wrap=True)
+    has_kinds = any(row.kind for row in cells.rows)
+    if has_kinds:
+        table.add_column("", no_wrap=True)
+    for column in cells.columns:
+        table.add_column(column, justify="right", no_wrap=True)
     for row in cells.rows:
-        table.add_row(row.name, row.kind, *row.cells, end_section=row.kind == "measured")
+        head = (row.name, row.kind) if has_kinds else (row.name,)
+        table.add_row(*head, *row.cells, end_section=row.kind == "measured")
     return table

@@ -17,9 +17,11 @@ from executor.device import Device
 from executor.rendering import PromptFormat
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Runtime, ServedModel
+from planner.tables import as_rich, text_cells
 from staircase import Question, Schedule, constant, single, uniform
 from staircase.scenario import load_scenario
 from staircase.text_faults import find_faults, repetition
+from tests.support.plans import small_plan, validation_of
 
 DEMO = Path(__file__).parent / "support" / "desk.yaml"
 PROMPT = [
@@ -137,6 +139,14 @@ def test_any_text_is_taken(steps: list[str]) -> None:
     found = find_faults(steps, PROMPT, [])
     assert 0 <= found.repetition < 1
     assert len(found.seams) < max(1, len(steps))
+
+
+def test_a_table_of_one_kind_has_neither_rules_between_rows_nor_a_column_of_kinds() -> None:
+    found = validation_of(small_plan())
+    table = as_rich(text_cells(found), "Texts")
+    assert [column.header for column in table.columns] == ["schedule", *text_cells(found).columns]
+    assert len(table.rows) == len(found.rows)
+    assert not any(row.end_section for row in table.rows)
 
 
 @dataclass(frozen=True)
