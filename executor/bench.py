@@ -23,6 +23,8 @@ from executor.rendering import Form
 from executor.runtime import Runtime, ServedModel
 from executor.scorer import Scorer
 from executor.scoring import ModelScorer
+from executor.thinking_engine import ThinkingEngine
+from executor.thoughts import tags_of, thought_by_chat, thought_of
 from staircase.engine_spec import EngineSpec
 from staircase.errors import ScenarioError
 from staircase.files import named_path
@@ -53,6 +55,13 @@ class Bench:
 
     def why_no_scores(self, pipeline: Pipeline) -> str | None:
         """Why not every agent whose text is judged has a model that can be asked, in words."""
+        for agent in _judged(pipeline):
+            thought = self.runtime.served[agent.engine].thoughts.get(agent.name)
+            if thought and thought.budget:
+                return (
+                    f"{agent.name} thinks before it writes, and what it writes depends on its "
+                    "thought, which is not scored (thinking: {enabled: false} is)"
+                )
         mute = [agent.engine for agent in _judged(pipeline) if agent.engine not in self.scorers]
         if not mute:
             return None
@@ -98,7 +107,7 @@ def open_bench(scenario: Scenario, is_measured: bool = False) -> Iterator[Bench]
         formats = _formats(scenario, models, remote)
         marked = {name for name, one in remote.items() if is_measured and not one.is_salted}
         served = {
-            name: ServedModel(every[name], form, name in marked)
+            name: _served(scenario, every[name], form, name, name in marked, models.get(name))
             for name, (form, _) in formats.items()
         }
         remarks = [f"engine {name!r}: {words}" for name, (_, words) in formats.items() if words]
@@ -134,9 +143,42 @@ def _formats(
     scenario: Scenario, models: Mapping[str, LoadedModel], remote: Mapping[str, OpenAIEngine]
 ) -> dict[str, tuple[Form, str | None]]:
     """By engine name, those behind servers first; and what is odd about them."""
-    behind = {name: form_of_server(spec, remote[name]) for name, spec in scenario.remote.items()}
-    here = {name: form_of(spec, models[name].tokenizer) for name, spec in scenario.real.items()}
+    tags = {name: tags_of(_agents(scenario, name)) for name in scenario.engines}
+    behind = {
+        name: form_of_server(spec, remote[name], tags[name])
+        for name, spec in scenario.remote.items()
+    }
+    here = {
+        name: form_of(spec, models[name].tokenizer, tags[name])
+        for name, spec in scenario.real.items()
+    }
     return {**behind, **here}
+
+
+def _agents(scenario: Scenario, engine: str) -> list[Agent]:
+    return [agent for agent in scenario.pipeline.build() if agent.engine == engine]
+
+
+def _served(
+    scenario: Scenario,
+    engine: Engine,
+    form: Form,
+    name: str,
+    has_nonces: bool,
+    model: LoadedModel | None,
+) -> ServedModel:
+    """With the thoughts of its agents, if there are any."""
+    thoughts = {}
+    for agent in _agents(scenario, name):
+        if isinstance(engine, OpenAIEngine) and engine.applies_template:
+            thoughts[agent.name] = thought_by_chat(agent, engine)
+            continue
+        known = engine.tokenizer if isinstance(engine, OpenAIEngine) else None
+        thought = thought_of(agent, form, model.tokenizer if model else known)
+        if thought:
+            thoughts[agent.name] = thought
+    thinking = ThinkingEngine(engine) if thoughts else engine
+    return ServedModel(thinking, form, has_nonces, thoughts)
 
 
 def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> list[Question]:

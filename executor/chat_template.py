@@ -11,13 +11,13 @@ space before another, and what stands before labels is chosen for the tokenizer 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from executor.guarding import in_words
 from executor.rendering import Encode, PromptFormat
-from staircase.pipeline import Agent
+from staircase.pipeline import Agent, Thinking
 
 # Names before drafts, and the word itself, are what small models copy into their answers
 # (docs/log.md, 2026-11-29): drafts are told apart by a line.
@@ -29,6 +29,8 @@ MORE = "More notes follow; then go on with your answer."
 
 # Marks for contents, which no template has.
 ROLE, USER, ASSISTANT, LATER = (f"staircase-{name}" for name in ("role", "user", "self", "later"))
+# By which templates are told whether to think.
+SWITCH = "enable_thinking"
 # Before labels, best first.
 GAPS = ("\n\n", " \n\n")
 # How drafts end and go on where they are cut between words.
@@ -51,12 +53,14 @@ class Turns:
         system: before the role and from there to the user's content; None: folded into the latter.
         answer: from the user's content to the assistant's, as if the latter was asked for.
         again: from the assistant's content to the user's next one.
+        lead: opens a thought where an answer begins, after ``answer``; empty where the model does.
     """
 
     opening: str
     system: tuple[str, str] | None
     answer: str
     again: str
+    lead: str = ""
 
     def without(self, beginning: str) -> Turns:
         """For those who put ``beginning`` before every prompt themselves."""
@@ -66,21 +70,45 @@ class Turns:
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """Prompts as conversations; ``gap`` stands before labels."""
+    """Prompts as conversations; ``gap`` stands before labels.
+
+    Attributes:
+        told: the turns where the template is told whether to think, if it knows how to be told.
+        tags: around a thought.
+    """
 
     turns: Turns
     gap: str
+    told: Mapping[bool, Turns] = field(default_factory=dict)
+    tags: tuple[str, str] = Thinking.tags
 
     def of(self, agent: Agent) -> PromptFormat:
         return self._reader(agent) if agent.reads else self._alone(agent)
 
+    def without(self, beginning: str) -> ChatFormat:
+        """As ``Turns.without``."""
+        told = {key: turns.without(beginning) for key, turns in self.told.items()}
+        return replace(self, turns=self.turns.without(beginning), told=told)
+
+    def turns_of(self, agent: Agent) -> Turns:
+        """Those by which ``agent`` thinks as it shall."""
+        enabled = agent.thinking.enabled if agent.thinking else None
+        return self.turns if enabled is None else self.told.get(enabled, self.turns)
+
+    def empty_thought(self, agent: Agent) -> str:
+        """One that is over before an answer: as the template puts it, or else by the tags."""
+        answer, silent = self.turns_of(agent).answer, self.told.get(False, self.turns).answer
+        empty = silent.removeprefix(answer)
+        return empty if empty != silent and self.tags[1] in empty else empty_thought(self.tags)
+
     def _reader(self, agent: Agent) -> PromptFormat:
+        turns = self.turns_of(agent)
         return PromptFormat(
             self._before(agent) + self._folded(agent) + INTRODUCTION,
             self.gap + QUESTION,
             self.gap + LABEL,
-            self.gap + REQUEST + self.turns.answer,
-            self.turns.again + MORE,
+            self.gap + REQUEST + turns.answer,
+            turns.again + MORE,
             trims=True,
         )
 
@@ -88,14 +116,15 @@ class ChatFormat:
         before = self._before(agent)
         head = before.rstrip()
         question = before[len(head) :] + self._folded(agent) + "{query}"
-        return PromptFormat(head, question, "", self.turns.answer, trims=True)
+        return PromptFormat(head, question, "", self.turns_of(agent).answer, trims=True)
 
     def _before(self, agent: Agent) -> str:
         """Up to the user's content."""
+        turns = self.turns_of(agent)
         if self._has_system(agent):
-            assert self.turns.system
-            return "{role}".join(map(_escaped, self.turns.system))
-        return _escaped(self.turns.opening)
+            assert turns.system
+            return "{role}".join(map(_escaped, turns.system))
+        return _escaped(turns.opening)
 
     def _folded(self, agent: Agent) -> str:
         """The role where it begins the user's content."""
@@ -103,19 +132,37 @@ class ChatFormat:
         return "{role}\n\n" if is_folded else ""
 
     def _has_system(self, agent: Agent) -> bool:
-        return self.turns.system is not None and bool(agent.role.strip())
+        return self.turns_of(agent).system is not None and bool(agent.role.strip())
 
 
-def chat_format(tokenizer: Any) -> ChatFormat:
+def chat_format(tokenizer: Any, tags: tuple[str, str] = Thinking.tags) -> ChatFormat:
     """That of ``tokenizer``, which has a chat template.
+
+    Args:
+        tags: around a thought.
 
     Raises:
         NoChatFormatError: the template does not keep contents apart, or later turns differ.
     """
-    return ChatFormat(find_turns(_renderer(tokenizer)), choose_gap(tokenizer))
+    turns = find_turns(_renderer(tokenizer), tags[0])
+    told = {}
+    if SWITCH in template_of(tokenizer):
+        for word in (True, False):
+            told[word] = find_turns(_renderer(tokenizer, **{SWITCH: word}), tags[0])
+    return ChatFormat(turns, choose_gap(tokenizer), told, tags)
 
 
-def find_turns(render: Render) -> Turns:
+def template_of(tokenizer: Any) -> str:
+    """The source of its chat template, or of all that it has; empty where there is none."""
+    found = getattr(tokenizer, "chat_template", None)
+    return "\n".join(found.values()) if isinstance(found, dict) else found or ""
+
+
+def empty_thought(tags: tuple[str, str]) -> str:
+    return f"{tags[0]}\n\n{tags[1]}\n\n"
+
+
+def find_turns(render: Render, opening_tag: str = Thinking.tags[0]) -> Turns:
     """Of the template behind ``render``, which takes pairs of role and content.
 
     Raises:
@@ -126,7 +173,11 @@ def find_turns(render: Render) -> Turns:
     first, _, again, last = _cut(render, *later)
     if (first, last) != (opening, answer):
         raise NoChatFormatError("what it puts around a first turn is not what it puts later")
-    return Turns(opening, _system(render, answer, again), answer, again)
+    system = _system(render, answer, again)
+    bare, tag, rest = answer.rpartition(opening_tag)
+    if tag and not rest.strip():
+        return Turns(opening, system, bare, again, tag + rest)
+    return Turns(opening, system, answer, again)
 
 
 def _system(render: Render, answer: str, again: str) -> tuple[str, str] | None:
@@ -175,12 +226,14 @@ def _joins(encode: Encode, before: str, after: str) -> bool:
     return encode(before) + encode(after) == encode(before + after)
 
 
-def _renderer(tokenizer: Any) -> Render:
+def _renderer(tokenizer: Any, **told: bool) -> Render:
     def render(*turns: tuple[str, str]) -> str:
         said = [{"role": role, "content": content} for role, content in turns]
         try:
             return str(
-                tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+                tokenizer.apply_chat_template(
+                    said, tokenize=False, add_generation_prompt=True, **told
+                )
             )
         except Exception as error:  # a template is somebody's program
             raise NoChatFormatError(in_words(error)) from None

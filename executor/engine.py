@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from executor.draws import Place
 from executor.prefix import common_prefix
@@ -12,6 +12,35 @@ from staircase.messages import EndReason
 
 # A call's name: (request, call number), or whatever pair the caller finds unique.
 Key = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Thought:
+    """How a model thinks before it answers: a thought is no part of what a call writes.
+
+    Attributes:
+        tags: around a thought.
+        budget: tokens that it may think besides the call's ``max_tokens``.
+        is_forced: its thought is closed when the budget is used up; else the server sees to that,
+            or thinking takes what the answer could have had.
+        lead: the end of a prompt after which the model thinks, if the model does not write it.
+        empty: stands there instead where the model goes on with an answer: a thought that is over.
+        fields: that a server gets with a call that may think.
+        later_fields: that it gets with one that goes on with an answer.
+    """
+
+    tags: tuple[str, str]
+    budget: int = 0
+    is_forced: bool = False
+    lead: str = ""
+    empty: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    later_fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def closing(self) -> str:
+        """What ends a thought that has to end."""
+        return f"\n{self.tags[1]}{self.empty.rpartition(self.tags[1])[2]}"
 
 
 @dataclass(frozen=True)
@@ -27,6 +56,7 @@ class EngineCall:
         written: tokens of that text from earlier calls, wherever they stand in the prompt.
         owner: the request that the call belongs to; of what calls of others left in a cache, only
             the first ``header_tokens`` are used again. Empty: of whatever was left.
+        thought: how the model thinks before it answers, if it does.
     """
 
     key: Key
@@ -38,6 +68,7 @@ class EngineCall:
     written: int = 0
     owner: str = ""
     header_tokens: int = 0
+    thought: Thought | None = None
 
     def reusable(self, ids: list[int], owner: str) -> int:
         """Tokens of a cached text, of ``owner``, with which the prompt begins too.
@@ -62,6 +93,9 @@ class CallReport:
         started_ns: when its prefill began.
         busy_ns: device time that it used.
         remark: what is odd about its text though it did not fail, as that the model refused.
+        thinking_tokens: that the model thought before its answer; listeners hear of none of them.
+        thought_ns: when the first of them was there.
+        added_tokens: that were in its prompt besides those of the call, as the tags of a thought.
     """
 
     reason: EndReason
@@ -71,6 +105,9 @@ class CallReport:
     cached_tokens: int
     error: str | None = None
     remark: str | None = None
+    thinking_tokens: int = 0
+    thought_ns: int | None = None
+    added_tokens: int = 0
 
 
 class Listener(Protocol):
@@ -100,6 +137,10 @@ class Tokens(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str: ...
 
+    def spell(self, ids: Sequence[int]) -> str:
+        """As ``decode``, with special tokens."""
+        ...
+
 
 class Tokened:
     """Whose tokens are those of ``tokens``."""
@@ -119,6 +160,9 @@ class Tokened:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokens.decode(ids)
+
+    def spell(self, ids: Sequence[int]) -> str:
+        return self._tokens.spell(ids)
 
 
 class Engine(Tokens, Protocol):

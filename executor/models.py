@@ -74,6 +74,9 @@ class LoadedModel:
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    def spell(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
 
 def load_model(name: str, device: str, dtype: str, weights: Weights = "file") -> LoadedModel:
     """Loads what ``source_of`` finds; of ``dummy`` weights only the config is read.

@@ -18,13 +18,16 @@ from transformers import PreTrainedTokenizerBase
 from executor.draws import call_seed
 from executor.engine import CallReport, EngineCall, Key, Listener, Tokened
 from executor.guarding import Guarded, in_words
+from executor.probe import Probe
 from executor.scorer import Scorer
 from executor.server import Network, Server
 from executor.server_faults import Patience, ServerError
 from executor.server_profile import SALT, Ask, ServerProfile, request_body
 from executor.server_scoring import ServerScorer
 from executor.stream_chunks import Chunk, Usage
+from executor.thinking_engine import ONLY_REASONED
 from executor.vocabularies import ModelTokens, Vocabulary
+from staircase.errors import EngineError
 from staircase.messages import EndReason
 
 REFUSED = "refused"
@@ -58,13 +61,18 @@ class _Said:
     end: EndReason | None = None
     unknown_end: str | None = None
     has_reasoned: bool = False
+    thinking_tokens: int = 0
+    thought_ns: int | None = None
     oddities: dict[str, None] = field(default_factory=dict)
 
     def note(self, chunk: Chunk) -> None:
         self.usage = chunk.usage or self.usage
         self.end = chunk.end or self.end
         self.unknown_end = chunk.unknown_end or self.unknown_end
-        self.has_reasoned = self.has_reasoned or chunk.is_reasoning
+        if chunk.is_reasoning:
+            self.has_reasoned = True
+            self.thinking_tokens += chunk.thinking_tokens
+            self.thought_ns = self.thought_ns or time.perf_counter_ns()
         if chunk.is_refusal:
             self.oddities[REFUSED] = None
         if chunk.calls_tool:
@@ -110,15 +118,29 @@ class _Active:
         cached = self.said.usage.cached_tokens if self.said.usage else None
         taken_ns = now - self.started_ns
         return CallReport(
-            reason, self.started_ns, now, taken_ns, cached or 0, error, self._remark(reason)
+            reason,
+            self.started_ns,
+            now,
+            taken_ns,
+            cached or 0,
+            error,
+            self._remark(reason),
+            self._thinking_tokens,
+            self.said.thought_ns,
         )
+
+    @property
+    def _thinking_tokens(self) -> int:
+        """As the server counts them, or else the pieces in which they came."""
+        usage = self.said.usage
+        return (usage and usage.reasoning_tokens) or self.said.thinking_tokens
 
     def _remark(self, reason: EndReason) -> str | None:
         said, oddities = self.said, list(self.said.oddities)
         if reason != "cancelled" and said.end is None and said.unknown_end is not None:
             oddities.append(f"ended by finish_reason {said.unknown_end!r}")
         if said.has_reasoned and not self.written:
-            oddities.append("only reasoned")
+            oddities.append(ONLY_REASONED)
         return ", ".join(oddities) or None
 
 
@@ -156,6 +178,28 @@ class OpenAIEngine(Tokened):
     def template_tokenizer(self) -> PreTrainedTokenizerBase | None:
         """Whose chat template prompts follow; None where unknown, or the server applies it."""
         return self._vocabulary.tokenizer if self._profile.api == "completions" else None
+
+    @property
+    def applies_template(self) -> bool:
+        """Whether the server makes prompts of messages."""
+        return self._profile.api == "chat"
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        return self._vocabulary.tokenizer
+
+    def takes(self, fields: Mapping[str, Any]) -> bool:
+        """Whether the server takes a request with more ``fields``.
+
+        Raises:
+            EngineError: it does not answer any more.
+        """
+        settings = self._settings
+        probe = Probe(self._server, settings.model, settings.fields, settings.patience)
+        try:
+            return self._network.run(probe.takes(self._profile, fields))
+        except ServerError as fault:
+            raise EngineError(str(fault)) from None
 
     @property
     def is_salted(self) -> bool:
@@ -248,7 +292,13 @@ class OpenAIEngine(Tokened):
         if ask.own and not self._profile.continues:
             raise ServerError(f"{self._server.address.base_url}: {_why_not(self._profile)}")
         salt = {SALT: call.owner} if self.is_salted and call.owner else {}
-        return salt | request_body(self._profile, self._settings.model, self._settings.fields, ask)
+        body = request_body(self._profile, self._settings.model, self._settings.fields, ask)
+        return salt | body | self._thinking_fields(call)
+
+    @staticmethod
+    def _thinking_fields(call: EngineCall) -> dict[str, Any]:
+        thought = call.thought
+        return dict((thought.later_fields if call.written else thought.fields) if thought else {})
 
     def _ask(self, call: EngineCall) -> Ask:
         ids, seed = list(call.prompt_ids), self._settings.seed

@@ -74,6 +74,10 @@ class Probe:
             salts=await self._salts(profile, reports_cached),
         )
 
+    async def takes(self, profile: ServerProfile, fields: Mapping[str, Any]) -> bool:
+        """Whether a server that was asked takes more ``fields``."""
+        return await self._is_taken(profile, Ask(TEXT, TOKENS), fields)
+
     async def _first(self, apis: Sequence[Api]) -> ServerProfile:
         faults: list[ServerError] = []
         for api in apis:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from executor.chat_template import ChatFormat, NoChatFormatError, chat_format, joins_cleanly
@@ -10,14 +9,18 @@ from executor.embedded import MODEL_FOLDERS, samples
 from executor.openai_engine import OpenAIEngine
 from executor.rendering import Form, PromptFormat
 from staircase.engine_spec import EngineSpec, FormatSpec, OpenAISpec
+from staircase.pipeline import Thinking
 
 
-def form_of(spec: EngineSpec | OpenAISpec, tokenizer: Any) -> tuple[Form, str | None]:
+def form_of(
+    spec: EngineSpec | OpenAISpec, tokenizer: Any, tags: tuple[str, str] = Thinking.tags
+) -> tuple[Form, str | None]:
     """By the scenario's ``format``, and what is odd about it, in words.
 
     Args:
         tokenizer: whose chat template prompts follow; None where there is none, or the server
             applies it.
+        tags: around thoughts.
     """
     if isinstance(spec.format, FormatSpec):
         return PromptFormat(**spec.format.model_dump()), None
@@ -26,7 +29,7 @@ def form_of(spec: EngineSpec | OpenAISpec, tokenizer: Any) -> tuple[Form, str | 
     if spec.format == "plain" or not getattr(tokenizer, "chat_template", None):
         return PromptFormat(), None
     try:
-        form = chat_format(tokenizer)
+        form = chat_format(tokenizer, tags)
     except NoChatFormatError as error:
         return PromptFormat(), f"prompts do not follow the chat template: {error}"
     if joins_cleanly(tokenizer, form.gap):
@@ -37,11 +40,13 @@ def form_of(spec: EngineSpec | OpenAISpec, tokenizer: Any) -> tuple[Form, str | 
     )
 
 
-def form_of_server(spec: OpenAISpec, engine: OpenAIEngine) -> tuple[Form, str | None]:
+def form_of_server(
+    spec: OpenAISpec, engine: OpenAIEngine, tags: tuple[str, str] = Thinking.tags
+) -> tuple[Form, str | None]:
     """A chat API applies the template itself, and a server that gets text may add its beginning."""
-    form, remark = form_of(spec, engine.template_tokenizer)
+    form, remark = form_of(spec, engine.template_tokenizer, tags)
     if isinstance(form, ChatFormat) and not engine.sends_ids:
-        form = replace(form, turns=form.turns.without(_added(engine.template_tokenizer)))
+        form = form.without(_added(engine.template_tokenizer))
     return form, remark
 
 

@@ -11,9 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from executor.engine import CallReport, Engine
+from executor.engine import CallReport, Engine, Thought
 from executor.nonces import Nonces
 from executor.rendering import Form, fixed_ids
 from executor.texts import Texts
@@ -40,11 +40,13 @@ class ServedModel:
     Attributes:
         has_nonces: a text of each request's own follows the header, so that the engine's prefix
             cache has nothing else for it that other requests left.
+        thoughts: how agents think before they answer, by name, of those that do.
     """
 
     engine: Engine
     form: Form
     has_nonces: bool = False
+    thoughts: Mapping[str, Thought] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -261,8 +263,9 @@ class _Run:
         if self._is_abandoned:
             return
         self._submitted.add(call.number)
-        request = self._texts.request(self._key(call.number), call)
-        self._served[call.engine].engine.submit(request, self)
+        served = self._served[call.engine]
+        request = self._texts.request(self._key(call.number), call, served.thoughts.get(call.agent))
+        served.engine.submit(request, self)
 
     def cancel(self, call: Call) -> None:
         self._served[call.engine].engine.cancel(self._key(call.number))
@@ -304,6 +307,9 @@ class _Run:
             report.cached_tokens,
             report.error,
             remark=report.remark,
+            thinking_tokens=report.thinking_tokens,
+            thought_ps=None if report.thought_ns is None else self._ps(report.thought_ns),
+            added_tokens=report.added_tokens,
         )
         with self._faults.delivered(), self._changed:
             self._submitted.discard(key[1])

@@ -54,6 +54,7 @@ class Chunk:
         is_refusal: the model, or a filter of the server, refuses to answer.
         calls_tool: the model calls a tool in place of writing.
         is_reasoning: holds some of what the model thinks before it answers, which is not read.
+        thinking_tokens: that the server counts of it; 1 where it sends none.
     """
 
     text: str = ""
@@ -65,6 +66,7 @@ class Chunk:
     is_refusal: bool = False
     calls_tool: bool = False
     is_reasoning: bool = False
+    thinking_tokens: int = 0
 
     @property
     def ends(self) -> bool:
@@ -102,8 +104,9 @@ def _chunk(content: Mapping[str, Any]) -> Chunk:
     text = _text(said)
     is_reasoning = any(delta.get(name) for name in REASONING) or _has_thoughts(said)
     ids = choice.get("token_ids")
+    thinking = 1 if is_reasoning else 0
     if is_reasoning and not text:
-        ids = None
+        thinking, ids = len(ids or "-"), None
     return Chunk(
         text,
         None if ids is None else tuple(map(int, ids)),
@@ -113,6 +116,7 @@ def _chunk(content: Mapping[str, Any]) -> Chunk:
         is_refusal=bool(delta.get("refusal")) or reason in REFUSING_ENDS,
         calls_tool=bool(delta.get("tool_calls")) or reason in CALLING_ENDS,
         is_reasoning=is_reasoning,
+        thinking_tokens=thinking,
     )
 
 

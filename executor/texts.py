@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 
 from executor.as_read import as_read
-from executor.engine import EngineCall, Key, Tokens
+from executor.engine import EngineCall, Key, Thought, Tokens
 from staircase.messages import Call
 
 
@@ -25,7 +25,7 @@ class Texts:
         self._engines = engines
         self.ids: dict[str, list[int]] = {agent: [] for agent in engines} | dict(fixed)
 
-    def request(self, key: Key, call: Call) -> EngineCall:
+    def request(self, key: Key, call: Call, thought: Thought | None = None) -> EngineCall:
         """``call`` as its engine gets it; what it draws, if it draws, is of its agent's own."""
         read = as_read(self._engines, call.agent, call.prompt, self.ids)
         return EngineCall(
@@ -37,6 +37,7 @@ class Texts:
             written=call.written,
             owner=self._owner,
             header_tokens=call.prompt.header().tokens,
+            thought=thought,
         )
 
     def written(self) -> dict[str, str]:

@@ -58,6 +58,9 @@ class ModelTokens:
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    def spell(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
     def read(self, chunk: Chunk) -> list[int]:
         if chunk.token_ids is None:
             if chunk.text:
@@ -95,6 +98,10 @@ class TextPieces:
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self._texts[token] for token in ids)
+
+    def spell(self, ids: Sequence[int]) -> str:
+        """The server shows or hides them."""
+        return self.decode(ids)
 
     def read(self, chunk: Chunk) -> list[int]:
         if chunk.token_ids is not None:

@@ -12,10 +12,14 @@ ROW, BAR = 26, 16
 # Letters of a name beside its row.
 MOST = 20
 MS = 1e-9  # of a picosecond
+# Ends of phases: the first that is known.
+READABLE = ("first_token_ps", "ended_ps")
+OUTPUT = ("thought_ps", *READABLE)
 PHASES = (
-    ("queued", "submitted_ps", "started_ps"),
-    ("prefill", "started_ps", "first_token_ps"),
-    ("decode", "first_token_ps", "ended_ps"),
+    ("queued", ("submitted_ps",), ("started_ps",)),
+    ("prefill", ("started_ps",), OUTPUT),
+    ("thinking", OUTPUT, READABLE),
+    ("decode", READABLE, ("ended_ps",)),
 )
 
 
@@ -68,7 +72,7 @@ def _tread(
 
 
 def draw_timeline(figures: Figures, place: str, until_ms: float) -> str:
-    """Spans by agent: queued, prefill, decode; the answer's tokens as ticks."""
+    """Spans by agent: queued, prefill, thinking, decode; the answer's tokens as ticks."""
     timeline = figures.value(place)
     agents = list(dict.fromkeys(span["agent"] for span in timeline["spans"]))
     top, left = ROW * len(agents) + 8, 14 + 8 * min(MOST, max(map(len, [*agents, "answer"])))
@@ -91,13 +95,11 @@ def _name(place: str, spans: Sequence[Any], agent: str, row: int) -> str:
 
 
 def _bars(figures: Figures, place: str, span: Any, x: Scale, top: float) -> Iterator[str]:
-    for kind, start, stop in PHASES:
-        begin, end = (
-            span[key] if span[key] is not None else span["ended_ps"] for key in (start, stop)
-        )
+    for kind, *ends in PHASES:
+        keys = [next(key for key in some if span.get(key) is not None) for some in ends]
+        begin, end = (span[key] for key in keys)
         if end > begin:
             left, right = x(begin * MS), x(end * MS)
-            keys = [k if span[k] is not None else "ended_ps" for k in (start, stop)]
             places = [f"{place}/step", *(f"{place}/{key}*{MS:g}" for key in keys)]
             words = figures.words(f"step {{}}, {kind} from {{}} to {{}} ms", places)
             where = f'x="{left:.1f}" y="{top}" width="{max(right - left, 0.5):.1f}" height="{BAR}"'

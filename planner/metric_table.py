@@ -54,6 +54,7 @@ def _time(name: str, label: str, word: str = "", column: str = "", is_each: bool
 
 _ALL = (
     _time("ttft_s", "TTFT", "ttft", "first token"),
+    _time("first_output_s", "first output"),
     _time("smooth_start_s", "smooth start", "smooth_start"),
     _time("e2e_s", "E2E", "e2e", "last token"),
     _time("tpot_s", "TPOT", "tpot"),
@@ -68,6 +69,7 @@ _ALL = (
     Metric("goodput_per_s", "goodput", "goodput", is_gain=True),
     Metric("capacity_per_s", "capacity", "capacity", is_gain=True),
     Metric("answer_tokens", "answer tokens"),
+    Metric("thinking_tokens", "thinking tokens"),
     Metric("prefilled_tokens", "prefill", "prefill", row="prefilled tokens"),
     Metric("cached_tokens", "cached", row="cached tokens"),
     Metric("unread", "unread", "unread", row="unread share"),

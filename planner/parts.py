@@ -33,6 +33,8 @@ def parts_of(
 def _parts_of_call(span: Span) -> Iterator[tuple[str, float]]:
     if span.first_token_ps is None:
         return
+    if span.thought_ps is not None:
+        yield "first thought", to_s(span.thought_ps - span.submitted_ps)
     yield "first token", to_s(span.first_token_ps - span.submitted_ps)
     # The end of a text is a pass more.
     passes = span.output_tokens - 1 + (span.reason == "stop")

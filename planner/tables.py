@@ -156,9 +156,11 @@ def _engine_lines(engine: EngineProfile) -> list[str]:
     return [*lines, *(f"no time to measure {words}" for words in engine.unmeasured)]
 
 
+OF_THOUGHTS = ("first_output_s", "thinking_tokens")
 # Of a table of all figures.
 ROWS = (
     "ttft_s",
+    "first_output_s",
     "smooth_start_s",
     "e2e_s",
     "tpot_s",
@@ -168,6 +170,7 @@ ROWS = (
     "queued_s",
     "busy_s",
     "answer_tokens",
+    "thinking_tokens",
     "prefilled_tokens",
     "cached_tokens",
     "unread",
@@ -186,9 +189,16 @@ def metrics_table(metrics: Mapping[str, Summary], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column in ("", "mean", "90 % interval", "P50", "P90", "P99"):
         table.add_column(column, justify="right" if column else "left")
-    for metric in (METRICS[name] for name in ROWS if name in metrics):
+    for metric in (METRICS[name] for name in figures_of(metrics)):
         table.add_row(metric.row_head, *_metric_cells(metrics[metric.name], metric.factor))
     return table
+
+
+def figures_of(metrics: Mapping[str, Summary]) -> list[str]:
+    """Names of the rows that they fill; of thoughts only where there are any."""
+    thinks = "thinking_tokens" in metrics and metrics["thinking_tokens"].mean > 0
+    hidden = () if thinks else OF_THOUGHTS
+    return [name for name in ROWS if name in metrics and name not in hidden]
 
 
 def _metric_cells(summary: Summary, factor: float) -> list[str]:

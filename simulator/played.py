@@ -74,6 +74,9 @@ class Played:
                 **self._of_calls(),
                 "answer_tokens": counts.astype(np.float64),
                 **self._of_prompts(),
+                # What thinks is not played as tables.
+                "first_output_s": first,
+                "thinking_tokens": np.zeros(len(counts)),
             },
             self._gaps(firsts, counts),
         )

@@ -14,6 +14,10 @@ Added here:
     stall         what such a reader waits after the first token: S − TTFT
     longest gap   between two consecutive tokens of the answer
 
+    first output   the answering agent's first token, of a thought or of the answer: AIPerf calls
+                   this TTFT where models think, and what is TTFT here time to first output token
+    thinking       tokens that its agents thought; they count in no other figure of tokens
+
     queued time that its calls waited for the beginning of their prefill, summed
     busy   device time of its calls; an iteration that serves several calls counts for each
 
@@ -24,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,6 +60,8 @@ class RequestMetrics:
     answer_tokens: float
     prefilled_tokens: float
     cached_tokens: float
+    first_output_s: float = field(default=NAN, kw_only=True)
+    thinking_tokens: float = field(default=NAN, kw_only=True)
 
 
 METRICS: tuple[str, ...] = tuple(field.name for field in fields(RequestMetrics))
@@ -113,6 +119,7 @@ def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMe
     count = len(answer_ps)
     ttft, e2e = (to_s(int(answer_ps[0])), to_s(int(answer_ps[-1]))) if count else (NAN, NAN)
     smooth_ps = smooth_start(answer_ps, reader_ps(reading_rate))
+    thought_ps = timeline.thought_ps if count else None
     return RequestMetrics(
         ttft_s=ttft,
         smooth_start_s=to_s(smooth_ps),
@@ -125,6 +132,8 @@ def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMe
         answer_tokens=count,
         prefilled_tokens=sum(span.prefilled_tokens for span in timeline.spans),
         cached_tokens=sum(span.cached_tokens for span in timeline.spans),
+        first_output_s=ttft if thought_ps is None else to_s(thought_ps - timeline.arrival_ps),
+        thinking_tokens=sum(span.thinking_tokens for span in timeline.spans),
     )
 
 

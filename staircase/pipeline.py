@@ -15,6 +15,22 @@ from staircase.errors import PipelineError
 
 
 @dataclass(frozen=True)
+class Thinking:
+    """How an agent may think before it writes; its thoughts are neither read nor shown.
+
+    Attributes:
+        budget: most tokens of a thought, which come on top of ``max_tokens``; None: whatever the
+            engine thinks is enough.
+        enabled: what the model's chat template is told; None: nothing.
+        tags: around a thought, where it is part of the text.
+    """
+
+    budget: int | None = None
+    enabled: bool | None = None
+    tags: tuple[str, str] = ("<think>", "</think>")
+
+
+@dataclass(frozen=True)
 class Agent:
     """One role played by a model.
 
@@ -24,6 +40,7 @@ class Agent:
         reads: names of the agents whose output it reads, in prompt order.
         role: what the model is told it is (its system text).
         max_tokens: most tokens it may write.
+        thinking: None where nothing is said of it.
     """
 
     name: str
@@ -31,6 +48,7 @@ class Agent:
     reads: tuple[str, ...] = ()
     role: str = ""
     max_tokens: int = 512
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:

@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from staircase.bounds import MOST_ROUNDS
 from staircase.errors import PipelineError
-from staircase.pipeline import Agent, Pipeline, chain, debate, moa, single
-from staircase.strict import Strict, Tokens
+from staircase.pipeline import Agent, Pipeline, Thinking, chain, debate, moa, single
+from staircase.strict import Strict, Tokens, TokensFrom0
+
+Tag = Annotated[str, Field(min_length=1)]
+
+
+class ThinkingSpec(Strict):
+    """How an agent thinks before it writes.
+
+    A thought has at most ``budget`` tokens, which come on top of ``max_tokens``, and stands between
+    ``tags`` if it is part of the text. ``enabled`` is what the chat template is told.
+    """
+
+    budget: TokensFrom0 | None = None
+    enabled: bool | None = None
+    tags: Annotated[list[Tag], Field(min_length=2, max_length=2)] = list(Thinking.tags)
+
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        for key in ("budget", "tags"):
+            if self.enabled is False and key in self.model_fields_set:
+                raise ValueError(f"{key} has no effect beside enabled: false; take it away")
+        return self
+
+    @field_validator("tags")
+    @classmethod
+    def _check_tags(cls, value: list[str]) -> list[str]:
+        if any(tag != tag.strip() for tag in value):
+            raise ValueError("must have no space around them, as ['<think>', '</think>']")
+        return value
+
+    def build(self) -> Thinking:
+        return Thinking(self.budget, self.enabled, (self.tags[0], self.tags[1]))
 
 
 class AgentSpec(Strict):
@@ -20,6 +51,11 @@ class AgentSpec(Strict):
     reads: list[str] = []
     role: str = ""
     max_tokens: Tokens = 512
+    thinking: ThinkingSpec | None = None
+
+    @property
+    def thinks(self) -> Thinking | None:
+        return self.thinking.build() if self.thinking else None
 
 
 class MoaSpec(Strict):
@@ -73,9 +109,13 @@ class PipelineSpec(Strict):
         if spec is None:
             return agent
         return replace(
-            agent, engine=spec.engine or agent.engine, role=spec.role, max_tokens=spec.max_tokens
+            agent,
+            engine=spec.engine or agent.engine,
+            role=spec.role,
+            max_tokens=spec.max_tokens,
+            thinking=spec.thinks,
         )
 
 
 def _agent(name: str, spec: AgentSpec) -> Agent:
-    return Agent(name, spec.engine, tuple(spec.reads), spec.role, spec.max_tokens)
+    return Agent(name, spec.engine, tuple(spec.reads), spec.role, spec.max_tokens, spec.thinks)

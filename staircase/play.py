@@ -56,6 +56,9 @@ class CallResult:
 
     Attributes:
         token_ps: when each of its tokens was there; None if every one was reported.
+        thinking_tokens: that it thought before; none of them is reported.
+        thought_ps: when the first of them was there.
+        added_tokens: of its prompt, beyond those of the call's, as tags of a thought are.
     """
 
     reason: EndReason
@@ -66,6 +69,9 @@ class CallResult:
     error: str | None = None
     token_ps: Sequence[int] | None = None
     remark: str | None = None
+    thinking_tokens: int = 0
+    thought_ps: int | None = None
+    added_tokens: int = 0
 
 
 @dataclass
@@ -101,6 +107,7 @@ class Play:
         self._spans: list[Span] = []
         self._watches: dict[str, set[int]] = {}
         self._answer_ps: list[int] = []
+        self._thought_ps: int | None = None
         self._arrival_ps = 0
         self._completed_ps = 0
         self._error: str | None = None
@@ -154,6 +161,7 @@ class Play:
             self.written[entry.call.agent] = entry.call.written + len(entry.token_ps)
         if entry.call.agent == self._answer:
             self._answer_ps += entry.token_ps
+            self._thought_ps = result.thought_ps if self._thought_ps is None else self._thought_ps
         self._spans.append(_close(entry, result))
         if result.error is None:
             self._handle(CallEnded(number, result.reason), result.ended_ps)
@@ -172,6 +180,7 @@ class Play:
             tuple(self._answer_ps),
             dict(self.written),
             self._error,
+            self._thought_ps,
         )
 
     def _handle(self, event: Event, now_ps: int) -> None:
@@ -230,9 +239,11 @@ def _close(entry: _OpenCall, result: CallResult) -> Span:
         entry.token_ps[0] if entry.token_ps else None,
         result.ended_ps,
         result.busy_ps,
-        call.prompt.tokens,
+        call.prompt.tokens + result.added_tokens,
         result.cached_tokens,
         len(entry.token_ps),
         result.error or result.reason,
         result.remark,
+        result.thought_ps,
+        result.thinking_tokens,
     )

@@ -26,13 +26,16 @@ def to_s(picoseconds: float) -> float:
 @dataclass(frozen=True)
 class Span:
     """One call: queued from ``submitted_ps``, prefill from ``started_ps``, decode from
-    ``first_token_ps`` (None if it wrote nothing).
+    ``first_token_ps`` (None if it wrote nothing), which is the first that can be read.
+
+    A model that thinks does so before that, from ``thought_ps`` on (None if it did not).
 
     Attributes:
         read: tokens of each source that it was shown, in the order of the agent's ``reads``.
         written: tokens that the agent wrote before it.
         busy_ps: device time that it used.
         cached_tokens: prompt tokens that were not prefilled again.
+        output_tokens: without those of its thought, of which nobody reads.
         reason: why it ended, or the error by which it failed.
         remark: what is odd about its text though it did not fail, as that the model refused.
     """
@@ -53,10 +56,22 @@ class Span:
     output_tokens: int
     reason: EndReason | str
     remark: str | None = None
+    thought_ps: int | None = None
+    thinking_tokens: int = 0
 
     @property
     def prefilled_tokens(self) -> int:
         return self.prompt_tokens - self.cached_tokens
+
+    @property
+    def made_tokens(self) -> int:
+        """All that the model made, thought or answer."""
+        return self.thinking_tokens + self.output_tokens
+
+    @property
+    def first_output_ps(self) -> int | None:
+        """Of its first token, thought or answer."""
+        return self.first_token_ps if self.thought_ps is None else self.thought_ps
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,8 @@ class Timeline:
         completed_ps: when the answer was known to be complete.
         written: tokens that each agent wrote.
         error: why there is no complete answer, or None.
+        thought_ps: when the first token of the answer's first thought was there; None if the agent
+            that answers did not think.
     """
 
     request: int
@@ -77,6 +94,7 @@ class Timeline:
     answer_ps: tuple[int, ...]
     written: Mapping[str, int]
     error: str | None = None
+    thought_ps: int | None = None
 
 
 def since_arrival(timeline: Timeline) -> Timeline:
@@ -87,7 +105,8 @@ def since_arrival(timeline: Timeline) -> Timeline:
             span,
             submitted_ps=span.submitted_ps - begin,
             started_ps=span.started_ps - begin,
-            first_token_ps=None if span.first_token_ps is None else span.first_token_ps - begin,
+            first_token_ps=_since(begin, span.first_token_ps),
+            thought_ps=_since(begin, span.thought_ps),
             ended_ps=span.ended_ps - begin,
         )
         for span in timeline.spans
@@ -98,4 +117,9 @@ def since_arrival(timeline: Timeline) -> Timeline:
         completed_ps=timeline.completed_ps - begin,
         spans=spans,
         answer_ps=tuple(ps - begin for ps in timeline.answer_ps),
+        thought_ps=_since(begin, timeline.thought_ps),
     )
+
+
+def _since(begin_ps: int, ps: int | None) -> int | None:
+    return None if ps is None else ps - begin_ps

@@ -44,9 +44,11 @@ def _name(kind: str, process: int, thread: int, name: str) -> dict[str, Any]:
 
 def _phases(process: int, thread: int, span: Span) -> Events:
     first = span.ended_ps if span.first_token_ps is None else span.first_token_ps
+    thought = first if span.thought_ps is None else span.thought_ps
     phases = [
         ("queued", span.submitted_ps, span.started_ps),
-        ("prefill", span.started_ps, first),
+        ("prefill", span.started_ps, thought),
+        ("thinking", thought, first),
         ("decode", first, span.ended_ps),
     ]
     arguments = {
@@ -54,6 +56,7 @@ def _phases(process: int, thread: int, span: Span) -> Events:
         "prompt_tokens": span.prompt_tokens,
         "cached_tokens": span.cached_tokens,
         "output_tokens": span.output_tokens,
+        "thinking_tokens": span.thinking_tokens,
         "reason": span.reason,
     }
     for phase, start, stop in phases:

@@ -7,6 +7,7 @@ From that the walk goes on, to the arrival. The stretches follow one another, so
     fixed    passes before a call reaches its engine
     queue    it waits for its prefill
     prefill  to its first token
+    think    from there to the first token of what it writes, if it thinks before
     decode   to the token that was waited for
     rest     the waiting call had not yet started though all was there: a grace period, a hand-over
 """
@@ -21,8 +22,8 @@ from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule, Staircase
 from staircase.timeline import Span, Timeline
 
-Phase = Literal["fixed", "queue", "prefill", "decode", "rest"]
-PHASES: tuple[Phase, ...] = ("fixed", "queue", "prefill", "decode", "rest")
+Phase = Literal["fixed", "queue", "prefill", "think", "decode", "rest"]
+PHASES: tuple[Phase, ...] = ("fixed", "queue", "prefill", "think", "decode", "rest")
 # A reader starts at once when the last that it waits for is there. Real ones need some time for it,
 # at most about this share of the time since the arrival.
 HAND_OVER = 0.01
@@ -93,10 +94,12 @@ class _Walk:
     def _within(self, span: Span, now: int) -> Iterator[Stretch]:
         """What of ``span`` lies before ``now``, the last first."""
         first = span.ended_ps if span.first_token_ps is None else span.first_token_ps
+        thought = first if span.thought_ps is None else span.thought_ps
         reached = min(span.submitted_ps + self.call_ps.get(span.engine, 0), span.started_ps)
         begins: list[tuple[Phase, int]] = [
             ("rest", span.ended_ps),
             ("decode", first),
+            ("think", thought),
             ("prefill", span.started_ps),
             ("queue", reached),
             ("fixed", span.submitted_ps),

@@ -44,6 +44,9 @@ class PairTokens:
         size = len(LETTERS)
         return "".join(LETTERS[one // size] + LETTERS[one % size] for one in ids)
 
+    def spell(self, ids: Sequence[int]) -> str:
+        return self.decode(ids)
+
 
 def model_of(folder: Path, letters: str = LETTERS) -> LoadedModel:
     save_letter_model(folder, letters=letters)

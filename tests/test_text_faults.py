@@ -164,6 +164,9 @@ class TurnTokens:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(map(chr, ids)).replace(chr(0), "")
 
+    def spell(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids)).replace(chr(0), "<turn>")
+
 
 def test_texts_of_the_prompt_have_their_special_tokens_and_the_words_around_a_query() -> None:
     pipeline, tokens, question = single(), TurnTokens(), Question("why?")

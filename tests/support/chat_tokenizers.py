@@ -78,10 +78,10 @@ def sentences() -> str:
 
 @cache
 def chat_tokenizer(name: str) -> Any:
-    return load_tokenizer(SMOLLM2) if name == "SmolLM2" else _trained(SHAPES[name])
+    return load_tokenizer(SMOLLM2) if name == "SmolLM2" else trained(SHAPES[name])
 
 
-def _trained(shape: Shape) -> Any:
+def trained(shape: Shape) -> Any:
     tokenizer = Tokenizer(models.BPE())
     if shape.splits_like_llama:
         splits = pre_tokenizers.Split(Regex(LLAMA_3), "isolated")

@@ -31,6 +31,9 @@ class ScriptedEngine:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(token) for token in ids)
 
+    def spell(self, ids: Sequence[int]) -> str:
+        return self.decode(ids)
+
     def submit(self, call: EngineCall, listener: Listener) -> None:
         self._cancelled[call.key] = threading.Event()
         threading.Thread(target=self._serve, args=(call, listener), daemon=True).start()

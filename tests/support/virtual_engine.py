@@ -85,6 +85,9 @@ class VirtualEngine:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(map(chr, ids))
 
+    def spell(self, ids: Sequence[int]) -> str:
+        return self.decode(ids)
+
     def submit(self, call: EngineCall, listener: Listener) -> None:
         self._device.post(lambda: self._queue.append((call, listener)))
 
