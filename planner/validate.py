@@ -15,6 +15,7 @@ from executor.scores import AnswerScorer, answer_scorer
 from planner.breakdown import median_request, ttft_parts
 from planner.plans import Candidate, Plan, spread_out
 from planner.profiling import requests_key
+from planner.recorded_runs import AskedRun
 from planner.validation import Row, TextSample, Validation
 from profiles.store import content_hash
 from simulator.unread import unread_of_timeline
@@ -24,7 +25,7 @@ from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.shortfalls import count_shortfalls
 from staircase.text_faults import TextFaults
-from staircase.timeline import Timeline, since_arrival
+from staircase.timeline import since_arrival
 from staircase.workload import Question, RequestShape
 
 # Questions of the validation start here, far from those that the quality profile was made of.
@@ -41,8 +42,8 @@ def validate(
     on_done: Callable[[], None] = lambda: None,
     call_ps: Mapping[str, int] | None = None,
     kept: ItemLog[Outcome] | None = None,
-) -> tuple[Validation, dict[str, list[Timeline]]]:
-    """Plays the named candidates and ``front`` more of the front; also returns their timelines.
+) -> tuple[Validation, dict[str, list[AskedRun]]]:
+    """Plays the named candidates and ``front`` more of the front; also returns their runs.
 
     Schedules take turns, so that a machine's drift hits all alike, and never play the same
     question one after the other, so that none finds another's prompt in the KV cache.
@@ -68,26 +69,59 @@ def validate(
         for name, candidate in chosen.items()
     ]
     outcomes = play_kept(bench.runtime, jobs, kept, on_done)
-    played = {name: outcomes[place :: len(chosen)] for place, name in enumerate(chosen)}
+    played = {
+        name: [
+            AskedRun(questions[number], outcome)
+            for number, outcome in zip(asked[name], outcomes[place :: len(chosen)], strict=True)
+        ]
+        for place, name in enumerate(chosen)
+    }
     fully = dict(zip(asked["normal"], played["normal"], strict=True))
-    rows = []
-    for name, candidate in chosen.items():
-        full = [fully[number] for number in asked[name]]
-        measured = _measure(scenario, bench, candidate, played[name], full)
-        answers = [outcome.texts[pipeline.answer] for outcome in played[name]]
-        its_questions = [questions[number] for number in asked[name]]
-        measured |= _scores(scorer, its_questions, answers)
-        pairs = zip(its_questions, played[name], strict=True)
-        faults = [text_faults(pipeline, bench.runtime.served, *pair) for pair in pairs]
-        measured |= _text_figures(faults)
-        lines = [outcome.timeline for outcome in played[name]]
-        parts = ttft_parts(lines, pipeline, candidate.schedule, call_ps or {})
-        typical = since_arrival(lines[median_request(lines)])
-        missing = count_shortfalls(lines)
-        worst = _worst(its_questions, answers, faults)
-        rows.append(Row(name, candidate, measured, parts, typical, missing, worst))
-    timelines = {name: [outcome.timeline for outcome in some] for name, some in played.items()}
-    return Validation.of(plan, rows, requests), timelines
+    rows = [
+        _row(
+            scenario,
+            bench,
+            (name, candidate),
+            played[name],
+            [fully[number].outcome for number in asked[name]],
+            scorer,
+            call_ps or {},
+        )
+        for name, candidate in chosen.items()
+    ]
+    return Validation.of(plan, rows, requests), played
+
+
+def _row(
+    scenario: Scenario,
+    bench: Bench,
+    named: tuple[str, Candidate],
+    runs: Sequence[AskedRun],
+    full: Sequence[Outcome],
+    scorer: AnswerScorer,
+    call_ps: Mapping[str, int],
+) -> Row:
+    """What was measured of a schedule; ``full``: what was read in full, by question."""
+    (name, candidate), pipeline = named, scenario.pipeline.build()
+    outcomes, questions = [run.outcome for run in runs], [run.question for run in runs]
+    answers = [outcome.texts[pipeline.answer] for outcome in outcomes]
+    served = bench.runtime.served
+    faults = [text_faults(pipeline, served, run.question, run.outcome) for run in runs]
+    measured = {
+        **_measure(scenario, bench, candidate, outcomes, full),
+        **_scores(scorer, questions, answers),
+        **_text_figures(faults),
+    }
+    lines = [outcome.timeline for outcome in outcomes]
+    return Row(
+        name,
+        candidate,
+        measured,
+        ttft_parts(lines, pipeline, candidate.schedule, call_ps),
+        since_arrival(lines[median_request(lines)]),
+        count_shortfalls(lines),
+        _worst(questions, answers, faults),
+    )
 
 
 def runs_key(scenario: Scenario, folder: Path, plan: Plan, requests: int, front: int) -> str:

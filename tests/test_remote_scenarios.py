@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import yaml
 from executor.bench import open_bench, read_dataset
 from executor.runtime import Job
 from planner.plans import Candidate, Plan
+from planner.recorded_runs import load_runs, recorded, save_runs
 from planner.tables import validation_cells
-from planner.validate import validate
+from planner.validate import contenders, validate
 from planner.validation import load_validation, save_validation
 from profiles.store import provenance_of_now
 from staircase import Schedule, constant, uniform
-from staircase.errors import EngineError, ModelError, ScenarioError
+from staircase.errors import EngineError, ModelError, RecordError, ScenarioError
 from staircase.metrics import summarize
 from staircase.scenario import Scenario, load_scenario
 from tests.support.fake_server import FakeServer, Manners
@@ -130,7 +132,7 @@ def test_validation_measures_what_can_be_measured(fake: FakeServer, tmp_path: Pa
     )
     plan = Plan("x", ("ttft",), (), candidates, (0, 1), 0, 1, 1, 5.3, {}, provenance_of_now())
     with open_bench(scenario) as bench:
-        checked, timelines = validate(scenario, tmp_path, plan, bench, requests=2, front=0)
+        checked, played = validate(scenario, tmp_path, plan, bench, requests=2, front=0)
     for row in checked.rows:
         assert {"ttft_s", "score"} <= row.measured.keys()
         assert "loss" not in row.measured
@@ -138,11 +140,30 @@ def test_validation_measures_what_can_be_measured(fake: FakeServer, tmp_path: Pa
         assert sum(p.mean_s for p in row.ttft.parts) == pytest.approx(row.measured["ttft_s"].mean)
     assert len(validation_cells(checked).rows) == 2 * len(checked.rows)
     assert {row.timeline.request for row in checked.rows} <= {
-        line.request for lines in timelines.values() for line in lines
+        run.outcome.timeline.request for runs in played.values() for run in runs
     }
     assert {"loss", "agreement"}.isdisjoint(checked.errors)
     save_validation(tmp_path / "v.json", checked)
     assert load_validation(tmp_path / "v.json") == checked
+    kept = recorded(scenario, contenders(plan, 0), played)
+    save_runs(tmp_path / "runs.jsonl", kept)
+    assert load_runs(tmp_path / "runs.jsonl") == kept
+    assert [len([r for r in kept.runs if r.name == row.name]) for row in checked.rows] == [2, 2, 2]
+    for run in kept.runs:
+        assert len(run.timeline.answer_ps) == run.timeline.written["editor"]
+        assert run.texts["editor"]
+
+
+def test_recorded_runs_that_are_none_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    for text, said in {
+        "": "schema: must be 'staircase.runs/1'",
+        '{"schema": "x"}': "line 1: schema: must be",
+        '{"schema": "staircase.runs/1"}': "line 1: scenario: Field required",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(RecordError, match=re.escape(said)):
+            load_runs(path)
 
 
 class TestEnginesCommand:

@@ -94,14 +94,24 @@ def validate(
     scenario: ScenarioPath,
     out: OutFolder = None,
     requests: Requests = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write all runs here: texts, calls and the times of all tokens.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the plan's schedules on the real models and set forecast beside measurement."""
     from planner.plans import load_plan
+    from staircase.files import check_writable
 
     work = open_workspace(scenario, out)
     found = load_plan(work.plan_path)
-    checked = _validate(work, found, requests or work.scenario.requests.count)
+    if save:
+        check_writable(save)
+    checked = _validate(work, found, requests or work.scenario.requests.count, save)
     if as_json:
         print_json(asdict(checked))
     else:
@@ -156,10 +166,11 @@ def _tell_what_is_not_known(work: Workspace) -> None:
         notes.print(words)
 
 
-def _validate(work: Workspace, found: Plan, requests: int) -> Validation:
+def _validate(work: Workspace, found: Plan, requests: int, save: Path | None = None) -> Validation:
     from executor.line_log import ItemLog
     from executor.runtime import Outcome
     from planner.commands.opened_bench import opened_bench
+    from planner.recorded_runs import recorded, save_runs
     from planner.report import write_report
     from planner.sole_use import sole_use
     from planner.validate import contenders, runs_key
@@ -187,8 +198,11 @@ def _validate(work: Workspace, found: Plan, requests: int) -> Validation:
             ItemLog(kept, key, Outcome),
         )
         save_validation(work.validation_path, checked)
+        if save:
+            save_runs(save, recorded(work.scenario, contenders(found, front), real))
         write_report(work.report_path, found, checked)
-        _write_trace(work, found, stage, real)
+        lines = {name: [run.outcome.timeline for run in some] for name, some in real.items()}
+        _write_trace(work, found, stage, lines)
     return checked
 
 
