@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from executor.core_places import start_processes
@@ -13,9 +14,11 @@ from executor.core_process import CoreEngine
 from executor.embedded import samples
 from executor.embedded.tasks import TASKS
 from executor.engine import Engine
-from executor.local import load_models, open_engines
+from executor.local import load_models, open_engines, scoring_model
+from executor.model_source import source_of
 from executor.models import LoadedModel
 from executor.openai_engine import OpenAIEngine
+from executor.piece_scorer import PieceScorer
 from executor.prompt_formats import form_of, form_of_server
 from executor.prompt_scorer import PromptScorer
 from executor.remote import open_remote
@@ -68,7 +71,8 @@ class Bench:
         return (
             f"the server of {', '.join(dict.fromkeys(mute))} does not tell log-probabilities "
             "of prompts given as token ids (vLLM's prompt_logprobs, or echo with logprobs), "
-            "or the scenario names no tokenizer for it"
+            "or the scenario names no tokenizer for it; scored_by names a model on this machine "
+            "that does"
         )
 
     def can_score(self, pipeline: Pipeline) -> bool:
@@ -113,6 +117,7 @@ def open_bench(scenario: Scenario, is_measured: bool = False) -> Iterator[Bench]
         remarks = [f"engine {name!r}: {words}" for name, (_, words) in formats.items() if words]
         scorers: dict[str, Scorer] = {name: ModelScorer(model) for name, model in models.items()}
         scorers |= {name: one.scorer for name, one in remote.items() if one.scorer}
+        scorers |= _local_scorers(scenario, remote)
         yield Bench(
             models,
             engines,
@@ -121,6 +126,15 @@ def open_bench(scenario: Scenario, is_measured: bool = False) -> Iterator[Bench]
             Runtime(served, retries=scenario.requests.retries),
             remarks,
         )
+
+
+def _local_scorers(scenario: Scenario, remote: Mapping[str, OpenAIEngine]) -> dict[str, Scorer]:
+    """Of engines behind servers whose texts a model on this machine is asked about."""
+    load = cache(scoring_model)
+    named = {name: spec.scored_by for name, spec in scenario.remote.items() if spec.scored_by}
+    for model in named.values():
+        source_of(model)
+    return {name: PieceScorer(partial(load, model), remote[name]) for name, model in named.items()}
 
 
 def _open_local(

@@ -37,6 +37,16 @@ def _with_threads(spec: EngineSpec, model: LoadedModel) -> LoadedModel:
     return replace(model, threads=spec.threads or fast_threads(model.network))
 
 
+def scoring_model(name: str) -> LoadedModel:
+    """On the CPU, in fp32.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    model = load_model(name, "cpu", "float32")
+    return replace(model, threads=fast_threads(model.network))
+
+
 def open_engines(
     stack: ExitStack, specs: Mapping[str, EngineSpec], models: Mapping[str, LoadedModel]
 ) -> dict[str, Engine]:

@@ -39,7 +39,9 @@ def _specs(scenario: Scenario) -> dict[str, EngineSpec | OpenAISpec]:
 
 def _text_subject(spec: EngineSpec | OpenAISpec) -> EngineSubject:
     if isinstance(spec, OpenAISpec):
-        return EngineSubject(spec.kind, spec.model, settings={**form_settings(spec)})
+        content = _content(spec.scored_by, has_weights=True) if spec.scored_by else None
+        scored = {"scored_by": spec.scored_by} if spec.scored_by else {}
+        return EngineSubject(spec.kind, spec.model, content, {**form_settings(spec), **scored})
     content = _content(spec.model, has_weights=spec.weights == "file")
     return EngineSubject(
         spec.kind, spec.model, content, {"weights": spec.weights, **form_settings(spec)}

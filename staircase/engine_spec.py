@@ -202,11 +202,13 @@ class OpenAISpec(ServerSpec):
 
     ``tokenizer`` is the model's folder, hub id or an embedded model's name; with it tokens are
     counted as the model counts them, and go over the wire as ids where the server takes and returns
-    them.
+    them. ``scored_by`` is a model on this machine with the server's weights, as ``model`` of an
+    engine of our own: it says how probable texts are, which most servers do not.
     """
 
     kind: Literal["openai"]
     tokenizer: str | None = None
+    scored_by: str | None = None
     format: Format = "auto"
 
 
