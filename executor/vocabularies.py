@@ -10,7 +10,6 @@ an estimate where a server sends several tokens in a chunk and its tokenizer is 
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Protocol
@@ -23,6 +22,8 @@ from executor.stream_chunks import Chunk
 from executor.token_ids import ContentEncoder
 
 Split = Callable[[str], list[str]]
+# Letters of a piece: of longer ones the numbers have more digits than JSON files are read with.
+LONGEST = 256
 _WORD = re.compile(r"\s*\S+|\s+")
 
 
@@ -73,7 +74,10 @@ class ModelTokens:
 
 
 class TextPieces:
-    """Pieces of text, numbered as they come; safe to use from several threads."""
+    """Pieces of text; a piece's id is its letters as a number.
+
+    So ids mean the same in every process and on every day, as runs that are kept need.
+    """
 
     def __init__(
         self,
@@ -84,20 +88,17 @@ class TextPieces:
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self._split = split
-        self._texts: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._lock = threading.Lock()
 
     def encode(self, text: str) -> list[int]:
         """Without a tokenizer a text is counted by its words."""
-        return self._number(self._split(text) if self._split else _WORD.findall(text))
+        return _ids(self._split(text) if self._split else _WORD.findall(text))
 
     def encode_content(self, text: str) -> list[int]:
         """Text goes over the wire as it is: what special tokens are, the server says."""
         return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return "".join(self._texts[token] for token in ids)
+        return "".join(map(_piece, ids))
 
     def spell(self, ids: Sequence[int]) -> str:
         """The server shows or hides them."""
@@ -105,10 +106,10 @@ class TextPieces:
 
     def read(self, chunk: Chunk) -> list[int]:
         if chunk.token_ids is not None:
-            return self._number(_spread(chunk.text, self._count(chunk)))
+            return _ids(_spread(chunk.text, self._count(chunk)))
         if not chunk.text:
             return []
-        return self._number(self._split(chunk.text) if self._split else [chunk.text])
+        return _ids(self._split(chunk.text) if self._split else [chunk.text])
 
     @staticmethod
     def _count(chunk: Chunk) -> int:
@@ -117,13 +118,21 @@ class TextPieces:
         count = len(chunk.token_ids)
         return max(0, count - 1) if chunk.end == "stop" and not chunk.text else count
 
-    def _number(self, pieces: Sequence[str]) -> list[int]:
-        with self._lock:
-            for piece in pieces:
-                if piece not in self._numbers:
-                    self._numbers[piece] = len(self._texts)
-                    self._texts.append(piece)
-            return [self._numbers[piece] for piece in pieces]
+
+def _ids(pieces: Sequence[str]) -> list[int]:
+    """A longer piece than any token, as of a server that sends whole answers, counts as several."""
+    parts = (part for piece in pieces for part in _parts(piece))
+    return [int.from_bytes(b"\1" + part.encode("utf-8", "surrogatepass")) for part in parts]
+
+
+def _parts(piece: str) -> list[str]:
+    """Also one that is empty: a token whose text came with another one's."""
+    return [piece[at : at + LONGEST] for at in range(0, len(piece), LONGEST)] or [piece]
+
+
+def _piece(number: int) -> str:
+    size = (number.bit_length() + 7) // 8
+    return number.to_bytes(size)[1:].decode("utf-8", "surrogatepass")
 
 
 def _spread(text: str, count: int) -> list[str]:
