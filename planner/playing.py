@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from rich.console import Console
 
+from executor.answer_text import text_faults
 from executor.bench import Bench, read_dataset
 from executor.kept_runs import play_kept
 from executor.line_log import ItemLog
@@ -23,7 +24,10 @@ from staircase.errors import PlanError
 from staircase.records import Exchange
 from staircase.scenario import Scenario
 from staircase.schedule import Schedule
+from staircase.text_faults import TextFaults
 from staircase.workload import Question
+
+Faults = TextFaults | None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,15 @@ def exchange_of(job: Job, outcome: Outcome, scorer: AnswerScorer) -> Exchange:
     return Exchange(
         question=question.text, reference=question.reference, answer=answer, score=score
     )
+
+
+def faults_of(bench: Bench, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Faults]:
+    """None for answers that broke off."""
+    served = bench.runtime.served
+    return [
+        None if one.timeline.error else text_faults(job.pipeline, served, job.question, one)
+        for job, one in zip(jobs, outcomes, strict=True)
+    ]
 
 
 def play_one(bench: Bench, job: Job, screen: Console) -> Outcome:

@@ -24,7 +24,7 @@ from staircase.metrics import Summary, summarize
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
 from staircase.shortfalls import count_shortfalls
-from staircase.text_faults import TextFaults
+from staircase.text_faults import TextFaults, text_figures
 from staircase.timeline import since_arrival
 from staircase.workload import Question, RequestShape
 
@@ -110,7 +110,7 @@ def _row(
     measured = {
         **_measure(scenario, bench, candidate, outcomes, full),
         **_scores(scorer, questions, answers),
-        **_text_figures(faults),
+        **text_figures(faults),
     }
     lines = [outcome.timeline for outcome in outcomes]
     return Row(
@@ -187,16 +187,6 @@ def _scores(
     scores = [scorer(*pair) for pair in zip(questions, answers, strict=True)]
     known = [score for score in scores if score is not None]
     return {"score": summarize(known)} if known else {}
-
-
-def _text_figures(faults: Sequence[TextFaults]) -> dict[str, Summary]:
-    """Shares: of answers, of runs of words, of letters."""
-    return {
-        "leaks": summarize([float(bool(one.leaks)) for one in faults]),
-        "seams": summarize([float(bool(one.seams)) for one in faults]),
-        "repetition": summarize([one.repetition for one in faults]),
-        "strange": summarize([one.strange for one in faults]),
-    }
 
 
 def _worst(

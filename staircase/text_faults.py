@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+from staircase.metrics import Summary, summarize
+
 RUN = 4
 # So many words again are no chance.
 AGAIN = 3
@@ -82,6 +84,16 @@ def find_faults(
         tuple(_seams(steps)),
         _strange(answer, contents),
     )
+
+
+def text_figures(faults: Sequence[TextFaults]) -> dict[str, Summary]:
+    """Shares: of answers, of runs of words, of letters."""
+    return {
+        "leaks": summarize([float(bool(one.leaks)) for one in faults]),
+        "seams": summarize([float(bool(one.seams)) for one in faults]),
+        "repetition": summarize([one.repetition for one in faults]),
+        "strange": summarize([one.strange for one in faults]),
+    }
 
 
 def _leaks(answer: str, prompt_texts: Iterable[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ from planner.tables import as_rich, text_cells
 from staircase import Question, Schedule, constant, single, uniform
 from staircase.scenario import load_scenario
 from staircase.text_faults import find_faults, repetition
+from tests.support.fake_server import FakeServer, Manners, Reply
 from tests.support.plans import small_plan, validation_of
+from tests.test_cli import staircase
+from tests.test_remote_scenarios import write_demo
 
 DEMO = Path(__file__).parent / "support" / "desk.yaml"
 PROMPT = [
@@ -193,3 +197,18 @@ def test_answers_of_real_runs_are_cut_where_steps_began() -> None:
         found = text_faults(pipeline, bench.runtime.served, question, outcome)
     assert found.leaks == found.seams == ()
     assert found.strange == 0.0
+
+
+def test_run_tells_what_is_wrong_with_answers(tmp_path: Path) -> None:
+    """As JSON of each, in a table of all; of a single one in words."""
+    with FakeServer(Manners(reply=lambda prompt: Reply("Blue. north: red."))) as fake:
+        words = ["run", str(write_demo(tmp_path, fake.url)), "--staircase", "normal"]
+        as_json, many, single_one = (
+            staircase(*words, *more)
+            for more in (["--requests", "2", "--json"], ["--requests", "2"], ["q"])
+        )
+    found = json.loads(as_json.stdout)
+    assert found["metrics"]["leaks"]["mean"] == 1
+    assert [one["faults"] for one in found["requests"]] == [["says “north:” of its prompt"]] * 2
+    assert "answers that repeat texts of the prompt" in many.stdout
+    assert "the answer says “north:” of its prompt" in single_one.stderr

@@ -35,7 +35,7 @@ from staircase.errors import EngineError
 if TYPE_CHECKING:
     from executor.line_log import ItemLog
     from executor.runtime import Job, Outcome
-    from planner.playing import Pace
+    from planner.playing import Faults, Pace
     from planner.workspace import Workspace
     from staircase.records import Exchange
     from staircase.schedule import Schedule
@@ -113,14 +113,14 @@ def _run(
     for path in filter(None, (save, trace)):
         check_writable(path)
     with _kept(save, run_key(work.scenario, jobs, pace)) as kept:
-        outcomes = _play(work, jobs, pace, kept, is_shown=len(jobs) == 1 and not as_json)
+        outcomes, faults = _play(work, jobs, pace, kept, is_shown=len(jobs) == 1 and not as_json)
         lines = [outcome.timeline for outcome in outcomes]
         said = [exchange_of(*pair, scorer) for pair in zip(jobs, outcomes, strict=True)]
         if trace:
             write_trace(trace, {"real": lines})
         if save:
             write_records(save, lines, work.scenario.plan.reading_rate, said)
-        _show_runs(work, lines, said, as_json)
+        _show_runs(work, lines, said, faults, as_json)
 
 
 @contextmanager
@@ -147,16 +147,18 @@ def _play(
     pace: Pace,
     kept: ItemLog[Outcome] | None,
     is_shown: bool,
-) -> list[Outcome]:
+) -> tuple[list[Outcome], list[Faults]]:
     """A single one may be shown as it grows."""
     from planner.commands.opened_bench import opened_bench
-    from planner.playing import play_many, play_one
+    from planner.playing import faults_of, play_many, play_one
 
     with opened_bench(work.scenario, is_measured=len(jobs) > 1) as bench:
         if is_shown:
-            return [play_one(bench, jobs[0], screen)]
-        with progress_bars() as track:
-            return play_many(bench, jobs, pace, kept, track("real runs", len(jobs)))
+            outcomes = [play_one(bench, jobs[0], screen)]
+        else:
+            with progress_bars() as track:
+                outcomes = play_many(bench, jobs, pace, kept, track("real runs", len(jobs)))
+        return outcomes, faults_of(bench, jobs, outcomes)
 
 
 def _check_given(
@@ -170,24 +172,37 @@ def _check_given(
         refuse(ctx, "concurrency", "rate", why="it needs --requests of 2 or more")
 
 
-def _show_runs(work: Workspace, lines: list[Timeline], said: list[Exchange], as_json: bool) -> None:
+def _show_runs(
+    work: Workspace,
+    lines: list[Timeline],
+    said: list[Exchange],
+    faults: list[Faults],
+    as_json: bool,
+) -> None:
     """Metrics; beside a single answer on stderr, as stdout is the answer's. A failure is told."""
     from planner.tables import metrics_table, run_lines
     from staircase.measured import measure_all
     from staircase.metrics import summarize
     from staircase.run_metrics import Slo, measure_run
     from staircase.shortfalls import count_shortfalls, missing_of, shortfall_lines
+    from staircase.text_faults import text_figures
 
     measured = measure_all(lines, work.scenario.plan.reading_rate)
     scores = [one.score for one in said if one.score is not None]
     metrics = measured.summaries() if measured.answered else {}
     metrics |= {"score": summarize(scores)} if scores and metrics else {}
+    metrics |= text_figures([one for one in faults if one]) if metrics else {}
     run = measure_run(measured, Slo())
     where = notes if len(lines) == 1 else screen
     if as_json:
         requests = [
-            {**asdict(one), "error": line.error, "missing": missing_of(line)}
-            for one, line in zip(said, lines, strict=True)
+            {
+                **asdict(one),
+                "error": line.error,
+                "missing": missing_of(line),
+                "faults": fault.words if fault else [],
+            }
+            for one, line, fault in zip(said, lines, faults, strict=True)
         ]
         figures = {name: asdict(one) for name, one in metrics.items()}
         print_json({"requests": requests, "metrics": figures, "run": asdict(run)})
@@ -196,7 +211,10 @@ def _show_runs(work: Workspace, lines: list[Timeline], said: list[Exchange], as_
             where.print(metrics_table(metrics, "Measured"))
         for words in run_lines(run, []):
             where.print(words)
-        for words in shortfall_lines(count_shortfalls(lines), measured.answered):
+        told = shortfall_lines(count_shortfalls(lines), measured.answered)
+        if len(lines) == 1 and faults[0]:
+            told += [f"the answer {words}" for words in faults[0].words]
+        for words in told:
             where.print(words, markup=False, soft_wrap=True)
     for line in lines:
         if line.error:
