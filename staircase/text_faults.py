@@ -24,9 +24,9 @@ from staircase.metrics import Summary, summarize
 RUN = 4
 # So many words again are no chance.
 AGAIN = 3
-# What chat templates put around turns: <|im_start|>, <start_of_turn>, [INST], <<SYS>>, </s>.
+# What chat templates put around turns and thoughts: <|im_start|>, [INST], </s>, </think>.
 MARK = re.compile(
-    r"<[|｜]\w[^\s<>]*>|<\w[^\s<>]*[|｜]>|<(?:start|end)_of_\w+>|</?s>|<[be]os>"
+    r"<[|｜]\w[^\s<>]*>|<\w[^\s<>]*[|｜]>|<(?:start|end)_of_\w+>|</?(?:s|think)>|<[be]os>"
     r"|\[/?INST\]|\[/?SYSTEM_PROMPT\]|\[\|\w+\|\]|<</?SYS>>"
 )
 # Shorter lines stand in answers by chance, as the signs of lists do.

@@ -74,6 +74,7 @@ def test_texts_of_the_prompt_are_found_in_the_answer(answer: str, leaks: list[st
         "<<SYS>>",
         "[|user|]",
         "</s>",
+        "</think>",
         "<bos>",
     ],
 )
