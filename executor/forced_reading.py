@@ -73,10 +73,16 @@ class ForcedReading:
         return levels
 
     def compare(self, full: Prompt, less: Sequence[Prompt]) -> list[Comparison]:
-        """``less`` beside ``full``, at every position; each prompt is scored once."""
-        scored = self.score([full, *less])
+        """``less`` beside ``full``, at every position; each prompt is scored once.
+
+        Of drafts that are shorter than a read level everything is read: that is ``full`` again.
+        """
+        others = [prompt for prompt in dict.fromkeys(less) if prompt != full]
+        scored = self.score([full, *others])
         reference = next(scored)
-        return [reference.against(other) for other in scored]
+        same = reference.against(reference)
+        found = {one: reference.against(of) for one, of in zip(others, scored, strict=True)}
+        return [found.get(prompt, same) for prompt in less]
 
     def score(self, prompts: Sequence[Prompt]) -> Iterator[Distributions]:
         """Those from which the agent's tokens in each prompt were drawn."""

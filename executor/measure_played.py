@@ -18,10 +18,11 @@ from executor.scores import AnswerScorer
 from profiles.played import PlayedSchedule
 from profiles.quality_forecast import QualityForecaster
 from staircase.pipeline import Pipeline
-from staircase.schedule import Layout, Schedule, constant, explicit, uniform
+from staircase.schedule import LAYOUTS, Layout, Schedule, constant, explicit, uniform
 from staircase.workload import Question
 
 NAN = float("nan")
+INTERLEAVED: Layout = "interleave"
 # Shares of the longest source text: schedules that read so much of each and write on; staircases
 # that begin with so much, go on in such chunks and write so many tokens a step.
 LEVELS: tuple[tuple[float, Layout], ...] = (
@@ -37,19 +38,34 @@ CHUNKS: tuple[tuple[float, int, Layout], ...] = (
     (0.14, 7, "interleave"),
     (0.3, 6, "interleave"),
 )
-PROBES = len(LEVELS) + len(CHUNKS)
 
 
-def probe_schedules(pipeline: Pipeline, longest: int) -> dict[str, Schedule]:
-    """Schedules over the range of loss, in all layouts; ``longest``: source text in tokens."""
+def probes_in(layouts: Sequence[Layout]) -> list[tuple[float, int | None, Layout]]:
+    """Share, tokens a step (None: all at once) and layout of each probe.
+
+    One of a layout that is not among ``layouts`` has another flat one; interleaved, there is none.
+    """
+    flat = [layout for layout in layouts if layout != INTERLEAVED]
+    found: list[tuple[float, int | None, Layout]] = []
+    usual = [*((share, None, layout) for share, layout in LEVELS), *CHUNKS]
+    for share, write, layout in usual:
+        if layout in layouts:
+            found.append((share, write, layout))
+        elif flat and layout != INTERLEAVED:
+            found.append((share, write, flat[len(found) % len(flat)]))
+    return found
+
+
+def probe_schedules(
+    pipeline: Pipeline, longest: int, layouts: Sequence[Layout] = LAYOUTS
+) -> dict[str, Schedule]:
+    """Schedules over the range of loss, in ``layouts``; ``longest``: source text in tokens."""
     found = {}
-    for share, layout in LEVELS:
-        level = max(1, round(share * longest))
-        found[f"read {level}, {layout}"] = uniform(pipeline, explicit([(level, None)]), layout)
-    for share, write, layout in CHUNKS:
+    for share, write, layout in probes_in(layouts):
         chunk = max(1, round(share * longest))
-        steps = constant(chunk, chunk, write)
-        found[f"constant:{chunk},{chunk},{write}, {layout}"] = uniform(pipeline, steps, layout)
+        steps = constant(chunk, chunk, write) if write else explicit([(chunk, None)])
+        words = f"constant:{chunk},{chunk},{write}" if write else f"read {chunk}"
+        found[f"{words}, {layout}"] = uniform(pipeline, steps, layout)
     return found
 
 
@@ -72,6 +88,7 @@ class ScheduleProbe:
         runtime: of the engines, by which ``outcomes`` were played.
         scorer: of the answering agent's model.
         forecaster: of the profile as it is before any calibration.
+        layouts: those that the profile knows.
     """
 
     pipeline: Pipeline
@@ -79,6 +96,7 @@ class ScheduleProbe:
     scorer: PromptScorer
     answer_scorer: AnswerScorer
     forecaster: QualityForecaster
+    layouts: Sequence[Layout] = LAYOUTS
 
     def measure(
         self,
@@ -109,7 +127,7 @@ class ScheduleProbe:
             ]
         }
         with replaying(self.runtime, self.pipeline, outcomes) as (pipeline, runtime):
-            for name, schedule in probe_schedules(pipeline, longest).items():
+            for name, schedule in probe_schedules(pipeline, longest, self.layouts).items():
                 jobs = [Job(pipeline, schedule, question) for question in questions]
                 found[name] = self._played(name, jobs, outcomes, runtime, kept, on_done)
                 layouts[name] = schedule.layout

@@ -20,7 +20,7 @@ from executor.scorer import Comparison
 from profiles.quality import QualitySample, Restarts, Surface, bin_rows
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import Prompt
-from staircase.schedule import LAYOUTS, constant
+from staircase.schedule import LAYOUTS, Layout, constant
 
 Floats = NDArray[np.float64]
 FIGURES = ("loss", "agreement", "nll_gap")
@@ -46,8 +46,9 @@ def measure_sample(
     read_levels: Sequence[int],
     bin_tokens: int,
     left_out: int | None = None,
+    layouts: Sequence[Layout] = LAYOUTS,
 ) -> QualitySample:
-    """Scores a fully read ``outcome`` again with less read.
+    """Scores a fully read ``outcome`` again with less read, in each of ``layouts``.
 
     Args:
         scorers: by agent name, of those that read others.
@@ -58,7 +59,7 @@ def measure_sample(
     written = {name: len(outcome.ids[name]) for name in agents}
     surfaces, without, restarts = {}, {}, {}
     for agent in pipeline.readers:
-        probe = _Probe(agent, scorers[agent.name], outcome, read_levels, bin_tokens)
+        probe = _Probe(agent, scorers[agent.name], outcome, read_levels, bin_tokens, layouts)
         surfaces[agent.name], restarts[agent.name] = probe.by_layout()
         if left_out is not None and len(agent.reads) > 1:
             without[agent.name] = probe.without(left_out % len(agent.reads))
@@ -75,17 +76,19 @@ class _Probe:
         outcome: Outcome,
         read_levels: Sequence[int],
         bin_tokens: int,
+        layouts: Sequence[Layout],
     ) -> None:
         self._forced = ForcedReading(agent, scorer, outcome.ids)
         self._read_levels = read_levels
         self._bin_tokens = bin_tokens
+        self._layouts = layouts
 
     def by_layout(self) -> tuple[dict[str, Surface], Restarts]:
         """Also what interruptions cost. Layouts whose prompts are the same are scored once."""
         done: dict[tuple[Prompt, ...], list[Comparison]] = {}
         surfaces: dict[str, Surface] = {}
         restarts = Restarts((), ())
-        for layout in LAYOUTS:
+        for layout in self._layouts:
             rounds = [self._forced.flat(level) for level in [*self._read_levels, None]]
             prompts = tuple(self._forced.prompt(layout, some) for some in rounds)
             if prompts not in done:
@@ -98,7 +101,7 @@ class _Probe:
 
     def without(self, source: int) -> Surface:
         """The surface of the first layout with nothing read of one source."""
-        forced, layout = self._forced, LAYOUTS[0]
+        forced, layout = self._forced, self._layouts[0]
         levels = [*self._read_levels, None]
         prompts = [forced.prompt(layout, forced.flat(level, source)) for level in levels]
         full = forced.prompt(layout, forced.flat(None))

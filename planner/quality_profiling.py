@@ -12,7 +12,7 @@ import numpy as np
 
 from executor.bench import Bench, read_dataset
 from executor.kept_runs import play_kept
-from executor.measure_played import PROBES, ScheduleProbe
+from executor.measure_played import ScheduleProbe, probes_in
 from executor.measure_surfaces import measure_sample
 from executor.quality_log import QualityLog
 from executor.runtime import Job, Outcome
@@ -27,7 +27,7 @@ from staircase.errors import ScenarioError
 from staircase.metrics import summarize
 from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario
-from staircase.schedule import Schedule
+from staircase.schedule import Layout, Schedule
 from staircase.workload import Question
 
 # After so many requests it is looked whether the loss is known well enough.
@@ -52,8 +52,9 @@ def check_quality(bench: Bench, pipeline: Pipeline) -> None:
 
 
 def quality_key(scenario: Scenario) -> str:
-    """Of what is measured: pipeline, models, requests and read levels."""
-    return content_hash([requests_key(scenario), list(scenario.profile.read_levels)])
+    """Of what is measured: pipeline, models, requests, read levels and layouts."""
+    measured = [list(scenario.profile.read_levels), list(scenario.plan.layouts)]
+    return content_hash([requests_key(scenario), *measured])
 
 
 def make_quality(
@@ -94,8 +95,10 @@ def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[P
         bench.scorers_of(pipeline)[pipeline.answer],
         sampler.score,
         QualityForecaster(profile),
+        sampler.layouts,
     )
-    step = track("quality: schedules played", len(profile.samples) * PROBES)
+    probes = len(probes_in(sampler.layouts))
+    step = track("quality: schedules played", len(profile.samples) * probes)
     return probe.measure(sampler.questions, sampler.outcomes, sampler.log.played, step)
 
 
@@ -115,6 +118,11 @@ class _Sampler:
 
     def __post_init__(self) -> None:
         self.score: AnswerScorer = answer_scorer(self.scenario.requests, self.folder)
+
+    @property
+    def layouts(self) -> Sequence[Layout]:
+        """Those that plans are searched in; what others cost nobody asks."""
+        return self.scenario.plan.layouts
 
     @property
     def is_done(self) -> bool:
@@ -155,6 +163,7 @@ class _Sampler:
             self.scenario.profile.read_levels,
             self.bin_tokens,
             None if number % LEFT_OUT else number // LEFT_OUT,
+            self.layouts,
         )
 
 

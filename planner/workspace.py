@@ -209,6 +209,9 @@ class Workspace:
         path = self._existing(self.quality_path, "quality")
         found = load_quality(path)
         self._check_is_of(path, "quality", found.subject.unlike(pipeline_subject(self.scenario)))
+        unknown = [one for one in self.scenario.plan.layouts if one not in found.layouts]
+        known = f"of layouts {', '.join(found.layouts)}, and plan.layouts has {', '.join(unknown)}"
+        self._check_is_of(path, "quality", known if unknown else None)
         return found
 
     def played(self) -> QualityProfile | LengthProfile | None:

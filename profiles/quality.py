@@ -23,6 +23,7 @@ from profiles.played import PlayedSchedule
 from profiles.store import Provenance, load, save
 from profiles.subject import PipelineSubject
 from staircase.errors import ProfileError
+from staircase.schedule import LAYOUTS
 
 SCHEMA = "staircase.quality/2"
 
@@ -93,6 +94,12 @@ class QualityProfile:
     provenance: Provenance = field(compare=False)
     played: tuple[PlayedSchedule, ...] = ()
     of: PipelineSubject | None = None
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """In which it was measured what every agent that reads loses."""
+        known = [tuple(by) for one in self.samples for by in one.surfaces.values()]
+        return tuple(name for name in LAYOUTS if all(name in some for some in known))
 
     @property
     def subject(self) -> PipelineSubject:

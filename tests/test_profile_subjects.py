@@ -15,7 +15,7 @@ from planner.subjects import latency_subjects, pipeline_subject
 from planner.workspace import Workspace
 from profiles.latency import LatencyProfile, save_latency
 from profiles.lengths import LengthProfile, LengthSample, save_lengths
-from profiles.quality import QualityProfile, QualitySample, save_quality
+from profiles.quality import QualityProfile, QualitySample, Surface, save_quality
 from profiles.store import provenance_of_now
 from profiles.subject import EngineSubject, PipelineSubject
 from staircase.errors import ProfileError
@@ -224,3 +224,20 @@ def test_where_all_is_given_nothing_is_measured(tmp_path: Path) -> None:
     done = staircase("profile", str(path), "--json", "--out", str(tmp_path / "out"))
     assert (done.returncode, done.stdout.strip()) == (0, "{}")
     assert done.stderr.count("used as it is") == 2
+
+
+def test_a_quality_profile_of_fewer_layouts_than_the_plan_has_is_told(tmp_path: Path) -> None:
+    work = Workspace.open(DEMO, tmp_path)
+    rows = ((0.0,), (0.0,))
+    surface = Surface(rows, ((1.0,), (1.0,)), rows)
+    sample = QualitySample({}, {}, {"editor": {"append_rounds": surface}})
+    sources: dict[str, tuple[str, ...]] = {"editor": ("north", "south", "east")}
+    of = pipeline_subject(work.scenario)
+    save_quality(
+        work.quality_path,
+        QualityProfile((0,), 8, sources, (sample,), provenance_of_now(), of=of),
+    )
+    less = work.with_plan({"layouts": ["append_rounds"]})
+    assert less.quality().layouts == ("append_rounds",)
+    with pytest.raises(ProfileError, match=r"is of layouts append_rounds, and plan\.layouts has "):
+        work.with_plan({"layouts": ["rebuild", "append_rounds"]}).quality()

@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 
 from executor.bench import open_bench, read_dataset
 from executor.line_log import ItemLog, LineLog
-from executor.measure_played import PROBES, PlayedFigures, ScheduleProbe, probe_schedules
+from executor.measure_played import (
+    PlayedFigures,
+    ScheduleProbe,
+    probe_schedules,
+    probes_in,
+)
 from executor.measure_surfaces import measure_sample
 from executor.runtime import Job
 from executor.scores import answer_scorer
@@ -204,14 +209,15 @@ def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
         probe = ScheduleProbe(pipeline, bench.runtime, answering, scorer, forecaster)
         kept = ItemLog(LineLog(tmp_path / "log.jsonl", ["key"]), "key", PlayedFigures)
         found = probe.measure(questions, outcomes, kept, lambda: steps.append(1))
-    assert len(steps) == PROBES * len(questions)
+    probes = len(probes_in(LAYOUTS))
+    assert len(steps) == probes * len(questions)
     full, *less = found
     assert full.loss == pytest.approx((0.0,) * 4, abs=1e-6)
     assert (full.forecast_loss, full.forecast_agreement) == ((0.0,) * 4, (1.0,) * 4)
     answers = [outcome.texts[pipeline.answer] for outcome in outcomes]
     scores: list[Any] = [scorer(*both) for both in zip(questions, answers, strict=True)]
     assert list(full.score or ()) == np.round(scores, 4).tolist()
-    assert len(less) == PROBES
+    assert len(less) == probes
     assert max(np.mean(one.loss) for one in less) > 0.05
     assert min(np.mean(one.forecast_loss) for one in less) > 0
 
@@ -219,4 +225,16 @@ def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
 def test_the_probes_are_of_every_layout() -> None:
     pipeline = chain(["a", "b"])
     assert {one.layout for one in probe_schedules(pipeline, 60).values()} == set(LAYOUTS)
-    assert len(probe_schedules(pipeline, 60)) == PROBES
+    assert len(probe_schedules(pipeline, 60)) == len(probes_in(LAYOUTS)) == 9
+
+
+@pytest.mark.parametrize(
+    ("layouts", "count"),
+    [(["append_rounds"], 5), (["rebuild", "append_rounds"], 5), (["interleave"], 4)],
+)
+def test_the_probes_are_of_the_layouts_that_are_asked_for(
+    layouts: list[Layout], count: int
+) -> None:
+    found = probe_schedules(chain(["a", "b"]), 60, layouts)
+    assert len(found) == count
+    assert {one.layout for one in found.values()} == set(layouts)
