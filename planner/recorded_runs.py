@@ -40,7 +40,7 @@ class RunsHeader:
     """What the runs of a file have in common.
 
     Attributes:
-        scenario: as its file has it, with all defaults.
+        scenario: what its file says, so that it can be read as one.
         schedules: by name.
     """
 
@@ -83,7 +83,7 @@ def recorded(
     """Of schedules that were played, by name."""
     header = RunsHeader(
         SCHEMA,
-        scenario.model_dump(mode="json"),
+        scenario.model_dump(mode="json", exclude_unset=True),
         {name: candidate.schedule for name, candidate in chosen.items()},
         provenance_of_now(),
     )

@@ -1,0 +1,50 @@
+"""The experiment on real models: its scenarios, and what it prints. It is run by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.real_models import PARTS, SCENARIOS, quote, screen
+from executor.bench import read_dataset
+from planner.recorded_runs import SCHEMA, RecordedRun, RecordedRuns, RunsHeader
+from profiles.store import provenance_of_now
+from staircase.scenario import load_scenario
+from staircase.timeline import Timeline
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_its_scenarios_hold(part: str) -> None:
+    scenario = load_scenario(SCENARIOS / f"{part}.yaml")
+    questions = read_dataset(scenario, SCENARIOS, 24, offset=0)
+    assert len({question.text for question in questions}) == 24
+    readers = [agent for agent in scenario.pipeline.build() if agent.reads]
+    for agent in readers:
+        spec = scenario.engines[agent.engine]
+        assert getattr(spec, "temperature", 0) == 0 or agent.name != "editor"
+    assert not scenario.simulated
+
+
+def test_every_part_has_its_file() -> None:
+    assert {path.stem for path in Path(SCENARIOS).glob("*.yaml")} == set(PARTS)
+
+
+def test_answers_to_the_same_questions_are_quoted() -> None:
+    scenario = load_scenario(SCENARIOS / "servers.yaml")
+    line = Timeline(0, 0, 1, (), (1,), {"editor": 1})
+    runs = tuple(
+        RecordedRun(name, f"question {number}", {"editor": f"[{name} {number}]"}, line)
+        for name in ("normal", "chosen")
+        for number in (range(5) if name == "normal" else reversed(range(5)))
+    )
+    header = RunsHeader(
+        SCHEMA, scenario.model_dump(mode="json", exclude_unset=True), {}, provenance_of_now()
+    )
+    with screen.capture() as captured:
+        quote(RecordedRuns(header, runs))
+    told = captured.get()
+    for number in range(3):
+        at = told.index(f"question {number}")
+        assert told.index(f"chosen: [chosen {number}]") > at
+    assert "question 3" not in told
