@@ -63,7 +63,8 @@ def measure_sample(
         surfaces[agent.name], restarts[agent.name] = probe.by_layout()
         if left_out is not None and len(agent.reads) > 1:
             without[agent.name] = probe.without(left_out % len(agent.reads))
-    return QualitySample(fixed, written, surfaces, score, without, restarts)
+    thinking = outcome.timeline.thinking_tokens
+    return QualitySample(fixed, written, surfaces, score, without, restarts, thinking)
 
 
 class _Probe:

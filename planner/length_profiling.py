@@ -79,7 +79,7 @@ def _played(bench: Bench, pipeline: Pipeline, question: Question) -> LengthSampl
     check_answered(outcome)
     lengths = {name: len(ids) for name, ids in outcome.ids.items()}
     written = {agent.name: lengths.pop(agent.name) for agent in pipeline}
-    return LengthSample(lengths, written)
+    return LengthSample(lengths, written, outcome.timeline.thinking_tokens)
 
 
 def _is_known(samples: list[LengthSample], error: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from executor.runtime import Outcome
@@ -50,21 +50,30 @@ def shapes(pipeline: Pipeline, runs: Sequence[PlayedRun]) -> list[RequestShape]:
     What an agent would have written is not seen where its call was cancelled; then it is the most
     that it wrote for the same question under any schedule.
     """
+    written = _lengths(pipeline, runs, lambda line: line.written)
+    thinking = _lengths(pipeline, runs, lambda line: line.thinking_tokens)
+    return [
+        RequestShape(run.fixed_tokens, wrote, thinking_tokens=thought)
+        for run, wrote, thought in zip(runs, written, thinking, strict=True)
+    ]
+
+
+def _lengths(
+    pipeline: Pipeline, runs: Sequence[PlayedRun], counts: Callable[[Timeline], Mapping[str, int]]
+) -> list[dict[str, int]]:
+    """Of each run by agent, where ``counts`` says what is seen of it."""
     longest: dict[tuple[int, int, str], int] = {}
     for run in runs:
-        for agent, count in run.timeline.written.items():
+        for agent, count in counts(run.timeline).items():
             key = run.round, run.question, agent
             longest[key] = max(count, longest.get(key, 0))
     return [
-        RequestShape(
-            run.fixed_tokens,
-            {
-                agent.name: longest[run.round, run.question, agent.name]
-                if _is_cut(run.timeline, agent.name)
-                else run.timeline.written[agent.name]
-                for agent in pipeline
-            },
-        )
+        {
+            agent.name: longest.get((run.round, run.question, agent.name), 0)
+            if _is_cut(run.timeline, agent.name)
+            else counts(run.timeline).get(agent.name, 0)
+            for agent in pipeline
+        }
         for run in runs
     ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ from executor.wording import wording_of
 from profiles.store import content_hash
 from profiles.subject import EngineSubject, PipelineSubject
 from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.pipeline import Agent
 from staircase.scenario import Scenario
 
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -24,8 +27,16 @@ def pipeline_subject(scenario: Scenario) -> PipelineSubject:
     return PipelineSubject(
         pipeline.answer,
         {agent.name: agent.reads for agent in pipeline},
-        {agent.name: _text_subject(specs[agent.engine]) for agent in pipeline},
+        {agent.name: _of_agent(agent, _text_subject(specs[agent.engine])) for agent in pipeline},
     )
+
+
+def _of_agent(agent: Agent, subject: EngineSubject) -> EngineSubject:
+    """What an agent writes depends on how it may think."""
+    if agent.thinking is None:
+        return subject
+    thinking = json.dumps(asdict(agent.thinking), ensure_ascii=False)
+    return replace(subject, settings={**subject.settings, "thinking": thinking})
 
 
 def latency_subjects(scenario: Scenario) -> dict[str, EngineSubject]:

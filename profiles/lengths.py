@@ -19,10 +19,12 @@ class LengthSample:
     Attributes:
         fixed_tokens: length of each prompt text that does not grow.
         output_tokens: tokens that each agent wrote.
+        thinking_tokens: that each agent thought before, of those that did.
     """
 
     fixed_tokens: dict[str, int]
     output_tokens: dict[str, int]
+    thinking_tokens: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class QualitySample:
     Attributes:
         fixed_tokens: length of each prompt text that does not grow.
         output_tokens: tokens that each agent wrote.
+        thinking_tokens: that each agent thought before, of those that did.
         surfaces: by agent and layout.
         score: the task's score of the answer, if the task has one.
         without: by agent, the surface with one of its sources left out, each request another one;
@@ -73,6 +74,7 @@ class QualitySample:
     score: float | None = None
     without: dict[str, Surface] = field(default_factory=dict)
     restarts: dict[str, Restarts] = field(default_factory=dict)
+    thinking_tokens: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

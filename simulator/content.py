@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from simulator.compiling import compiled
 from simulator.engine import SimulatedCall
-from staircase.prompt import Segment
 
 Ints = NDArray[np.int64]
 
@@ -24,9 +23,7 @@ class Contents:
 
     def hashes(self, simulated: SimulatedCall, block_tokens: int) -> Ints:
         """One hash for each full block of the prompt and of what the call will write."""
-        call = simulated.call
-        own = Segment(call.agent, call.written, call.written + simulated.goal_tokens)
-        segments = call.prompt.extended(own).segments
+        segments = simulated.text(simulated.goal_tokens).segments
         rows = [(self._number(simulated.request, s.source), s.start, s.stop) for s in segments]
         return chain_hashes(np.asarray(rows, dtype=np.int64).reshape(-1, 3), block_tokens)
 

@@ -18,7 +18,7 @@ from simulator.engine import Key, Listener, SimulatedCall, first_number
 from simulator.rate_limits import RateLimits, counted_tokens
 from staircase.errors import WorkloadError
 from staircase.play import CallResult
-from staircase.prompt import Prompt, Segment, common_prefix_tokens
+from staircase.prompt import Prompt, common_prefix_tokens
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,6 @@ class _PrefixCache:
         if not self._setup.prefix_caching or not outputs:
             return
         call = simulated.call
-        own = Segment(call.agent, call.written, call.written + outputs - 1)
-        self._texts[simulated.request, call.agent] = call.prompt.extended(own)
+        self._texts[simulated.request, call.agent] = simulated.text(outputs - 1)
         headers = [self._headers.get(call.agent, Prompt(())), call.prompt.header()]
         self._headers[call.agent] = max(headers, key=lambda header: header.tokens)

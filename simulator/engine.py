@@ -8,6 +8,7 @@ from typing import Protocol
 from simulator.alarm import Clock
 from staircase.messages import Call, EndReason
 from staircase.play import CallResult
+from staircase.prompt import Prompt, Segment
 
 # A call's name: (request, call number).
 Key = tuple[int, int]
@@ -21,12 +22,14 @@ class SimulatedCall:
         request: number of the request that it belongs to.
         left_tokens: tokens that the agent would write until it ends.
         ends_with_stop: whether the end costs an iteration of its own.
+        thinking_tokens: that it thinks before; an engine makes them as it makes the others.
     """
 
     request: int
     call: Call
     left_tokens: int
     ends_with_stop: bool
+    thinking_tokens: int = 0
 
     @property
     def key(self) -> Key:
@@ -34,8 +37,8 @@ class SimulatedCall:
 
     @property
     def goal_tokens(self) -> int:
-        """Tokens that it will write unless it is cancelled."""
-        return min(self.left_tokens, self.call.max_tokens)
+        """Tokens that it will think and write unless it is cancelled."""
+        return self.thinking_tokens + min(self.left_tokens, self.call.max_tokens)
 
     @property
     def ends_early(self) -> bool:
@@ -47,6 +50,12 @@ class SimulatedCall:
         """What it takes: its tokens, and the end if that costs an iteration of its own."""
         ends_apart = self.ends_early and (self.ends_with_stop or self.goal_tokens == 0)
         return self.goal_tokens + int(ends_apart)
+
+    def text(self, made: int) -> Prompt:
+        """The prompt and the first ``made`` tokens after it."""
+        call, thought = self.call, min(made, self.thinking_tokens)
+        whole = call.prompt.extended(Segment(f"thought/{call.agent}/{call.number}", 0, thought))
+        return whole.extended(Segment(call.agent, call.written, call.written + made - thought))
 
     def reason_after(self, outputs: int) -> EndReason:
         """Why it ended, if it did so after so many outputs."""

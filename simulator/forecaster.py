@@ -98,7 +98,7 @@ class Forecaster:
         for engine in self.pipeline.engines:
             own = [span for span in spans if span.engine == engine]
             prefill = max((span.prefilled_tokens for span in own), default=0)
-            context = max((span.prompt_tokens + span.output_tokens for span in own), default=0)
+            context = max((span.prompt_tokens + span.made_tokens for span in own), default=0)
             batch = 1 if isinstance(self._setups[engine], SerialSetup) else most_at_once(own)
             for words in self.latency[engine].outside(prefill, context, batch):
                 yield f"{engine}: {words}"
@@ -109,7 +109,12 @@ def sampled_workload(
 ) -> Workload:
     """The lengths of a profile's ``samples`` from ``first`` on, again if they are too few."""
     chosen = [samples[(first + number) % len(samples)] for number in range(requests)]
-    return Workload([RequestShape(s.fixed_tokens, s.output_tokens) for s in chosen])
+    return Workload(
+        [
+            RequestShape(s.fixed_tokens, s.output_tokens, thinking_tokens=s.thinking_tokens)
+            for s in chosen
+        ]
+    )
 
 
 def redrawn_workload(workload: Workload, seed: int) -> Workload:

@@ -29,7 +29,7 @@ def beyond(
     for name, (spec, profile) in engines.items():
         own = [span for span in spans if span.engine == name]
         prefill = max((span.prefilled_tokens for span in own), default=0)
-        context = max((span.prompt_tokens + span.output_tokens for span in own), default=0)
+        context = max((span.prompt_tokens + span.made_tokens for span in own), default=0)
         at_once = min(-(-most_at_once(own) // spec.replicas), spec.max_num_seqs)
         for words in profile.outside(min(prefill, spec.max_num_batched_tokens), context, at_once):
             yield f"{name}: {words}"

@@ -89,6 +89,8 @@ def _checked_engine(pipeline: Pipeline, name: str, setup: EngineSetup) -> Batchi
 
 
 def _check_lengths(pipeline: Pipeline, request: RequestShape) -> None:
+    if request.thinks:
+        raise ScheduleError("no closed form: agents think before they write")
     for agent in pipeline:
         if agent.name not in request.output_tokens:
             raise WorkloadError(f"a request does not say how many tokens {agent.name!r} writes")

@@ -103,7 +103,7 @@ def _tokens_of(pipeline: Pipeline, timelines: Iterable[Timeline]) -> dict[str, T
         found[span.engine] = TokenUse(
             before.prefilled + span.prefilled_tokens,
             before.cached + span.cached_tokens,
-            before.written + span.output_tokens,
+            before.written + span.made_tokens,
         )
     return found
 

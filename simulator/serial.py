@@ -18,7 +18,7 @@ from simulator.device import Device, shared_device
 from simulator.engine import Key, Listener, SimulatedCall, first_number
 from staircase.messages import EndReason
 from staircase.play import CallResult
-from staircase.prompt import Prompt, Segment, common_prefix_tokens
+from staircase.prompt import Prompt, common_prefix_tokens
 from staircase.timeline import to_ps
 
 
@@ -49,9 +49,7 @@ class _Active:
 
     def text(self) -> Prompt:
         """Everything whose KV is there: each forward pass after the first adds one own token."""
-        call = self.call.call
-        decoded = max(self.forwards - 1, 0)
-        return call.prompt.extended(Segment(call.agent, call.written, call.written + decoded))
+        return self.call.text(max(self.forwards - 1, 0))
 
 
 class SerialEngine:
@@ -131,13 +129,15 @@ class SerialEngine:
     def _write(self, active: _Active) -> EndReason | None:
         """The iteration's token, or the end of the text."""
         call = active.call
-        if active.written == call.left_tokens:
+        whole_tokens = call.thinking_tokens + call.left_tokens
+        if active.written == whole_tokens:
             return "stop"
         active.written += 1
         active.listener.on_token(call.key, int(self._env.now))
-        if active.written == call.left_tokens and not call.ends_with_stop:
+        if active.written == whole_tokens and not call.ends_with_stop:
             return "stop"
-        return "length" if active.written == call.call.max_tokens else None
+        is_full = active.written == call.thinking_tokens + call.call.max_tokens
+        return "length" if is_full else None
 
     def _begin(self, call: SimulatedCall, listener: Listener) -> _Active:
         return _Active(call, listener, self._cached(call), int(self._env.now) + self._call_ps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from staircase.request_trace import TracedRequest, read_request_trace
 from staircase.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
 from staircase.timeline import to_ps
 from staircase.workload import RequestShape, Workload
-from staircase.workload_spec import RequestTraceSpec, WorkloadSpec
+from staircase.workload_spec import Length, RequestTraceSpec, WorkloadSpec
 
 ENDPOINT_KEYS = ("ttft_s", "itl_s", "ttft_per_token_s", "spread", "itl_spread")
 
@@ -216,7 +217,7 @@ def workload_of(
     Raises:
         WorkloadError: a file of lengths or of a trace is wrong; names it and the line.
     """
-    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(3)
+    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(4)
     draws = _Draws(spec, pipeline, folder, *(np.random.default_rng(seed) for seed in seeds))
     if spec.trace is None:
         return draws.workload()
@@ -233,12 +234,14 @@ class _Draws:
     for_queries: np.random.Generator
     for_outputs: np.random.Generator
     for_arrivals: np.random.Generator
+    for_thoughts: np.random.Generator
 
     def workload(self) -> Workload:
         spec = self.spec
         normals = self.for_queries.standard_normal(spec.requests)
         queries = lengths_at(normals, spec.query_tokens, self.folder).tolist()
-        shapes = list(map(self._shape, queries, self._written(spec.requests)))
+        written, thought = self._written(spec.requests), self._thought(spec.requests)
+        shapes = list(map(self._shape, queries, written, thought))
         if spec.rate_per_s is None:
             return Workload(shapes, spec.concurrency)
         shape = 1 / spec.burstiness**2
@@ -253,8 +256,8 @@ class _Draws:
         answers = np.array([row.output_tokens[self.pipeline.answer] for row in rows])
         written = self._written(len(rows), normal_scores(self.for_outputs, answers))
         shapes = [
-            self._shape(row.query_tokens, {**row.output_tokens, **others})
-            for row, others in zip(rows, written, strict=True)
+            self._shape(row.query_tokens, {**row.output_tokens, **others}, thought)
+            for row, others, thought in zip(rows, written, self._thought(len(rows)), strict=True)
         ]
         return Workload(shapes, arrivals_ps=arrivals_ps)
 
@@ -269,13 +272,28 @@ class _Draws:
         given = self.spec.output_tokens
         names = [agent.name for agent in self.pipeline if agent.name in given]
         normals = tied_normals(self.for_outputs, self.spec.correlation, requests, len(names), known)
+        return self._lengths(names, given, normals)
+
+    def _thought(self, requests: int) -> list[dict[str, int]]:
+        """What the agents in ``thinking_tokens`` think, tied to nothing."""
+        given = self.spec.thinking_tokens
+        names = [agent.name for agent in self.pipeline if agent.name in given]
+        normals = self.for_thoughts.standard_normal((requests, len(names)))
+        return self._lengths(names, given, normals)
+
+    def _lengths(
+        self, names: Sequence[str], given: Mapping[str, Length], normals: Floats
+    ) -> list[dict[str, int]]:
+        """Of each request by name; ``normals`` has a row for each request, a column for a name."""
         columns = {
             name: lengths_at(own, given[name], self.folder).tolist()
             for name, own in zip(names, normals.T, strict=True)
         }
-        return [{name: column[n] for name, column in columns.items()} for n in range(requests)]
+        return [{name: column[n] for name, column in columns.items()} for n in range(len(normals))]
 
-    def _shape(self, query_tokens: int, written: dict[str, int]) -> RequestShape:
+    def _shape(
+        self, query_tokens: int, written: dict[str, int], thought: dict[str, int]
+    ) -> RequestShape:
         # A prompt is never empty.
         fixed = {query(agent.name): max(1, query_tokens) for agent in self.pipeline}
-        return RequestShape(fixed, written, self.spec.ends_with)
+        return RequestShape(fixed, written, self.spec.ends_with, thought)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import simpy
@@ -91,6 +91,35 @@ def simulate_all(
     return Simulation(lines, {name: engine.busy_ps() for name, engine in served.items()})
 
 
+@dataclass
+class _Thought:
+    """Of one open call: ``goal`` tokens, of which an engine that reports each has made some."""
+
+    goal: int
+    made: int = 0
+    first_ps: int | None = None
+
+    def takes(self, now_ps: int) -> bool:
+        """Whether a token that was made is one of them."""
+        if self.made == self.goal:
+            return False
+        self.first_ps = now_ps if self.first_ps is None else self.first_ps
+        self.made += 1
+        return True
+
+    def told(self, result: CallResult) -> CallResult:
+        """``result``, of all that was made, with its answer apart."""
+        if result.token_ps is None:
+            return replace(result, thinking_tokens=self.made, thought_ps=self.first_ps)
+        thought = result.token_ps[: self.goal]
+        return replace(
+            result,
+            token_ps=result.token_ps[self.goal :],
+            thinking_tokens=len(thought),
+            thought_ps=thought[0] if thought else None,
+        )
+
+
 class _Run:
     """One request on simulated engines: the port of its play, and the listener of its calls."""
 
@@ -108,14 +137,19 @@ class _Run:
         self._on_call = on_call
         self._request = request
         self._engines = engines
+        self._thoughts: dict[int, _Thought] = {}
         self.over = env.event()
         self.play = Play(number, pipeline, schedule, request.fixed_tokens, self)
 
     def submit(self, call: Call) -> None:
         self._on_call(call)
-        left = self._request.output_tokens[call.agent] - call.written
+        request = self._request
+        left = request.output_tokens[call.agent] - call.written
+        # Who goes on with a text has thought before.
+        thinking = 0 if call.written else request.thinking_tokens.get(call.agent, 0)
+        self._thoughts[call.number] = _Thought(thinking)
         simulated = SimulatedCall(
-            self.play.number, call, max(left, 0), self._request.ends_with == "stop"
+            self.play.number, call, max(left, 0), request.ends_with == "stop", thinking
         )
         self._engines[call.engine].submit(simulated, self)
 
@@ -131,18 +165,21 @@ class _Run:
         event.callbacks.append(lambda _: errand())
 
     def watch(self, call: Call, tokens: int) -> None:
-        self._engines[call.engine].watch((self.play.number, call.number), tokens)
+        made = self._thoughts[call.number].goal + tokens
+        self._engines[call.engine].watch((self.play.number, call.number), made)
 
     def tokens_of(self, call: Call) -> int | None:
-        return self._engines[call.engine].tokens_of((self.play.number, call.number))
+        made = self._engines[call.engine].tokens_of((self.play.number, call.number))
+        return None if made is None else max(0, made - self._thoughts[call.number].goal)
 
     def on_watched(self, key: Key, now_ps: int) -> None:
         self.play.on_watched(key[1], now_ps)
 
     def on_token(self, key: Key, now_ps: int) -> None:
-        self.play.on_token(key[1], now_ps)
+        if not self._thoughts[key[1]].takes(now_ps):
+            self.play.on_token(key[1], now_ps)
 
     def on_end(self, key: Key, result: CallResult) -> None:
-        self.play.on_end(key[1], result)
+        self.play.on_end(key[1], self._thoughts.pop(key[1]).told(result))
         if self.play.is_over and not self.over.triggered:
             self.over.succeed()

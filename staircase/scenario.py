@@ -177,6 +177,12 @@ class Scenario(Strict):
             raise ValueError(
                 f"profile.{kind}: simulated engines have no {kind} profile here; take it away"
             )
+        for agent in self.pipeline.build():
+            if agent.thinking and agent.engine in self.simulated:
+                raise ValueError(
+                    f"pipeline.agents.{agent.name}.thinking: simulated engines think as "
+                    "workload.thinking_tokens says; give that"
+                )
         return self
 
     @model_validator(mode="after")
@@ -193,9 +199,10 @@ class Scenario(Strict):
     @staticmethod
     def _check_lengths(workload: WorkloadSpec, pipeline: Pipeline) -> None:
         names = [agent.name for agent in pipeline]
-        for name in workload.output_tokens:
-            if name not in names:
-                raise ValueError(f"workload.output_tokens: {name!r} is no agent")
+        for key in ("output_tokens", "thinking_tokens"):
+            for name in getattr(workload, key):
+                if name not in names:
+                    raise ValueError(f"workload.{key}: {name!r} is no agent")
         if workload.trace and pipeline.answer in workload.output_tokens:
             raise ValueError(
                 f"workload.output_tokens: {pipeline.answer!r} must not be given beside a trace, "

@@ -6,6 +6,7 @@ run began.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -95,6 +96,14 @@ class Timeline:
     written: Mapping[str, int]
     error: str | None = None
     thought_ps: int | None = None
+
+    @property
+    def thinking_tokens(self) -> dict[str, int]:
+        """By agent, of those that thought."""
+        found = Counter[str]()
+        for span in self.spans:
+            found[span.agent] += span.thinking_tokens
+        return {agent: tokens for agent, tokens in found.items() if tokens}
 
 
 def since_arrival(timeline: Timeline) -> Timeline:

@@ -46,11 +46,17 @@ class RequestShape:
         output_tokens: tokens that each agent writes before it ends.
         ends_with: ``stop``: the model says that it ends, which costs one more iteration;
             ``length``: the last token is known to be the last.
+        thinking_tokens: that agents think before they write, in the first call of each.
     """
 
     fixed_tokens: Mapping[str, int]
     output_tokens: Mapping[str, int]
     ends_with: Literal["stop", "length"] = "stop"
+    thinking_tokens: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def thinks(self) -> bool:
+        return any(self.thinking_tokens.values())
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ TRACED = {
 class WorkloadSpec(Strict):
     """Requests as lengths, for simulated engines.
 
-    ``query_tokens`` is the user's query, ``output_tokens`` what each agent writes. Requests arrive
+    ``query_tokens`` is the user's query, ``output_tokens`` what each agent writes, and
+    ``thinking_tokens`` what some think before. Requests arrive
     at ``rate_per_s`` (Poisson; ``burstiness`` above 1 makes the gaps gamma with that coefficient of
     variation), or, without a rate, one when another completes, ``concurrency`` at a time. A
     ``trace`` says all that instead, and the answer's length. ``correlation`` ties what the agents
@@ -87,6 +88,7 @@ class WorkloadSpec(Strict):
     seed: Seed = 0
     query_tokens: Length = 256
     output_tokens: dict[str, Length] = {}
+    thinking_tokens: dict[str, Length] = {}
     correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ends_with: Literal["stop", "length"] = "length"
     concurrency: Count = 1

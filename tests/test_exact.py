@@ -15,7 +15,13 @@ from simulator.simulate import simulate_all
 from staircase.errors import WorkloadError
 from staircase.timeline import Timeline
 from tests.support.oracle import OracleSetup
-from tests.support.random_cases import RandomCase, drawn_case, random_case, sharing_case
+from tests.support.random_cases import (
+    RandomCase,
+    drawn_case,
+    random_case,
+    sharing_case,
+    thinking_case,
+)
 
 CASES_A_TEST = 60
 TESTS, SHARING_TESTS = 20, 10
@@ -60,6 +66,12 @@ def test_random_cases_on_shared_devices(group: int) -> None:
     """600 cases in all; in every group replicas wait for their device too."""
     seen = check_all(map(sharing_case, seeds_of(group)))
     assert min(seen[what] for what in (*EVENTS, "waits for the device")) > 0
+
+
+def test_random_cases_that_think() -> None:
+    """Thoughts are made and cached like texts, which nobody reads."""
+    seen = check_all(map(thinking_case, range(CASES_A_TEST)))
+    assert min(seen[what] for what in EVENTS) > 0
 
 
 def seeds_of(group: int) -> range:

@@ -241,3 +241,21 @@ def test_a_quality_profile_of_fewer_layouts_than_the_plan_has_is_told(tmp_path: 
     assert less.quality().layouts == ("append_rounds",)
     with pytest.raises(ProfileError, match=r"is of layouts append_rounds, and plan\.layouts has "):
         work.with_plan({"layouts": ["rebuild", "append_rounds"]}).quality()
+
+
+def test_what_an_agent_may_think_is_part_of_a_profile(tmp_path: Path) -> None:
+    def subject(budget: int | None) -> PipelineSubject:
+        content = yaml.safe_load(DEMO.read_text())
+        agents = content["pipeline"].setdefault("agents", {})
+        if budget:
+            agents.setdefault("editor", {})["thinking"] = {"budget": budget}
+        path = tmp_path / "scenario.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return pipeline_subject(load_scenario(path))
+
+    plain, short, long = subject(None), subject(9), subject(99)
+    assert plain.unlike(subject(None)) is None
+    for one, other in ((plain, short), (short, plain), (short, long)):
+        words = one.unlike(other)
+        assert words
+        assert "with thinking: " in words

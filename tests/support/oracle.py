@@ -297,7 +297,7 @@ class OracleReplica:
         call = sequence.call
         reason = "cancelled"
         if sequence.done == sequence.outputs:
-            reason = "stop" if call.goal_tokens < call.call.max_tokens else "length"
+            reason = "stop" if call.left_tokens < call.call.max_tokens else "length"
         result = CallResult(
             reason,  # type: ignore[arg-type]
             now if sequence.started_ps is None else sequence.started_ps,
@@ -350,8 +350,9 @@ class OracleEngine:
         for source, start, stop in call.call.prompt.segments:
             scope = None if source.startswith("header/") else call.request
             text += [(scope, source, place) for place in range(start, stop)]
+        text += [(call.key, "thought", place) for place in range(call.thinking_tokens)]
         written = call.call.written
-        own = range(written, written + call.goal_tokens)
+        own = range(written, written + call.goal_tokens - call.thinking_tokens)
         text += [(call.request, call.call.agent, place) for place in own]
         size = self.setup.limits.block_tokens
         return [tuple(text[:end]) for end in range(size, len(text) + 1, size)]

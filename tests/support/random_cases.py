@@ -81,6 +81,19 @@ def drawn_case(rng: random.Random, is_timed: bool = True) -> RandomCase:
     return RandomCase(pipeline, schedule, setups, workload).with_few_blocks(rng)
 
 
+def thinking_case(seed: int) -> RandomCase:
+    """Some agents think before they write."""
+    case, rng = random_case(seed), random.Random(seed)
+    requests = [
+        replace(
+            request,
+            thinking_tokens={agent.name: rng.choice([0, 0, 1, 7, 30]) for agent in case.pipeline},
+        )
+        for request in case.workload.requests
+    ]
+    return replace(case, workload=Workload(requests, case.workload.concurrency))
+
+
 def sharing_case(seed: int) -> RandomCase:
     """Engines that share devices with each other or among their replicas; also with arrivals."""
     case, rng = random_case(seed), random.Random(seed)
