@@ -26,6 +26,11 @@ QUESTION = "Question:\n{query}"
 LABEL = "---\n"
 REQUEST = "Now answer the question in your own words."
 MORE = "More notes follow; then go on with your answer."
+# After an answer that is restated, to servers that cannot continue one (executor.restating).
+GO_ON = (
+    "\n\n[This answer is not finished. Write only what comes next, right after its last word; "
+    "repeat nothing of it.]"
+)
 
 # Marks for contents, which no template has.
 ROLE, USER, ASSISTANT, LATER = (f"staircase-{name}" for name in ("role", "user", "self", "later"))

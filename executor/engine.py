@@ -54,6 +54,7 @@ class EngineCall:
         text: names the text that the call writes or continues, for sampling: what is drawn depends
             on this name and the token's position in the text.
         written: tokens of that text from earlier calls, wherever they stand in the prompt.
+        so_far: these tokens, for servers that can go on only after a text that is restated.
         owner: the request that the call belongs to; of what calls of others left in a cache, only
             the first ``header_tokens`` are used again. Empty: of whatever was left.
         thought: how the model thinks before it answers, if it does.
@@ -66,6 +67,7 @@ class EngineCall:
     own_tokens: int = 0
     text: str = ""
     written: int = 0
+    so_far: Sequence[int] = ()
     owner: str = ""
     header_tokens: int = 0
     thought: Thought | None = None

@@ -19,6 +19,7 @@ from executor.draws import call_seed
 from executor.engine import CallReport, EngineCall, Key, Listener, Tokened
 from executor.guarding import Guarded, in_words
 from executor.probe import Probe
+from executor.restating import Seam, Unseamed, restated
 from executor.scorer import Scorer
 from executor.server import Network, Server
 from executor.server_faults import Patience, ServerError
@@ -26,12 +27,16 @@ from executor.server_profile import SALT, Ask, ServerProfile, request_body
 from executor.server_scoring import ServerScorer
 from executor.stream_chunks import Chunk, Usage
 from executor.thinking_engine import ONLY_REASONED
-from executor.vocabularies import ModelTokens, Vocabulary
+from executor.vocabularies import ModelTokens, TextPieces, Vocabulary
 from staircase.errors import EngineError
 from staircase.messages import EndReason
 
 REFUSED = "refused"
 CALLED_TOOL = "called a tool"
+DROPS_SPACE = (
+    "loses the space where an answer is continued; use a model whose tokenizer keeps it "
+    "(byte-level BPE), or a schedule whose agents write in one call"
+)
 
 
 @dataclass(frozen=True)
@@ -202,6 +207,11 @@ class OpenAIEngine(Tokened):
             raise EngineError(str(fault)) from None
 
     @property
+    def restates(self) -> bool:
+        """Whether an answer goes on only after its text was restated in the user's message."""
+        return self._profile.restates
+
+    @property
     def is_salted(self) -> bool:
         """Whether requests are kept apart in the server's cache; headers are too."""
         return self._settings.is_salted
@@ -269,16 +279,22 @@ class OpenAIEngine(Tokened):
 
     async def _read(self, active: _Active) -> EndReason:
         """Shows what comes, but never more than was asked for: the rest was never written."""
-        body = self._body(active.call)
+        body, seam = self._body(active.call), self._seam(active.call)
         async with aclosing(self._server.stream(self._profile.path, body)) as chunks:
             async for chunk in chunks:
-                tokens = self._vocabulary.read(chunk)
+                tokens = seam.pass_on(self._vocabulary.read(chunk))
                 active.said.note(chunk)
                 surplus = len(tokens) > active.room
                 active.show(tokens[: active.room])
                 if surplus:
                     return "length"
+        active.show(seam.rest()[: active.room])
         return self._reason(active)
+
+    def _seam(self, call: EngineCall) -> Seam | Unseamed:
+        if self.restates and isinstance(self._vocabulary, TextPieces):
+            return Seam(self.decode(call.so_far), self._vocabulary)
+        return Unseamed()
 
     def _reason(self, active: _Active) -> EndReason:
         if not isinstance(self._vocabulary, ModelTokens):
@@ -290,7 +306,7 @@ class OpenAIEngine(Tokened):
     def _body(self, call: EngineCall) -> Any:
         ask = self._ask(call)
         if ask.own and not self._profile.continues:
-            raise ServerError(f"{self._server.address.base_url}: {_why_not(self._profile)}")
+            raise ServerError(f"{self._server.address.base_url}: {DROPS_SPACE}")
         salt = {SALT: call.owner} if self.is_salted and call.owner else {}
         body = request_body(self._profile, self._settings.model, self._settings.fields, ask)
         return salt | body | self._thinking_fields(call)
@@ -307,18 +323,8 @@ class OpenAIEngine(Tokened):
         if isinstance(self._vocabulary, ModelTokens):
             return Ask(ids, call.max_tokens, ignore_end=call.ignore_end, seed=seed)
         border = len(ids) - call.own_tokens
-        texts = self.decode(ids[:border]), self.decode(ids[border:])
-        return Ask(texts[0], call.max_tokens, texts[1], call.ignore_end, seed)
-
-
-def _why_not(profile: ServerProfile) -> str:
-    """Why an answer cannot be continued, and what can be done."""
-    if profile.drops_space:
-        return (
-            "loses the space where an answer is continued; use a model whose tokenizer keeps it "
-            "(byte-level BPE), or a schedule whose agents write in one call"
-        )
-    return (
-        "cannot continue an answer by chat; use api: completions, or a schedule whose agents "
-        "write in one call"
-    )
+        prompt, own = self.decode(ids[:border]), self.decode(ids[border:])
+        if self.restates:
+            so_far = self.decode(call.so_far)
+            prompt, own = restated(prompt, so_far) if so_far else prompt, ""
+        return Ask(prompt, call.max_tokens, own, call.ignore_end, seed)

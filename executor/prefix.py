@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
-def common_prefix(one: list[Any], other: list[Any]) -> int:
+def common_prefix(one: Sequence[Any], other: Sequence[Any]) -> int:
     """Number of leading tokens that are the same in both.
 
     Slices are compared in C, so halving the range is much faster than a loop over tokens.

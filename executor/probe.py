@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from executor.prefix import common_prefix
 from executor.server import Server
 from executor.server_faults import Patience, ServerError
 from executor.server_profile import (
+    CONTINUING,
     FIELDS,
     PATHS,
     SALT,
@@ -27,6 +29,8 @@ from executor.server_scoring import read_scores, scoring_body
 from executor.stream_chunks import Chunk
 
 T = TypeVar("T")
+# What a server does with the beginning of an answer.
+Continued = Literal["goes on", "drops space", "not seen"]
 # How servers say that they do not know a path, a field, or a prompt of this kind.
 REFUSALS = frozenset({400, 404, 405, 415, 422, 501})
 NO_PATH = frozenset({404, 405, 501})
@@ -60,7 +64,7 @@ class Probe:
         """
         profile = await self._first(apis)
         profile = replace(profile, fields=await self._fields(profile))
-        profile = replace(profile, drops_space=await self._drops_space(profile))
+        profile = await self._with_continuing(profile)
         chunks = await self._ask(profile, Ask(TEXT, TOKENS, ignore_end=True))
         usages = [chunk.usage for chunk in chunks if chunk.usage]
         takes_ids = profile.api == "completions" and await self._takes_ids(profile)
@@ -107,31 +111,38 @@ class Probe:
 
     async def _fields(self, profile: ServerProfile) -> frozenset[str]:
         """All at once, which lenient servers take; else one by one."""
-        names = [name for name in FIELDS if (name == "continue_final_message") <= _is_chat(profile)]
+        names = [name for name in FIELDS if (name == CONTINUING) <= _is_chat(profile)]
         if await self._takes(profile, names):
             return frozenset(names)
         return frozenset([name for name in names if await self._takes(profile, [name])])
 
     async def _takes(self, profile: ServerProfile, names: Iterable[str]) -> bool:
         extra = {name: FIELDS[name] for name in names}
-        own = TEXT[:8] if "continue_final_message" in extra else ""
+        own = TEXT[:8] if CONTINUING in extra else ""
         return await self._is_taken(profile, Ask(TEXT, TOKENS, own), extra)
 
-    async def _drops_space(self, profile: ServerProfile) -> bool:
-        if not profile.continues:
-            return False
-        return bool(await self._if_taken(profile, partial(self._loses_space, profile)))
+    async def _with_continuing(self, profile: ServerProfile) -> ServerProfile:
+        """Lenient chat servers take the field and begin anew, so it is tried what they do."""
+        if profile.restates:
+            return profile
+        found = await self._if_taken(profile, partial(self._continued, profile))
+        if _is_chat(profile) and found not in ("goes on", "drops space"):
+            return replace(profile, fields=profile.fields - {CONTINUING})
+        return replace(profile, drops_space=found == "drops space")
 
-    async def _loses_space(self, profile: ServerProfile) -> bool:
-        """Asks for an answer to be continued just before a space that it once wrote."""
+    async def _continued(self, profile: ServerProfile) -> Continued:
+        """Asks for an answer to be continued at places within what it once wrote."""
         chunks = await self._ask(profile, Ask(TEXT, SPACED), GREEDY)
         texts = [chunk.text for chunk in chunks if chunk.text]
-        place = next((n for n, text in enumerate(texts) if n and _is_spaced(text)), None)
-        if place is None:
-            return False
-        own = "".join(texts[:place])
-        again = await self._ask(profile, Ask(TEXT, 1, own), GREEDY)
-        return "".join(chunk.text for chunk in again).startswith(texts[place][1:])
+        places = _places(texts)
+        # Text that is continued by completions has nothing to be seen but its space.
+        for place in places if _is_chat(profile) else places[:1]:
+            own, rest = "".join(texts[:place]), "".join(texts[place:])
+            again = await self._ask(profile, Ask(TEXT, SPACED, own), GREEDY)
+            found = _how_continued("".join(one.text for one in again), own, rest)
+            if found != "not seen":
+                return found
+        return "not seen"
 
     async def _salts(self, profile: ServerProfile, reports_cached: bool) -> bool:
         """Whether it knows ``cache_salt``: lenient servers take it and do nothing.
@@ -200,8 +211,28 @@ def _is_about_limit(fault: ServerError) -> bool:
     return any(limit in words for limit in (*LIMITS, "max_output_tokens")) or "at least" in words
 
 
-def _is_spaced(text: str) -> bool:
-    return text.startswith(" ") and len(text) > 1
+def _places(texts: Sequence[str]) -> list[int]:
+    """Where an answer of these pieces can be cut, before a space if there is one."""
+    inner = range(1, len(texts))
+    spaced = [place for place in inner if texts[place].startswith(" ") and len(texts[place]) > 1]
+    places = spaced or [*inner]
+    return list(dict.fromkeys([*places[:1], *places[-1:]]))
+
+
+def _how_continued(came: str, own: str, rest: str) -> Continued:
+    """A server that begins anew, or says its text again, is told from one that goes on.
+
+    Rounding may change what is written after a while, so only the first word counts.
+    """
+    whole = (own + rest).strip()
+    first = common_prefix(rest, came), common_prefix(rest[1:], came)
+    least = len(rest) - len(rest.lstrip()) + len(rest.split()[0]) if rest.strip() else len(rest)
+    is_anew = common_prefix(whole, came.lstrip()) > max(first)
+    if is_anew:
+        return "not seen"
+    if first[0] >= least:
+        return "goes on"
+    return "drops space" if rest.startswith(" ") and first[1] >= least - 1 else "not seen"
 
 
 def _is_chat(profile: ServerProfile) -> bool:

@@ -23,6 +23,8 @@ Api = Literal["completions", "chat"]
 Limit = Literal["max_tokens", "max_completion_tokens"]
 PATHS: Mapping[Api, str] = {"completions": "completions", "chat": "chat/completions"}
 
+# Without it a chat server ends the assistant's message and begins another one.
+CONTINUING = "continue_final_message"
 # Fields beyond the oldest ones, with the value that the probe tries.
 FIELDS: Mapping[str, Any] = {
     "stream_options": {"include_usage": True},
@@ -33,7 +35,7 @@ FIELDS: Mapping[str, Any] = {
     "top_p": 1.0,
     "top_k": 1,
     "seed": 1,
-    "continue_final_message": True,
+    CONTINUING: True,
 }
 # Texts with different ones find nothing of each other in the prefix cache (vLLM, SGLang).
 SALT = "cache_salt"
@@ -68,7 +70,7 @@ class ServerProfile:
     """What a probe found.
 
     Attributes:
-        fields: optional fields that it takes, of ``FIELDS``.
+        fields: optional fields that it takes, of ``FIELDS``; ``CONTINUING`` only if it does so.
         takes_ids: prompts may be token ids.
         returns_ids: chunks carry the ids of their tokens.
         reports_cached: usage says how much of a prompt was cached.
@@ -99,8 +101,19 @@ class ServerProfile:
     @property
     def continues(self) -> bool:
         """Whether the text of an answer can be continued where another call left it."""
-        knows_how = self.api == "completions" or "continue_final_message" in self.fields
-        return knows_how and not self.drops_space
+        return not self.restates and not self.drops_space
+
+    @property
+    def restates(self) -> bool:
+        """Whether it goes on only after a text that is restated in the user's message."""
+        return self.api == "chat" and CONTINUING not in self.fields
+
+    @property
+    def goes_on(self) -> str:
+        """How an answer goes on after a call, in words."""
+        if self.restates:
+            return "its text restated"
+        return "cannot: loses a space" if self.drops_space else "where it ended"
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,6 @@ def _messages(ask: Ask) -> dict[str, Any]:
         return {"messages": messages}
     return {
         "messages": [*messages, {"role": "assistant", "content": ask.own}],
-        "continue_final_message": True,
+        CONTINUING: True,
         "add_generation_prompt": False,
     }

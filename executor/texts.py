@@ -35,6 +35,7 @@ class Texts:
             own_tokens=_own_tokens(call),
             text=f"{key[0]}/{call.agent}",
             written=call.written,
+            so_far=self.ids[call.agent][: call.written],
             owner=self._owner,
             header_tokens=call.prompt.header().tokens,
             thought=thought,

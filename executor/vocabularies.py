@@ -111,6 +111,10 @@ class TextPieces:
             return []
         return _ids(self._split(chunk.text) if self._split else [chunk.text])
 
+    def piece(self, text: str) -> int:
+        """``text`` as one token, though it may have a letter more than any."""
+        return _id(text)
+
     @staticmethod
     def _count(chunk: Chunk) -> int:
         """Tokens that the server counts; at the end, one without text is what ends the text."""
@@ -121,8 +125,11 @@ class TextPieces:
 
 def _ids(pieces: Sequence[str]) -> list[int]:
     """A longer piece than any token, as of a server that sends whole answers, counts as several."""
-    parts = (part for piece in pieces for part in _parts(piece))
-    return [int.from_bytes(b"\1" + part.encode("utf-8", "surrogatepass")) for part in parts]
+    return [_id(part) for piece in pieces for part in _parts(piece)]
+
+
+def _id(piece: str) -> int:
+    return int.from_bytes(b"\1" + piece.encode("utf-8", "surrogatepass"))
 
 
 def _parts(piece: str) -> list[str]:

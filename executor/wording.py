@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import product
 from typing import Any
 
-from executor.chat_template import GAPS, ChatFormat, Turns
+from executor.chat_template import GAPS, GO_ON, ChatFormat, Turns
 from executor.embedded import MODEL_FOLDERS, samples
 from executor.rendering import PromptFormat
 from profiles.store import content_hash
@@ -31,7 +31,8 @@ def wording_of(spec: EngineSpec | OpenAISpec, format_name: str) -> str:
         texts = [asdict(PromptFormat())]
     else:
         texts = [asdict(PromptFormat()), *_chat_texts()]
-    return content_hash(texts)[:SHORT]
+    more = [GO_ON] if isinstance(spec, OpenAISpec) else []
+    return content_hash([*texts, *more])[:SHORT]
 
 
 def _chat_texts() -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ class Description:
     Attributes:
         where: device or URL.
         tokens: ids where they go over the wire both ways, else text.
+        goes_on: how an answer goes on after a call, in words.
         fields: optional fields that a server takes, and its name for max_tokens if it is another
             or must be above 1.
         scores: how it tells the log-probabilities of a prompt, which quality is measured by.
@@ -40,6 +41,7 @@ class Description:
     returns_ids: bool | None = None
     reports_cached: bool | None = None
     continues: bool | None = None
+    goes_on: str = ""
     fields: tuple[str, ...] = ()
     scores: str = ""
     kept_apart: str = ""
@@ -84,6 +86,7 @@ def _described(name: str, spec: OpenAISpec, profile: ServerProfile) -> Descripti
         profile.returns_ids,
         profile.reports_cached,
         profile.continues,
+        profile.goes_on,
         tuple(sorted(profile.fields | _limit(profile))),
         f"{profile.scores.form}, top {profile.scores.top}" if profile.scores else "",
         SALT if profile.salts else "nonce",
@@ -106,6 +109,7 @@ LINES: Mapping[str, str] = {
     "returns_ids": "ids out",
     "reports_cached": "tells cached",
     "continues": "continues",
+    "goes_on": "an answer goes on",
     "fields": "fields",
     "scores": "scores",
     "kept_apart": "measured apart by",

@@ -8,14 +8,19 @@ from profiles.latency import EngineProfile
 
 # Beyond this stated error a forecast says little.
 LARGE_ERROR = 0.25
+RESTATES = (
+    "the server cannot continue an answer: where a call goes on with one, its text is restated "
+    "with the request to go on after it"
+)
 
 
-def error_warnings(engines: Mapping[str, EngineProfile]) -> list[str]:
-    """A line for each engine's part with a large stated error, once for engines that are one."""
+def latency_notes(engines: Mapping[str, EngineProfile]) -> list[str]:
+    """Lines, once for engines that are one: large stated errors, and texts that are restated."""
     lines = []
     for engine in {one.prefill: one for one in engines.values()}.values():
         names = ", ".join(name for name, one in engines.items() if one == engine)
         lines += [f"warning: {names}: {words}" for words in _warnings(engine)]
+        lines += [f"{names}: {RESTATES}"] if engine.restates else []
     return lines
 
 

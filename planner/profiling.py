@@ -109,6 +109,8 @@ def _measured(
         others = [target_of(bench, n, scenario.real[n], scenario.profile, BESIDE) for n in beside]
         with kept_busy(others):
             profile = measure_latency(target, effort, log.samples(key), keep)
+        if name in bench.remote:
+            return replace(profile, restates=bench.remote[name].restates)
         if other is None:
             return profile
         turns = target_of(bench, other, scenario.real[other], scenario.profile)

@@ -78,6 +78,7 @@ class EngineProfile:
         cache: None where nothing is known of a prefix cache.
         stated_reach: of a fit whose points are not kept, as in the catalogue.
         unmeasured: in words, what there was no time for.
+        restates: of a chat server that cannot continue an answer: its text so far is restated.
     """
 
     prefill_points: tuple[PrefillPoint, ...]
@@ -91,6 +92,7 @@ class EngineProfile:
     cache: PrefixCache | None = None
     stated_reach: Reach | None = None
     unmeasured: tuple[str, ...] = ()
+    restates: bool = False
 
     @property
     def reach(self) -> Reach:

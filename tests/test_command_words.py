@@ -19,7 +19,7 @@ from planner import terminal
 from planner.cli import app
 from planner.explain_text import _gain_lines
 from planner.explanation import Gain
-from planner.profile_warnings import LARGE_ERROR, error_warnings
+from planner.profile_warnings import LARGE_ERROR, latency_notes
 from planner.terminal import PlainConsole, progress_bars
 from tests.test_cli import DEMO, staircase
 from tests.test_tune import measured_profile
@@ -119,7 +119,7 @@ def test_a_large_error_of_a_profile_is_warned_of(error: float, warnings: int) ->
     engine = measured_profile()
     prefill = replace(engine.prefill, error=error, drift=0.0)
     decode = replace(engine.decode, error=0.01, drift=0.0)
-    found = error_warnings(dict.fromkeys("ab", replace(engine, prefill=prefill, decode=decode)))
+    found = latency_notes(dict.fromkeys("ab", replace(engine, prefill=prefill, decode=decode)))
     assert len(found) == warnings
     assert all(f"a, b: seconds of prefill are known within {error:.1%} only" in w for w in found)
 

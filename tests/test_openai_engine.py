@@ -85,7 +85,9 @@ class Setting:
 
     def call(self, prompt: str, max_tokens: int = 5, own: str = "", **options: Any) -> Recorder:
         recorder, ids, tail = Recorder(), self.engine.encode(prompt), self.engine.encode(own)
-        call = EngineCall((0, 0), ids + tail, max_tokens, own_tokens=len(tail), **options)
+        call = EngineCall(
+            (0, 0), ids + tail, max_tokens, own_tokens=len(tail), so_far=tail, **options
+        )
         self.engine.submit(call, recorder)
         return recorder
 
@@ -177,13 +179,6 @@ class TestOneCall:
                 {"role": "assistant", "content": " 1 2"},
             ]
             assert it.fake.bodies[0]["add_generation_prompt"] is False
-
-    def test_chat_that_cannot_continue_says_so(self) -> None:
-        with setting(profile=ServerProfile("chat")) as it:
-            assert it.call("q:").report().error is None
-            error = it.call("q:", own=" 1").report().error
-            assert error is not None
-            assert "use api: completions" in error
 
     def test_end_of_the_text(self) -> None:
         with setting(Manners(length=3)) as it:
@@ -708,9 +703,19 @@ class TestProbe:
         assert profile.continues
         assert not profile.takes_ids
 
-    def test_chat_that_cannot_continue(self) -> None:
-        manners = Manners(fields=frozenset({"stream_options"}))
+    @pytest.mark.parametrize(
+        "manners",
+        [
+            Manners(fields=frozenset({"stream_options"})),
+            Manners(broken_by={"continue_final_message": 500}),
+            Manners(assistant="begins anew"),
+            Manners(assistant="begins anew", drops_space=True),
+            Manners(assistant="begins anew", group=40),
+        ],
+    )
+    def test_chat_that_cannot_continue(self, manners: Manners) -> None:
         profile, _ = probe(manners, "chat")
+        assert profile.restates
         assert not profile.continues
 
     @pytest.mark.parametrize("api", ["completions", "chat"])

@@ -153,7 +153,7 @@ def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
 
 def _tell_what_is_not_known(work: Workspace) -> None:
     """Of measured engines."""
-    from planner.profile_warnings import error_warnings
+    from planner.profile_warnings import latency_notes
 
     if work.scenario.simulated:
         return
@@ -162,7 +162,7 @@ def _tell_what_is_not_known(work: Workspace) -> None:
             f"quality is not known: {work.why_no_quality}; judging by what is unread when it is "
             "written"
         )
-    for words in error_warnings(work.latency().engines):
+    for words in latency_notes(work.latency().engines):
         notes.print(words)
 
 

@@ -178,11 +178,11 @@ def show_profiles(work: Workspace, measured: Mapping[str, str]) -> None:
 
 
 def _show_latency(work: Workspace) -> None:
-    from planner.profile_warnings import error_warnings
+    from planner.profile_warnings import latency_notes
     from planner.tables import latency_lines
 
     found = work.latency()
-    for words in [*latency_lines(found), *error_warnings(found.engines)]:
+    for words in [*latency_lines(found), *latency_notes(found.engines)]:
         screen.print(words)
 
 

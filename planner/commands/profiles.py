@@ -195,7 +195,7 @@ def _described(entry: Entry) -> dict[str, Any]:
 
 
 def _show(profile: AnyProfile, name: str) -> None:
-    from planner.profile_warnings import error_warnings
+    from planner.profile_warnings import latency_notes
     from planner.profile_words import (
         endpoint_lines,
         engine_lines,
@@ -208,7 +208,7 @@ def _show(profile: AnyProfile, name: str) -> None:
         _print_lines(name, endpoint_lines(profile))
     else:
         for entry in _entries(name, profile):
-            warnings = error_warnings({entry.model: entry.engine})
+            warnings = latency_notes({entry.model: entry.engine})
             _print_lines(f"{name}: {entry.model}", [*engine_lines(entry.engine), *warnings])
             screen.print(forecast_table(entry.engine))
     _print_lines("where it is from", provenance_lines(profile.provenance))

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from executor.chat_template import GO_ON
 from executor.prefix import common_prefix
 
 FIRST_ID = 1000
@@ -103,6 +104,8 @@ class Manners:
         least_tokens: that it takes for max_tokens.
         broken_by: statuses by field: it breaks at a request that holds it.
         script: the events of every answer, instead of counting.
+        assistant: what it does after an assistant's message at the end.
+        repeats: how many of the last numbers of a restated text it says again.
     """
 
     paths: frozenset[str] = frozenset({"completions", "chat/completions"})
@@ -129,6 +132,8 @@ class Manners:
     least_tokens: int = 1
     broken_by: Mapping[str, int] = field(default_factory=dict)
     script: Sequence[str] | None = None
+    assistant: Literal["goes on", "begins anew"] = "goes on"
+    repeats: int = 0
 
 
 class FakeServer:
@@ -334,7 +339,7 @@ class _Talk:
         if reply := manners.reply(_asked(body)):
             yield from _replied(reply, "chat" if "messages" in body else "text")
             return
-        last, kind, is_ids = _counted(body)
+        last, kind, is_ids = _counted(body, manners)
         limit = last + body[manners.limit] + manners.over
         stop = min(limit, manners.length)
         why = "length" if stop == limit else "stop"
@@ -442,17 +447,23 @@ def _tops(row: Sequence[float], token: int, count: int) -> dict[int, float]:
     return {n: float(row[n]) for n in [*best, token]}
 
 
-def _counted(body: dict[str, Any]) -> tuple[int, str, bool]:
-    """The number that the prompt ends in, the kind of API, and whether ids are wanted."""
+def _counted(body: dict[str, Any], manners: Manners) -> tuple[int, str, bool]:
+    """The number to go on from, the kind of API, and whether ids are wanted."""
     is_ids = bool(body.get("return_token_ids"))
     if "messages" in body:
-        message = body["messages"][-1]
-        text = message["content"] if message["role"] == "assistant" else ""
-        return _last_number(f"a:{text}"), "chat", is_ids
+        return _counted_in(body["messages"][-1], manners), "chat", is_ids
     prompt = body["prompt"]
     if isinstance(prompt, list):
         return max(0, prompt[-1] - FIRST_ID), "text", is_ids
     return _last_number(prompt), "text", is_ids
+
+
+def _counted_in(message: dict[str, str], manners: Manners) -> int:
+    text = message["content"]
+    if message["role"] == "user":
+        is_restated = text.endswith(GO_ON)
+        return max(0, _last_number(text.removesuffix(GO_ON)) - manners.repeats) * is_restated
+    return _last_number(f"a:{text}") if manners.assistant == "goes on" else 0
 
 
 def _last_number(text: str) -> int:
