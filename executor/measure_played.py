@@ -23,14 +23,12 @@ from staircase.workload import Question
 
 NAN = float("nan")
 INTERLEAVED: Layout = "interleave"
-# Shares of the longest source text: schedules that read so much of each and write on; staircases
-# that begin with so much, go on in such chunks and write so many tokens a step.
-LEVELS: tuple[tuple[float, Layout], ...] = (
-    (0.1, "rebuild"),
-    (0.18, "append_rounds"),
-    (0.35, "rebuild_query_first"),
-)
-CHUNKS: tuple[tuple[float, int, Layout], ...] = (
+# Share of the longest source text that is read at once or in chunks, tokens written a step (None:
+# all), layout. They span the range of loss.
+PROBES: tuple[tuple[float, int | None, Layout], ...] = (
+    (0.1, None, "rebuild"),
+    (0.18, None, "append_rounds"),
+    (0.35, None, "rebuild_query_first"),
     (0.1, 5, "append_rounds"),
     (0.25, 10, "rebuild"),
     (0.08, 12, "interleave"),
@@ -41,18 +39,17 @@ CHUNKS: tuple[tuple[float, int, Layout], ...] = (
 
 
 def probes_in(layouts: Sequence[Layout]) -> list[tuple[float, int | None, Layout]]:
-    """Share, tokens a step (None: all at once) and layout of each probe.
+    """Those of ``PROBES`` in ``layouts``.
 
-    One of a layout that is not among ``layouts`` has another flat one; interleaved, there is none.
+    One of a layout that is not there has another flat one; interleaved, there is none.
     """
-    flat = [layout for layout in layouts if layout != INTERLEAVED]
+    flat: list[Layout] = [layout for layout in layouts if layout != INTERLEAVED]
     found: list[tuple[float, int | None, Layout]] = []
-    usual = [*((share, None, layout) for share, layout in LEVELS), *CHUNKS]
-    for share, write, layout in usual:
-        if layout in layouts:
-            found.append((share, write, layout))
-        elif flat and layout != INTERLEAVED:
-            found.append((share, write, flat[len(found) % len(flat)]))
+    for share, write, usual in PROBES:
+        others = flat if usual != INTERLEAVED else []
+        choice = [usual] if usual in layouts else others
+        if choice:
+            found.append((share, write, choice[len(found) % len(choice)]))
     return found
 
 

@@ -52,10 +52,12 @@ def keys_of(scenario: Scenario) -> dict[str, str]:
 
 
 def requests_key(scenario: Scenario) -> str:
-    """Tells apart what is played: by pipeline, models, formats and the questions' source."""
+    """Tells apart what is played: by pipeline, models, formats, seeds and the questions' source."""
     plain = [part.model_dump(mode="json") for part in (scenario.pipeline, scenario.requests)]
-    forms = {name: form_settings(spec) for name, spec in measured_engines(scenario).items()}
-    return content_hash([plain, keys_of(scenario), forms])
+    texts = {
+        name: [form_settings(spec), spec.seed] for name, spec in measured_engines(scenario).items()
+    }
+    return content_hash([plain, keys_of(scenario), texts])
 
 
 def make_latency(

@@ -59,13 +59,17 @@ def _words(engine: Engine, rng: random.Random) -> Callable[[int], list[int]]:
     return draw
 
 
+# Keys of an engine that have no say in how long it takes.
+UNTIMED = {"format", "api_key_env", "seed", "scored_by"}
+
+
 def key_of(spec: EngineSpec | OpenAISpec, how: ProfileSpec, beside: Sequence[str] = ()) -> str:
     """Engines with the same key are measured once, and go on with each other's samples.
 
     ``beside`` are the engines that are busy meanwhile. Not in it: what does not change what is
-    measured, as how long it may take.
+    measured, as how long it may take, or what is drawn where a model samples.
     """
     now = provenance_of_now()
-    asked = spec.model_dump(mode="json", exclude={"format", "api_key_env"})
+    asked = spec.model_dump(mode="json", exclude=UNTIMED)
     limits = how.model_dump(mode="json", include={"max_prompt_tokens", "max_batch"})
     return content_hash([asked, limits, list(beside), now.machine, now.python, dict(now.packages)])

@@ -16,7 +16,7 @@ from simulator.batching import BatchingSetup
 from simulator.figures import NOTHING_WANTED, Wanted
 from simulator.forecast import Forecast, forecast_of
 from simulator.intervals import stated_error
-from simulator.profiled import setup_of_profile
+from simulator.profiled import served_together, setup_of_profile
 from simulator.reach import most_at_once
 from simulator.run import Run, run_workload
 from simulator.serial import SerialSetup
@@ -61,11 +61,11 @@ class Forecaster:
 
     def sketch(self) -> Sketch | None:
         """For many schedules at once, roughly; None where there is no closed form."""
-        return sketch_of(self.pipeline, self._setups, self.workload, self.reading_rate)
+        return sketch_of(self._played, self._setups, self.workload, self.reading_rate)
 
     @property
     def stage(self) -> Stage:
-        return Stage(self.pipeline, self._setups, self.workload)
+        return Stage(self._played, self._setups, self.workload)
 
     @cached_property
     def _stated_error(self) -> float:
@@ -78,7 +78,7 @@ class Forecaster:
     def play(self, schedule: Schedule, workload: Workload) -> Run:
         """Other requests on the same engines, with their timelines."""
         return run_workload(
-            self.pipeline,
+            self._played,
             schedule,
             self._setups,
             workload,
@@ -87,21 +87,42 @@ class Forecaster:
         )
 
     @cached_property
+    def _played(self) -> Pipeline:
+        """With one engine for those that are one model of one server, as it computes for all."""
+        together = served_together(self.engines)
+        agents = (replace(agent, engine=together[agent.engine]) for agent in self.pipeline)
+        return Pipeline(tuple(agents), self.pipeline.answer)
+
+    @cached_property
     def _setups(self) -> dict[str, SerialSetup | BatchingSetup]:
-        return {
+        setups = {
             name: setup_of_profile(self.latency[name], self.engines[name], name)
             for name in self.pipeline.engines
         }
+        together = served_together({name: self.engines[name] for name in setups})
+        return {name: _of_all(setups, together, name) for name in setups}
 
     def _extrapolated(self, timelines: Iterable[Timeline]) -> Iterator[str]:
         spans = [span for timeline in timelines for span in timeline.spans]
-        for engine in self.pipeline.engines:
+        for engine in self._played.engines:
             own = [span for span in spans if span.engine == engine]
             prefill = max((span.prefilled_tokens for span in own), default=0)
             context = max((span.prompt_tokens + span.made_tokens for span in own), default=0)
             batch = 1 if isinstance(self._setups[engine], SerialSetup) else most_at_once(own)
             for words in self.latency[engine].outside(prefill, context, batch):
                 yield f"{engine}: {words}"
+
+
+def _of_all(
+    setups: Mapping[str, SerialSetup | BatchingSetup], together: Mapping[str, str], name: str
+) -> SerialSetup | BatchingSetup:
+    """The setup of ``name``, with the seats of all that are served together with it."""
+    setup = setups[name]
+    if not isinstance(setup, BatchingSetup):
+        return setup
+    others = [setups[other] for other, first in together.items() if first == together[name]]
+    seats = sum(other.limits.max_num_seqs for other in others if isinstance(other, BatchingSetup))
+    return replace(setup, limits=replace(setup.limits, max_num_seqs=seats))
 
 
 def sampled_workload(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from profiles.latency import EngineProfile
@@ -33,6 +34,20 @@ def setup_of_profile(
     limits = Limits(spec.max_num_batched_tokens, spec.slots, TOKEN_BLOCKS, block_tokens=1)
     setup = _batching(replace(profile, call_s=0.0), limits, spec.place)
     return replace(setup, cost=with_pieces(setup.cost, profile.call_s))
+
+
+def served_together(specs: Mapping[str, EngineSpec | OpenAISpec]) -> dict[str, str]:
+    """By name of an engine, the first one with the same model of the same server.
+
+    Engines of a scenario may differ in how they sample; the server computes all of it.
+    """
+    first: dict[tuple[str, str], str] = {}
+    return {
+        name: first.setdefault((spec.base_url, spec.model), name)
+        if isinstance(spec, OpenAISpec)
+        else name
+        for name, spec in specs.items()
+    }
 
 
 def _server(profile: EngineProfile, spec: OpenAISpec, device: str) -> BatchingSetup:

@@ -152,3 +152,25 @@ def test_a_batch_that_was_not_measured_is_told() -> None:
 
 def test_engines_of_one_call_are_serial() -> None:
     assert isinstance(setup_of_profile(profile(), ENGINES["a"], "a"), SerialSetup)
+
+
+def test_engines_that_are_one_model_of_one_server_share_it() -> None:
+    """Whatever they sample: three engines are no three machines."""
+    one = OpenAISpec(kind="openai", base_url="http://there/v1", model="m", max_concurrency=1)
+    other = one.model_copy(update={"base_url": "http://elsewhere/v1"})
+    seeds = {name: one.model_copy(update={"seed": number}) for number, name in enumerate("abz")}
+    found = profile()
+    latency = LatencyProfile(dict.fromkeys("abz", found), provenance_of_now())
+    workload = request(PIPELINE, written=40)
+
+    def forecast(engines: Mapping[str, OpenAISpec], pipeline: Pipeline = PIPELINE) -> float:
+        world = Forecaster(pipeline, latency, None, engines, workload)
+        return world(Schedule()).metrics["e2e_s"].mean
+
+    same = forecast(seeds)
+    apart = forecast({**seeds, "b": other})
+    agents = tuple(replace(agent, engine="a") for agent in PIPELINE)
+    seats = {"a": one.model_copy(update={"max_concurrency": 3})}
+    named = forecast(seats, Pipeline(agents, PIPELINE.answer))
+    assert same == named
+    assert same > apart
