@@ -46,8 +46,8 @@ def probes_in(layouts: Sequence[Layout]) -> list[tuple[float, int | None, Layout
     flat: list[Layout] = [layout for layout in layouts if layout != INTERLEAVED]
     found: list[tuple[float, int | None, Layout]] = []
     for share, write, usual in PROBES:
-        others = flat if usual != INTERLEAVED else []
-        choice = [usual] if usual in layouts else others
+        others: list[Layout] = flat if usual != INTERLEAVED else []
+        choice: list[Layout] = [usual] if usual in layouts else others
         if choice:
             found.append((share, write, choice[len(found) % len(choice)]))
     return found

@@ -195,7 +195,8 @@ def _show_quality(work: Workspace) -> None:
         f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}; "
         f"loss within {loss_error(quality.samples):.1%}"
     )
-    for layout in ("flat", "interleave"):
+    kinds = ["interleave" if one == "interleave" else "flat" for one in quality.layouts]
+    for layout in dict.fromkeys(kinds):
         found = loss_calibration(quality.played, layout)
         screen.print(
             f"loss of {layout} layouts under schedules that were played: {found.factor:.2f} of the "
