@@ -8,21 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
+from executor.kept_text import KeptText
 from executor.models import LoadedModel
+from executor.prefix import common_prefix
 from executor.scorer import Comparison, Distributions, ForcedText
 from executor.threads import computing_with
 
 
 class ModelScorer:
-    """Asks a model in this process: one forward pass a text, when it is its turn."""
+    """Asks a model in this process: one forward pass a text, when it is its turn.
+
+    What a text has in common with the one before, up to what is asked for, is computed once.
+    """
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
 
     def score(self, texts: Sequence[ForcedText]) -> Iterator[Distributions]:
+        kept = KeptText()
         for text in texts:
-            every = log_probabilities(self._model, text.ids, text.positions)
+            every = log_probabilities(self._model, text.ids, text.positions, kept)
             drawn = torch.tensor([text.ids[place] for place in text.positions]).to(every.device)
             yield WholeDistributions(every, drawn)
 
@@ -50,17 +58,34 @@ class WholeDistributions:
 
 @torch.inference_mode()
 def log_probabilities(
-    model: LoadedModel, ids: Sequence[int], positions: Sequence[int]
+    model: LoadedModel, ids: Sequence[int], positions: Sequence[int], kept: KeptText | None = None
 ) -> torch.Tensor:
     """Log-probabilities from which the tokens at ``positions`` of ``ids`` were drawn.
 
-    One forward pass; the shape is (positions, vocabulary). No position may be 0.
+    One forward pass; the shape is (positions, vocabulary). There is at least one, and none is 0.
+    What ``kept`` has of the text before the first position is not computed again; ``ids`` are in it
+    afterwards.
     """
+    kept = kept or KeptText()
+    reused = min(common_prefix(kept.ids, list(ids)), min(positions) - 1)
+    if reused > 0 and _can_be_cut(kept):
+        kept.keep(reused)
+    else:
+        kept.cache, kept.ids = DynamicCache(), []
+    start = len(kept.ids)
     with computing_with(model.threads):
-        tokens = torch.tensor([ids], device=model.device)
-        before = torch.tensor(positions, device=model.device) - 1
-        logits = model.network(input_ids=tokens, logits_to_keep=before, use_cache=False).logits[0]
+        tokens = torch.tensor([ids[start:]], device=model.device)
+        before = torch.tensor(positions, device=model.device) - 1 - start
+        logits = model.network(
+            input_ids=tokens, logits_to_keep=before, past_key_values=kept.cache, use_cache=True
+        ).logits[0]
+        kept.ids = list(ids)
         return torch.log_softmax(logits.float(), dim=-1)
+
+
+def _can_be_cut(kept: KeptText) -> bool:
+    """Whether every layer keeps all keys and values, which states of other kinds do not."""
+    return all(type(layer) is DynamicLayer for layer in kept.cache.layers)
 
 
 def divergence(full: torch.Tensor, less: torch.Tensor) -> NDArray[np.float64]:

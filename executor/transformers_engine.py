@@ -6,15 +6,15 @@ It keeps the KV cache of its last call and re-uses the longest common prefix wit
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache
 
 from executor.device import Device
 from executor.device_engine import DeviceEngine
 from executor.engine import CallReport, EngineCall, Key, Listener
 from executor.guarding import in_words
+from executor.kept_text import KeptText
 from executor.models import LoadedModel
 from executor.next_logits import next_logits
 from executor.sampling import GREEDY, Chooser, Sampling
@@ -35,19 +35,10 @@ class _Active:
 
 
 @dataclass
-class _Memory:
-    """Token ids whose keys and values are in ``cache``, and the request that left them."""
+class _Memory(KeptText):
+    """The last text, and the request that left it."""
 
-    cache: DynamicCache = field(default_factory=DynamicCache)
-    ids: list[int] = field(default_factory=list)
     owner: str = ""
-
-    def keep(self, length: int) -> None:
-        surplus = len(self.ids) - length
-        if surplus > 0:
-            # The negative form means the same in every transformers 5.x; the positive does not.
-            self.cache.crop(-surplus)
-            del self.ids[length:]
 
 
 class TransformersEngine(DeviceEngine):
