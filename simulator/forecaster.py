@@ -102,6 +102,11 @@ class Forecaster:
         together = served_together({name: self.engines[name] for name in setups})
         return {name: _of_all(setups, together, name) for name in setups}
 
+    def _served_by(self, first: str) -> list[str]:
+        """Engines of the scenario that are played as ``first``."""
+        together = served_together(self.engines)
+        return [name for name in self.pipeline.engines if together[name] == first]
+
     def _extrapolated(self, timelines: Iterable[Timeline]) -> Iterator[str]:
         spans = [span for timeline in timelines for span in timeline.spans]
         for engine in self._played.engines:
@@ -110,7 +115,7 @@ class Forecaster:
             context = max((span.prompt_tokens + span.made_tokens for span in own), default=0)
             batch = 1 if isinstance(self._setups[engine], SerialSetup) else most_at_once(own)
             for words in self.latency[engine].outside(prefill, context, batch):
-                yield f"{engine}: {words}"
+                yield f"{', '.join(self._served_by(engine))}: {words}"
 
 
 def _of_all(

@@ -99,7 +99,7 @@ def test_servers_are_profiled_and_simulated(tmp_path: Path) -> None:
     found = json.loads(simulated.stdout)
     assert found["forecast"]["ttft_s"]["mean"] > 0
     assert "loss" not in found["forecast"]
-    assert any(words.startswith("z: prefill") for words in found["extrapolated"])
+    assert any(words.startswith("a, b, z: prefill") for words in found["extrapolated"])
     planned = staircase("plan", str(path), *out, "--trials", "12")
     assert planned.returncode == 0, planned.stderr
     assert "on the front of smooth_start, unread" in " ".join(planned.stdout.split())

@@ -125,11 +125,11 @@ def test_a_stream_without_line_ends_does_not_fill_the_memory() -> None:
         (
             '{"choices": [{"delta": {"content": [{"type": "thinking", "thinking": '
             '[{"type": "text", "text": "hm"}]}, {"type": "text", "text": "a"}]}}]}',
-            Chunk("a", is_reasoning=True),
+            Chunk("a", is_reasoning=True, thinking_tokens=1),
         ),
         (
             '{"choices": [{"delta": {"reasoning_content": "hm"}, "token_ids": [7, 8]}]}',
-            Chunk(is_reasoning=True),
+            Chunk(is_reasoning=True, thinking_tokens=2),
         ),
     ],
 )
