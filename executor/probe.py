@@ -125,8 +125,11 @@ class Probe:
         """Lenient chat servers take the field and begin anew, so it is tried what they do."""
         if profile.restates:
             return profile
+        if not _is_chat(profile):
+            loses = await self._if_taken(profile, partial(self._loses_space, profile))
+            return replace(profile, drops_space=bool(loses))
         found = await self._if_taken(profile, partial(self._continued, profile))
-        if _is_chat(profile) and found not in ("goes on", "drops space"):
+        if found not in ("goes on", "drops space"):
             return replace(profile, fields=profile.fields - {CONTINUING})
         return replace(profile, drops_space=found == "drops space")
 
@@ -135,14 +138,26 @@ class Probe:
         chunks = await self._ask(profile, Ask(TEXT, SPACED), GREEDY)
         texts = [chunk.text for chunk in chunks if chunk.text]
         places = _places(texts)
-        # Text that is continued by completions has nothing to be seen but its space.
-        for place in places if _is_chat(profile) else places[:1]:
+        for place in places:
             own, rest = "".join(texts[:place]), "".join(texts[place:])
             again = await self._ask(profile, Ask(TEXT, SPACED, own), GREEDY)
             found = _how_continued("".join(one.text for one in again), own, rest)
             if found != "not seen":
                 return found
         return "not seen"
+
+    async def _loses_space(self, profile: ServerProfile) -> bool:
+        """Asks for an answer to be continued just before a space that it once wrote.
+
+        Its first token tells: what follows may differ where the tokens before it do.
+        """
+        chunks = await self._ask(profile, Ask(TEXT, SPACED), GREEDY)
+        texts = [chunk.text for chunk in chunks if chunk.text]
+        place = next((n for n, text in enumerate(texts) if n and _is_spaced(text)), None)
+        if place is None:
+            return False
+        again = await self._ask(profile, Ask(TEXT, 1, "".join(texts[:place])), GREEDY)
+        return "".join(chunk.text for chunk in again).startswith(texts[place][1:])
 
     async def _salts(self, profile: ServerProfile, reports_cached: bool) -> bool:
         """Whether it knows ``cache_salt``: lenient servers take it and do nothing.
@@ -237,3 +252,7 @@ def _how_continued(came: str, own: str, rest: str) -> Continued:
 
 def _is_chat(profile: ServerProfile) -> bool:
     return profile.api == "chat"
+
+
+def _is_spaced(text: str) -> bool:
+    return len(text) > 1 and text.startswith(" ")
