@@ -122,7 +122,10 @@ class Probe:
         return await self._is_taken(profile, Ask(TEXT, TOKENS, own), extra)
 
     async def _with_continuing(self, profile: ServerProfile) -> ServerProfile:
-        """Lenient chat servers take the field and begin anew, so it is tried what they do."""
+        """Lenient chat servers take the field and begin anew, so it is tried what they do.
+
+        Completions are always continued; only the space may be lost.
+        """
         if profile.restates:
             return profile
         if not _is_chat(profile):
@@ -135,10 +138,8 @@ class Probe:
 
     async def _continued(self, profile: ServerProfile) -> Continued:
         """Asks for an answer to be continued at places within what it once wrote."""
-        chunks = await self._ask(profile, Ask(TEXT, SPACED), GREEDY)
-        texts = [chunk.text for chunk in chunks if chunk.text]
-        places = _places(texts)
-        for place in places:
+        texts = await self._answer(profile)
+        for place in _places(texts):
             own, rest = "".join(texts[:place]), "".join(texts[place:])
             again = await self._ask(profile, Ask(TEXT, SPACED, own), GREEDY)
             found = _how_continued("".join(one.text for one in again), own, rest)
@@ -149,15 +150,19 @@ class Probe:
     async def _loses_space(self, profile: ServerProfile) -> bool:
         """Asks for an answer to be continued just before a space that it once wrote.
 
-        Its first token tells: what follows may differ where the tokens before it do.
+        Its first token tells: where the space is lost the words after it are others.
         """
-        chunks = await self._ask(profile, Ask(TEXT, SPACED), GREEDY)
-        texts = [chunk.text for chunk in chunks if chunk.text]
-        place = next((n for n, text in enumerate(texts) if n and _is_spaced(text)), None)
+        texts = await self._answer(profile)
+        place = next(iter(_spaced(texts)), None)
         if place is None:
             return False
         again = await self._ask(profile, Ask(TEXT, 1, "".join(texts[:place])), GREEDY)
         return "".join(chunk.text for chunk in again).startswith(texts[place][1:])
+
+    async def _answer(self, profile: ServerProfile) -> list[str]:
+        """The pieces of a short one."""
+        chunks = await self._ask(profile, Ask(TEXT, SPACED), GREEDY)
+        return [chunk.text for chunk in chunks if chunk.text]
 
     async def _salts(self, profile: ServerProfile, reports_cached: bool) -> bool:
         """Whether it knows ``cache_salt``: lenient servers take it and do nothing.
@@ -228,9 +233,7 @@ def _is_about_limit(fault: ServerError) -> bool:
 
 def _places(texts: Sequence[str]) -> list[int]:
     """Where an answer of these pieces can be cut, before a space if there is one."""
-    inner = range(1, len(texts))
-    spaced = [place for place in inner if texts[place].startswith(" ") and len(texts[place]) > 1]
-    places = spaced or [*inner]
+    places = _spaced(texts) or [*range(1, len(texts))]
     return list(dict.fromkeys([*places[:1], *places[-1:]]))
 
 
@@ -254,5 +257,7 @@ def _is_chat(profile: ServerProfile) -> bool:
     return profile.api == "chat"
 
 
-def _is_spaced(text: str) -> bool:
-    return len(text) > 1 and text.startswith(" ")
+def _spaced(texts: Sequence[str]) -> list[int]:
+    """Pieces after the first that begin with a space before something else."""
+    inner = range(1, len(texts))
+    return [place for place in inner if texts[place].startswith(" ") and len(texts[place]) > 1]

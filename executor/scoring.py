@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from executor.kept_text import KeptText
 from executor.models import LoadedModel
@@ -17,18 +17,26 @@ from executor.prefix import common_prefix
 from executor.scorer import Comparison, Distributions, ForcedText
 from executor.threads import computing_with
 
+# Log-probabilities that differ by more are of another text, or of less exact arithmetic.
+SAME = 1e-3
+
 
 class ModelScorer:
     """Asks a model in this process: one forward pass a text, when it is its turn.
 
-    What a text has in common with the one before, up to what is asked for, is computed once.
+    What a text has in common with the one before, up to what is asked for, is computed once where
+    the model's keys and values can be cut: models with a state are found out (``shares_texts``).
     """
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
 
+    @cached_property
+    def _shares(self) -> bool:
+        return shares_texts(self._model)
+
     def score(self, texts: Sequence[ForcedText]) -> Iterator[Distributions]:
-        kept = KeptText()
+        kept = KeptText() if self._shares else None
         for text in texts:
             every = log_probabilities(self._model, text.ids, text.positions, kept)
             drawn = torch.tensor([text.ids[place] for place in text.positions]).to(every.device)
@@ -66,26 +74,33 @@ def log_probabilities(
     What ``kept`` has of the text before the first position is not computed again; ``ids`` are in it
     afterwards.
     """
-    kept = kept or KeptText()
-    reused = min(common_prefix(kept.ids, list(ids)), min(positions) - 1)
-    if reused > 0 and _can_be_cut(kept):
-        kept.keep(reused)
-    else:
-        kept.cache, kept.ids = DynamicCache(), []
-    start = len(kept.ids)
+    start, cache = 0, dict[str, Any](use_cache=False)
+    if kept is not None:
+        start = min(common_prefix(kept.ids, list(ids)), min(positions) - 1)
+        kept.keep(start)
+        cache = {"use_cache": True, "past_key_values": kept.cache}
     with computing_with(model.threads):
         tokens = torch.tensor([ids[start:]], device=model.device)
         before = torch.tensor(positions, device=model.device) - 1 - start
-        logits = model.network(
-            input_ids=tokens, logits_to_keep=before, past_key_values=kept.cache, use_cache=True
-        ).logits[0]
+        logits = model.network(input_ids=tokens, logits_to_keep=before, **cache).logits[0]
+    if kept is not None:
         kept.ids = list(ids)
-        return torch.log_softmax(logits.float(), dim=-1)
+    return torch.log_softmax(logits.float(), dim=-1)
 
 
-def _can_be_cut(kept: KeptText) -> bool:
-    """Whether every layer keeps all keys and values, which states of other kinds do not."""
-    return all(type(layer) is DynamicLayer for layer in kept.cache.layers)
+def shares_texts(model: LoadedModel) -> bool:
+    """Whether a text comes out the same where its beginning is kept from another one.
+
+    It does not where a model keeps a state, or no cache at all; then nothing is to be kept.
+    """
+    one, other, kept = [1, 2, 3, 4, 5, 6], [1, 2, 3, 6, 5, 4], KeptText()
+    try:
+        log_probabilities(model, one, [len(one) - 1], kept)
+        again = log_probabilities(model, other, [len(other) - 1], kept)
+    except Exception:  # As many kinds as there are models: see KeptText and its cache.
+        return False
+    whole = log_probabilities(model, other, [len(other) - 1])
+    return torch.allclose(again, whole, rtol=0, atol=SAME)
 
 
 def divergence(full: torch.Tensor, less: torch.Tensor) -> NDArray[np.float64]:
