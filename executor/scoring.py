@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class ModelScorer:
 
     What a text has in common with the one before, up to what is asked for, is computed once where
     the model's keys and values can be cut: models with a state are found out (``shares_texts``).
+    Equal texts that follow one another are scored once, so that nothing tells them apart.
     """
 
     def __init__(self, model: LoadedModel) -> None:
@@ -37,10 +39,11 @@ class ModelScorer:
 
     def score(self, texts: Sequence[ForcedText]) -> Iterator[Distributions]:
         kept = KeptText() if self._shares else None
-        for text in texts:
+        for text, equal in groupby(texts):
             every = log_probabilities(self._model, text.ids, text.positions, kept)
             drawn = torch.tensor([text.ids[place] for place in text.positions]).to(every.device)
-            yield WholeDistributions(every, drawn)
+            found = WholeDistributions(every, drawn)
+            yield from (found for _ in equal)
 
 
 @dataclass(frozen=True)

@@ -104,3 +104,9 @@ def test_only_what_is_new_is_computed(model: LoadedModel, monkeypatch: pytest.Mo
     ]
     assert [len(found) for found in rows(model, some)] == [10, 2, 10]
     assert computed[-3:] == [40, 3, 41], "after those that find out whether it may be so"
+
+
+def test_a_text_beside_itself_loses_nothing(model: LoadedModel) -> None:
+    text = ForcedText(list(range(3, 43)), list(range(30, 40)))
+    one, other = ModelScorer(model).score([text, ForcedText(list(text.ids), text.positions)])
+    assert not one.against(other).loss.any()
