@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 
 from executor.cache_search_cost import longest_within
 from executor.find_cache import find_cache
@@ -91,7 +92,7 @@ def measure_latency(
                 work.add(sample)
                 on_sample(sample)
     found = replace(samples.stated_profile(), cache=cache)
-    left_out = unmeasured(region, found, looked, effort.budget_s, work.spent_s())
+    left_out = unmeasured(region, found, looked, effort.budget_s, work.least_s)
     return replace(found, unmeasured=left_out)
 
 
@@ -108,6 +109,7 @@ class _Work:
 
     Attributes:
         spent_s: what has passed by now.
+        least_s: what had passed when there was enough for a fit.
     """
 
     region: Region
@@ -116,6 +118,7 @@ class _Work:
     rng: random.Random
     spent_s: Callable[[], float]
     places: list[Place] = field(default_factory=list)
+    least_s: float = 0.0
     _warm: set[Place] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -123,14 +126,17 @@ class _Work:
         self.places = list(dict.fromkeys([*self._coarse, *self.samples.by_place()]))
         self._costs = Costs()
         self._tries, self._taken = Counter[Place](), set[Place]()
-        for sample in self.samples.taken:
-            self._know(sample)
+        passed_s = accumulate(sample.took_s for sample in self.samples.taken)
+        for sample, now_s in zip(self.samples.taken, passed_s, strict=True):
+            self._know(sample, now_s)
 
     def add(self, sample: Sample) -> None:
         self.samples.add(sample)
-        self._know(sample)
+        self._know(sample, self.spent_s())
 
-    def _know(self, sample: Sample) -> None:
+    def _know(self, sample: Sample, now_s: float) -> None:
+        if self._lacking():
+            self.least_s = now_s
         self._costs.add(sample)
         self._tries[sample.place] += 1
         if sample.seconds:

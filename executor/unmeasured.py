@@ -8,12 +8,13 @@ from profiles.latency import EngineProfile
 
 
 def unmeasured(
-    region: Region, found: EngineProfile, looked: int, budget_s: float, spent_s: float
+    region: Region, found: EngineProfile, looked: int, budget_s: float, least_s: float
 ) -> tuple[str, ...]:
     """Of ``region``, what ``found`` does not reach; empty if it was all measured.
 
     Args:
         looked: the longest prompt with which the prefix cache was looked for; 0 if it was not.
+        least_s: what had passed when there was enough for a fit.
     """
     places = region.coarse()
     prefills = [place for place in places if isinstance(place, Prefill)]
@@ -31,6 +32,6 @@ def unmeasured(
     words = [f"{most:,} {what}, only {n:,}" for what, (n, most) in asked.items() if n < most]
     if any(isinstance(place, Mixed) for place in places) and not found.mixed_points:
         words.append("prefills beside decodes")
-    if spent_s > budget_s:
-        words.append(f"anything within {budget_s:.3g} s: the least for a fit took {spent_s:.3g} s")
+    if least_s > budget_s:
+        words.append(f"anything within {budget_s:.3g} s: the least for a fit took {least_s:.3g} s")
     return tuple(words)

@@ -204,6 +204,14 @@ class TestEffort:
         if slower == 1 and budget_s > 2 and reports:
             assert profile.unmeasured == ()
 
+    def test_a_last_visit_that_takes_longer_is_not_the_least(self) -> None:
+        clock, effort = VirtualClock(), Effort(5.0, target_error=1e-9)
+        nature = replace(PLAIN, factor=lambda: 50 if clock.now_s > 4.8 else 1)
+        with target_of(nature, clock) as target:
+            profile = measure_latency(target, effort)
+        assert clock.now_s > 5
+        assert not any(words.startswith("anything within") for words in profile.unmeasured)
+
     def test_its_ends_are_visited_before_what_lies_between(self) -> None:
         _, samples = measured(PLAIN)
         first = list(visits(samples[:6]))
