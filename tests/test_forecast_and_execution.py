@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from executor.bench import Bench, open_bench, read_dataset
-from executor.runtime import Job, Runtime
+from executor.runtime import Job, Outcome, Runtime
 from simulator.profiled import setup_of_profile
 from simulator.serial import SerialSetup
 from simulator.simulate import simulate
@@ -19,7 +19,7 @@ from staircase.pipeline import Pipeline
 from staircase.scenario import Scenario, load_scenario
 from staircase.schedule import LAYOUTS
 from staircase.timeline import Timeline
-from staircase.workload import RequestShape, Workload
+from staircase.workload import Question, RequestShape, Workload
 from tests.support.worlds import fixed_profile
 
 DEMO = Path(__file__).parent / "support" / "desk.yaml"
@@ -34,6 +34,14 @@ def scenario() -> Scenario:
 def bench(scenario: Scenario) -> Iterator[Bench]:
     with open_bench(scenario) as bench:
         yield bench
+
+
+@pytest.fixture(scope="module")
+def fully_read(scenario: Scenario, bench: Bench) -> list[tuple[Question, Outcome]]:
+    """Questions, and what the pipeline writes where everything is read."""
+    questions = list(read_dataset(scenario, DEMO.parent, 2, offset=5))
+    jobs = [Job(scenario.pipeline.build(), Schedule(), question) for question in questions]
+    return list(zip(questions, bench.runtime.run(jobs), strict=True))
 
 
 def rows(line: Timeline) -> list[tuple[object, ...]]:
@@ -53,12 +61,15 @@ def cached(line: Timeline) -> list[int]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("staircase", [normal(), paper_default(), geometric(4, 2.0, 32, 6)])
 def test_forecast_plays_the_same_calls(
-    scenario: Scenario, bench: Bench, layout: str, staircase: object
+    scenario: Scenario,
+    bench: Bench,
+    fully_read: list[tuple[Question, Outcome]],
+    layout: str,
+    staircase: object,
 ) -> None:
     pipeline = scenario.pipeline.build()
     schedule: Schedule = uniform(pipeline, staircase, layout)  # type: ignore[arg-type]
-    for question in read_dataset(scenario, DEMO.parent, 2, offset=5):
-        full = bench.runtime.run([Job(pipeline, Schedule(), question)])[0]
+    for question, full in fully_read:
         outcome = bench.runtime.run([Job(pipeline, schedule, question)])[0]
         fixed = {name: len(ids) for name, ids in outcome.ids.items() if "/" in name}
         answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
@@ -82,15 +93,14 @@ def batching(scenario: Scenario) -> Iterator[tuple[Pipeline, EngineSpec, Runtime
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("staircase", [normal(), paper_default()])
 def test_forecast_plays_the_same_calls_in_slots(
-    scenario: Scenario,
+    fully_read: list[tuple[Question, Outcome]],
     batching: tuple[Pipeline, EngineSpec, Runtime],
     layout: str,
     staircase: object,
 ) -> None:
     pipeline, spec, runtime = batching
     schedule: Schedule = uniform(pipeline, staircase, layout)  # type: ignore[arg-type]
-    for question in read_dataset(scenario, DEMO.parent, 2, offset=5):
-        full = runtime.run([Job(pipeline, Schedule(), question)])[0]
+    for question, full in fully_read:
         outcome = runtime.run([Job(pipeline, schedule, question)])[0]
         fixed = {name: len(ids) for name, ids in outcome.ids.items() if "/" in name}
         answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
