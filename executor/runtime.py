@@ -51,11 +51,17 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Job:
-    """One question to play through ``pipeline`` under ``schedule``."""
+    """One question to play through ``pipeline`` under ``schedule``.
+
+    Attributes:
+        drawn_as: jobs with the same number draw the same texts from the same prompts, where
+            engines sample; None: the job's place in the run.
+    """
 
     pipeline: Pipeline
     schedule: Schedule
     question: Question
+    drawn_as: int | None = None
 
 
 @dataclass(frozen=True)
@@ -230,7 +236,7 @@ class _Run:
         # Those that an engine has; the play may open others that none gets any more.
         self._submitted: set[int] = set()
         engines = {agent.name: served[agent.engine].engine for agent in job.pipeline}
-        self._texts = Texts(engines, fixed)
+        self._texts = Texts(engines, fixed, number if job.drawn_as is None else job.drawn_as)
         fixed_tokens = {name: len(ids) for name, ids in fixed.items()}
         self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
 

@@ -16,11 +16,15 @@ class Texts:
     Args:
         engines: by agent.
         fixed: the texts that do not grow, each in the ids of the engine that reads it.
+        drawn_as: requests with the same number draw the same texts from the same prompts.
 
     No two of them, of whatever run, find more than a header of each other in an engine's cache.
     """
 
-    def __init__(self, engines: Mapping[str, Tokens], fixed: Mapping[str, list[int]]) -> None:
+    def __init__(
+        self, engines: Mapping[str, Tokens], fixed: Mapping[str, list[int]], drawn_as: int
+    ) -> None:
+        self._drawn_as = drawn_as
         self._owner = secrets.token_hex(8)
         self._engines = engines
         self.ids: dict[str, list[int]] = {agent: [] for agent in engines} | dict(fixed)
@@ -33,7 +37,7 @@ class Texts:
             [token for _, tokens in read for token in tokens],
             call.max_tokens,
             own_tokens=_own_tokens(call),
-            text=f"{key[0]}/{call.agent}",
+            text=f"{self._drawn_as}/{call.agent}",
             written=call.written,
             so_far=self.ids[call.agent][: call.written],
             owner=self._owner,

@@ -45,8 +45,9 @@ def validate(
 ) -> tuple[Validation, dict[str, list[AskedRun]]]:
     """Plays the named candidates and ``front`` more of the front; also returns their runs.
 
-    Schedules take turns, so that a machine's drift hits all alike, and never play the same
-    question one after the other, so that none finds another's prompt in the KV cache.
+    Agents that sample draw the same for a question under every schedule, so that their drafts are
+    the same too. Schedules take turns, so that a machine's drift hits all alike, and never play
+    the same question one after the other, so that none finds another's prompt in the KV cache.
 
     Args:
         call_ps: what passes before a call reaches an engine, by engine, as the profile has it.
@@ -64,7 +65,7 @@ def validate(
         for place, name in enumerate(chosen)
     }
     jobs = [
-        Job(pipeline, candidate.schedule, questions[asked[name][turn]])
+        Job(pipeline, candidate.schedule, questions[asked[name][turn]], asked[name][turn])
         for turn in turns
         for name, candidate in chosen.items()
     ]
