@@ -37,6 +37,13 @@ class Distributions(Protocol):
         """Compares with ``less``, of the same scorer and the same tokens, read less."""
         ...
 
+    def behind_best(self) -> NDArray[np.float64]:
+        """``ln max_i p_i − ln p(y)`` at each position, of the token y that stands there, in nats.
+
+        So 0 where greedy writing puts y; i are the tokens that the model may write.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class ForcedText:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -42,19 +42,25 @@ class ModelScorer:
         for text, equal in groupby(texts):
             every = log_probabilities(self._model, text.ids, text.positions, kept)
             drawn = torch.tensor([text.ids[place] for place in text.positions]).to(every.device)
-            found = WholeDistributions(every, drawn)
+            found = WholeDistributions(every, drawn, self._model.written_below)
             yield from (found for _ in equal)
 
 
 @dataclass(frozen=True)
 class WholeDistributions:
-    """Log-probabilities of all tokens [positions, vocabulary], and the drawn ones [positions]."""
+    """Log-probabilities of all tokens [positions, vocabulary], and the drawn ones [positions].
+
+    Attributes:
+        written_below: as of ``LoadedModel``.
+    """
 
     log_probabilities: torch.Tensor
     drawn: torch.Tensor
+    written_below: int | None = None
 
     def rows(self, start: int, stop: int | None) -> WholeDistributions:
-        return WholeDistributions(self.log_probabilities[start:stop], self.drawn[start:stop])
+        some = slice(start, stop)
+        return replace(self, log_probabilities=self.log_probabilities[some], drawn=self.drawn[some])
 
     def against(self, less: Distributions) -> Comparison:
         assert isinstance(less, WholeDistributions)
@@ -65,6 +71,12 @@ class WholeDistributions:
             agreement(full, other),
             np.asarray(gap.cpu().numpy(), dtype=np.float64),
         )
+
+    def behind_best(self) -> NDArray[np.float64]:
+        every = self.log_probabilities
+        best = every[:, : self.written_below].amax(dim=-1)
+        behind = best - every.gather(1, self.drawn[:, None])[:, 0]
+        return np.asarray(behind.clamp(min=0).cpu().numpy(), dtype=np.float64)
 
 
 @torch.inference_mode()

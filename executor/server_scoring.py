@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from executor.guarding import in_words
 from executor.scorer import Comparison, Distributions, ForcedText
@@ -87,6 +88,9 @@ class TopDistributions:
             np.array([float(full.best == other.best) for full, other in pairs]),
             np.array([full.tops[full.drawn] - other.tops[other.drawn] for full, other in pairs]),
         )
+
+    def behind_best(self) -> NDArray[np.float64]:
+        return np.array([one.tops[one.best] - one.tops[one.drawn] for one in self.positions])
 
 
 class ServerScorer:
