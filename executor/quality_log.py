@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from executor.line_log import ItemLog, LineLog
 from executor.measure_played import PlayedFigures
 from executor.runtime import Outcome
+from profiles.held import HeldText
 from profiles.quality import QualitySample
 
 
@@ -18,26 +19,29 @@ class QualityLog:
         full: requests that were played in full.
         samples: the same, scored with less read.
         played: figures of requests under some schedules.
+        held: texts that were written after reading part of the drafts.
     """
 
     full: ItemLog[Outcome]
     samples: ItemLog[QualitySample]
     played: ItemLog[PlayedFigures]
+    held: ItemLog[HeldText]
 
     @staticmethod
-    def keys(key: str) -> tuple[str, str, str]:
+    def keys(key: str) -> tuple[str, str, str, str]:
         """Of the lines.
 
         Args:
             key: of what is measured and how; what is of anything else is not used.
         """
-        return f"{key} full", f"{key} sample", f"{key} played"
+        return f"{key} full", f"{key} sample", f"{key} played", f"{key} held"
 
     @staticmethod
     def of(lines: LineLog, key: str) -> QualityLog:
-        full, sample, played = QualityLog.keys(key)
+        full, sample, played, held = QualityLog.keys(key)
         return QualityLog(
             ItemLog(lines, full, Outcome),
             ItemLog(lines, sample, QualitySample),
             ItemLog(lines, played, PlayedFigures),
+            ItemLog(lines, held, HeldText),
         )

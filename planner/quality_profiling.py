@@ -12,13 +12,15 @@ import numpy as np
 
 from executor.bench import Bench, read_dataset
 from executor.kept_runs import play_kept
+from executor.measure_held import SHARES, HoldProbe
 from executor.measure_played import ScheduleProbe, probes_in
 from executor.measure_surfaces import measure_sample
 from executor.quality_log import QualityLog
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
-from planner.profiling import Track, no_track, requests_key
+from planner.profiling import Track, measured_engines, no_track, requests_key
 from planner.subjects import pipeline_subject
+from profiles.held import HeldText
 from profiles.played import PlayedSchedule
 from profiles.quality import QualityProfile, QualitySample
 from profiles.quality_forecast import QualityForecaster
@@ -36,6 +38,8 @@ BATCH = 12
 MOST_BINS = 16
 # A source is left out in one of so many requests.
 LEFT_OUT = 2
+# How far a draft holds is measured on so many requests: each costs an answer a share that is read.
+HELD_REQUESTS = 8
 # Scoring needs no more memory for a second request at once, and a second core is mostly there.
 WORKERS = min(4, os.cpu_count() or 1)
 
@@ -64,7 +68,7 @@ def make_quality(
 
     Until the interval of the loss is as narrow as ``profile.quality_error`` says, or
     ``profile.requests`` are measured; then they are played under some schedules, which calibrates
-    forecasts and ties the task's score to them.
+    forecasts and ties the task's score to them, and it is seen how far drafts hold.
 
     Raises:
         ScenarioError: quality cannot be measured here.
@@ -84,7 +88,8 @@ def make_quality(
         provenance_of_now(scenario.profile.model_dump(mode="json")),
         of=pipeline_subject(scenario),
     )
-    return replace(profile, played=_played(sampler, profile, track))
+    played = _played(sampler, profile, track)
+    return replace(profile, played=played, held=_held(sampler, track))
 
 
 def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[PlayedSchedule, ...]:
@@ -100,6 +105,29 @@ def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[P
     probes = len(probes_in(sampler.layouts))
     step = track("quality: schedules played", len(profile.samples) * probes)
     return probe.measure(sampler.questions, sampler.outcomes, sampler.log.played, step)
+
+
+def _held(sampler: _Sampler, track: Track) -> tuple[HeldText, ...]:
+    if why_not_held(sampler.scenario):
+        return ()
+    pipeline, bench = sampler.pipeline, sampler.bench
+    scorer = bench.scorers_of(pipeline)[pipeline.answer]
+    probe = HoldProbe(pipeline, bench.runtime, scorer, sampler.layouts[0])
+    outcomes = sampler.outcomes[:HELD_REQUESTS]
+    step = track("quality: how far drafts hold", len(outcomes) * len(SHARES))
+    return probe.measure(sampler.questions, outcomes, sampler.log.held, step)
+
+
+def why_not_held(scenario: Scenario) -> str | None:
+    """Why it cannot be seen how far a draft holds, in words."""
+    pipeline = scenario.pipeline.build()
+    agent = pipeline[pipeline.answer]
+    temperature = measured_engines(scenario)[agent.engine].temperature
+    if not agent.reads:
+        return f"{agent.name} reads nobody"
+    if temperature:
+        return f"{agent.name} draws its tokens (temperature {temperature:g})"
+    return None
 
 
 @dataclass

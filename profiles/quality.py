@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from profiles.held import HeldText
 from profiles.played import PlayedSchedule
 from profiles.store import Provenance, load, save
 from profiles.subject import PipelineSubject
@@ -87,6 +88,8 @@ class QualityProfile:
         sources: of each reading agent, in prompt order.
         played: schedules that were played for real, by which forecasts are calibrated.
         of: the pipeline that was measured; None in older files.
+        held: answers that were written after reading part of the drafts, beside full reading; none
+            in older files, and where the answering agent is not greedy.
     """
 
     read_levels: tuple[int, ...]
@@ -96,6 +99,7 @@ class QualityProfile:
     provenance: Provenance = field(compare=False)
     played: tuple[PlayedSchedule, ...] = ()
     of: PipelineSubject | None = None
+    held: tuple[HeldText, ...] = ()
 
     @property
     def layouts(self) -> tuple[str, ...]:

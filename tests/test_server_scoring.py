@@ -247,6 +247,7 @@ class TestRemoteScenario:
         surface = found.samples[0].surfaces["z"]["append_rounds"]
         assert surface.loss[0][0] > 0.5, "unlike distributions"
         assert surface.loss[-1][0] == 0
+        assert [text.request for text in found.held if text.share == 0.5] == [0, 1]
 
     def test_a_server_that_cannot_is_told(self, letters: Path, tmp_path: Path) -> None:
         with FakeServer() as server:

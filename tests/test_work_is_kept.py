@@ -107,7 +107,7 @@ WORKS = (
         answers,
     ),
     Work("validate", ("--requests", "4"), "validation.partial.jsonl", (1, 4, 6), validated),
-    Work("profile", ("--only", "quality"), "quality.partial.jsonl", (1, 5, 20), profiled),
+    Work("profile", ("--only", "quality"), "quality.partial.jsonl", (1, 20, 40), profiled),
     Work("profile", ("--only", "lengths"), "lengths.partial.jsonl", (1, 2, 2), lengths),
 )
 

@@ -187,7 +187,8 @@ def _show_latency(work: Workspace) -> None:
 
 
 def _show_quality(work: Workspace) -> None:
-    from planner.quality_profiling import loss_error
+    from planner.held_table import held_table
+    from planner.quality_profiling import loss_error, why_not_held
     from profiles.played import loss_calibration
 
     quality = work.quality()
@@ -209,6 +210,10 @@ def _show_quality(work: Workspace) -> None:
             f"task score: {best:.3f} at agreement {most:.3f} to {worst:.3f} at {least:.3f}, "
             f"fitted over {len(scored)} schedules"
         )
+    if why := why_not_held(work.scenario):
+        screen.print(f"how far drafts hold: not measured, as {why}")
+    else:
+        screen.print(held_table(quality.held))
 
 
 def _show_lengths(work: Workspace) -> None:
