@@ -23,7 +23,7 @@ from simulator.serial import SerialSetup
 from simulator.sketch import Sketch, sketch_of
 from simulator.unhindered import Stage
 from staircase.engine_spec import EngineSpec, OpenAISpec
-from staircase.metrics import READING_RATE
+from staircase.metrics import READING_RATE, Z90
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline
@@ -150,10 +150,11 @@ def redrawn_workload(workload: Workload, seed: int) -> Workload:
 
 
 def shaken_profile(latency: LatencyProfile, seed: int) -> LatencyProfile:
-    """Every engine slower or faster by a lognormal factor as wide as its stated error."""
+    """Every engine slower or faster by a lognormal factor, in nine of ten within its stated error."""
     rng = np.random.default_rng(seed)
     engines = {}
     for name, engine in sorted(latency.engines.items()):
-        error = max(engine.prefill.stated_error, engine.decode.stated_error)
-        engines[name] = engine.scaled(float(np.exp(error * rng.standard_normal() - error**2 / 2)))
+        deviation = max(engine.prefill.stated_error, engine.decode.stated_error) / Z90
+        factor = np.exp(deviation * rng.standard_normal() - deviation**2 / 2)
+        engines[name] = engine.scaled(float(factor))
     return replace(latency, engines=engines)

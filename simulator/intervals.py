@@ -6,7 +6,7 @@ A profile that is off by a factor f makes all times of a request f times as long
 
 and every other time is f times what it was. The two deviations are independent, so to each side
 the interval's half is √(half by requests² + half by profile²), the rule for independent errors of
-JCGM 100:2008, 5.1.2. The stated error is taken as the standard deviation of log f.
+JCGM 100:2008, 5.1.2. The stated error is an "at most", so it is half of log f's 90 % interval.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from profiles.latency import EngineProfile
-from staircase.metrics import Z90, Summary, smooth_start
+from staircase.metrics import Summary, smooth_start
 from staircase.timeline import PS_PER_S, Timeline, to_s
 
 # Those that grow with the profile's times; of the reader's own, ``smooth_start_s`` and ``stall_s``,
@@ -40,9 +40,9 @@ def with_profile_error(
 
     Args:
         lines: requests of which the metrics are, or some of them.
-        error: standard deviation of the logarithm of the profile's factor.
+        error: half of the 90 % interval of the logarithm of the profile's factor.
     """
-    factors = math.exp(-Z90 * error), math.exp(Z90 * error)
+    factors = math.exp(-error), math.exp(error)
     usual, low, high = (_readers(lines, reading_rate, factor) for factor in (1.0, *factors))
     found = dict(metrics)
     for name in (name for name in SCALED if name in metrics):

@@ -43,7 +43,7 @@ def test_ends_are_those_of_a_slower_and_a_faster_engine(
     plain = measure_all(lines, RATE).summaries()
     found = with_profile_error(plain, lines, RATE, error)
     for sign, end in ((1, "high"), (-1, "low")):
-        again = measure_all(slower(lines, math.exp(sign * Z90 * error)), RATE).summaries()
+        again = measure_all(slower(lines, math.exp(sign * error)), RATE).summaries()
         for name in (*SCALED, "smooth_start_s", "stall_s"):
             mean = plain[name].mean
             by_profile = again[name].mean - mean
@@ -77,7 +77,7 @@ def test_they_cover_what_they_say() -> None:
         found: Summary = with_profile_error(
             measure_all(lines, RATE).summaries(), lines, RATE, error
         )["smooth_start_s"]
-        factor = float(np.exp(error * rng.standard_normal()))
+        factor = float(np.exp(error / Z90 * rng.standard_normal()))
         real = measure_all(slower(others, factor), RATE).summaries()["smooth_start_s"].mean
         held.append(found.low <= real <= found.high)
     assert 0.8 <= np.mean(held) <= 0.97
