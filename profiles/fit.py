@@ -34,7 +34,7 @@ class Fit:
 
     @property
     def stated_error(self) -> float:
-        """What nine of ten measurements at other times should keep: the form's error and the drift."""
+        """What nine of ten later measurements should keep: the form's error and the drift."""
         return self.error + self.drift
 
 

@@ -150,7 +150,7 @@ def redrawn_workload(workload: Workload, seed: int) -> Workload:
 
 
 def shaken_profile(latency: LatencyProfile, seed: int) -> LatencyProfile:
-    """Every engine slower or faster by a lognormal factor, in nine of ten within its stated error."""
+    """Every engine slower or faster by a lognormal factor, mostly within its stated error."""
     rng = np.random.default_rng(seed)
     engines = {}
     for name, engine in sorted(latency.engines.items()):
