@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from executor.core_places import start_processes
@@ -14,8 +14,8 @@ from executor.core_process import CoreEngine
 from executor.embedded import samples
 from executor.embedded.tasks import TASKS
 from executor.engine import Engine
-from executor.local import load_models, open_engines, scoring_model
-from executor.model_source import source_of
+from executor.likelihood import OtherReader
+from executor.local import load_models, open_engines
 from executor.models import LoadedModel
 from executor.openai_engine import OpenAIEngine
 from executor.piece_scorer import PieceScorer
@@ -26,6 +26,7 @@ from executor.rendering import Form
 from executor.runtime import Runtime, ServedModel
 from executor.scorer import Scorer
 from executor.scoring import ModelScorer
+from executor.spare_models import SpareModel, spare_models
 from executor.thinking_engine import ThinkingEngine
 from executor.thoughts import tags_of, thought_by_chat, thought_of
 from staircase.engine_spec import EngineSpec
@@ -33,7 +34,7 @@ from staircase.errors import ScenarioError
 from staircase.files import named_path
 from staircase.pipeline import Agent, Pipeline
 from staircase.question_sets import read_questions
-from staircase.scenario import Scenario
+from staircase.scenario import LIKELIHOOD_BY, Scenario, scored_by
 from staircase.workload import Question
 
 
@@ -47,6 +48,7 @@ class Bench:
         remote: by engine name, those behind servers.
         scorers: by engine name, of those that can say how probable a text is.
         remarks: what is odd about how prompts are written, in words.
+        spare: models that only score, by the key that names them.
     """
 
     models: Mapping[str, LoadedModel]
@@ -55,6 +57,23 @@ class Bench:
     scorers: Mapping[str, Scorer]
     runtime: Runtime
     remarks: Sequence[str] = ()
+    spare: Mapping[str, SpareModel] = field(default_factory=dict)
+
+    def load_scorers(self, pipeline: Pipeline) -> None:
+        """Those of ``pipeline`` on this machine: now, not when they are first asked.
+
+        Raises:
+            ModelError: one cannot be loaded.
+        """
+        for key in (scored_by(agent.engine) for agent in _judged(pipeline)):
+            if key in self.spare:
+                self.spare[key].load()
+
+    @cached_property
+    def other_reader(self) -> OtherReader | None:
+        """The model that is asked how likely answers are, if the scenario names one."""
+        spare = self.spare.get(LIKELIHOOD_BY)
+        return OtherReader(spare.name, spare.load) if spare else None
 
     def why_no_scores(self, pipeline: Pipeline) -> str | None:
         """Why not every agent whose text is judged has a model that can be asked, in words."""
@@ -104,6 +123,7 @@ def open_bench(scenario: Scenario, is_measured: bool = False) -> Iterator[Bench]
     """
     for name in scenario.simulated:
         raise ScenarioError(f"engine {name!r} is simulated: there is nothing to run")
+    spare = spare_models(scenario)
     with ExitStack() as stack:
         remote = open_remote(stack, scenario.remote, is_measured)
         models, engines = _open_local(stack, scenario.real)
@@ -117,7 +137,9 @@ def open_bench(scenario: Scenario, is_measured: bool = False) -> Iterator[Bench]
         remarks = [f"engine {name!r}: {words}" for name, (_, words) in formats.items() if words]
         scorers: dict[str, Scorer] = {name: ModelScorer(model) for name, model in models.items()}
         scorers |= {name: one.scorer for name, one in remote.items() if one.scorer}
-        scorers |= _local_scorers(scenario, remote)
+        for name, one in remote.items():
+            if scored_by(name) in spare:
+                scorers[name] = PieceScorer(spare[scored_by(name)].load, one)
         yield Bench(
             models,
             engines,
@@ -125,16 +147,8 @@ def open_bench(scenario: Scenario, is_measured: bool = False) -> Iterator[Bench]
             scorers,
             Runtime(served, retries=scenario.requests.retries),
             remarks,
+            spare,
         )
-
-
-def _local_scorers(scenario: Scenario, remote: Mapping[str, OpenAIEngine]) -> dict[str, Scorer]:
-    """Of engines behind servers whose texts a model on this machine is asked about."""
-    load = cache(scoring_model)
-    named = {name: spec.scored_by for name, spec in scenario.remote.items() if spec.scored_by}
-    for model in named.values():
-        source_of(model)
-    return {name: PieceScorer(partial(load, model), remote[name]) for name, model in named.items()}
 
 
 def _open_local(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,19 @@ def source_of(name: str) -> ModelSource:
     if name.startswith(PACKAGE):
         return _of_path(_in_package(name), name)
     return _of_path(named_path(name), name)
+
+
+def check_sources(named: Mapping[str, str]) -> None:
+    """Raises ModelError with the key of the first model that is not there.
+
+    Args:
+        named: models by the scenario's key.
+    """
+    for key, name in named.items():
+        try:
+            source_of(name)
+        except ModelError as error:
+            raise ModelError(f"{key}: {error}") from None
 
 
 def _of_path(path: Path, name: str) -> ModelSource:

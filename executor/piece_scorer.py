@@ -20,7 +20,7 @@ class PieceScorer:
 
     The whole text is encoded at once, as the server encodes a prompt. The distribution at a piece
     is the one from which the model's token was drawn that holds the piece's first letter. The
-    model is loaded when it is first asked.
+    model is asked for when a text is.
     """
 
     def __init__(self, load: Callable[[], LoadedModel], written_in: Tokens) -> None:

@@ -37,7 +37,7 @@ class ModelScorer:
     def _shares(self) -> bool:
         return shares_texts(self._model)
 
-    def score(self, texts: Sequence[ForcedText]) -> Iterator[Distributions]:
+    def score(self, texts: Sequence[ForcedText]) -> Iterator[WholeDistributions]:
         kept = KeptText() if self._shares else None
         for text, equal in groupby(texts):
             every = log_probabilities(self._model, text.ids, text.positions, kept)
@@ -65,12 +65,14 @@ class WholeDistributions:
     def against(self, less: Distributions) -> Comparison:
         assert isinstance(less, WholeDistributions)
         full, other = self.log_probabilities, less.log_probabilities
-        gap = (full - other).gather(1, self.drawn[:, None])[:, 0]
-        return Comparison(
-            divergence(full, other),
-            agreement(full, other),
-            np.asarray(gap.cpu().numpy(), dtype=np.float64),
-        )
+        gap = self.drawn_log_probabilities - less.drawn_log_probabilities
+        return Comparison(divergence(full, other), agreement(full, other), gap)
+
+    @property
+    def drawn_log_probabilities(self) -> NDArray[np.float64]:
+        """Of the tokens that stand there [positions]."""
+        found = self.log_probabilities.gather(1, self.drawn[:, None])[:, 0]
+        return np.asarray(found.cpu().numpy(), dtype=np.float64)
 
     def behind_best(self) -> NDArray[np.float64]:
         every = self.log_probabilities

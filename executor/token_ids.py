@@ -29,6 +29,13 @@ def ids_below(tokenizer: PreTrainedTokenizerBase) -> int:
     return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
+def beginning_of(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts before every text; models that are used to it are lost without."""
+    text = tokenizer.encode("a", add_special_tokens=False)
+    whole = tokenizer.encode("a", add_special_tokens=True)
+    return list(whole[: whole.index(text[0])]) if text and text[0] in whole else []
+
+
 def _content(tokenizer: Any) -> Any:
     if not tokenizer.is_fast:
         added = {

@@ -25,9 +25,9 @@ def with_whole_drafts(pipeline: Pipeline, outcome: Outcome, full: Outcome) -> Ou
     Drafts of agents that read nobody; one that went another way there (a server without seeds)
     stays as it is.
     """
-    ids = dict(outcome.ids)
+    ids, texts = dict(outcome.ids), dict(outcome.texts)
     for agent in pipeline:
         draft, whole = ids[agent.name], full.ids[agent.name]
         if not agent.reads and list(whole[: len(draft)]) == list(draft):
-            ids[agent.name] = whole
-    return replace(outcome, ids=ids)
+            ids[agent.name], texts[agent.name] = whole, full.texts[agent.name]
+    return replace(outcome, ids=ids, texts=texts)

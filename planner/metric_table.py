@@ -80,6 +80,9 @@ _ALL = (
     Metric("seams", "answers that show a seam", column="seams"),
     Metric("repetition", "repeated runs of four words", column="repetition"),
     Metric("strange", "letters in another script", column="other script"),
+    # Under another model: see ``executor.likelihood``.
+    Metric("log_likelihood", "log-likelihood, nats a token", column="log-likelihood"),
+    Metric("beyond_normal", "log-likelihood beyond normal's", column="beyond normal"),
     Metric("score", "score", "score", row="task score", is_gain=True),
 )
 METRICS = {one.name: one for one in _ALL}

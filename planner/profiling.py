@@ -53,7 +53,8 @@ def keys_of(scenario: Scenario) -> dict[str, str]:
 
 def requests_key(scenario: Scenario) -> str:
     """Tells apart what is played: by pipeline, models, formats, seeds and the questions' source."""
-    plain = [part.model_dump(mode="json") for part in (scenario.pipeline, scenario.requests)]
+    asked = scenario.requests.model_dump(mode="json", exclude={"likelihood_by"})
+    plain = [scenario.pipeline.model_dump(mode="json"), asked]
     texts = {
         name: [form_settings(spec), spec.seed] for name, spec in measured_engines(scenario).items()
     }

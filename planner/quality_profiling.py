@@ -76,6 +76,7 @@ def make_quality(
     """
     pipeline = scenario.pipeline.build()
     check_quality(bench, pipeline)
+    bench.load_scorers(pipeline)
     sampler = _Sampler(scenario, folder, bench, pipeline, log)
     step = track("quality: with less read", scenario.profile.requests)
     while not sampler.is_done:

@@ -36,6 +36,7 @@ from planner.report_tables import (
 from planner.report_words import (
     gains_of,
     held_out_rows,
+    likelihood_rows,
     limit_rows,
     measured_gain,
     measured_limit_rows,
@@ -225,6 +226,10 @@ class _Page:
     @property
     def texts(self) -> Any:
         return text_table(self.figures, self.validation) if self.validation else None
+
+    @property
+    def likelihood(self) -> Any:
+        return likelihood_rows(self.figures, self.validation) if self.validation else []
 
     @property
     def worst(self) -> Any:

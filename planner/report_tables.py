@@ -14,7 +14,7 @@ from planner.figures import Figures, place_of
 from planner.metric_table import METRICS
 from planner.objectives import parse_objective
 from planner.plans import Plan
-from planner.tables import TEXT_COLUMNS, WITH_INTERVAL, shown_columns
+from planner.tables import WITH_INTERVAL, shown_columns, text_columns
 from planner.validation import Validation
 
 Keys = tuple[str | int, ...]
@@ -71,7 +71,7 @@ def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -
 
 def text_table(figures: Figures, validation: Validation) -> Table:
     """What the answers of every validated schedule are like as texts."""
-    known = [name for name in TEXT_COLUMNS if name in validation.rows[0].measured]
+    known = text_columns(validation)
     rows = []
     for number in range(len(validation.rows)):
         keys: Keys = ("validation", "rows", number)

@@ -13,7 +13,7 @@ from planner.objectives import parse_objective
 from planner.plans import Plan
 from planner.report_tables import EXPLANATION
 from planner.standing import BASELINES
-from planner.validation import Validation
+from planner.validation import LEFT_OUT, LIKELIHOOD, Validation
 
 
 def gains_of(figures: Figures, explanation: Explanation) -> Iterator[tuple[Markup, Markup]]:
@@ -144,6 +144,22 @@ def shortfall_rows(figures: Figures, validation: Validation) -> list[Markup]:
             keys = ("validation", "rows", number, "shortfalls", place)
             answers, agent, why = (place_of(*keys, key) for key in ("answers", "agent", "why"))
             words = figures.html(answers, "validation/requests", agent, why, template=one.template)
+            lines.append(Markup("<b>{}</b>: {}").format(name, words))
+    return lines
+
+
+def likelihood_rows(figures: Figures, validation: Validation) -> list[Markup]:
+    """Whose opinion the likelihood is, and which answers have none, in words."""
+    lines = []
+    if validation.likelihood_by:
+        words = figures.html("validation/likelihood_by", template=LIKELIHOOD)
+        lines.append(Markup("<b>log-likelihood</b>: {}").format(words))
+    for number, row in enumerate(validation.rows):
+        keys = ("validation", "rows", number)
+        name = figures.html(place_of(*keys, "name"))
+        for place in range(len(row.left_out)):
+            answers, why = (place_of(*keys, "left_out", place, key) for key in ("answers", "why"))
+            words = figures.html(answers, "validation/requests", why, template=LEFT_OUT)
             lines.append(Markup("<b>{}</b>: {}").format(name, words))
     return lines
 

@@ -39,9 +39,17 @@ COLUMNS = (
 # The figures that stand side by side wherever a schedule is judged.
 JUDGED = ("ttft_s", "smooth_start_s", "e2e_s")
 # Of a table of what the answers are like as texts.
-TEXT_COLUMNS = ("answer_tokens", "leaks", "seams", "repetition", "strange")
+TEXT_COLUMNS = (
+    "answer_tokens",
+    "leaks",
+    "seams",
+    "repetition",
+    "strange",
+    "log_likelihood",
+    "beyond_normal",
+)
 STAND_INS = ("unread", "device_s")
-WITH_INTERVAL = ("smooth_start_s", "agreement", "score")
+WITH_INTERVAL = ("smooth_start_s", "agreement", "score", "beyond_normal")
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,14 @@ def validation_cells(validation: Validation) -> Cells:
 
 def text_cells(validation: Validation) -> Cells:
     """What the answers of every schedule are like as texts, as measured."""
-    return _cells([(row.name, "", row.measured) for row in validation.rows], TEXT_COLUMNS)
+    rows = [(row.name, "", row.measured) for row in validation.rows]
+    return _cells(rows, text_columns(validation))
+
+
+def text_columns(validation: Validation) -> list[str]:
+    """Those that some schedule fills."""
+    known = {name for row in validation.rows for name in row.measured}
+    return [name for name in TEXT_COLUMNS if name in known]
 
 
 def forecast_cells(candidates: Mapping[str, Candidate]) -> Cells:

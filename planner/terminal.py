@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from staircase.bounds import MOST, MOST_SEED, MOST_WORKERS
-from staircase.errors import EngineError
+from staircase.errors import StaircaseError
 
 if TYPE_CHECKING:
     from executor.line_log import LineLog
@@ -199,7 +199,7 @@ def print_json(content: Any) -> None:
 def kept_work(path: Path, keys: Collection[str], what: str) -> Iterator[LineLog]:
     """A log of what a command has finished, called ``what``, which is removed in the end.
 
-    An interrupt or an engine's failure leaves it, and says so.
+    An interrupt or an error leaves it, and says so.
 
     Raises:
         InputError: nothing can be written there.
@@ -212,7 +212,7 @@ def kept_work(path: Path, keys: Collection[str], what: str) -> Iterator[LineLog]
     say([*log.notes, *([f"going on with {len(log)} {what} of {path}"] if len(log) else [])])
     try:
         yield log
-    except (KeyboardInterrupt, EngineError):
+    except (KeyboardInterrupt, StaircaseError):
         if path.exists():
             say([f"kept: {path}; the same command goes on from there"])
         raise

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from executor.answer_text import text_faults
 from executor.bench import Bench, read_dataset
 from executor.kept_runs import play_kept
-from executor.line_log import ItemLog
-from executor.measure_quality import measure_quality
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
 from planner.breakdown import median_request, ttft_parts
+from planner.model_figures import (
+    ReadRun,
+    left_out,
+    likelihood_figures,
+    model_figures,
+    quality_figures,
+)
 from planner.plans import Candidate, Plan, spread_out
-from planner.profiling import requests_key
+from planner.profiling import Track, no_track, requests_key
 from planner.recorded_runs import AskedRun
 from planner.validation import Row, TextSample, Validation
+from planner.validation_log import ValidationLog
 from profiles.store import content_hash
 from simulator.unread import unread_of_timeline
 from staircase.measured import measure_all
@@ -39,9 +46,9 @@ def validate(
     bench: Bench,
     requests: int,
     front: int = 5,
-    on_done: Callable[[], None] = lambda: None,
+    track: Track = no_track,
     call_ps: Mapping[str, int] | None = None,
-    kept: ItemLog[Outcome] | None = None,
+    kept: ValidationLog | None = None,
 ) -> tuple[Validation, dict[str, list[AskedRun]]]:
     """Plays the named candidates and ``front`` more of the front; also returns their runs.
 
@@ -51,13 +58,47 @@ def validate(
 
     Args:
         call_ps: what passes before a call reaches an engine, by engine, as the profile has it.
-        kept: runs that are over; they are not played again.
+        kept: what is finished; none of it is done again.
 
     Raises:
-        EngineError: a request failed.
+        EngineError: a request failed, or a text could not be scored.
+        ModelError: a model that scores cannot be loaded, which is told before anything is played.
     """
     pipeline, scorer = scenario.pipeline.build(), answer_scorer(scenario.requests, folder)
-    chosen = contenders(plan, front)
+    bench.load_scorers(pipeline)
+    if bench.other_reader:
+        bench.other_reader.load()
+    played = _play(scenario, folder, plan, bench, requests, front, track, kept)
+    # The user's own function comes before what takes minutes.
+    scores = {name: _scores(scorer, pipeline, runs) for name, runs in played.items()}
+    every = [run for runs in played.values() for run in runs]
+    found = iter(model_figures(bench, pipeline, every, kept, track))
+    said = {name: [next(found) for _ in runs] for name, runs in played.items()}
+    normal = dict(zip((run.question for run in played["normal"]), said["normal"], strict=True))
+    rows = []
+    for name, candidate in contenders(plan, front).items():
+        runs = played[name]
+        beside = [normal[run.question] for run in runs] if name != "normal" else []
+        figures = {**quality_figures(said[name]), **scores[name]}
+        figures |= likelihood_figures(said[name], beside)
+        row = _row(scenario, bench, (name, candidate), runs, figures, call_ps or {})
+        rows.append(replace(row, left_out=left_out(said[name])))
+    checked = Validation.of(plan, rows, requests, scenario.requests.likelihood_by)
+    return checked, {name: [run.asked for run in runs] for name, runs in played.items()}
+
+
+def _play(
+    scenario: Scenario,
+    folder: Path,
+    plan: Plan,
+    bench: Bench,
+    requests: int,
+    front: int,
+    track: Track,
+    kept: ValidationLog | None,
+) -> dict[str, list[ReadRun]]:
+    """By the schedule's name, in the order in which they were played."""
+    pipeline, chosen = scenario.pipeline.build(), contenders(plan, front)
     questions = read_dataset(scenario, folder, requests, offset=FRESH)
     places, turns = len(chosen), range(requests)
     asked = {
@@ -69,7 +110,8 @@ def validate(
         for turn in turns
         for name, candidate in chosen.items()
     ]
-    outcomes = play_kept(bench.runtime, jobs, kept, on_done)
+    step = track("real runs", len(jobs))
+    outcomes = play_kept(bench.runtime, jobs, kept.runs if kept else None, step)
     played = {
         name: [
             AskedRun(questions[number], outcome)
@@ -78,42 +120,36 @@ def validate(
         for place, name in enumerate(chosen)
     }
     fully = dict(zip(asked["normal"], played["normal"], strict=True))
-    rows = [
-        _row(
-            scenario,
-            bench,
-            (name, candidate),
-            played[name],
-            [fully[number].outcome for number in asked[name]],
-            scorer,
-            call_ps or {},
-        )
-        for name, candidate in chosen.items()
-    ]
-    return Validation.of(plan, rows, requests), played
+    return {
+        name: [
+            ReadRun(number, chosen[name].schedule.layout, run, fully[number].outcome)
+            for number, run in zip(asked[name], runs, strict=True)
+        ]
+        for name, runs in played.items()
+    }
 
 
 def _row(
     scenario: Scenario,
     bench: Bench,
     named: tuple[str, Candidate],
-    runs: Sequence[AskedRun],
-    full: Sequence[Outcome],
-    scorer: AnswerScorer,
+    runs: Sequence[ReadRun],
+    figures: Mapping[str, Summary],
     call_ps: Mapping[str, int],
 ) -> Row:
-    """What was measured of a schedule; ``full``: what was read in full, by question."""
+    """What was measured of a schedule; ``figures``: what its answers came to."""
     (name, candidate), pipeline = named, scenario.pipeline.build()
-    outcomes, questions = [run.outcome for run in runs], [run.question for run in runs]
-    answers = [outcome.texts[pipeline.answer] for outcome in outcomes]
+    answers = [run.outcome.texts[pipeline.answer] for run in runs]
+    questions = [run.asked.question for run in runs]
     served = bench.runtime.served
-    faults = [text_faults(pipeline, served, run.question, run.outcome) for run in runs]
+    faults = [text_faults(pipeline, served, run.asked.question, run.outcome) for run in runs]
+    lines = [run.outcome.timeline for run in runs]
     measured = {
-        **_measure(scenario, bench, candidate, outcomes, full),
-        **_scores(scorer, questions, answers),
+        **measure_all(lines, scenario.plan.reading_rate).summaries(),
+        "unread": _unread(pipeline, runs),
+        **figures,
         **text_figures(faults),
     }
-    lines = [outcome.timeline for outcome in outcomes]
     return Row(
         name,
         candidate,
@@ -149,27 +185,14 @@ def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
     return named | {f"front {n + 1}": plan.candidates[k] for n, k in enumerate(spread)}
 
 
-def _measure(
-    scenario: Scenario,
-    bench: Bench,
-    candidate: Candidate,
-    outcomes: Sequence[Outcome],
-    full: Sequence[Outcome],
-) -> dict[str, Summary]:
-    timelines, pipeline = [outcome.timeline for outcome in outcomes], scenario.pipeline.build()
-    return {
-        **measure_all(timelines, scenario.plan.reading_rate).summaries(),
-        "unread": _unread(pipeline, outcomes, full),
-        **_quality(pipeline, bench, candidate, outcomes, full),
-    }
-
-
-def _unread(pipeline: Pipeline, outcomes: Sequence[Outcome], full: Sequence[Outcome]) -> Summary:
+def _unread(pipeline: Pipeline, runs: Sequence[ReadRun]) -> Summary:
     """Drafts that were cancelled count as long as in the fully read runs of the same questions."""
     return summarize(
         [
-            unread_of_timeline(pipeline, outcome.timeline, _whole(pipeline, outcome, normal))
-            for outcome, normal in zip(outcomes, full, strict=True)
+            unread_of_timeline(
+                pipeline, run.outcome.timeline, _whole(pipeline, run.outcome, run.full)
+            )
+            for run in runs
         ]
     )
 
@@ -182,10 +205,10 @@ def _whole(pipeline: Pipeline, outcome: Outcome, full: Outcome) -> RequestShape:
 
 
 def _scores(
-    scorer: AnswerScorer, questions: Sequence[Question], answers: Sequence[str]
+    scorer: AnswerScorer, pipeline: Pipeline, runs: Sequence[ReadRun]
 ) -> dict[str, Summary]:
     """Nothing where there is no reference."""
-    scores = [scorer(*pair) for pair in zip(questions, answers, strict=True)]
+    scores = [scorer(run.asked.question, run.outcome.texts[pipeline.answer]) for run in runs]
     known = [score for score in scores if score is not None]
     return {"score": summarize(known)} if known else {}
 
@@ -197,23 +220,3 @@ def _worst(
     if not faults[place].words:
         return None
     return TextSample(questions[place].text, answers[place], tuple(faults[place].words))
-
-
-def _quality(
-    pipeline: Pipeline,
-    bench: Bench,
-    candidate: Candidate,
-    outcomes: Sequence[Outcome],
-    full: Sequence[Outcome],
-) -> dict[str, Summary]:
-    """Nothing where a text came from a model that cannot be asked how probable it is."""
-    if not bench.can_score(pipeline):
-        return {}
-    scorer = bench.scorers_of(pipeline)[pipeline.answer]
-    layout = candidate.schedule.layout
-    pairs = zip(outcomes, full, strict=True)
-    measured = [measure_quality(pipeline, scorer, *pair, layout) for pair in pairs]
-    return {
-        name: summarize([getattr(quality, name) for quality in measured])
-        for name in ("loss", "agreement", "nll_gap")
-    }

@@ -21,6 +21,10 @@ from staircase.shortfalls import Shortfall, shortfall_lines
 from staircase.timeline import Timeline
 
 SCHEMA = "staircase.validation/3"
+# Of the model.
+LIKELIHOOD = "nats a token under {} after the question and all whole drafts"
+# How many, of how many, and why.
+LEFT_OUT = "{} of {} answers have no likelihood: {}"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,14 @@ class TextSample:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Answers of which a figure is not known, and why, in words."""
+
+    answers: int
+    why: str
+
+
+@dataclass(frozen=True)
 class Row:
     """One schedule: what was forecast and what was measured, by metric.
 
@@ -41,6 +53,7 @@ class Row:
         timeline: of the request with its median TTFT; begins at 0.
         shortfalls: which agents' texts its answers lack, and why.
         worst: the answer with most faults as a text; None if all have none.
+        left_out: answers without a likelihood.
     """
 
     name: str
@@ -50,6 +63,7 @@ class Row:
     timeline: Timeline
     shortfalls: tuple[Shortfall, ...] = ()
     worst: TextSample | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,7 @@ class Validation:
         errors: by metric, the median over schedules of the forecast's relative error.
         limits: of every schedule each of the plan's, as measured.
         reading: what a reader gains, as measured.
+        likelihood_by: the model that was asked how likely answers are.
     """
 
     scenario: str
@@ -72,6 +87,7 @@ class Validation:
     limits: tuple[MeasuredLimit, ...]
     reading: ReaderGain
     provenance: Provenance = field(compare=False)
+    likelihood_by: str | None = None
 
     def is_of(self, plan: Plan) -> bool:
         """Whether it is of this plan, not of one that was made before."""
@@ -93,8 +109,19 @@ class Validation:
             for words in shortfall_lines(row.shortfalls, self.requests)
         ]
 
+    @property
+    def likelihood_lines(self) -> Iterator[str]:
+        """Whose opinion the likelihood is, and which answers have none, in words."""
+        if self.likelihood_by:
+            yield f"log-likelihood: {LIKELIHOOD.format(self.likelihood_by)}"
+        for row in self.rows:
+            for one in row.left_out:
+                yield f"{row.name}: {LEFT_OUT.format(one.answers, self.requests, one.why)}"
+
     @staticmethod
-    def of(plan: Plan, rows: Sequence[Row], requests: int) -> Validation:
+    def of(
+        plan: Plan, rows: Sequence[Row], requests: int, likelihood_by: str | None = None
+    ) -> Validation:
         measured = {row.name: row.measured for row in rows}
         bounds = plan.explanation.reading.bounds if plan.explanation else ()
         settings = {"requests": requests, "profiles": dict(plan.profile_hashes)}
@@ -107,6 +134,7 @@ class Validation:
             tuple(measured_limits(measured, plan.limits_of())),
             ReaderGain.of(plan.reading_rate, measured["normal"], measured["chosen"], bounds),
             provenance_of_now(settings),
+            likelihood_by,
         )
 
 

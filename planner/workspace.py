@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from executor.model_source import check_sources
 from planner.objectives import Limit, merged, parse_limits
 from planner.subjects import latency_subjects, pipeline_subject
 from profiles.catalog import find
@@ -26,7 +27,7 @@ from simulator.forecaster import (
 )
 from simulator.robust import RobustWorld
 from simulator.setups import workload_of
-from staircase.errors import ProfileError
+from staircase.errors import ModelError, ProfileError
 from staircase.files import named_path
 from staircase.scenario import Scenario, load_scenario
 from staircase.strict import Strict, changed_spec
@@ -53,7 +54,12 @@ class Workspace:
 
     @staticmethod
     def open(path: Path, folder: Path | None) -> Workspace:
+        """Raises InputError if the scenario is wrong, or names a model that is not there."""
         scenario = load_scenario(path)
+        try:
+            check_sources(scenario.scoring_models)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
         return Workspace(scenario, path.parent, folder or Path("runs") / scenario.name)
 
     def with_plan(self, changes: Mapping[str, Any]) -> Workspace:
@@ -140,7 +146,7 @@ class Workspace:
 
     @property
     def runs_path(self) -> Path:
-        """Runs of a validation that is not finished."""
+        """Runs and scores of a validation that is not finished."""
         return self.folder / "validation.partial.jsonl"
 
     @property

@@ -40,6 +40,7 @@ from staircase.yaml_file import read_yaml
 
 EMBEDDED = ("embedded", "embedded-hard")
 SCORES = ("exact_match", "f1", "field_accuracy")
+LIKELIHOOD_BY = "requests.likelihood_by"
 
 
 class RequestsSpec(Strict):
@@ -49,6 +50,8 @@ class RequestsSpec(Strict):
     ``SCORES`` or the user's own function, ``FILE.py:NAME`` beside the scenario or
     ``MODULE:NAME``; without it ``field_accuracy`` for the embedded tasks and ``exact_match`` else.
     ``retries``: how often a real engine's failed call is started again with the text so far.
+    ``likelihood_by``: a model on this machine, as ``model`` of an engine, that is asked how likely
+    the answers are.
     """
 
     dataset: str = "embedded"
@@ -56,6 +59,7 @@ class RequestsSpec(Strict):
     seed: Seed = 0
     score: str | None = None
     retries: CountFrom0 = 0
+    likelihood_by: Annotated[str, Field(min_length=1)] | None = None
 
     @field_validator("score")
     @classmethod
@@ -173,6 +177,8 @@ class Scenario(Strict):
             return self
         if "requests" in self.plan.model_fields_set:
             raise ValueError("plan.requests: simulated engines play workload.requests; give that")
+        if self.requests.likelihood_by:
+            raise ValueError(f"{LIKELIHOOD_BY}: simulated engines write no text; take it away")
         for kind in self.profile.model_fields_set & {"latency", "quality"}:
             raise ValueError(
                 f"profile.{kind}: simulated engines have no {kind} profile here; take it away"
@@ -245,6 +251,18 @@ class Scenario(Strict):
     def remote(self) -> dict[str, OpenAISpec]:
         """The engines behind servers."""
         return {n: e for n, e in self.engines.items() if isinstance(e, OpenAISpec)}
+
+    @property
+    def scoring_models(self) -> dict[str, str]:
+        """Models on this machine that only score, by the key that names them."""
+        named = {scored_by(name): spec.scored_by for name, spec in self.remote.items()}
+        named[LIKELIHOOD_BY] = self.requests.likelihood_by
+        return {key: model for key, model in named.items() if model}
+
+
+def scored_by(engine: str) -> str:
+    """The key of the model that scores the texts of ``engine``."""
+    return f"engines.{engine}.scored_by"
 
 
 def load_scenario(path: Path) -> Scenario:

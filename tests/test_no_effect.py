@@ -58,6 +58,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "margin needs requests": {"plan__held_out": {"requests": 0, "margin": 0.1}},
     "capacity_share needs goodput": {"plan__capacity_share": 0.8},
     "plan.requests: simulated": {"plan__requests": 8},
+    "requests.likelihood_by: simulated": {"requests__likelihood_by": "embedded"},
     "profile.latency: simulated": {"profile__latency": "latency.json"},
     "profile.quality: simulated": {"profile__quality": "quality.json"},
     "min_cached_tokens needs prefix_caching": {"engines__a": {**ENDPOINT, "min_cached_tokens": 9}},

@@ -167,8 +167,6 @@ def _tell_what_is_not_known(work: Workspace) -> None:
 
 
 def _validate(work: Workspace, found: Plan, requests: int, save: Path | None = None) -> Validation:
-    from executor.line_log import ItemLog
-    from executor.runtime import Outcome
     from planner.commands.opened_bench import opened_bench
     from planner.recorded_runs import recorded, save_runs
     from planner.report import write_report
@@ -176,16 +174,17 @@ def _validate(work: Workspace, found: Plan, requests: int, save: Path | None = N
     from planner.validate import contenders, runs_key
     from planner.validate import validate as check
     from planner.validation import save_validation
+    from planner.validation_log import ValidationLog
 
     front, stage = work.scenario.plan.validated_front, work.forecaster().stage
     key = runs_key(work.scenario, work.source, found, requests, front)
+    keys = ValidationLog.keys(key, work.scenario)
     with (
         sole_use(work.folder, "validate"),
-        kept_work(work.runs_path, [key], "runs") as kept,
+        kept_work(work.runs_path, keys, "runs and scores") as kept,
         opened_bench(work.scenario, is_measured=True) as bench,
         progress_bars() as track,
     ):
-        step = track("real runs", requests * len(contenders(found, front)))
         checked, real = check(
             work.scenario,
             work.source,
@@ -193,9 +192,9 @@ def _validate(work: Workspace, found: Plan, requests: int, save: Path | None = N
             bench,
             requests,
             front,
-            step,
+            track,
             stage.call_ps,
-            ItemLog(kept, key, Outcome),
+            ValidationLog.of(kept, key, work.scenario),
         )
         save_validation(work.validation_path, checked)
         if save:
@@ -255,6 +254,8 @@ def _show_validation(work: Workspace, checked: Validation) -> None:
     title = f"Forecast and measurement over {checked.requests} real requests"
     screen.print(as_rich(validation_cells(checked), title))
     screen.print(as_rich(text_cells(checked), "The answers as texts"))
+    for words in checked.likelihood_lines:
+        screen.print(words, highlight=False, markup=False)
     for words in checked.reading_lines:
         screen.print(words, highlight=False)
     screen.print(
