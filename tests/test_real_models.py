@@ -24,6 +24,10 @@ def test_its_scenarios_hold(part: str) -> None:
         spec = scenario.engines[agent.engine]
         assert getattr(spec, "temperature", 0) == 0 or agent.name != "editor"
     assert not scenario.simulated
+    # Whoever is asked about answers wrote none of them.
+    other = scenario.requests.likelihood_by
+    assert other
+    assert other not in {getattr(scenario.engines[one.engine], "model", "") for one in readers}
 
 
 def test_every_part_has_its_file() -> None:
