@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from executor.guarding import in_words
-from executor.rendering import Encode, PromptFormat
+from executor.rendering import Encode, PromptFormat, escaped
 from staircase.pipeline import Agent, Thinking
 
 # Names before drafts, and the word itself, are what small models copy into their answers
@@ -128,8 +128,8 @@ class ChatFormat:
         turns = self.turns_of(agent)
         if self._has_system(agent):
             assert turns.system
-            return "{role}".join(map(_escaped, turns.system))
-        return _escaped(turns.opening)
+            return "{role}".join(map(escaped, turns.system))
+        return escaped(turns.opening)
 
     def _folded(self, agent: Agent) -> str:
         """The role where it begins the user's content."""
@@ -248,8 +248,3 @@ def _renderer(tokenizer: Any, **told: bool) -> Render:
 
 def _encoder(tokenizer: Any) -> Encode:
     return lambda text: list(tokenizer.encode(text, add_special_tokens=False))
-
-
-def _escaped(text: str) -> str:
-    """As a template of ``PromptFormat``."""
-    return text.replace("{", "{{").replace("}", "}}")

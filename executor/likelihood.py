@@ -20,7 +20,6 @@ from executor.rendering import Form, fixed_ids, render
 from executor.runtime import Outcome
 from executor.scorer import ForcedText
 from executor.scoring import ModelScorer
-from executor.token_ids import beginning_of
 from staircase.engine_spec import EngineSpec
 from staircase.pipeline import Agent, Pipeline, Thinking
 from staircase.prompt import Round, build_prompt
@@ -54,7 +53,7 @@ class OtherReader:
         prompt = build_prompt(
             agent.name, agent.reads, [everything], 0, "rebuild_query_first", fixed
         )
-        before = _begun(model, render(prompt, ids) + self._after(agent))
+        before = render(prompt, ids) + self._after(agent)
         return ForcedText(
             [*before, *ids[agent.name]],
             range(len(before), len(before) + len(ids[agent.name])),
@@ -95,9 +94,3 @@ def _as_reader(pipeline: Pipeline) -> Agent:
     agent = pipeline[pipeline.answer]
     writers = tuple(one.name for one in pipeline if not one.reads and one.name != agent.name)
     return replace(agent, reads=writers, thinking=Thinking(enabled=False))
-
-
-def _begun(model: LoadedModel, ids: list[int]) -> list[int]:
-    """With what the model's tokenizer puts before every text, if the prompt has it not."""
-    begin = beginning_of(model.tokenizer)
-    return ids if ids[: len(begin)] == begin else begin + ids

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from executor.chat_template import ChatFormat, NoChatFormatError, chat_format, joins_cleanly
+from executor.chat_template import NoChatFormatError, chat_format, joins_cleanly
 from executor.embedded import MODEL_FOLDERS, samples
 from executor.openai_engine import OpenAIEngine
 from executor.rendering import Form, PromptFormat
+from executor.token_ids import beginning_of
 from staircase.engine_spec import EngineSpec, FormatSpec, OpenAISpec
 from staircase.pipeline import Thinking
 
 
 def form_of(
-    spec: EngineSpec | OpenAISpec, tokenizer: Any, tags: tuple[str, str] = Thinking.tags
+    spec: EngineSpec | OpenAISpec,
+    tokenizer: Any,
+    tags: tuple[str, str] = Thinking.tags,
+    is_whole: bool = True,
 ) -> tuple[Form, str | None]:
     """By the scenario's ``format``, and what is odd about it, in words.
 
@@ -21,17 +25,22 @@ def form_of(
         tokenizer: whose chat template prompts follow; None where there is none, or the server
             applies it.
         tags: around thoughts.
+        is_whole: nobody puts anything before a prompt, so it begins as the tokenizer's texts do.
     """
+    begin = beginning_of(tokenizer) if is_whole and tokenizer is not None else ""
     if isinstance(spec.format, FormatSpec):
-        return PromptFormat(**spec.format.model_dump()), None
+        return PromptFormat(**spec.format.model_dump()).begun(begin), None
     if spec.model in MODEL_FOLDERS:
         return samples.FORMAT, None
+    plain = PromptFormat().begun(begin)
     if spec.format == "plain" or not getattr(tokenizer, "chat_template", None):
-        return PromptFormat(), None
+        return plain, None
     try:
         form = chat_format(tokenizer, tags)
     except NoChatFormatError as error:
-        return PromptFormat(), f"prompts do not follow the chat template: {error}"
+        return plain, f"prompts do not follow the chat template: {error}"
+    if not is_whole:
+        form = form.without(beginning_of(tokenizer))
     if joins_cleanly(tokenizer, form.gap):
         return form, None
     return form, (
@@ -44,13 +53,4 @@ def form_of_server(
     spec: OpenAISpec, engine: OpenAIEngine, tags: tuple[str, str] = Thinking.tags
 ) -> tuple[Form, str | None]:
     """A chat API applies the template itself, and a server that gets text may add its beginning."""
-    form, remark = form_of(spec, engine.template_tokenizer, tags)
-    if isinstance(form, ChatFormat) and not engine.sends_ids:
-        form = form.without(_added(engine.template_tokenizer))
-    return form, remark
-
-
-def _added(tokenizer: Any) -> str:
-    """What the tokenizer itself puts before a text."""
-    begin = tokenizer.bos_token_id
-    return str(tokenizer.bos_token) if begin in tokenizer.encode("a")[:1] else ""
+    return form_of(spec, engine.template_tokenizer, tags, engine.sends_ids)

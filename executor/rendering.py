@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import Formatter
 from typing import NamedTuple, Protocol
 
@@ -45,6 +45,11 @@ class PromptFormat:
     def of(self, agent: Agent) -> PromptFormat:
         """The same for every agent."""
         return self
+
+    def begun(self, beginning: str) -> PromptFormat:
+        """With ``beginning`` before everything, if it is not there."""
+        text = escaped(beginning)
+        return self if self.header.startswith(text) else replace(self, header=text + self.header)
 
 
 class Form(Protocol):
@@ -119,3 +124,8 @@ def _encoded(parts: Sequence[Part], codec: Codec) -> list[int]:
 
 def _joined(parts: Sequence[Part]) -> str:
     return "".join(part.text for part in parts)
+
+
+def escaped(text: str) -> str:
+    """As a template of ``PromptFormat``."""
+    return text.replace("{", "{{").replace("}", "}}")

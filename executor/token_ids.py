@@ -29,11 +29,13 @@ def ids_below(tokenizer: PreTrainedTokenizerBase) -> int:
     return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
-def beginning_of(tokenizer: Any) -> list[int]:
+def beginning_of(tokenizer: Any) -> str:
     """What the tokenizer puts before every text; models that are used to it are lost without."""
     text = tokenizer.encode("a", add_special_tokens=False)
     whole = tokenizer.encode("a", add_special_tokens=True)
-    return list(whole[: whole.index(text[0])]) if text and text[0] in whole else []
+    if not text or text[:1] == whole[:1] or text[0] not in whole:
+        return ""
+    return str(tokenizer.decode(whole[: whole.index(text[0])], skip_special_tokens=False))
 
 
 def _content(tokenizer: Any) -> Any:

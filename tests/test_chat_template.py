@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tokenizers.processors import TemplateProcessing
 
 from executor.chat_template import (
     INTRODUCTION,
@@ -292,6 +294,27 @@ def test_a_server_that_adds_the_beginning_gets_it_once() -> None:
     for agent in (Agent("a"), Agent("a", role="r"), Agent("z", reads=("a",), role="r")):
         texts = [fixed_texts(agent, "q", one)[f"header/{agent.name}"] for one in (form, bare)]
         assert texts[0] == "<|begin_of_text|>" + texts[1]
+
+
+def test_plain_prompts_begin_as_the_tokenizer_s_texts_do() -> None:
+    """A model of which every text begins with a mark is lost without; a server adds it to text."""
+    tokenizer = copy.deepcopy(chat_tokenizer("header ids"))
+    begin = "<|begin_of_text|>"
+    mark = tokenizer.encode(begin, add_special_tokens=False)
+    assert len(mark) == 1
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{begin} $A", special_tokens=[(begin, mark[0])]
+    )
+    agent = Agent("a", role="r")
+    headers = ("{role}: ", begin + "{role}: ")
+    formats: list[Any] = ["plain", *({"header": header} for header in headers)]
+    for given_format, rest in zip(formats, ("r\n\n", "r: ", "r: "), strict=True):
+        spec = EngineSpec.model_validate({"model": "m", "format": given_format})
+        form, _ = form_of(spec, tokenizer)
+        assert fixed_texts(agent, "q", form)["header/a"] == begin + rest
+    spec = EngineSpec(model="m", format="plain")
+    assert form_of(spec, tokenizer, is_whole=False) == (PromptFormat(), None)
+    assert form_of(spec, chat_tokenizer("ChatML")) == (PromptFormat(), None)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_it_is_asked_in_its_own_template_with_its_own_beginning(tmp_path: Path) 
     )
     tokenizer.save_pretrained(tmp_path)
     asked = reader(tmp_path)
-    assert beginning_of(asked.load().tokenizer) == mark
+    assert beginning_of(asked.load().tokenizer) == "/"
     text = asked.text(PIPELINE, QUESTION, outcome(TEXTS))
     assert asked.load().decode(text.ids) == f"/{PLAIN}so it is."
     expected = slow_mean(asked.load(), PLAIN, "so it is.", mark)
@@ -92,7 +92,7 @@ def test_it_is_asked_in_its_own_template_with_its_own_beginning(tmp_path: Path) 
     tokenizer.save_pretrained(tmp_path)
     asked = reader(tmp_path)
     said = asked.load().decode(asked.text(PIPELINE, QUESTION, outcome(TEXTS)).ids)
-    assert said.startswith("/<user>")
+    assert said.startswith("<user>")
     assert said.endswith("</user><assistant>so it is.")
     assert all(piece in said for piece in ("why?", "no idea", "as it is"))
     assert "only for p" not in said
