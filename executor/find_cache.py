@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executor.heard import serve
-from executor.latency_visits import Target, ttft_s
+from executor.latency_visits import Target, known_tokens, ttft_s
 from profiles.prefix_cache import PrefixCache
 
 # Odd ones, so that their whole blocks have no other common divisor.
@@ -53,7 +53,7 @@ class ReportedHits:
     target: Target
 
     def hits(self, scene: Scene) -> float:
-        return serve(self.target.engine, [scene()], 1).reports[0].cached_tokens
+        return known_tokens(self.target, scene())
 
     def block(self, found: Mapping[int, float]) -> int:
         return math.gcd(*map(int, found.values()))
@@ -143,7 +143,10 @@ def _shared(target: Target, length: int, known: int) -> list[int]:
 
 
 def _recomputed(target: Target, gauge: Gauge, block: int, longest: int) -> int:
-    """Of a prompt of whole blocks that was asked just before; of times a block is assumed."""
+    """Of a prompt of whole blocks that was asked just before; of times a block is assumed.
+
+    A server's tokens may be smaller than those of the prompt; then nothing seems to be.
+    """
     if not target.reports_cached:
         return block
     length = (longest - 1) // block * block
@@ -153,7 +156,7 @@ def _recomputed(target: Target, gauge: Gauge, block: int, longest: int) -> int:
         _ask(target, prompt)
         return prompt
 
-    return length - round(gauge.hits(again))
+    return max(0, length - round(gauge.hits(again)))
 
 
 def _keeps_generated(target: Target, gauge: Gauge, block: int, longest: int) -> bool:

@@ -20,7 +20,7 @@ from executor.find_cache import find_cache
 from executor.latency_costs import Costs
 from executor.latency_places import Decode, Place, Prefill, Region, distance
 from executor.latency_samples import Samples, errors, noise
-from executor.latency_visits import Sample, Target, visit
+from executor.latency_visits import Sample, Target, visit, with_header
 from executor.unmeasured import unmeasured
 from profiles.fit import FOLDS
 from profiles.latency import LEAST_DECODE_POINTS, EngineProfile
@@ -72,7 +72,7 @@ def measure_latency(
         RuntimeError: a call failed.
         ProfileError: there were too few places for a fit.
     """
-    samples = Samples(target.is_remote, list(known))
+    samples, target = Samples(target.is_remote, list(known)), with_header(target)
     # What was spent on ``known``, and all that passes from now on.
     began_s = target.now_ns() / 1e9 - samples.took_s
     looked = longest_within(target, CACHE_SHARE * effort.budget_s)

@@ -31,6 +31,7 @@ def target_of(
             min(how.max_batch, spec.max_concurrency),
             is_remote=True,
             reports_cached=engine.reports_cached,
+            counts_tokens=engine.tokenizer is not None,
             shares_headers=not engine.is_salted,
         )
     longest_beside = min(how.max_prompt_tokens, spec.max_num_batched_tokens - spec.slots)

@@ -268,6 +268,22 @@ class TestPrefixCache:
         with target_of(nature) as target:
             assert find_cache(target) is None
 
+    @pytest.mark.parametrize("spelled", [1, 4])
+    def test_a_template_before_every_prompt_is_no_cache(self, spelled: int) -> None:
+        """A chat server's: it is always cached, and its tokens may be smaller than a prompt's."""
+        nature = replace(PLAIN, kept_texts=4, template_tokens=24, spelled=spelled)
+        with target_of(nature) as target:
+            remote = replace(target, is_remote=True, counts_tokens=spelled == 1)
+            profile = measure_latency(remote, PATIENT)
+        cached = {point.cached_tokens for point in profile.prefill_points}
+        assert 0 in cached
+        assert max(cached) > 100
+        assert profile.prefill.error < 0.01
+        cache = profile.cache
+        assert cache is not None
+        assert (cache.block_tokens, cache.kept_texts) == (spelled, 2)
+        assert cache.recomputed_tokens == (1 if spelled == 1 else 0)
+
     def test_places_are_those_that_it_can_hold(self) -> None:
         _, samples = measured(replace(PLAIN, block_tokens=64, kept_texts=4))
         cached = {s.place.cached_tokens for s in samples if isinstance(s.place, Prefill)}

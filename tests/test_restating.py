@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,15 +17,13 @@ from executor.restating import Seam
 from executor.runtime import Job
 from executor.server_profile import ServerProfile
 from executor.vocabularies import TextPieces
-from planner.profile_warnings import RESTATES
-from profiles.latency import load_latency
 from staircase.scenario import Scenario
 from staircase.schedule import LAYOUTS, Layout, constant, uniform
 from staircase.workload import Question
+from tests.support.chat_scenario import chat_scenario
 from tests.support.fake_server import FakeServer, Manners
 from tests.test_cli import staircase
 from tests.test_openai_engine import numbers, setting
-from tests.test_remote_profiles import scenario
 from tests.test_remote_scenarios import demo
 
 CHATS = frozenset({"chat/completions"})
@@ -121,16 +118,6 @@ class TestCalls:
             assert it.written(recorder) == numbers(4, 9 - min(repeats, 3))
 
 
-def chat_scenario(folder: Path, url: str) -> Path:
-    path = scenario(folder, url)
-    content = yaml.safe_load(path.read_text())
-    content["plan"] = {"trials": 12}
-    for agent in content["pipeline"]["agents"].values():
-        agent["max_tokens"] = 24
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("repeats", [0, 3])
 def test_a_staircase_is_written_whole_in_every_layout(
@@ -168,27 +155,3 @@ class TestCommands:
                 assert one["continues"] == (not restates)
                 assert one["goes_on"] == ("its text restated" if restates else "where it ended")
             assert "goes on" in table.stdout
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("restates", [True, False])
-    def test_profile_plan_and_validate(self, tmp_path: Path, restates: bool) -> None:
-        manners = LENIENT if restates else Manners(paths=CHATS)
-        with FakeServer(manners) as fake:
-            path, out = chat_scenario(tmp_path, fake.url), ["--out", str(tmp_path / "out")]
-            done = [
-                staircase(command, str(path), *out, *more)
-                for command, more in (
-                    ("profile", ()),
-                    ("plan", ()),
-                    ("validate", ("--requests", "2", "--json")),
-                )
-            ]
-        for one in done:
-            assert one.returncode == 0, one.stderr
-        assert "quality cannot be measured: the server of z does not tell" in done[0].stderr
-        engines = load_latency(tmp_path / "out" / "latency.json").engines
-        assert {one.restates for one in engines.values()} == {restates}
-        for one in done[:2]:
-            assert (RESTATES in " ".join((one.stdout + one.stderr).split())) == restates
-        for row in json.loads(done[2].stdout)["rows"]:
-            assert row["measured"]["ttft_s"]["mean"] > 0

@@ -36,6 +36,8 @@ class Nature:
         factor: of each iteration: noise, or what another engine does to it.
         call_s: passes before a call's prefill begins.
         kept_texts: that the prefix cache knows; whole blocks of them count.
+        template_tokens: that stand before every prompt.
+        spelled: tokens of its own for each of a prompt's.
     """
 
     prefill_s: Seconds
@@ -47,6 +49,8 @@ class Nature:
     kept_texts: int = 1
     keeps_generated: bool = True
     reports_cached: bool = True
+    template_tokens: int = 0
+    spelled: int = 1
 
 
 @dataclass(eq=False)
@@ -118,11 +122,16 @@ class VirtualEngine:
     def _prefill(self, call: EngineCall, listener: Listener) -> None:
         if not self._running:
             self._clock.go_on(self.nature.call_s)
-        cached = self._cached(list(call.prompt_ids))
+        prompt = self._prompt(call)
+        cached = self._cached(prompt)
         active = _Active(call, listener, self._clock.now_ns(), cached)
         self._running.append(active)
-        self._pass(self.nature.prefill_s(len(call.prompt_ids) - cached, cached))
+        self._pass(self.nature.prefill_s(len(prompt) - cached, cached))
         self._write([active])
+
+    def _prompt(self, call: EngineCall) -> list[int]:
+        template = [0] * self.nature.template_tokens
+        return template + [token for token in call.prompt_ids for _ in range(self.nature.spelled)]
 
     def _cached(self, prompt: list[int]) -> int:
         block = self.nature.block_tokens
@@ -142,7 +151,7 @@ class VirtualEngine:
     def _end(self, active: _Active, reason: EndReason = "length") -> None:
         self._running.remove(active)
         own = active.written[:-1] if self.nature.keeps_generated else []
-        self._texts.append([*active.call.prompt_ids, *own])
+        self._texts.append([*self._prompt(active.call), *own])
         now = self._clock.now_ns()
         cached = active.cached if self.nature.reports_cached else 0
         report = CallReport(reason, active.started_ns, now, 0, cached)
