@@ -53,6 +53,12 @@ class ForcedReading:
         read = [n if level is None else min(n, level) for n in self.lengths]
         return [Round(tuple(0 if k == without else n for k, n in enumerate(read)), 0)]
 
+    def in_rounds(self, count: int) -> list[Round]:
+        """Everything, in ``count`` rounds of as many tokens each."""
+        longest = max(self.lengths)
+        cuts = dict.fromkeys(-(-longest * place // count) for place in range(1, count + 1))
+        return [Round(tuple(min(n, cut) for n in self.lengths), 0) for cut in cuts]
+
     def along(self, staircase: Staircase) -> list[Round]:
         rounds, written, number = [], 0, 0
         while True:

@@ -3,7 +3,8 @@
 One forward pass a read level and prompt order. Interleaved, what was written before what was read
 matters too, so staircases are probed with their rounds in place: by how much each is beyond the
 flat surface, at the level that it had read, is what the order costs; and beyond that, right after
-new reading, what the interruption costs.
+new reading, what the interruption costs. Where rounds are appended, everything is read in more and
+more of them: a small model writes otherwise when texts come in pieces.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from staircase.schedule import LAYOUTS, Layout, constant
 
 Floats = NDArray[np.float64]
 FIGURES = ("loss", "agreement", "nll_gap")
+APPENDED: Layout = "append_rounds"
+# In how many rounds everything is read where they are appended.
+ROUND_COUNTS = (2, 4, 8, 16)
 # Staircases along which the interleaved layout is scored: first chunk, later chunks, write. They
 # interrupt the text in many places.
 INTERLEAVE_PROBES = (
@@ -57,14 +61,16 @@ def measure_sample(
     agents = [agent.name for agent in pipeline]
     fixed = {name: len(ids) for name, ids in outcome.ids.items() if name not in agents}
     written = {name: len(outcome.ids[name]) for name in agents}
-    surfaces, without, restarts = {}, {}, {}
+    surfaces, without, restarts, in_rounds = {}, {}, {}, {}
     for agent in pipeline.readers:
         probe = _Probe(agent, scorers[agent.name], outcome, read_levels, bin_tokens, layouts)
         surfaces[agent.name], restarts[agent.name] = probe.by_layout()
+        if APPENDED in layouts:
+            in_rounds[agent.name] = probe.in_rounds()
         if left_out is not None and len(agent.reads) > 1:
             without[agent.name] = probe.without(left_out % len(agent.reads))
     thinking = outcome.timeline.thinking_tokens
-    return QualitySample(fixed, written, surfaces, score, without, restarts, thinking)
+    return QualitySample(fixed, written, surfaces, score, without, restarts, thinking, in_rounds)
 
 
 class _Probe:
@@ -107,6 +113,15 @@ class _Probe:
         prompts = [forced.prompt(layout, forced.flat(level, source)) for level in levels]
         full = forced.prompt(layout, forced.flat(None))
         return self._binned(forced.compare(full, prompts) if forced.text_tokens else self._same())
+
+    def in_rounds(self) -> Surface:
+        """The surface of everything read in each of ``ROUND_COUNTS`` rounds."""
+        forced = self._forced
+        if not forced.text_tokens:
+            return self._binned(self._same()[:1] * len(ROUND_COUNTS))
+        full = forced.prompt(APPENDED, forced.flat(None))
+        prompts = [forced.prompt(APPENDED, forced.in_rounds(count)) for count in ROUND_COUNTS]
+        return self._binned(forced.compare(full, prompts))
 
     def _compared(self, full: Prompt, less: Sequence[Prompt]) -> list[Comparison]:
         """A row a read level, then full reading beside itself."""

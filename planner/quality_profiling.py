@@ -14,7 +14,7 @@ from executor.bench import Bench, read_dataset
 from executor.kept_runs import play_kept
 from executor.measure_held import SHARES, HoldProbe
 from executor.measure_played import ScheduleProbe, probes_in
-from executor.measure_surfaces import measure_sample
+from executor.measure_surfaces import APPENDED, ROUND_COUNTS, measure_sample
 from executor.quality_log import QualityLog
 from executor.runtime import Job, Outcome
 from executor.scores import AnswerScorer, answer_scorer
@@ -57,7 +57,11 @@ def check_quality(bench: Bench, pipeline: Pipeline) -> None:
 
 def quality_key(scenario: Scenario) -> str:
     """Of what is measured: pipeline, models, requests, read levels and layouts."""
-    measured = [list(scenario.profile.read_levels), list(scenario.plan.layouts)]
+    measured = [
+        list(scenario.profile.read_levels),
+        list(scenario.plan.layouts),
+        list(ROUND_COUNTS),
+    ]
     return content_hash([requests_key(scenario), *measured])
 
 
@@ -88,6 +92,7 @@ def make_quality(
         tuple(sampler.samples),
         provenance_of_now(scenario.profile.model_dump(mode="json")),
         of=pipeline_subject(scenario),
+        round_counts=ROUND_COUNTS if APPENDED in sampler.layouts else (),
     )
     played = _played(sampler, profile, track)
     return replace(profile, played=played, held=_held(sampler, track))

@@ -8,7 +8,8 @@ read level v (each source shown up to v tokens)
     G(v, t) = ln p(y_t | all, y_<t) − ln p(y_t | v tokens of each source, y_<t)     in nats
 
 D°, A° and G° are the same with one source left out altogether, as when a quorum does not wait for
-it. What a schedule costs is forecast from these surfaces (``profiles.quality_forecast``).
+it; Dⁿ, Aⁿ and Gⁿ with everything read, but in n rounds, one appended after the other. What a
+schedule costs is forecast from these surfaces (``profiles.quality_forecast``).
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class QualitySample:
         without: by agent, the surface with one of its sources left out, each request another one;
             in the first layout. Of some requests only.
         restarts: by agent, what interruptions cost where texts are interleaved.
+        rounds: by agent, the surface of everything read in rounds that are appended; rows are the
+            profile's ``round_counts``.
     """
 
     fixed_tokens: dict[str, int]
@@ -76,6 +79,7 @@ class QualitySample:
     without: dict[str, Surface] = field(default_factory=dict)
     restarts: dict[str, Restarts] = field(default_factory=dict)
     thinking_tokens: dict[str, int] = field(default_factory=dict)
+    rounds: dict[str, Surface] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class QualityProfile:
         sources: of each reading agent, in prompt order.
         played: schedules that were played for real, by which forecasts are calibrated.
         of: the pipeline that was measured; None in older files.
+        round_counts: in how many rounds everything was read, increasing; none in older files, and
+            where nothing is appended.
         held: answers that were written after reading part of the drafts, beside full reading; none
             in older files, and where the answering agent is not greedy.
     """
@@ -100,6 +106,7 @@ class QualityProfile:
     played: tuple[PlayedSchedule, ...] = ()
     of: PipelineSubject | None = None
     held: tuple[HeldText, ...] = ()
+    round_counts: tuple[int, ...] = ()
 
     @property
     def layouts(self) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
     v(t)   the most that was shown of any source when own token t was written
     m(t)   how much is missing of the others: Σ_i (1 − read_i / min(v, length_i)), in sources
-    f(t)   F(v(t), t) + m(t)·(F°(v(t), t) − F(v(t), t)) for each figure F of the profile
+    n(t)   in how many rounds that was read
+    f(t)   F(v(t), t) + m(t)·(F°(v(t), t) − F(v(t), t)) for each figure F of the profile; with Fⁿ(t)
+           where rounds are appended: losses are added, shares that agree multiplied
 
 A schedule's forecast loss is the mean of its f over t and over the sampled requests. Between read
 levels F is linear; a staircase that reads all of everything before it writes has loss 0 by
@@ -10,7 +12,8 @@ definition. Two things are common to all samples. The mean surface must not rise
 level, nor be below 0, which happens by chance, and interleaved because what interruptions cost is
 taken off: where it does, isotonic regression says what is added to every sample's (Barlow et al.
 1972). And F° − F is the mean over the samples that left a source out; that k missing sources cost k
-times one is an assumption, within what reading nothing at all costs. Interleaved, each token before
+times one is an assumption, within what reading nothing at all costs. That rounds cost the same
+whatever of the text was read in them is one more. Interleaved, each token before
 which the text was interrupted costs what interruptions there cost on average. Schedules that were
 played when the profile was made say what is still to be multiplied (``profiles.played``).
 """

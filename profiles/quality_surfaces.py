@@ -38,11 +38,33 @@ class FigureSurfaces:
             more = self._common(self._left_out, reading.levels, bins)
             worst = np.maximum if self.figure == "agreement" else np.minimum
             found = worst(found + reading.missing * more, nothing)
+        if self.layout == "append_rounds" and len(reading.restarts):
+            found = self._in_rounds(found, sample, reading.rounds, bins)
         if self.layout == "interleave" and len(reading.restarts):
             found[reading.restarts] += self._restart_costs[
                 np.minimum(reading.restarts, len(self._restart_costs) - 1)
             ]
         return float(found.mean())
+
+    def _in_rounds(
+        self,
+        found: Floats,
+        sample: QualitySample,
+        rounds: NDArray[np.int64],
+        bins: NDArray[np.int64],
+    ) -> Floats:
+        """``found``, with what it costs that texts were read in so many ``rounds``."""
+        if self.agent not in sample.rounds or not self.profile.round_counts:
+            raise ProfileError(
+                f"the quality profile does not say what agent {self.agent!r} loses where rounds "
+                "are appended; measure it anew with 'staircase profile SCENARIO --only quality'"
+            )
+        cost = self._all(sample.rounds[self.agent])
+        multiplies = self.figure == "agreement"
+        matrix = np.vstack((np.full(cost.shape[1], float(multiplies)), cost))
+        knots = np.asarray([1, *self.profile.round_counts], dtype=float)
+        by_rounds = _read_off(knots, matrix, rounds, bins)
+        return found * by_rounds if multiplies else found + by_rounds
 
     def _knots(self, sample: QualitySample) -> Floats:
         """Read levels below the longest source's length, and that."""

@@ -19,11 +19,17 @@ class Reading:
         levels: v(t), the most that was shown of any source.
         missing: m(t), how much of the others was not: Σ_i (1 − read_i / min(v, length_i)).
         restarts: own positions, none of them 0, right before which something new was read.
+        rounds: n(t), in how many rounds so much was read.
     """
 
     levels: NDArray[np.int64]
     missing: NDArray[np.float64]
     restarts: NDArray[np.int64]
+
+    @property
+    def rounds(self) -> NDArray[np.int64]:
+        own = np.arange(len(self.levels))
+        return np.asarray(1 + np.searchsorted(self.restarts, own, side="right"), dtype=np.int64)
 
 
 def read_along(timeline: Timeline, agent: str, tokens: int, lengths: Sequence[int]) -> Reading:

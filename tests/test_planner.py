@@ -166,6 +166,10 @@ def test_spreading_keeps_the_ends() -> None:
     assert spread_out([1, 2], 0) == ()
 
 
+# Of reading everything in two rounds.
+NO_COST = Surface(((0.0,),), ((1.0,),), ((0.0,),))
+
+
 def forecaster(scenario: Scenario) -> Forecaster:
     """Every prefill is 10 ms, every token 1 ms; loss falls as more is read."""
     prefill = [PrefillPoint(n, 0, 0.01, 0.0, 1.0) for n in (1, 2, 4, 8, 16, 500)]
@@ -174,10 +178,17 @@ def forecaster(scenario: Scenario) -> Forecaster:
     rows = ((1.0,), (0.5,), (0.0,))
     surface = Surface(rows, ((0.4,), (0.7,), (1.0,)), rows)
     written = {"north": 40, "south": 30, "east": 50, "editor": 20}
-    sample = QualitySample({}, written, {"editor": dict.fromkeys(LAYOUTS, surface)})
+    sample = QualitySample(
+        {}, written, {"editor": dict.fromkeys(LAYOUTS, surface)}, rounds={"editor": NO_COST}
+    )
     pipeline = scenario.pipeline.build()
     quality = QualityProfile(
-        (0, 20), 20, {"editor": ("north", "south", "east")}, (sample,), provenance_of_now()
+        (0, 20),
+        20,
+        {"editor": ("north", "south", "east")},
+        (sample,),
+        provenance_of_now(),
+        round_counts=(2,),
     )
     return Forecaster(
         pipeline,

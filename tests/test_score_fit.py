@@ -21,7 +21,7 @@ from executor.measure_played import (
     probe_schedules,
     probes_in,
 )
-from executor.measure_surfaces import measure_sample
+from executor.measure_surfaces import ROUND_COUNTS, measure_sample
 from executor.runtime import Job
 from executor.scores import answer_scorer
 from profiles.played import Calibration, PlayedSchedule
@@ -204,7 +204,14 @@ def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
         scorers = bench.scorers_of(pipeline)
         samples = [measure_sample(pipeline, scorers, one, None, levels, 8) for one in outcomes]
         sources = {"editor": pipeline["editor"].reads}
-        profile = QualityProfile(levels, 8, sources, tuple(samples), provenance_of_now())
+        profile = QualityProfile(
+            levels,
+            8,
+            sources,
+            tuple(samples),
+            provenance_of_now(),
+            round_counts=ROUND_COUNTS,
+        )
         forecaster = QualityForecaster(profile)
         probe = ScheduleProbe(pipeline, bench.runtime, answering, scorer, forecaster)
         kept = ItemLog(LineLog(tmp_path / "log.jsonl", ["key"]), "key", PlayedFigures)
