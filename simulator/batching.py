@@ -205,6 +205,10 @@ class BatchingEngine:
     def busy_ps(self) -> list[int]:
         return [loop.busy_ps for loop in self._loops]
 
+    def close(self) -> None:
+        for loop in self._loops:
+            loop.close()
+
     def _notify(self, index: int) -> None:
         """A call reached its watched count, or ended."""
         served, calls = self._served[index], self._calls.columns
@@ -267,6 +271,9 @@ class ReplicaLoop:
     @property
     def busy_ps(self) -> int:
         return int(self._replica.now[BUSY])
+
+    def close(self) -> None:
+        del self._replica
 
     def submit(self, index: int) -> None:
         self._replica = with_room(self._replica)

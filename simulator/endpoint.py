@@ -163,6 +163,9 @@ class EndpointEngine:
         served = self._served[key]
         return min(self._outputs_of(served), served.call.goal_tokens)
 
+    def close(self) -> None:
+        """It holds nothing large."""
+
     def busy_ps(self) -> list[int]:
         return []
 

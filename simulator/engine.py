@@ -92,6 +92,10 @@ class SimulatedEngine(Protocol):
         """Device time used so far, of each replica; empty if nobody knows."""
         ...
 
+    def close(self) -> None:
+        """Frees what is large: an engine is part of cycles, which are collected late."""
+        ...
+
 
 class EngineSetup(Protocol):
     """An engine that can be simulated."""

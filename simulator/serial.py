@@ -90,6 +90,9 @@ class SerialEngine:
     def tokens_of(self, key: Key) -> int | None:
         return None
 
+    def close(self) -> None:
+        """It holds nothing large."""
+
     def busy_ps(self) -> list[int]:
         return [self._busy_ps]
 

@@ -88,7 +88,10 @@ def simulate_all(
         raise too_long()
     check_over(over, len(workload.requests))
     lines = [run.play.timeline() for run in sorted(runs, key=lambda run: run.play.number)]
-    return Simulation(lines, {name: engine.busy_ps() for name, engine in served.items()})
+    busy_ps = {name: engine.busy_ps() for name, engine in served.items()}
+    for engine in served.values():
+        engine.close()
+    return Simulation(lines, busy_ps)
 
 
 @dataclass

@@ -181,6 +181,9 @@ class OracleEndpoint:
     def watch(self, key: Key, tokens: int) -> None:
         self.talks[key].watch = tokens
 
+    def close(self) -> None:
+        """It holds nothing large."""
+
     def busy_ps(self) -> list[int]:
         return []
 

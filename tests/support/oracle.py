@@ -364,6 +364,9 @@ class OracleEngine:
     def watch(self, key: Key, tokens: int) -> None:
         self.sequences[key][0].watch = tokens
 
+    def close(self) -> None:
+        """It holds nothing large."""
+
     def busy_ps(self) -> list[int]:
         return [replica.busy_ps for replica in self.replicas]
 
