@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from executor.kept_runs import check_answered, known_items, play_rest
 from executor.line_log import ItemLog
@@ -74,6 +75,8 @@ class PlayedFigures:
     agreement: float
     forecast_loss: float
     forecast_agreement: float
+    rounds_loss: float
+    rounds_disagreement: float
     score: float
 
 
@@ -154,11 +157,15 @@ class ScheduleProbe:
     def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> PlayedFigures:
         layout = job.schedule.layout
         quality = measure_quality(job.pipeline, self.scorer, outcome, full, layout)
+        forecast = self.forecaster.of_sample(number, outcome.timeline, layout)
         score = self.answer_scorer(job.question, outcome.texts[job.pipeline.answer])
         return PlayedFigures(
             quality.loss,
             quality.agreement,
-            *self.forecaster.of_sample(number, outcome.timeline, layout),
+            forecast.loss,
+            forecast.agreement,
+            forecast.rounds_loss,
+            forecast.rounds_disagreement,
             NAN if score is None else score,
         )
 
@@ -167,15 +174,20 @@ def _table(
     found: Mapping[str, Sequence[PlayedFigures]], layouts: Mapping[str, Layout | None]
 ) -> tuple[PlayedSchedule, ...]:
     """Over the requests that have all figures under every schedule; empty answers have no loss."""
+    names = [field.name for field in fields(PlayedFigures)]
     table = np.array([[astuple(one) for one in some] for some in found.values()])
     if np.isnan(table[..., -1]).all():
-        table = table[..., :-1]
+        names, table = names[:-1], table[..., :-1]
     known = ~np.isnan(table).any(axis=(0, 2))
     if known.sum() < 2:
         return ()
     return tuple(
-        PlayedSchedule(
-            name, layouts[name], *(tuple(column.round(4).tolist()) for column in rows[known].T)
-        )
+        PlayedSchedule(name, layouts[name], **_columns(names, rows[known]))
         for name, rows in zip(found, table, strict=True)
     )
+
+
+def _columns(names: Sequence[str], rows: NDArray[np.float64]) -> dict[str, tuple[float, ...]]:
+    return {
+        name: tuple(column.round(4).tolist()) for name, column in zip(names, rows.T, strict=True)
+    }

@@ -4,17 +4,18 @@ The surfaces of a profile are measured on texts that were written after reading 
 schedule an agent writes another text, on which reading less costs somewhat less or more. By how
 much is seen where both are known:
 
-    c = Σ measured / Σ forecast   over the played schedules and their requests
+    c = Σ (measured − r) / Σ (forecast − r)   over the played schedules and their requests
 
-separately for what interleaves and what does not. Forecast losses are multiplied by it, and shares
-of tokens that disagree likewise. How far single schedules are from it widens the interval: by the
+separately for what interleaves and what does not; r is what appended rounds cost, which does not
+depend on the text as much. Forecast losses but for r are multiplied by c, and shares of tokens that
+disagree likewise. How far single schedules are from it widens the interval: by the
 quantile of Student's t, as those that were played are few.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ class PlayedSchedule:
         loss: nats a token.
         agreement: with full reading, as a share of the tokens.
         score: of the task, if it has one.
+        rounds_loss, rounds_disagreement: what appended rounds cost of the forecast; empty: nothing.
     """
 
     name: str
@@ -41,6 +43,8 @@ class PlayedSchedule:
     forecast_loss: tuple[float, ...]
     forecast_agreement: tuple[float, ...]
     score: tuple[float, ...] | None = None
+    rounds_loss: tuple[float, ...] = ()
+    rounds_disagreement: tuple[float, ...] = ()
 
 
 def alike(played: Sequence[PlayedSchedule], layout: str) -> list[PlayedSchedule]:
@@ -57,11 +61,11 @@ def alike(played: Sequence[PlayedSchedule], layout: str) -> list[PlayedSchedule]
 
 @dataclass(frozen=True)
 class Calibration:
-    """What forecast losses are multiplied by, and how far from it the truth may be.
+    """What forecast losses but for rounds are multiplied by, and how far off they may be then.
 
     Attributes:
         spread: of single schedules around it, over their mean loss; half of a 90 % interval.
-        error: of the factor, over itself, as the requests are few; likewise.
+        error: of all of them together, likewise, as the requests are few.
     """
 
     factor: float = 1.0
@@ -69,23 +73,34 @@ class Calibration:
     error: float = 0.0
 
     @staticmethod
-    def of(forecast: Sequence[Sequence[float]], measured: Sequence[Sequence[float]]) -> Calibration:
-        """From the losses of several schedules, by request: [schedules, requests]."""
-        x, y = np.array(forecast, dtype=float), np.array(measured, dtype=float)
-        if not x.size or x.sum() <= 0 or y.sum() <= 0:
+    def of(
+        forecast: Sequence[Sequence[float]],
+        measured: Sequence[Sequence[float]],
+        rounds: Sequence[Sequence[float]],
+    ) -> Calibration:
+        """From the losses of several schedules, by request: [schedules, requests].
+
+        Args:
+            rounds: what appended rounds cost of the forecast.
+        """
+        x, y, r = (np.array(table, dtype=float) for table in (forecast, measured, rounds))
+        if not x.size or (x - r).sum() <= 0 or (y - r).sum() <= 0:
             return Calibration()
-        factor = float(y.sum() / x.sum())
-        left = y - factor * x
+        factor = float((y - r).sum() / (x - r).sum())
+        left = y - r - factor * (x - r)
         spread = _t90(len(left)) * _deviation(left.mean(axis=1)) / y.mean()
         error = Z90 * _deviation(left.mean(axis=0)) / y.mean() / np.sqrt(left.shape[1])
         return Calibration(factor, float(spread), float(error))
 
-    def applied(self, loss: Summary) -> Summary:
-        mean = max(self.factor * loss.mean, 0.0)
-        sampled = self.factor * (loss.high - loss.low) / 2
+    def corrected(self, loss: float, rounds: float) -> float:
+        """``loss``, of which ``rounds`` is what appended rounds cost."""
+        return self.factor * (loss - rounds) + rounds
+
+    def widened(self, loss: Summary) -> Summary:
+        """Corrected losses, with how far off they may be."""
+        mean, sampled = max(loss.mean, 0.0), (loss.high - loss.low) / 2
         half = float(np.hypot(sampled, mean * np.hypot(self.spread, self.error)))
-        p50, p90, p99 = (self.factor * value for value in (loss.p50, loss.p90, loss.p99))
-        return Summary(mean, max(mean - half, 0.0), mean + half, p50, p90, p99)
+        return replace(loss, mean=mean, low=max(mean - half, 0.0), high=mean + half)
 
 
 def _t90(count: int) -> float:
@@ -102,10 +117,18 @@ def _deviation(values: NDArray[np.float64]) -> float:
 
 def loss_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibration:
     some = [one for one in alike(played, layout) if one.layout is not None]
-    return Calibration.of([one.forecast_loss for one in some], [one.loss for one in some])
+    rounds = [_known(one.rounds_loss, one.loss) for one in some]
+    return Calibration.of([one.forecast_loss for one in some], [one.loss for one in some], rounds)
 
 
 def disagreement_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibration:
     some = [one for one in alike(played, layout) if one.layout is not None]
     forecast = [[1 - share for share in one.forecast_agreement] for one in some]
-    return Calibration.of(forecast, [[1 - share for share in one.agreement] for one in some])
+    measured = [[1 - share for share in one.agreement] for one in some]
+    rounds = [_known(one.rounds_disagreement, one.agreement) for one in some]
+    return Calibration.of(forecast, measured, rounds)
+
+
+def _known(rounds: Sequence[float], of: Sequence[float]) -> Sequence[float]:
+    """By request; nothing where it was not looked at."""
+    return rounds or [0.0] * len(of)

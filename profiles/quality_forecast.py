@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from profiles.played import disagreement_calibration, loss_calibration
+from profiles.played import Calibration, disagreement_calibration, loss_calibration
 from profiles.quality import QualityProfile
 from profiles.quality_surfaces import Figure, FigureSurfaces
 from profiles.reading import read_along
@@ -62,6 +62,20 @@ class QualityForecast:
         return QualityForecast(loss.within(0.0, inf), agreement.within(-inf, 1.0), score)
 
 
+@dataclass(frozen=True)
+class SampleForecast:
+    """Of one sample, before any calibration.
+
+    Attributes:
+        rounds_loss, rounds_disagreement: what appended rounds cost of it.
+    """
+
+    loss: float
+    agreement: float
+    rounds_loss: float
+    rounds_disagreement: float
+
+
 class QualityForecaster:
     """Forecasts of one profile."""
 
@@ -81,35 +95,42 @@ class QualityForecaster:
         """
         count = len(self._profile.samples)
         found = [self.of_sample(line.request % count, line, layout) for line in timelines]
-        losses, agreements = zip(*found, strict=True)
-        loss = loss_calibration(self._profile.played, layout).applied(summarize(losses))
-        agreement = self._agreement(summarize(agreements), layout)
+        played = self._profile.played
+        losses = [(one.loss, one.rounds_loss) for one in found]
+        shares = [(1 - one.agreement, one.rounds_disagreement) for one in found]
+        loss = _calibrated(losses, loss_calibration(played, layout))
+        agreement = _mirrored(_calibrated(shares, disagreement_calibration(played, layout)))
         fit = self._score_fit
         score = forecast_score(fit, agreement, layout) if fit else None
         return QualityForecast.possible(loss, agreement, score)
 
-    def _agreement(self, found: Summary, layout: str) -> Summary:
-        calibration = disagreement_calibration(self._profile.played, layout)
-        return _mirrored(calibration.applied(_mirrored(found)))
-
-    def of_sample(self, number: int, line: Timeline, layout: str) -> tuple[float, float]:
-        """Loss and agreement of one sample that was so played, before any calibration."""
+    def of_sample(self, number: int, line: Timeline, layout: str) -> SampleForecast:
+        """Of one sample that was so played."""
         sample = self._profile.samples[number]
-        loss, agreement = 0.0, 1.0
+        loss, flat_loss, agreement, flat_agreement = 0.0, 0.0, 1.0, 1.0
         for agent, sources in self._profile.sources.items():
             lengths = [sample.output_tokens[source] for source in sources]
             reading = read_along(line, agent, sample.output_tokens[agent], lengths)
             # Who has read everything before it writes loses nothing, by definition.
             if len(reading.levels) and (reading.levels[0] < max(lengths) or reading.missing[0] > 0):
-                loss += self._of(agent, layout, "loss").mean_along(number, reading)
-                agreement *= self._of(agent, layout, "agreement").mean_along(number, reading)
-        return loss, agreement
+                more, flat = self._of(agent, layout, "loss").mean_along(number, reading)
+                loss, flat_loss = loss + more, flat_loss + flat
+                share, flat = self._of(agent, layout, "agreement").mean_along(number, reading)
+                agreement, flat_agreement = agreement * share, flat_agreement * flat
+        return SampleForecast(loss, agreement, loss - flat_loss, flat_agreement - agreement)
 
     def _of(self, agent: str, layout: str, figure: Figure) -> FigureSurfaces:
         key = (agent, layout, figure)
         if key not in self._surfaces:
             self._surfaces[key] = FigureSurfaces(self._profile, *key)
         return self._surfaces[key]
+
+
+def _calibrated(costs: Sequence[tuple[float, float]], calibration: Calibration) -> Summary:
+    """Of costs by request, each with what rounds cost of it."""
+    return calibration.widened(
+        summarize([calibration.corrected(cost, rounds) for cost, rounds in costs])
+    )
 
 
 def _mirrored(share: Summary) -> Summary:

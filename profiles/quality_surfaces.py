@@ -26,8 +26,8 @@ class FigureSurfaces:
     layout: str
     figure: Figure
 
-    def mean_along(self, number: int, reading: Reading) -> float:
-        """Mean of f over the tokens of sample ``number``."""
+    def mean_along(self, number: int, reading: Reading) -> tuple[float, float]:
+        """Mean of f over the tokens of sample ``number``; also if appended rounds cost nothing."""
         sample = self.profile.samples[number]
         bins = np.arange(len(reading.levels)) // self.profile.bin_tokens
         knots, own = self._knots(sample), self._matrix(sample)
@@ -38,13 +38,14 @@ class FigureSurfaces:
             more = self._common(self._left_out, reading.levels, bins)
             worst = np.maximum if self.figure == "agreement" else np.minimum
             found = worst(found + reading.missing * more, nothing)
-        if self.layout == "append_rounds" and len(reading.restarts):
-            found = self._in_rounds(found, sample, reading.rounds, bins)
         if self.layout == "interleave" and len(reading.restarts):
             found[reading.restarts] += self._restart_costs[
                 np.minimum(reading.restarts, len(self._restart_costs) - 1)
             ]
-        return float(found.mean())
+        flat = float(found.mean())
+        if self.layout == "append_rounds" and len(reading.restarts):
+            found = self._in_rounds(found, sample, reading.rounds, bins)
+        return float(found.mean()), flat
 
     def _in_rounds(
         self,

@@ -10,11 +10,13 @@ import pytest
 
 from executor.forced_reading import ForcedReading
 from executor.measure_surfaces import ROUND_COUNTS, measure_sample
+from profiles.played import PlayedSchedule
 from profiles.quality import QualityProfile, QualitySample, Surface
 from profiles.quality_forecast import QualityForecaster
 from profiles.store import provenance_of_now
 from staircase.errors import ProfileError
 from staircase.prompt import Round
+from staircase.schedule import Layout
 from staircase.timeline import Span, Timeline
 from tests.test_different_tokenizers import model_of, pipeline, played
 
@@ -30,13 +32,19 @@ PROFILE = QualityProfile(
 )
 
 
-def forecast(profile: QualityProfile, layout: str, *steps: tuple[int, int]) -> tuple[float, float]:
-    """Where calls of z read so much of both sources, after so many own tokens."""
+def line(*steps: tuple[int, int]) -> Timeline:
+    """Calls of z that read so much of both sources, after so many own tokens."""
     spans = tuple(
         Span(n, "z", "z", n, (read, read), written, 0, 0, 0, 0, 0, 0, 0, 0, "length")
         for n, (read, written) in enumerate(steps)
     )
-    return QualityForecaster(profile).of_sample(0, Timeline(0, 0, 0, spans, (), {}), layout)
+    return Timeline(0, 0, 0, spans, (), {})
+
+
+def forecast(profile: QualityProfile, layout: str, *steps: tuple[int, int]) -> tuple[float, float]:
+    """Loss and agreement along those calls, before any calibration."""
+    found = QualityForecaster(profile).of_sample(0, line(*steps), layout)
+    return found.loss, found.agreement
 
 
 def test_it_is_what_one_pass_a_token_says(tmp_path: Path) -> None:
@@ -73,6 +81,35 @@ def test_more_rounds_than_were_measured_cost_what_the_most_did() -> None:
 @pytest.mark.parametrize("layout", ["rebuild", "rebuild_query_first"])
 def test_where_nothing_is_appended_rounds_cost_nothing(layout: str) -> None:
     assert forecast(PROFILE, layout, (4, 0), (12, 4)) == pytest.approx((0.2 / 3, (0.8 + 2) / 3))
+
+
+def test_what_rounds_cost_is_not_calibrated() -> None:
+    """Flat losses turn out to be half of the forecast; those of rounds are what they are."""
+    flat, free, appended = (0.2, 0.4), (0.0, 0.0), (0.3, 0.5)
+    cases: list[tuple[Layout, tuple[float, float]]] = [
+        ("rebuild", free),
+        ("append_rounds", appended),
+    ]
+    some = tuple(
+        PlayedSchedule(
+            layout,
+            layout,
+            loss=tuple(0.5 * x + r for x, r in zip(flat, rounds, strict=True)),
+            agreement=tuple(1 - 0.5 * x - r for x, r in zip(flat, rounds, strict=True)),
+            forecast_loss=tuple(x + r for x, r in zip(flat, rounds, strict=True)),
+            forecast_agreement=tuple(1 - x - r for x, r in zip(flat, rounds, strict=True)),
+            rounds_loss=rounds,
+            rounds_disagreement=rounds,
+        )
+        for layout, rounds in cases
+    )
+    steps = ((4, 0), (12, 4))
+    loss, agreement = forecast(PROFILE, "append_rounds", *steps)
+    flat_loss, flat_agreement = forecast(PROFILE, "rebuild", *steps)
+    found = QualityForecaster(replace(PROFILE, played=some))([line(*steps)], "append_rounds")
+    assert found.loss.mean == pytest.approx(0.5 * flat_loss + (loss - flat_loss))
+    disagreement = 0.5 * (1 - flat_agreement) + (flat_agreement - agreement)
+    assert found.agreement.mean == pytest.approx(1 - disagreement)
 
 
 def test_a_profile_that_does_not_know_is_refused() -> None:

@@ -176,16 +176,18 @@ def test_forecasts_are_calibrated_by_what_was_played() -> None:
 
 
 def test_schedules_that_differ_widen_the_interval() -> None:
-    found = Calibration.of([[1.0, 1.0], [1.0, 1.0]], [[0.6, 0.6], [1.0, 1.0]])
+    free = [[0.0, 0.0], [0.0, 0.0]]
+    found = Calibration.of([[1.0, 1.0], [1.0, 1.0]], [[0.6, 0.6], [1.0, 1.0]], free)
     assert found.factor == pytest.approx(0.8)
     # Residuals of -0.2 and 0.2 around 0.8; Student's t with one degree of freedom: 6.314.
     assert found.spread == pytest.approx(6.314 * 0.2 * 2**0.5 / 0.8, 1e-3)
-    shown = found.applied(agreement(0.5))
+    assert found.corrected(0.5, 0.0) == pytest.approx(0.4)
+    shown = found.widened(agreement(0.4))
     assert (shown.mean, shown.high - shown.mean) == pytest.approx((0.4, found.spread * 0.4), 1e-2)
     assert found.error == pytest.approx(0)
-    assert Calibration.of([[0.0]], [[0.1]]) == Calibration()
+    assert Calibration.of([[0.0]], [[0.1]], [[0.0]]) == Calibration()
     # Requests whose ratios differ: 0.6 and 1.0 of two, under either schedule.
-    few = Calibration.of([[1.0, 1.0], [1.0, 1.0]], [[0.6, 1.0], [0.6, 1.0]])
+    few = Calibration.of([[1.0, 1.0], [1.0, 1.0]], [[0.6, 1.0], [0.6, 1.0]], free)
     assert few.spread == pytest.approx(0)
     assert few.error == pytest.approx(1.6449 * 0.354 / 2**0.5, abs=1e-3)
 

@@ -201,7 +201,7 @@ def _show_quality(work: Workspace) -> None:
         found = loss_calibration(quality.played, layout)
         screen.print(
             f"loss of {layout} layouts under schedules that were played: {found.factor:.2f} of the "
-            f"uncalibrated forecast, single ones within {found.spread:.0%}"
+            f"uncalibrated forecast but for rounds, single ones within {found.spread:.0%}"
         )
     scored = [(mean(one.agreement), mean(one.score)) for one in quality.played if one.score]
     if scored:
