@@ -2,7 +2,8 @@
 
 Each part is a scenario in ``examples/real/``: profiled, planned and validated by the command line
 as a user would, with every run recorded in ``results/``. What is finished is not done again, and an
-interrupted part goes on where it was. Three answers of ``normal`` and of the choice are quoted.
+interrupted part goes on where it was. From the record it tells when answers came, and quotes three
+of ``normal`` and of the choice.
 
 Parts behind servers start two llama-servers on loopback, one thread and one core each. They need
 ``make models`` and ``make llama-server``.
@@ -21,10 +22,13 @@ from pathlib import Path
 
 import httpx
 from rich.console import Console
+from rich.table import Table
 
 from executor.model_source import source_of
 from planner.recorded_runs import RecordedRuns, load_runs
+from planner.tables import with_interval
 from staircase.engine_spec import OpenAISpec
+from staircase.measured import measure_all
 from staircase.scenario import Scenario, load_scenario
 from tests.support.llama_build import binary
 
@@ -60,7 +64,9 @@ def run_part(part: str, out: Path) -> None:
             if not (out / "plan.json").is_file():
                 staircase("plan", path, "--out", out)
             staircase("validate", path, "--out", out, "--save", record)
-    quote(load_runs(record))
+    found = load_runs(record)
+    screen.print(times(found))
+    quote(found)
 
 
 def staircase(*words: str | Path) -> None:
@@ -112,6 +118,19 @@ def _wait(server: subprocess.Popen[bytes], url: str) -> None:
             pass
         time.sleep(0.2)
     sys.exit(f"{url}: llama-server did not come up; is the port in use?")
+
+
+def times(found: RecordedRuns) -> Table:
+    """When answers came, in seconds: means over the questions, with 90 % intervals."""
+    reading_rate = Scenario.model_validate(found.header.scenario).plan.reading_rate
+    heads = {"ttft_s": "first token", "smooth_start_s": "smooth start", "e2e_s": "last token"}
+    table = Table("schedule", *heads.values(), title=f"Seconds, at {reading_rate:g} tokens/s")
+    for name in found.header.schedules:
+        lines = [run.timeline for run in found.runs if run.name == name]
+        known = measure_all(lines, reading_rate).summaries()
+        some = (known[metric] for metric in heads)
+        table.add_row(name, *(with_interval(one.mean, one.low, one.high) for one in some))
+    return table
 
 
 def quote(found: RecordedRuns, names: Sequence[str] = ("normal", "chosen")) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.real_models import PARTS, SCENARIOS, quote, screen
+from benchmarks.real_models import PARTS, SCENARIOS, quote, screen, times
 from executor.bench import read_dataset
 from planner.recorded_runs import SCHEMA, RecordedRun, RecordedRuns, RunsHeader
 from profiles.store import provenance_of_now
 from staircase.scenario import load_scenario
-from staircase.timeline import Timeline
+from staircase.schedule import Schedule
+from staircase.timeline import PS_PER_S, Timeline
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -32,6 +33,25 @@ def test_its_scenarios_hold(part: str) -> None:
 
 def test_every_part_has_its_file() -> None:
     assert {path.stem for path in Path(SCENARIOS).glob("*.yaml")} == set(PARTS)
+
+
+def test_times_are_those_of_the_runs() -> None:
+    scenario = load_scenario(SCENARIOS / "servers.yaml")
+    header = RunsHeader(
+        SCHEMA,
+        scenario.model_dump(mode="json", exclude_unset=True),
+        {"normal": Schedule()},
+        provenance_of_now(),
+    )
+    second = PS_PER_S
+    # Of a reader of 5 tokens a second, who waits for the second token.
+    answer = (second, 3 * second)
+    line = Timeline(0, 0, 3 * second, (), answer, {"editor": 2})
+    runs = (RecordedRun("normal", "why?", {"editor": "so"}, line),) * 2
+    with screen.capture() as captured:
+        screen.print(times(RecordedRuns(header, runs)))
+    row = next(line for line in captured.get().splitlines() if "normal" in line)
+    assert [cell.split()[0] for cell in row.split("│")[2:5]] == ["1.00", "2.80", "3.00"]
 
 
 def test_answers_to_the_same_questions_are_quoted() -> None:
