@@ -45,6 +45,10 @@ class Target:
     shares_headers: bool = True
     now_ns: Callable[[], int] = time.perf_counter_ns
 
+    def beyond_header(self, cached: int) -> int:
+        """Of so many ``cached`` tokens."""
+        return max(0, cached - self.header_tokens)
+
 
 def with_header(target: Target) -> Target:
     """``target``, knowing what a chat template puts before every prompt, and a cache has of it.
@@ -62,8 +66,7 @@ def with_header(target: Target) -> Target:
 
 def known_tokens(target: Target, prompt: list[int]) -> int:
     """Of ``prompt``, what was found in the cache beyond the header; raises RuntimeError."""
-    cached = serve(target.engine, [prompt], 1).reports[0].cached_tokens
-    return max(0, cached - target.header_tokens)
+    return target.beyond_header(serve(target.engine, [prompt], 1).reports[0].cached_tokens)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def _prefill(target: Target, place: Prefill) -> tuple[list[float], float]:
 
 def _is_known(target: Target, place: Prefill, cached: int) -> bool:
     """Whether so much was ``cached`` of the prompt as should have been."""
-    known = max(0, cached - target.header_tokens)
+    known = target.beyond_header(cached)
     if target.counts_tokens or not place.cached_tokens:
         return known == place.cached_tokens
     return known >= place.cached_tokens

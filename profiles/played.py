@@ -32,8 +32,8 @@ class PlayedSchedule:
         layout: None for reading everything first, where it does not matter.
         loss: nats a token.
         agreement: with full reading, as a share of the tokens.
+        rounds_loss, rounds_disagreement: what appended rounds cost of the forecast.
         score: of the task, if it has one.
-        rounds_loss, rounds_disagreement: what appended rounds cost of the forecast; empty: nothing.
     """
 
     name: str
@@ -42,9 +42,9 @@ class PlayedSchedule:
     agreement: tuple[float, ...]
     forecast_loss: tuple[float, ...]
     forecast_agreement: tuple[float, ...]
+    rounds_loss: tuple[float, ...]
+    rounds_disagreement: tuple[float, ...]
     score: tuple[float, ...] | None = None
-    rounds_loss: tuple[float, ...] = ()
-    rounds_disagreement: tuple[float, ...] = ()
 
 
 def alike(played: Sequence[PlayedSchedule], layout: str) -> list[PlayedSchedule]:
@@ -117,18 +117,15 @@ def _deviation(values: NDArray[np.float64]) -> float:
 
 def loss_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibration:
     some = [one for one in alike(played, layout) if one.layout is not None]
-    rounds = [_known(one.rounds_loss, one.loss) for one in some]
-    return Calibration.of([one.forecast_loss for one in some], [one.loss for one in some], rounds)
+    return Calibration.of(
+        [one.forecast_loss for one in some],
+        [one.loss for one in some],
+        [one.rounds_loss for one in some],
+    )
 
 
 def disagreement_calibration(played: Sequence[PlayedSchedule], layout: str) -> Calibration:
     some = [one for one in alike(played, layout) if one.layout is not None]
     forecast = [[1 - share for share in one.forecast_agreement] for one in some]
     measured = [[1 - share for share in one.agreement] for one in some]
-    rounds = [_known(one.rounds_disagreement, one.agreement) for one in some]
-    return Calibration.of(forecast, measured, rounds)
-
-
-def _known(rounds: Sequence[float], of: Sequence[float]) -> Sequence[float]:
-    """By request; nothing where it was not looked at."""
-    return rounds or [0.0] * len(of)
+    return Calibration.of(forecast, measured, [one.rounds_disagreement for one in some])

@@ -27,7 +27,7 @@ from profiles.subject import PipelineSubject
 from staircase.errors import ProfileError
 from staircase.schedule import LAYOUTS
 
-SCHEMA = "staircase.quality/2"
+SCHEMA = "staircase.quality/3"
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -92,10 +92,10 @@ class QualityProfile:
         sources: of each reading agent, in prompt order.
         played: schedules that were played for real, by which forecasts are calibrated.
         of: the pipeline that was measured; None in older files.
-        round_counts: in how many rounds everything was read, increasing; none in older files, and
-            where nothing is appended.
+        round_counts: in how many rounds everything was read, increasing; none where nothing is
+            appended.
         held: answers that were written after reading part of the drafts, beside full reading; none
-            in older files, and where the answering agent is not greedy.
+            where the answering agent is not greedy.
     """
 
     read_levels: tuple[int, ...]

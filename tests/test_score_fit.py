@@ -42,7 +42,8 @@ def played(
 ) -> PlayedSchedule:
     """By request: agreements and scores; losses are what is missing of agreement."""
     loss, share = tuple(1 - x for x in shares), tuple(shares)
-    return PlayedSchedule(name, layout, loss, share, loss, share, tuple(scores))
+    free = (0.0,) * len(share)
+    return PlayedSchedule(name, layout, loss, share, loss, share, free, free, tuple(scores))
 
 
 def fit(*points: tuple[float, float], requests: int = 3) -> ScoreFit:
@@ -160,6 +161,8 @@ def test_forecasts_are_calibrated_by_what_was_played() -> None:
             agreement=(1 - factor * x / 10,) * 2,
             forecast_loss=(x,) * 2,
             forecast_agreement=(1 - x / 10,) * 2,
+            rounds_loss=(0.0,) * 2,
+            rounds_disagreement=(0.0,) * 2,
         )
         for layout, x, factor in zip(layouts, (0.5, 1.0, 0.3), (0.8, 0.8, 2.0), strict=True)
     )
