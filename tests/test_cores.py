@@ -17,7 +17,7 @@ from executor.contention import kept_busy
 from executor.core_places import dealt_cores
 from executor.core_process import CoreEngine, CoreProcess
 from executor.core_worker import Order
-from executor.heard import begin, serve
+from executor.heard import PATIENCE_S, begin, serve
 from executor.latency_visits import Target
 from executor.runtime import Job, Outcome
 from executor.threads import usable_cores
@@ -187,13 +187,12 @@ class TestProcesses:
         assert threading.get_ident() not in heard["a"] | heard["z"]
 
     def test_a_call_can_be_cancelled(self, bench: Bench) -> None:
-        engine = bench.engines["a"]
-
-        def cancel() -> None:
-            engine.cancel((id(heard), 0))
-
-        heard = begin(engine, [[5] * 20], 10**6, lambda: threading.Timer(0, cancel).start())
+        engine, writes = bench.engines["a"], threading.Event()
+        heard = begin(engine, [[5] * 20], 10**6, writes.set)
+        written = writes.wait(PATIENCE_S)
+        engine.cancel((id(heard), 0))
         heard.wait()
+        assert written
         assert heard.reports[0].reason == "cancelled"
         assert heard.reports[0].error is None
 
