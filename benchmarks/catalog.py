@@ -23,16 +23,16 @@ from benchmarks.roofline import (
     SPLITWISE_HARDWARE,
     SPLITWISE_MODELS,
 )
-from executor.bench import open_bench
 from executor.line_log import LineLog
-from executor.sample_log import SampleLog
-from planner.profiling import keys_of, make_latency
+from executor.measure.sample_log import SampleLog
+from executor.opened_engines import open_bench
+from planner.profiling.latency_profiling import keys_of, make_latency
 from profiles.catalog import FOLDER
-from profiles.importing import Picks, import_profile
-from profiles.kernels import has_experts
-from profiles.latency import EngineProfile, LatencyProfile, save_latency
+from profiles.importers.importing import Picks, import_profile
+from profiles.importers.kernels import has_experts
+from profiles.latency.profile import EngineProfile, LatencyProfile, save_latency
 from profiles.store import Provenance
-from staircase.scenario import load_scenario
+from staircase.spec.scenario import load_scenario
 
 MOST_ERROR = 0.05
 DEMO = Path(__file__).parents[1] / "planner" / "demo.yaml"

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.simulator_speed import TOKENS, example_cost
-from simulator.batching import BatchingSetup, Limits
-from simulator.candidates import Candidates, constant_candidates
-from simulator.closed_form import AloneTimes
-from simulator.compiled import play_compiled
+from simulator.analytic.candidates import Candidates, constant_candidates
+from simulator.analytic.closed_form import AloneTimes
+from simulator.analytic.request_form import closed_form
+from simulator.compiled.play import play_compiled
+from simulator.des.batching import BatchingSetup, Limits
 from simulator.engine import EngineSetup
-from simulator.request_form import closed_form
 from staircase import Pipeline, RequestShape, Schedule, Workload, constant, moa
 from staircase.prompt import query
 from staircase.schedule import LAYOUTS, Layout

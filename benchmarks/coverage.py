@@ -15,10 +15,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from planner.validation import Validation, load_validation
+from planner.results.validation import Validation, load_validation
 
 FIGURES = ("ttft_s", "smooth_start_s", "e2e_s", "tpot_s", "loss", "agreement", "score")
-# What rounding makes of texts that are the same, as in ``planner.standing``.
+# What rounding makes of texts that are the same, as in ``planner.results.comparison``.
 NEGLIGIBLE = {"loss": 1e-4, "agreement": 1e-4}
 
 

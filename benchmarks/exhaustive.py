@@ -19,9 +19,9 @@ from typing import TextIO
 
 from rich.progress import track
 
-from planner.front import front_of
-from planner.objectives import Goals
-from planner.space import Space
+from planner.figures.front import front_of
+from planner.figures.objectives import Goals
+from planner.search.space import Space
 from planner.workspace import Workspace
 from profiles.store import content_hash
 from simulator.forecast import Forecast, SimulatedWorld

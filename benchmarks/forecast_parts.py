@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from executor.bench import open_bench
 from executor.line_log import ItemLog, LineLog
-from planner.correcting import Compared, Model, compare_runs
-from planner.pace import reference_of
-from planner.played_runs import PlayedRun
-from planner.search import search
-from planner.tune import Tuner
-from planner.tuning_rounds import Effort
+from executor.opened_engines import open_bench
+from planner.search.search import search
+from planner.tuning.correcting import Compared, Model, compare_runs
+from planner.tuning.pace import reference_of
+from planner.tuning.run_log import PlayedRun
+from planner.tuning.tune import Tuner
+from planner.tuning.tuning_rounds import Effort
 from planner.workspace import Workspace
 
 DEMO = Path(__file__).parents[1] / "planner" / "demo.yaml"

@@ -4,12 +4,12 @@
                                      [--seconds 560]
 
 Bare config.json files of the shapes, random weights in bf16: times are those of real models of this
-size. Each is measured by ``executor.measure_latency``, the code behind ``staircase profile``: an
-engine with 8 slots, prompts up to 4,096 tokens, until the cross-validated error is at most 3 % or
-the shape's share of the time is used. FOLDER gets a profile for each, DEVICE-SHAPE.json, as soon as
-it is there, and what was measured of one that is not finished (``partial.jsonl``), from where the
-same command goes on. A shape that fails is told and left out; gpu_profile.json says what the device
-is, and how long each shape took.
+size. Each is measured by ``executor.measure.measure_latency``, the code behind ``staircase
+profile``: an engine with 8 slots, prompts up to 4,096 tokens, until the cross-validated error is at
+most 3 % or the shape's share of the time is used. FOLDER gets a profile for each,
+DEVICE-SHAPE.json, as soon as it is there, and what was measured of one that is not finished
+(``partial.jsonl``), from where the same command goes on. A shape that fails is told and left out;
+gpu_profile.json says what the device is, and how long each shape took.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from benchmarks.gpu.alone import machine
 from benchmarks.gpu.lab import Clock, Journal, Lab, Row
 from benchmarks.gpu.profiling import measure
 from benchmarks.gpu.shape import SHAPES, Shape
-from executor.latency_visits import Sample
 from executor.line_log import LineLog
-from executor.measure_latency import Effort
-from executor.sample_log import SampleLog
-from profiles.latency import EngineProfile, LatencyProfile, save_latency
+from executor.measure.measure_latency import Effort
+from executor.measure.measurements import Sample
+from executor.measure.sample_log import SampleLog
+from profiles.latency.profile import EngineProfile, LatencyProfile, save_latency
 from profiles.store import content_hash, provenance_of_now
 
 LLAMA_VOCABULARY, QWEN_VOCABULARY = 128256, 151936

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.recorded_vllm import LAYERS
-from profiles.kernels import (
+from profiles.importers.kernels import (
     ATTENTION_KEYS,
     Floats,
     KernelTables,
@@ -29,8 +29,8 @@ from profiles.kernels import (
     read_attention,
     read_kernel_tables,
 )
-from profiles.splitwise import GridPoint, GridProfile, fit_grid, read_splitwise
-from simulator.cost import Cost, at, attention_ps, cost_of_kernels, mixed_attention_ps
+from profiles.importers.splitwise import GridPoint, GridProfile, fit_grid, read_splitwise
+from simulator.core.cost import Cost, at, attention_ps, cost_of_kernels, mixed_attention_ps
 
 COLUMNS = ("what", "left out", "points", "median error", "90 % below", "worst")
 # Splitwise's grid is two lines, which cross here.

@@ -29,15 +29,15 @@ from rich.table import Table
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 from transformers.generation.streamers import BaseStreamer
 
-from executor.batching_engine import BatchingEngine
-from executor.byte_tokenizer import ByteTokenizer
-from executor.device import Device
 from executor.engine import CallReport, Engine, EngineCall, Key
-from executor.models import LoadedModel
-from executor.rendering import PromptFormat
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.device import Device
+from executor.inprocess.models import LoadedModel
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.inprocess.weight_layout import lay_for_decoding
 from executor.runtime import Job, Runtime, ServedModel
-from executor.transformers_engine import TransformersEngine
-from executor.weight_layout import lay_for_decoding
+from executor.tokens.byte_tokenizer import ByteTokenizer
+from executor.tokens.rendering import PromptFormat
 from staircase import Schedule, constant, moa, single, uniform
 from staircase.workload import Question
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from planner import plan
-from planner.describing import describe_schedule
-from planner.plans import Candidate
+from planner.figures.describing import describe_schedule
+from planner.results.plans import Candidate
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCENARIOS = ("paper_moa", "two_layers", "debate")

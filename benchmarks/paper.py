@@ -13,8 +13,8 @@ from rich.table import Table
 
 from simulator.forecast import forecast_simulated
 from staircase import Staircase, constant, normal, uniform
-from staircase.scenario import Scenario, load_scenario
 from staircase.schedule import Layout
+from staircase.spec.scenario import Scenario, load_scenario
 
 SCENARIO = Path(__file__).parents[1] / "examples" / "paper_moa.yaml"
 # Not published; fitted to the tokens per second of the staircase row.

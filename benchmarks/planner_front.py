@@ -34,12 +34,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.exhaustive import SCENARIOS, Case, Point, exact_front
-from planner.book import Alone, Book
-from planner.front import hypervolume
-from planner.guide import Guide
-from planner.search import NEAR, Search, make_sampler
+from planner.figures.front import hypervolume
+from planner.search.cached_forecasts import Alone, Book
+from planner.search.search import NEAR, Search, make_sampler
+from planner.search.surrogate import Guide
+from simulator.analytic.sketch import Sketch
 from simulator.forecast import Forecast
-from simulator.sketch import Sketch
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 

@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from executor.answer_text import text_faults
-from executor.bench import open_bench, read_dataset
-from executor.chat_template import INTRODUCTION, LABEL, REQUEST
-from executor.rendering import Form, PromptFormat
+from executor.opened_engines import open_bench, read_dataset
 from executor.replaying import replaying
 from executor.runtime import Job, Outcome, Runtime
+from executor.tokens.chat_template import INTRODUCTION, LABEL, REQUEST
+from executor.tokens.rendering import Form, PromptFormat
 from staircase import Schedule, constant, uniform
+from staircase.metrics.text_faults import TextFaults
 from staircase.pipeline import Agent, Pipeline
-from staircase.scenario import load_scenario
-from staircase.text_faults import TextFaults
+from staircase.spec.scenario import load_scenario
 from staircase.workload import Question
 
 SCENARIO = Path(__file__).parents[1] / "examples" / "smollm2.yaml"

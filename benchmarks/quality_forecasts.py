@@ -28,25 +28,25 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from executor.bench import Bench, open_bench, read_dataset
 from executor.embedded.scattered_desk import SCATTERED
 from executor.line_log import LineLog
-from executor.measure_quality import measure_quality
-from executor.quality_log import QualityLog
+from executor.measure.measure_quality import measure_quality
+from executor.measure.quality_log import QualityLog
+from executor.opened_engines import Bench, open_bench, read_dataset
 from executor.runtime import Job
-from executor.scores import answer_scorer
-from planner.quality_profiling import make_quality, quality_key
-from planner.validate import FRESH
+from executor.scoring.scores import answer_scorer
+from planner.evaluation.validate import FRESH
+from planner.profiling.quality_profiling import make_quality, quality_key
 from profiles.catalog import engine_profile
-from profiles.latency import LatencyProfile
-from profiles.quality import QualityProfile
-from profiles.quality_forecast import QualityForecast
+from profiles.latency.profile import LatencyProfile
+from profiles.quality.forecast import QualityForecast
+from profiles.quality.profile import QualityProfile
 from profiles.store import provenance_of_now
 from simulator.forecaster import Forecaster, sampled_workload
 from staircase import uniform
-from staircase.metrics import Summary, summarize
-from staircase.scenario import Scenario
+from staircase.metrics.request_metrics import Summary, summarize
 from staircase.schedule import Layout, Schedule, parse_staircase
+from staircase.spec.scenario import Scenario
 
 # By proposers: families and explicit lists, in all layouts.
 CASES: dict[int, tuple[tuple[str, Layout], ...]] = {

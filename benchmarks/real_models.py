@@ -24,12 +24,12 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from executor.model_source import source_of
-from planner.recorded_runs import RecordedRuns, load_runs
-from planner.tables import with_interval
-from staircase.engine_spec import OpenAISpec
-from staircase.measured import measure_all
-from staircase.scenario import Scenario, load_scenario
+from executor.inprocess.model_source import source_of
+from planner.figures.number_format import with_interval
+from planner.results.recorded_runs import RecordedRuns, load_runs
+from staircase.metrics.measured import measure_all
+from staircase.spec.engine_spec import OpenAISpec
+from staircase.spec.scenario import Scenario, load_scenario
 from tests.support.llama_build import binary
 
 ROOT = Path(__file__).parents[1]

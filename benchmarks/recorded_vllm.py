@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import brentq
 
-from profiles.host import Host
-from profiles.kernels import KernelTables, read_kernel_tables
-from simulator.batching import BatchingSetup, Limits
-from simulator.cost import cost_of_kernels, with_host
+from profiles.hardware.hosts import Host
+from profiles.importers.kernels import KernelTables, read_kernel_tables
+from simulator.core.cost import cost_of_kernels, with_host
+from simulator.des.batching import BatchingSetup, Limits
 from simulator.run import Run, run_workload
 from staircase import RequestShape, Schedule, Workload, single
 from staircase.prompt import query

@@ -7,7 +7,7 @@ DATA holds ``aiconfigurator/derived_prefill_decode_profile.csv`` (modelled from 
 ``llmservingsim/profiler/perf`` (sums of measured kernels, without what passes between them) and
 ``splitwise-sim/perf_model.csv`` (measured with an engine of 2023). To the latter rows what an
 engine does on its host is added: by default what Vidur measured of the one nearest to it
-(``profiles/host.py``).
+(``profiles/hardware/hosts.py``).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from profiles.hardware import HARDWARE
-from profiles.host import HOSTS, Host
-from profiles.kernels import ATTENTION_KEYS, has_experts, read_kernel_tables
-from profiles.known_models import SHAPES
-from profiles.roofline import Chunk, Roofline
+from profiles.hardware.gpus import HARDWARE
+from profiles.hardware.hosts import HOSTS, Host
+from profiles.hardware.known_models import SHAPES
+from profiles.hardware.roofline import Chunk, Roofline
+from profiles.importers.kernels import ATTENTION_KEYS, has_experts, read_kernel_tables
 from staircase.errors import ProfileError
 from staircase.files import read_csv
 

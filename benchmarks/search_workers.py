@@ -16,10 +16,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from planner.book import Alone, Crew
-from planner.crew import crew_of
-from planner.plans import Plan
-from planner.search import search
+from planner.results.plans import Plan
+from planner.search.cached_forecasts import Alone, Crew
+from planner.search.parallel_forecasts import crew_of
+from planner.search.search import search
 from planner.workspace import Workspace
 from staircase.schedule import constant, uniform
 

@@ -23,12 +23,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from simulator.batching import BatchingSetup, Limits
-from simulator.compiled import play_compiled
-from simulator.cost import Cost
+from simulator.compiled.play import play_compiled
+from simulator.compiled.results import Played
+from simulator.core.cost import Cost
+from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
-from simulator.played import Played
-from simulator.simulate import simulate
 from staircase import (
     Pipeline,
     RequestShape,

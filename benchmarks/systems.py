@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import brentq
 
-from profiles.hardware import HARDWARE
-from profiles.known_models import SHAPES
-from profiles.roofline import Roofline
-from profiles.transforms import Widened, factors_of
-from staircase.transform_spec import (
+from profiles.hardware.gpus import HARDWARE
+from profiles.hardware.known_models import SHAPES
+from profiles.hardware.roofline import Roofline
+from profiles.hardware.transforms import Widened, factors_of
+from staircase.spec.transform_spec import (
     EarlyExitSpec,
     MultiTokenSpec,
     SpeculativeSpec,

@@ -30,12 +30,12 @@ from rich.table import Table
 from transformers import DynamicCache
 
 from benchmarks.in_process import PROMPT, random_prompt, small_model, spread
-from executor.batching_engine import BatchingEngine
-from executor.device import Device
-from executor.models import LoadedModel
-from executor.rendering import PromptFormat
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.device import Device
+from executor.inprocess.models import LoadedModel
+from executor.inprocess.transformers_engine import TransformersEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
-from executor.transformers_engine import TransformersEngine
+from executor.tokens.rendering import PromptFormat
 from staircase import Pipeline, constant, moa, uniform
 from staircase.timeline import to_s
 from staircase.workload import Question

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from executor.engine import Tokens
-from executor.rendering import fixed_texts
 from executor.runtime import Outcome, ServedModel
+from executor.tokens.rendering import fixed_texts
+from staircase.metrics.text_faults import TextFaults, find_faults
 from staircase.pipeline import Pipeline
 from staircase.prompt import nonce
-from staircase.text_faults import TextFaults, find_faults
 from staircase.workload import Question
 
 

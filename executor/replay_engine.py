@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from executor.device import Device
 from executor.engine import CallReport, EngineCall, Key, Listener, Tokened, Tokens
 from executor.guarding import Guarded
+from executor.inprocess.device import Device
 from staircase.messages import EndReason
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from executor.device import Device
+from executor.inprocess.device import Device
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Outcome, Runtime, ServedModel
 from staircase.pipeline import Pipeline

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 
 from executor.engine import CallReport, Engine, Thought
 from executor.nonces import Nonces
-from executor.rendering import Form, fixed_ids
-from executor.texts import Texts
+from executor.prompts.texts import Texts
+from executor.tokens.rendering import Form, fixed_ids
 from staircase.messages import Call
 from staircase.pipeline import Agent, Pipeline
 from staircase.play import CallResult, Play

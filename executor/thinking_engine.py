@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from executor.engine import CallReport, Engine, EngineCall, Key, Listener, Thought, Tokened
-from executor.streaming_text import StreamingText
-from executor.thought_text import ThoughtText
+from executor.tokens.streaming_text import StreamingText
+from executor.tokens.thought_text import ThoughtText
 
 ONLY_REASONED = "only reasoned"
 # After the first: one where its thought has to end, one where that took of the answer's room.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from planner.api import plan
-    from planner.plans import Candidate, Plan, load_plan
+    from planner.results.plans import Candidate, Plan, load_plan
 
 __all__ = ["Candidate", "Plan", "load_plan", "plan"]
 
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return plan
     if name in __all__:
-        from planner import plans
+        from planner.results import plans
 
         return getattr(plans, name)
     raise AttributeError(f"module 'planner' has no attribute {name!r}")

@@ -14,22 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from planner.book import NOTHING_KNOWN, Memory
-from planner.crew import crew_of
-from planner.explaining import explained
-from planner.journal import remove_journal
-from planner.objectives import Goals, parse_limits, parse_objectives
-from planner.plans import Plan, save_plan
-from planner.report import write_report
-from planner.search import search
+from planner.figures.objectives import Goals, parse_limits, parse_objectives
+from planner.report.explaining import explained
+from planner.report.report import write_report
+from planner.results.plans import Plan, save_plan
+from planner.search.cached_forecasts import NOTHING_KNOWN, Memory
+from planner.search.journal import remove_journal
+from planner.search.parallel_forecasts import crew_of
+from planner.search.search import search
+from planner.search.storage import open_storage
+from planner.search.stored_trials import StoredTrials
 from planner.sole_use import sole_use
-from planner.storage import open_storage
-from planner.stored_trials import StoredTrials
 from planner.workspace import Workspace
 from simulator.forecaster import Forecaster
 from simulator.world import World
 from staircase.errors import InputError
-from staircase.scenario import Scenario
+from staircase.spec.scenario import Scenario
 from staircase.trace import write_trace
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.api import Watcher, plan_of
-from planner.front import front_of
-from planner.objectives import Goals, Objective, parse_objectives
-from planner.plans import Candidate, Plan
+from planner.figures.front import front_of
+from planner.figures.objectives import Goals, Objective, parse_objectives
+from planner.results.plans import Candidate, Plan
 from planner.workspace import Workspace
 from staircase.errors import PlanError
-from staircase.scenario import load_variants
+from staircase.spec.scenario import load_variants
 
 # Figures that are relative to what a pipeline could read.
 RELATIVE = ("unread", "loss", "quality")

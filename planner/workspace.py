@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from executor.model_source import check_sources
-from planner.objectives import Limit, merged, parse_limits
-from planner.subjects import latency_subjects, pipeline_subject
+from executor.inprocess.model_source import check_sources
+from planner.figures.objectives import Limit, merged, parse_limits
+from planner.profiling.subjects import latency_subjects, pipeline_subject
 from profiles.catalog import find
-from profiles.latency import LatencyProfile, load_latency
+from profiles.latency.profile import LatencyProfile, load_latency
 from profiles.lengths import LengthProfile, load_lengths
-from profiles.quality import QualityProfile, load_quality
+from profiles.quality.profile import QualityProfile, load_quality
 from profiles.store import content_hash, stored_hash
 from profiles.subject import differences
 from simulator.figures import Wanted
@@ -29,8 +29,8 @@ from simulator.robust import RobustWorld
 from simulator.setups import workload_of
 from staircase.errors import ModelError, ProfileError
 from staircase.files import named_path
-from staircase.scenario import Scenario, load_scenario
-from staircase.strict import Strict, changed_spec
+from staircase.spec.scenario import Scenario, load_scenario
+from staircase.spec.strict import Strict, changed_spec
 from staircase.workload import Workload
 
 # The packages that have a say in a forecast.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from staircase.measured import Measured
-from staircase.run_metrics import RunMetrics, Slo, measure_runs
+from staircase.metrics.measured import Measured
+from staircase.metrics.run_metrics import RunMetrics, Slo, measure_runs
 
 # The search ends when the rates that do and do not meet the limits are so close.
 TOLERANCE = 0.01

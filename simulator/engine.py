@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from simulator.alarm import Clock
+from simulator.event_queue import Clock
 from staircase.messages import Call, EndReason
 from staircase.play import CallResult
 from staircase.prompt import Prompt, Segment

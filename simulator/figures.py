@@ -3,7 +3,7 @@
 cost      of a request: its tokens by engine at their prices, and the replicas' hours
 reserved  replica seconds of the run over its answered requests, busy or not; a run's own busy
           seconds say little, since batching engines are busy whenever anybody is there
-goodput   requests a second that keep every limit, as in ``staircase.run_metrics``
+goodput   requests a second that keep every limit, as in ``staircase.metrics.run_metrics``
 capacity  the highest rate at which enough requests keep every limit (``simulator.capacity``); ten
           runs or so, so only where it is asked for
 """
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from simulator.run import Run
-from staircase.metrics import Summary
-from staircase.plan_spec import PlanSpec, PriceSpec
-from staircase.run_metrics import Slo, measure_runs
+from staircase.metrics.request_metrics import Summary
+from staircase.metrics.run_metrics import Slo, measure_runs
+from staircase.spec.plan_spec import PlanSpec, PriceSpec
 
 PER_PRICE = 1e6
 S_PER_HOUR = 3600

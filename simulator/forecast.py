@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from profiles.latency import EngineProfile
-from profiles.quality_forecast import QualityForecast
+from profiles.latency.profile import EngineProfile
+from profiles.quality.forecast import QualityForecast
+from simulator.analytic.lower_bound import Stage
+from simulator.analytic.sketch import Sketch, sketch_of
 from simulator.capacity import LEAST, Capacity, CapacitySearch
 from simulator.engine import EngineSetup
 from simulator.figures import NOTHING_WANTED, Wanted
@@ -17,17 +19,15 @@ from simulator.intervals import stated_error, with_profile_error
 from simulator.reach import beyond, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.setups import setup_of, workload_of
-from simulator.sketch import Sketch, sketch_of
-from simulator.unhindered import Stage
 from staircase.bounds import LAST_PS
 from staircase.errors import ScenarioError
-from staircase.measured import Measured, summarize_replicates
-from staircase.metrics import Summary, summarize
+from staircase.metrics.measured import Measured, summarize_replicates
+from staircase.metrics.request_metrics import Summary, summarize
+from staircase.metrics.run_metrics import Slo
 from staircase.pipeline import Pipeline
-from staircase.run_metrics import Slo
-from staircase.scenario import Scenario
 from staircase.schedule import Schedule
-from staircase.simulated_spec import SimulatedSpec
+from staircase.spec.scenario import Scenario
+from staircase.spec.simulated_spec import SimulatedSpec
 from staircase.timeline import Timeline
 from staircase.workload import Workload
 
@@ -37,7 +37,7 @@ class Forecast:
     """What is to be expected of a schedule.
 
     Attributes:
-        metrics: by the names of ``staircase.metrics``.
+        metrics: by the names of ``staircase.metrics.request_metrics``.
         quality: None where there is no quality profile, as for simulated engines.
         extrapolated: what lies outside the measured range of the latency profile, in words.
         timelines: of the first replicate; empty if nobody asked for them.

@@ -8,24 +8,24 @@ from functools import cached_property
 
 import numpy as np
 
-from profiles.latency import LatencyProfile
+from profiles.latency.profile import LatencyProfile
 from profiles.lengths import LengthSample
-from profiles.quality import QualityProfile, QualitySample
-from profiles.quality_forecast import QualityForecaster
-from simulator.batching import BatchingSetup
+from profiles.quality.forecast import QualityForecaster
+from profiles.quality.profile import QualityProfile, QualitySample
+from simulator.analytic.lower_bound import Stage
+from simulator.analytic.sketch import Sketch, sketch_of
+from simulator.des.batching import BatchingSetup
+from simulator.des.serial import SerialSetup
 from simulator.figures import NOTHING_WANTED, Wanted
 from simulator.forecast import Forecast, forecast_of
 from simulator.intervals import stated_error
 from simulator.profiled import served_together, setup_of_profile
 from simulator.reach import most_at_once
 from simulator.run import Run, run_workload
-from simulator.serial import SerialSetup
-from simulator.sketch import Sketch, sketch_of
-from simulator.unhindered import Stage
-from staircase.engine_spec import EngineSpec, OpenAISpec
-from staircase.metrics import READING_RATE, Z90
+from staircase.metrics.request_metrics import READING_RATE, Z90
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
+from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from staircase.timeline import Timeline
 from staircase.workload import RequestShape, Workload
 

@@ -17,8 +17,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from profiles.latency import EngineProfile
-from staircase.metrics import Summary, smooth_start
+from profiles.latency.profile import EngineProfile
+from staircase.metrics.request_metrics import Summary, smooth_start
 from staircase.timeline import PS_PER_S, Timeline, to_s
 
 # Those that grow with the profile's times; of the reader's own, ``smooth_start_s`` and ``stall_s``,

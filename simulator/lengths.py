@@ -13,7 +13,7 @@ from staircase.bounds import MOST_TOKENS
 from staircase.errors import WorkloadError
 from staircase.files import named_path, read_csv, read_text
 from staircase.request_trace import parse_tokens
-from staircase.workload_spec import Length, LengthFileSpec, LogNormalSpec
+from staircase.spec.workload_spec import Length, LengthFileSpec, LogNormalSpec
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Tokens: TypeAlias = npt.NDArray[np.int64]

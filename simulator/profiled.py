@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from profiles.latency import EngineProfile
-from simulator.batching import BatchingSetup, Limits
-from simulator.cost import cost_of_profile, with_pieces
-from simulator.serial import SerialSetup
-from staircase.engine_spec import EngineSpec, OpenAISpec
+from profiles.latency.profile import EngineProfile
+from simulator.core.cost import cost_of_profile, with_pieces
+from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.serial import SerialSetup
+from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from staircase.timeline import to_ps
 
 # Of an engine in this process: more tokens than are ever needed, found one by one.

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from profiles.catalog import engine_profile
-from profiles.latency import EngineProfile
-from staircase.scenario import Scenario
-from staircase.simulated_spec import SimulatedSpec
+from profiles.latency.profile import EngineProfile
+from staircase.spec.scenario import Scenario
+from staircase.spec.simulated_spec import SimulatedSpec
 from staircase.timeline import Span, Timeline
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from simulator.analytic.lower_bound import Stage
+from simulator.analytic.sketch import Sketch
 from simulator.forecast import Forecast
-from simulator.sketch import Sketch
-from simulator.unhindered import Stage
 from simulator.world import World
-from staircase.metrics import Summary
+from staircase.metrics.request_metrics import Summary
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 

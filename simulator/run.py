@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simulator.batching import BatchingSetup
-from simulator.compiled import play_compiled
+from simulator.compiled.play import play_compiled
+from simulator.des.batching import BatchingSetup
+from simulator.des.simulate import simulate_all
 from simulator.engine import EngineSetup
-from simulator.simulate import simulate_all
 from simulator.unread import unread_of_tables, unread_of_timeline
-from staircase.measured import Measured, measure_all
-from staircase.metrics import READING_RATE, Floats
+from staircase.metrics.measured import Measured, measure_all
+from staircase.metrics.request_metrics import READING_RATE, Floats
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_s

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from profiles.bundles import check_range, read_bundle
 from profiles.catalog import engine_profile, find
-from profiles.endpoint import load_endpoint
-from profiles.hardware import hardware
-from profiles.host import Host, host
-from profiles.known_models import model_shape
-from profiles.latency import EngineProfile
-from profiles.roofline import Roofline
-from simulator.batching import BatchingSetup, Limits
-from simulator.cost import (
+from profiles.hardware.gpus import hardware
+from profiles.hardware.hosts import Host, host
+from profiles.hardware.known_models import model_shape
+from profiles.hardware.roofline import Roofline
+from profiles.importers.bundles import check_range, read_bundle
+from profiles.latency.endpoint import load_endpoint
+from profiles.latency.profile import EngineProfile
+from simulator.core.cost import (
     Cost,
     cost_of_kernels,
     cost_of_profile,
@@ -25,19 +24,20 @@ from simulator.cost import (
     linear_cost,
     with_host,
 )
-from simulator.cost_bounds import check_tables
-from simulator.endpoint import EndpointSetup
+from simulator.core.cost_bounds import check_tables
+from simulator.core.transformed_cost import transformed
+from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.endpoint import EndpointSetup
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
-from simulator.transformed_cost import transformed
 from staircase.errors import ProfileError, ScenarioError
 from staircase.files import named_path
 from staircase.pipeline import Pipeline
 from staircase.prompt import query
 from staircase.request_trace import TracedRequest, read_request_trace
-from staircase.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
+from staircase.spec.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
+from staircase.spec.workload_spec import Length, RequestTraceSpec, WorkloadSpec
 from staircase.timeline import to_ps
 from staircase.workload import RequestShape, Workload
-from staircase.workload_spec import Length, RequestTraceSpec, WorkloadSpec
 
 ENDPOINT_KEYS = ("ttft_s", "itl_s", "ttft_per_token_s", "spread", "itl_spread")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from simulator.call_tables import CallTables
-from staircase.metrics import Floats
+from simulator.compiled.call_tables import CallTables
+from staircase.metrics.request_metrics import Floats
 from staircase.pipeline import Agent, Pipeline
 from staircase.timeline import Timeline
 from staircase.workload import RequestShape

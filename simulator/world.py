@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from simulator.analytic.lower_bound import Stage
+from simulator.analytic.sketch import Sketch
 from simulator.forecast import Forecast
-from simulator.sketch import Sketch
-from simulator.unhindered import Stage
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 

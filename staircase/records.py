@@ -28,8 +28,8 @@ from staircase.files import (
     without_nan,
     write_text,
 )
-from staircase.metrics import METRICS, READING_RATE, RequestMetrics, measure
-from staircase.shortfalls import missing_of
+from staircase.metrics.request_metrics import METRICS, READING_RATE, RequestMetrics, measure
+from staircase.metrics.shortfalls import missing_of
 from staircase.timeline import Timeline, to_s
 
 T = TypeVar("T")

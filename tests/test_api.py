@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import planner
-from planner.plans import Plan, load_plan
+from planner.results.plans import Plan, load_plan
 from staircase.errors import InputError, PlanError, ScenarioError
-from staircase.scenario import load_scenario
+from staircase.spec.scenario import load_scenario
 from tests.support.plans import EXAMPLES, small_plan
 
 ROOT = Path(__file__).parents[1]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from executor.forced_reading import ForcedReading
-from executor.measure_surfaces import ROUND_COUNTS, measure_sample
-from profiles.played import PlayedSchedule
-from profiles.quality import QualityProfile, QualitySample, Surface
-from profiles.quality_forecast import QualityForecaster
+from executor.measure.forced_reading import ForcedReading
+from executor.measure.measure_surfaces import ROUND_COUNTS, measure_sample
+from profiles.quality.calibration import PlayedSchedule
+from profiles.quality.forecast import QualityForecaster
+from profiles.quality.profile import QualityProfile, QualitySample, Surface
 from profiles.store import provenance_of_now
 from staircase.errors import ProfileError
 from staircase.prompt import Round

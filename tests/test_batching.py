@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.host import Host
-from profiles.kernels import read_kernel_tables
-from simulator.batching import BatchingSetup, Limits
-from simulator.cost import (
+from profiles.hardware.hosts import Host
+from profiles.importers.kernels import read_kernel_tables
+from simulator.core.cost import (
     Cost,
     at,
     attention_ps,
@@ -24,9 +23,10 @@ from simulator.cost import (
     mixed_attention_ps,
     with_host,
 )
+from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.simulate import simulate
 from simulator.forecast import forecast_simulated
 from simulator.setups import workload_of
-from simulator.simulate import simulate
 from staircase import (
     Agent,
     Pipeline,
@@ -41,8 +41,8 @@ from staircase import (
 )
 from staircase.errors import ProfileError, WorkloadError
 from staircase.prompt import query
-from staircase.scenario import load_scenario
-from staircase.workload_spec import WorkloadSpec
+from staircase.spec.scenario import load_scenario
+from staircase.spec.workload_spec import WorkloadSpec
 from tests.support.random_cases import random_cost
 from tests.test_latency_profile import engine
 

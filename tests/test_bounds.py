@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
-from profiles.fit import Fit
-from profiles.latency import latency_fault
-from simulator import compiled
-from simulator.batching import BatchingSetup, Limits
-from simulator.cost import cost_of_profile
-from simulator.cost_bounds import check_tables
+from profiles.latency.fit import Fit
+from profiles.latency.profile import latency_fault
+from simulator.compiled import play as compiled
+from simulator.core.cost import cost_of_profile
+from simulator.core.cost_bounds import check_tables
+from simulator.des.batching import BatchingSetup, Limits
 from simulator.forecast import forecast_simulated
 from simulator.intervals import with_profile_error
 from simulator.run import run_workload
@@ -34,11 +34,11 @@ from staircase.bounds import (
     MOST_TOKENS,
 )
 from staircase.errors import ProfileError, ScenarioError, ScheduleError, WorkloadError
-from staircase.metrics import Summary, measure, reader_ps
+from staircase.metrics.request_metrics import Summary, measure, reader_ps
 from staircase.prompt import query
-from staircase.scenario import load_scenario, load_variants
 from staircase.schedule import parse_barrier, parse_staircase
-from staircase.simulated_spec import SimulatedSpec
+from staircase.spec.scenario import load_scenario, load_variants
+from staircase.spec.simulated_spec import SimulatedSpec
 from staircase.timeline import Timeline, to_ps, to_s
 from tests.test_batching import plain_cost
 from tests.test_latency_profile import engine

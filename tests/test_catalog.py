@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.catalog import public
-from planner.cli import app
-from planner.profile_words import seconds_words
+from planner.cli.app import app
+from planner.profiling.profile_words import seconds_words
 from profiles.catalog import FOLDER, find, load_engine, names
-from profiles.endpoint import EndpointProfile, save_endpoint
-from profiles.latency import (
+from profiles.latency.endpoint import EndpointProfile, save_endpoint
+from profiles.latency.profile import (
     DecodePoint,
     EngineProfile,
     LatencyProfile,
@@ -29,7 +29,7 @@ from simulator.forecast import forecast_simulated
 from simulator.reach import most_at_once
 from staircase import Schedule
 from staircase.errors import InputError, ProfileError, ScenarioError
-from staircase.scenario import Scenario, load_scenario
+from staircase.spec.scenario import Scenario, load_scenario
 from staircase.timeline import Span
 
 ROOT = Path(__file__).parents[1]

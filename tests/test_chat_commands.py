@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from planner.profile_warnings import RESTATES
-from profiles.latency import load_latency
+from planner.profiling.profile_warnings import RESTATES
+from profiles.latency.profile import load_latency
 from tests.support.chat_scenario import chat_scenario
 from tests.support.fake_server import FakeServer, Manners
 from tests.support.real_servers import SERVERS, RealServers

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tokenizers.processors import TemplateProcessing
 
-from executor.chat_template import (
+from executor.prompts.prompt_formats import form_of
+from executor.tokens.chat_template import (
     INTRODUCTION,
     LABEL,
     MORE,
@@ -24,13 +25,12 @@ from executor.chat_template import (
     chat_format,
     find_turns,
 )
-from executor.prompt_formats import form_of
-from executor.rendering import PromptFormat, fixed_ids, fixed_texts, render
-from executor.token_ids import ContentEncoder
-from staircase.engine_spec import EngineSpec
+from executor.tokens.rendering import PromptFormat, fixed_ids, fixed_texts, render
+from executor.tokens.token_ids import ContentEncoder
 from staircase.pipeline import Agent
 from staircase.prompt import Round, build_prompt
 from staircase.schedule import LAYOUTS, Layout
+from staircase.spec.engine_spec import EngineSpec
 from tests.support.chat_tokenizers import SHAPES, SYSTEM, chat_tokenizer, sentences
 from tests.support.smollm2 import needs_smollm2
 

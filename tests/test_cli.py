@@ -22,7 +22,7 @@ DEMO = ROOT / "tests" / "support" / "desk.yaml"
 
 def staircase(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "planner.cli", *words],
+        [sys.executable, "-m", "planner.cli.app", *words],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -366,7 +366,7 @@ def test_an_interrupted_profile_goes_on(tmp_path: Path) -> None:
     path.write_text(DEMO.read_text().replace("requests: 48", "requests: 2"))
     words = ["profile", str(path), "--out", str(out), "--budget"]
     partial = out / "latency.partial.jsonl"
-    command = [sys.executable, "-m", "planner.cli", *words, "1000"]
+    command = [sys.executable, "-m", "planner.cli.app", *words, "1000"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
         wait_for(lambda: partial.exists() and partial.read_text().count("\n") >= 20)
         running.send_signal(signal.SIGINT)

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from simulator import closed_form as closed_form_module
-from simulator.batching import BatchingSetup, Limits
-from simulator.candidates import Candidates, candidates_of, constant_candidates
-from simulator.closed_form import AloneTimes
-from simulator.compiled import play_compiled
-from simulator.cost import linear_cost
+from simulator.analytic import closed_form as closed_form_module
+from simulator.analytic.candidates import Candidates, candidates_of, constant_candidates
+from simulator.analytic.closed_form import AloneTimes
+from simulator.analytic.request_form import closed_form
+from simulator.compiled.play import play_compiled
+from simulator.core.cost import linear_cost
+from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.serial import SerialSetup
+from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
-from simulator.request_form import closed_form
-from simulator.serial import SerialSetup
-from simulator.simulate import simulate
 from simulator.unread import unread_of_timeline
 from staircase import (
     Agent,
@@ -38,7 +38,7 @@ from staircase import (
     single,
 )
 from staircase.errors import ScheduleError, WorkloadError
-from staircase.metrics import measure
+from staircase.metrics.request_metrics import measure
 from staircase.prompt import fixed_names
 from staircase.schedule import LAYOUTS, Layout, Step
 from staircase.timeline import PS_PER_S, Timeline

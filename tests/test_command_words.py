@@ -15,12 +15,12 @@ from rich.table import Table
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from planner import terminal
-from planner.cli import app
-from planner.explain_text import _gain_lines
-from planner.explanation import Gain
-from planner.profile_warnings import LARGE_ERROR, latency_notes
-from planner.terminal import PlainConsole, progress_bars
+from planner.cli import terminal
+from planner.cli.app import app
+from planner.cli.terminal import PlainConsole, progress_bars
+from planner.profiling.profile_warnings import LARGE_ERROR, latency_notes
+from planner.report.explain_text import _gain_lines
+from planner.results.explanation import Gain
 from tests.test_cli import DEMO, staircase
 from tests.test_tune import measured_profile
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from planner.compare import bias, compare, ks_distance, mape, pearson
-from planner.compare_table import comparison_table, describe_bias, describe_pairs
+from planner.evaluation.compare import bias, compare, ks_distance, mape, pearson
+from planner.tables.compare_table import comparison_table, describe_bias, describe_pairs
 from staircase.errors import RecordError
-from staircase.metrics import measure
+from staircase.metrics.request_metrics import measure
 from staircase.records import Record, read_records, record, write_records
 from staircase.timeline import Span, Timeline
 from tests.support.pipes import piped

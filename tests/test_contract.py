@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.sampling import Sampling
+from executor.inprocess.sampling import Sampling
 from staircase import (
     Agent,
     Barrier,

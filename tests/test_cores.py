@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from executor.bench import Bench, open_bench
-from executor.contention import kept_busy
-from executor.core_places import dealt_cores
-from executor.core_process import CoreEngine, CoreProcess
-from executor.core_worker import Order
-from executor.heard import PATIENCE_S, begin, serve
-from executor.latency_visits import Target
+from executor.cores.core_assignment import dealt_cores
+from executor.cores.core_process import CoreEngine, CoreProcess
+from executor.cores.core_worker import Order
+from executor.inprocess.threads import usable_cores
+from executor.measure.call_recorder import PATIENCE_S, begin, serve
+from executor.measure.contention import kept_busy
+from executor.measure.measurements import Target
+from executor.opened_engines import Bench, open_bench
 from executor.runtime import Job, Outcome
-from executor.threads import usable_cores
-from planner.profiling import keys_of
+from planner.profiling.latency_profiling import keys_of
 from simulator.profiled import setup_of_profile
 from staircase import Question, constant, uniform
-from staircase.engine_spec import EngineSpec
 from staircase.errors import ModelError, ScenarioError
-from staircase.scenario import Scenario
+from staircase.spec.engine_spec import EngineSpec
+from staircase.spec.scenario import Scenario
 from tests.support.worlds import fixed_profile
 
 LINUX = Path("/proc/self/status").exists()

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from planner.book import Judge
-from planner.crew import LEAST_SKETCHED, RayCrew, crew_of, effort
-from planner.plans import load_plan, save_plan
-from planner.search import search
-from planner.space import Space
+from planner.results.plans import load_plan, save_plan
+from planner.search.cached_forecasts import Judge
+from planner.search.parallel_forecasts import LEAST_SKETCHED, RayCrew, crew_of, effort
+from planner.search.search import search
+from planner.search.space import Space
 from planner.workspace import Workspace
 from simulator.forecast import Forecast
 from staircase import Schedule, constant, explicit, geometric, moa, normal, uniform
@@ -199,7 +199,7 @@ def test_no_process_is_left_behind(tmp_path: Path, sent: signal.Signals) -> None
 
 
 def plan(folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "planner.cli", "plan", SCENARIO, "--trials", "30"]
+    command = [sys.executable, "-m", "planner.cli.app", "plan", SCENARIO, "--trials", "30"]
     return subprocess.Popen(
         [*command, "--out", str(folder), *options],
         stderr=subprocess.PIPE,

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from simulator.batching import BatchingSetup, Limits
-from simulator.compiled import play_compiled
+from simulator.analytic.request_form import closed_form
+from simulator.compiled.play import play_compiled
+from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.serial import SerialSetup
+from simulator.des.simulate import simulate, simulate_all
 from simulator.engine import EngineSetup
-from simulator.request_form import closed_form
 from simulator.run import run_workload
-from simulator.serial import SerialSetup
 from simulator.setups import setup_of
-from simulator.simulate import simulate, simulate_all
 from staircase import RequestShape, Schedule, Workload, constant, moa, single
 from staircase.errors import ScheduleError
 from staircase.prompt import query
-from staircase.simulated_spec import SimulatedSpec
+from staircase.spec.simulated_spec import SimulatedSpec
 from tests.support.random_cases import sharing_case
 from tests.support.worlds import fixed_profile
 from tests.test_batching import MS, plain_cost

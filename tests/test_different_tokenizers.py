@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from executor.device import Device
-from executor.measure_quality import measure_quality
-from executor.measure_surfaces import measure_sample
-from executor.models import LoadedModel, load_model
-from executor.prompt_scorer import PromptScorer
+from executor.inprocess.device import Device
+from executor.inprocess.models import LoadedModel, load_model
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.measure.measure_quality import measure_quality
+from executor.measure.measure_surfaces import measure_sample
 from executor.runtime import Job, Outcome, Runtime, ServedModel
-from executor.scoring import ModelScorer
-from executor.transformers_engine import TransformersEngine
+from executor.scoring.prompt_scorer import PromptScorer
+from executor.scoring.scoring import ModelScorer
 from staircase import Question, Schedule, constant, moa, uniform
 from staircase.pipeline import Pipeline
 from staircase.schedule import LAYOUTS

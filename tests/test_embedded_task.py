@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.embedded import MODEL_FOLDERS, task
+from executor.embedded import task
 from executor.embedded.desk import Game, play
 from executor.embedded.draw_rounds import draw_rounds
 from executor.embedded.evaluate import agreement, draw_bulletins
 from executor.embedded.ordered_desk import ORDERED
 from executor.embedded.samples import (
     END,
-    FORMAT,
     SPECIAL,
     STYLES,
     editor_sample,
@@ -30,10 +29,11 @@ from executor.embedded.scattered_desk import SCATTERED
 from executor.embedded.task import Task
 from executor.embedded.tasks import TASKS
 from executor.embedded.train import LESSONS
-from executor.models import load_model
+from executor.embedded_models import FORMAT, MODEL_FOLDERS
+from executor.inprocess.models import load_model
 from staircase.prompt import Round, build_prompt
-from staircase.scenario import EMBEDDED
 from staircase.schedule import LAYOUTS, Layout, Schedule, parse_staircase
+from staircase.spec.scenario import EMBEDDED
 
 on_both = pytest.mark.parametrize("desk", TASKS.values(), ids=TASKS)
 

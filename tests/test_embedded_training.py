@@ -21,7 +21,7 @@ from executor.embedded.losses import (
 from executor.embedded.ordered_desk import ORDERED
 from executor.embedded.samples import Chances, editor_sample, reporter_sample
 from executor.embedded.train import LESSONS, build_model, build_tokenizer, train
-from executor.models import load_model
+from executor.inprocess.models import load_model
 
 WORDS = build_tokenizer(ORDERED).get_vocab()
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from simulator.alarm import ITERATION_END, TIMER, Alarm, Clock
-from simulator.endpoint import EndpointEngine, EndpointSetup
+from simulator.des.endpoint import EndpointEngine, EndpointSetup
+from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup, Key, SimulatedCall
+from simulator.event_queue import ITERATION_END, TIMER, Clock, ScheduledEvent
 from simulator.setups import setup_of
-from simulator.simulate import simulate
 from staircase import (
     Pipeline,
     RequestShape,
@@ -30,7 +30,7 @@ from staircase.errors import WorkloadError
 from staircase.messages import Call
 from staircase.play import CallResult
 from staircase.prompt import Prompt, Segment, header, query
-from staircase.simulated_spec import EndpointSpec
+from staircase.spec.simulated_spec import EndpointSpec
 from tests.support.endpoint_oracle import OracleEndpointSetup
 from tests.support.oracle import OracleSetup
 from tests.support.random_cases import random_case
@@ -153,7 +153,7 @@ class Stage:
             self.engine.submit(SimulatedCall(0, call, tokens, False), self.heard)
 
     def cancel(self, number: int, after_ps: int, priority: int = TIMER) -> None:
-        Alarm(self.clock, after_ps, priority, lambda: self.engine.cancel((0, number)))
+        ScheduledEvent(self.clock, after_ps, priority, lambda: self.engine.cancel((0, number)))
 
     def run(self) -> dict[Key, CallResult]:
         self.clock.run()
@@ -211,7 +211,7 @@ class TestWatch:
 
     def test_says_so_at_once_if_it_is_there(self) -> None:
         stage = Stage(PLAIN)
-        Alarm(stage.clock, 115 * MS, TIMER, lambda: stage.engine.watch((0, 0), 1))
+        ScheduledEvent(stage.clock, 115 * MS, TIMER, lambda: stage.engine.watch((0, 0), 1))
         stage.run()
         assert stage.heard.watched == [((0, 0), 115 * MS)]
 

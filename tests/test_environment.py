@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from executor.connecting import Connector
-from executor.environment import certificates, is_exempt, proxy_for
-from executor.server import Network
-from executor.server_faults import transport_fault
-from executor.server_profile import ServerProfile
-from staircase.engine_spec import OpenAISpec
+from executor.openai.connecting import Connector
+from executor.openai.environment import certificates, is_exempt, proxy_for
+from executor.openai.server import Network
+from executor.openai.server_faults import transport_fault
+from executor.openai.server_profile import ServerProfile
 from staircase.errors import EngineError, ScenarioError
+from staircase.spec.engine_spec import OpenAISpec
 from tests.support.fake_server import FakeServer, Fault
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.simulate import simulate_all
+from simulator.des.simulate import simulate_all
 from staircase.errors import WorkloadError
 from staircase.timeline import Timeline
 from tests.support.oracle import OracleSetup

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.around import around
-from planner.breakdown import roles_of, ttft_parts
-from planner.importance import PARAMETERS, importances, parameters_of
-from planner.objectives import Goals, parse_objectives
-from planner.plans import Candidate, Plan
-from planner.standing import standings
+from planner.figures.objectives import Goals, parse_objectives
+from planner.results.breakdown import roles_of, ttft_parts
+from planner.results.comparison import standings
+from planner.results.plans import Candidate, Plan
+from planner.search.importance import PARAMETERS, importances, parameters_of
+from planner.search.neighbours import around
 from planner.workspace import Workspace
-from simulator.batching import BatchingSetup
-from simulator.cost import linear_cost
-from simulator.unhindered import Stage
+from simulator.analytic.lower_bound import Stage
+from simulator.core.cost import linear_cost
+from simulator.des.batching import BatchingSetup
 from staircase import (
     Agent,
     Pipeline,
@@ -31,11 +31,11 @@ from staircase import (
     normal,
     uniform,
 )
-from staircase.metrics import Summary
+from staircase.metrics.request_metrics import Summary
 from staircase.pipeline import single
-from staircase.plan_spec import PlanSpec
 from staircase.prompt import query
 from staircase.schedule import LAYOUTS, Staircase
+from staircase.spec.plan_spec import PlanSpec
 from tests.support.plans import EXAMPLES, small_plan, validation_of
 from tests.support.random_cases import random_case
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from executor.batching_engine import BatchingEngine
-from executor.device import Device
 from executor.engine import CallReport, Engine, EngineCall, Key
-from executor.heard import begin, serve
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.device import Device
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.measure.call_recorder import begin, serve
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
-from executor.transformers_engine import TransformersEngine
 from staircase import constant, moa, uniform
 from staircase.play import Play
 from staircase.schedule import Barrier
@@ -173,7 +173,15 @@ def test_a_closed_pipe_ends_a_run_quietly(tmp_path: Path, read: int) -> None:
     with FakeServer(Manners(token_s=0.005)) as fake:
         words = [str(write_scenario(tmp_path, fake.url)), "why?", "--staircase", "constant:6,6,6"]
         running = subprocess.Popen(
-            [sys.executable, "-m", "planner.cli", "run", *words, "--out", str(tmp_path / "out")],
+            [
+                sys.executable,
+                "-m",
+                "planner.cli.app",
+                "run",
+                *words,
+                "--out",
+                str(tmp_path / "out"),
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

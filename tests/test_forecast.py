@@ -11,8 +11,8 @@ from simulator.capacity import Capacity
 from simulator.forecast import capacity_of, forecast_simulated, replicated
 from staircase import Schedule
 from staircase.errors import ScenarioError
-from staircase.run_metrics import Slo
-from staircase.scenario import Scenario
+from staircase.metrics.run_metrics import Slo
+from staircase.spec.scenario import Scenario
 
 
 def scenario(engine: dict[str, Any] | None = None, **workload: Any) -> Scenario:

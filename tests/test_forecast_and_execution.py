@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from executor.bench import Bench, open_bench, read_dataset
+from executor.opened_engines import Bench, open_bench, read_dataset
 from executor.runtime import Job, Outcome, Runtime
+from simulator.des.serial import SerialSetup
+from simulator.des.simulate import simulate
 from simulator.profiled import setup_of_profile
-from simulator.serial import SerialSetup
-from simulator.simulate import simulate
 from staircase import Schedule, constant, geometric, normal, paper_default, uniform
-from staircase.engine_spec import EngineSpec
 from staircase.pipeline import Pipeline
-from staircase.scenario import Scenario, load_scenario
 from staircase.schedule import LAYOUTS
+from staircase.spec.engine_spec import EngineSpec
+from staircase.spec.scenario import Scenario, load_scenario
 from staircase.timeline import Timeline
 from staircase.workload import Question, RequestShape, Workload
 from tests.support.worlds import fixed_profile

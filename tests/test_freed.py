@@ -7,13 +7,13 @@ import weakref
 
 import pytest
 
-from simulator import replica
-from simulator.batching import BatchingSetup
-from simulator.blocks import Blocks, make_blocks
+from simulator.core import replica
+from simulator.core.blocks import Blocks, make_blocks
+from simulator.des.batching import BatchingSetup
+from simulator.des.simulate import simulate
 from simulator.profiled import setup_of_profile
-from simulator.simulate import simulate
 from staircase import constant, moa, uniform
-from staircase.engine_spec import EngineSpec
+from staircase.spec.engine_spec import EngineSpec
 from staircase.workload import RequestShape, Workload
 from tests.support.worlds import fixed_profile
 

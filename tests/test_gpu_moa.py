@@ -13,7 +13,7 @@ import pytest
 from benchmarks.gpu.lab import Journal
 from benchmarks.gpu.moa import LAYOUTS, medians
 from benchmarks.gpu.shape import SHAPES
-from profiles.latency import load_latency
+from profiles.latency.profile import load_latency
 
 ROOT = Path(__file__).parents[1]
 TINY = SHAPES["tiny"]

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.gpu.shape import SHAPES
 from benchmarks.gpu_profile import ON_A_GPU, PROFILED
-from profiles.latency import load_latency
+from profiles.latency.profile import load_latency
 
 ROOT = Path(__file__).parents[1]
 TINY = SHAPES["tiny"]

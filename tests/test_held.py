@@ -14,26 +14,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from executor.as_read import as_read
-from executor.device import Device
+from executor.inprocess.device import Device
+from executor.inprocess.models import LoadedModel, load_model
+from executor.inprocess.transformers_engine import TransformersEngine
 from executor.line_log import ItemLog, LineLog
-from executor.measure_held import SHARES, HoldProbe
-from executor.models import LoadedModel, load_model
+from executor.measure.measure_held import SHARES, HoldProbe
 from executor.prefix import common_prefix
-from executor.prompt_scorer import PromptScorer
+from executor.prompts.as_read import as_read
 from executor.runtime import Job, Outcome, Runtime, ServedModel
-from executor.scoring import ModelScorer, log_probabilities
-from executor.transformers_engine import TransformersEngine
-from planner.held_table import held_table
-from planner.quality_profiling import why_not_held
-from profiles.held import TIE_NATS, HeldText, held_by_share
-from profiles.quality import load_quality, save_quality
+from executor.scoring.prompt_scorer import PromptScorer
+from executor.scoring.scoring import ModelScorer, log_probabilities
+from planner.profiling.quality_profiling import why_not_held
+from planner.tables.held_table import held_table
+from profiles.quality.held import TIE_NATS, HeldText, held_by_share
+from profiles.quality.profile import load_quality, save_quality
 from profiles.store import content_hash
 from staircase import Question, Schedule, moa
 from staircase.pipeline import Pipeline
 from staircase.prompt import Round, build_prompt
-from staircase.scenario import load_scenario
 from staircase.schedule import LAYOUTS, Layout
+from staircase.spec.scenario import load_scenario
 from tests.support.letter_model import LETTERS, save_letter_model
 from tests.support.worlds import FORM
 from tests.test_cli import DEMO

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from benchmarks.importers import BATCH, PROMPT, grid_errors
-from profiles.host import Host
-from profiles.kernels import attention_grid
-from profiles.splitwise import Setup, read_splitwise
+from profiles.hardware.hosts import Host
+from profiles.importers.kernels import attention_grid
+from profiles.importers.splitwise import Setup, read_splitwise
+from profiles.importers.vidur import ATTENTION, EACH_LAYER, ONCE, SIZES, WORKERS, read_vidur
 from profiles.surface import fit_surface
-from profiles.vidur import ATTENTION, EACH_LAYER, ONCE, SIZES, WORKERS, read_vidur
-from simulator.batching import BatchingSetup, Limits
-from simulator.cost import at, attention_ps, cost_of_kernels, mixed_attention_ps, with_host
+from simulator.core.cost import at, attention_ps, cost_of_kernels, mixed_attention_ps, with_host
+from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.simulate import simulate
 from simulator.forecast import forecast_simulated
-from simulator.simulate import simulate
 from staircase import RequestShape, Schedule, Workload, single
 from staircase.errors import ProfileError, ScenarioError
 from staircase.prompt import query
-from staircase.scenario import Scenario, load_scenario
+from staircase.spec.scenario import Scenario, load_scenario
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 A30 = DATA / "vidur_opt_scheduler" / "a30" / "Qwen-2-7B"

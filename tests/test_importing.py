@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from planner.cli import app
+from planner.cli.app import app
 from profiles.catalog import load
-from profiles.endpoint import EndpointProfile, SeenCall, endpoint_of_calls
-from profiles.importing import FORMATS, Picks, import_profile
-from profiles.latency import LatencyProfile
+from profiles.importers.importing import FORMATS, Picks, import_profile
+from profiles.latency.endpoint import EndpointProfile, SeenCall, endpoint_of_calls
+from profiles.latency.profile import LatencyProfile
 from profiles.store import imported
 from staircase.errors import InputError, ProfileError
 from tests.support.pipes import piped

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from executor.batching_engine import BatchingEngine
-from executor.device import Device
 from executor.engine import Engine
-from executor.openai_engine import OpenAIEngine
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.device import Device
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.openai.engine import OpenAIEngine
+from executor.openai.vocabularies import TextPieces
 from executor.runtime import Job, Runtime, ServedModel
-from executor.transformers_engine import TransformersEngine
-from executor.vocabularies import TextPieces
 from staircase import constant, moa, uniform
 from tests.support.fake_server import FakeServer, Fault, Manners
 from tests.support.worlds import FORM, QUESTION, random_model, server_settings
@@ -105,7 +105,7 @@ def test_run_ends_with_one_line_and_code_130(tmp_path: Path, point: str) -> None
     call, fault = fault_at(POINTS[point], Fault("hang"))
     with FakeServer() as fake:
         fake.begin({("z", PROBE_REQUESTS + call): fault})
-        command = [sys.executable, "-m", "planner.cli", "run"]
+        command = [sys.executable, "-m", "planner.cli.app", "run"]
         words = [str(write_scenario(tmp_path, fake.url)), "why?", "--staircase", "constant:6,6,6"]
         running = subprocess.Popen(
             [*command, *words, "--out", str(tmp_path / "out")],

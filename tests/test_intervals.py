@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.intervals import SCALED, with_profile_error
-from staircase.measured import measure_all
-from staircase.metrics import Z90, Summary, summarize
+from staircase.metrics.measured import measure_all
+from staircase.metrics.request_metrics import Z90, Summary, summarize
 from staircase.timeline import Timeline
 
 MS, RATE = 10**9, 100.0

@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.special import expit
 
-from executor.judge import Judge
-from executor.verdicts import Game, Ruling, read_reply
-from planner.judge_table import count_lines, rates_table
-from planner.judging import all_games, judge_pairs, read_pairs
-from planner.win_rate import (
+from executor.scoring.judge import Judge
+from executor.scoring.verdicts import Game, Ruling, read_reply
+from planner.evaluation.judging import all_games, judge_pairs, read_pairs
+from planner.evaluation.win_rate import (
     JudgedPair,
     arena_hard,
     length_controlled,
@@ -30,10 +29,11 @@ from planner.win_rate import (
     plain,
     win_rates,
 )
-from staircase.engine_spec import JudgeSpec
+from planner.tables.judge_table import count_lines, rates_table
 from staircase.errors import RecordError, ScenarioError
 from staircase.records import Exchange, write_records
-from staircase.scenario import load_scenario
+from staircase.spec.engine_spec import JudgeSpec
+from staircase.spec.scenario import load_scenario
 from tests.support.fake_server import FakeServer, Manners, Reply
 from tests.test_cli import DEMO, staircase
 from tests.test_compare import timeline

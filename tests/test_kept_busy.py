@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from executor.contention import kept_busy
 from executor.engine import EngineCall, Listener
-from executor.latency_visits import Target
-from executor.running_call import turn_away
+from executor.inprocess.running_call import turn_away
+from executor.measure.contention import kept_busy
+from executor.measure.measurements import Target
 from tests.support.scripted_engine import ScriptedEngine
 
 

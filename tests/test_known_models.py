@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.known_models import SHAPES, model_shape, read_shape
-from profiles.model_shape import ModelShape
-from profiles.weight_bits import METHODS, weight_bits
+from profiles.hardware.known_models import SHAPES, model_shape, read_shape
+from profiles.hardware.model_shape import ModelShape
+from profiles.hardware.weight_bits import METHODS, weight_bits
 from staircase.errors import ProfileError
 
 # From the models' cards and papers.
@@ -303,8 +303,8 @@ def write(folder: Path, content: object, name: str = "config.json") -> Path:
 
 @cache
 def shape_of(model: str) -> ModelShape:
-    from profiles.counted_shape import counted_shape
-    from profiles.weight_bits import WeightBits
+    from profiles.hardware.counted_shape import counted_shape
+    from profiles.hardware.weight_bits import WeightBits
 
     content = REAL[model][0]
     key = "quantization_config"
@@ -619,8 +619,8 @@ def test_every_type_is_counted_as_transformers_counts_it_or_refused() -> None:
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     )
 
-    from profiles.counted_shape import counted_shape
-    from profiles.weight_bits import WeightBits
+    from profiles.hardware.counted_shape import counted_shape
+    from profiles.hardware.weight_bits import WeightBits
 
     counted, wrong = 0, {}
     for kind in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):

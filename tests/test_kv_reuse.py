@@ -10,12 +10,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from executor.device import Device
-from executor.heard import serve
-from executor.models import LoadedModel
-from executor.rendering import render
+from executor.inprocess.device import Device
+from executor.inprocess.models import LoadedModel
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.measure.call_recorder import serve
 from executor.runtime import Job, Runtime, ServedModel
-from executor.transformers_engine import TransformersEngine
+from executor.tokens.rendering import render
 from staircase import Pipeline, Schedule, explicit, moa
 from staircase.schedule import LAYOUTS
 from staircase.workload import Question

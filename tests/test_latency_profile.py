@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.latency import (
+from profiles.latency.profile import (
     DecodePoint,
     EngineProfile,
     LatencyProfile,

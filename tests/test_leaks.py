@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from executor.batching_engine import BatchingEngine
-from executor.device import Device
-from executor.openai_engine import OpenAIEngine
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.device import Device
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.openai.engine import OpenAIEngine
+from executor.openai.server import Address, Network
+from executor.openai.server_profile import ServerProfile
+from executor.openai.vocabularies import TextPieces
 from executor.runtime import Job, Outcome, Runtime, ServedModel
-from executor.server import Address, Network
-from executor.server_profile import ServerProfile
-from executor.transformers_engine import TransformersEngine
-from executor.vocabularies import TextPieces
 from staircase import Pipeline, constant, moa, uniform
 from tests.support.fake_server import FakeServer, Fault, Manners
 from tests.support.worlds import FORM, QUESTION, random_model, server_settings

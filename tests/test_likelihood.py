@@ -11,10 +11,10 @@ import torch
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from executor.likelihood import OtherReader
-from executor.models import LoadedModel, load_model
+from executor.inprocess.models import LoadedModel, load_model
 from executor.runtime import Outcome
-from executor.token_ids import beginning_of
+from executor.scoring.likelihood import OtherReader
+from executor.tokens.token_ids import beginning_of
 from staircase.pipeline import moa, single
 from staircase.timeline import Timeline
 from staircase.workload import Question

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from executor.latency_places import Decode, Mixed, Prefill
-from executor.latency_visits import Sample
 from executor.line_log import ItemLog, LineLog
-from executor.sample_log import SampleLog
+from executor.measure.grid_points import Decode, Mixed, Prefill
+from executor.measure.measurements import Sample
+from executor.measure.sample_log import SampleLog
 from profiles.store import content_hash
 from staircase.errors import InputError
 

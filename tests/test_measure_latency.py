@@ -11,18 +11,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from executor.batching_engine import BatchingEngine
-from executor.contention import measure_contention
-from executor.device import Device
-from executor.find_cache import REPEATS, TimedHits, find_cache
-from executor.latency_places import Decode, Mixed, Place, Prefill, Region
-from executor.latency_samples import Samples, expected_s
-from executor.latency_visits import Sample, Target
-from executor.measure_latency import LEAST_S, LEAST_VISITS, Effort, measure_latency
-from executor.transformers_engine import TransformersEngine
-from profiles.fit import FOLDS
-from profiles.latency import LEAST_DECODE_POINTS, EngineProfile
-from profiles.prefix_cache import PrefixCache
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.device import Device
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.measure.contention import measure_contention
+from executor.measure.find_cache import REPEATS, TimedHits, find_cache
+from executor.measure.grid_points import Decode, Mixed, Place, Prefill, Region
+from executor.measure.latency_samples import Samples, expected_s
+from executor.measure.measure_latency import LEAST_S, LEAST_VISITS, Effort, measure_latency
+from executor.measure.measurements import Sample, Target
+from profiles.latency.fit import FOLDS
+from profiles.latency.prefix_cache import PrefixCache
+from profiles.latency.profile import LEAST_DECODE_POINTS, EngineProfile
 from tests.support.virtual_engine import Nature, VirtualClock, VirtualEngine
 from tests.support.worlds import VOCABULARY, random_model
 
@@ -323,7 +323,7 @@ def test_drift_needs_some_samples() -> None:
 @pytest.mark.parametrize("slots", [1, 3])
 def test_real_engines_are_measured(slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only that everything is visited and that more work takes longer: no figure is asserted."""
-    monkeypatch.setattr("executor.measure_latency.LEAST_S", 0.0)
+    monkeypatch.setattr("executor.measure.measure_latency.LEAST_S", 0.0)
     model = random_model("llama", 1)
     rng = random.Random(0)
     with Device() as device:

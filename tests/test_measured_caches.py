@@ -9,14 +9,14 @@ from itertools import permutations
 
 import pytest
 
-from executor.device import Device
 from executor.engine import EngineCall
-from executor.local import _engine
+from executor.inprocess.device import Device
+from executor.inprocess.opening import _engine
 from executor.runtime import Job, Runtime, ServedModel
+from simulator.des.simulate import simulate
 from simulator.profiled import setup_of_profile
-from simulator.simulate import simulate
 from staircase import Schedule, constant, moa, uniform
-from staircase.engine_spec import EngineSpec
+from staircase.spec.engine_spec import EngineSpec
 from staircase.timeline import Timeline
 from staircase.workload import Question, RequestShape, Workload
 from tests.support.worlds import FORM, _fixed_tokens, fixed_profile, random_model

@@ -12,22 +12,22 @@ from typing import Any
 import pytest
 import yaml
 
-from executor.bench import open_bench
 from executor.engine import CallReport, EngineCall, Key
 from executor.nonces import LETTERS, Nonces
-from executor.openai_engine import OpenAIEngine
-from executor.rendering import PromptFormat
+from executor.openai.engine import OpenAIEngine
+from executor.openai.server import Address, Network
+from executor.openai.server_profile import SALT, ServerProfile
+from executor.openai.vocabularies import ModelTokens
+from executor.opened_engines import open_bench
 from executor.runtime import Job, Outcome, Runtime, ServedModel, _fixed_ids
-from executor.server import Address, Network
-from executor.server_profile import SALT, ServerProfile
-from executor.vocabularies import ModelTokens
-from planner.played_runs import fixed_tokens
-from profiles.prefix_cache import PrefixCache
+from executor.tokens.rendering import PromptFormat
+from planner.tuning.run_log import fixed_tokens
+from profiles.latency.prefix_cache import PrefixCache
+from simulator.des.simulate import simulate
 from simulator.profiled import setup_of_profile
-from simulator.simulate import simulate
 from staircase import Schedule, constant, moa, uniform
-from staircase.engine_spec import OpenAISpec
-from staircase.scenario import Scenario, load_scenario
+from staircase.spec.engine_spec import OpenAISpec
+from staircase.spec.scenario import Scenario, load_scenario
 from staircase.timeline import Timeline
 from staircase.workload import Question, RequestShape, Workload
 from tests.support.fake_server import EXTRAS, FakeServer, Manners, Pace

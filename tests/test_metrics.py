@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from staircase.errors import SloError
-from staircase.measured import measure_all
-from staircase.metrics import measure, summarize, summarize_pooled
-from staircase.run_metrics import Slo, measure_run, parse_slo
+from staircase.metrics.measured import measure_all
+from staircase.metrics.request_metrics import measure, summarize, summarize_pooled
+from staircase.metrics.run_metrics import Slo, measure_run, parse_slo
 from staircase.timeline import Span, Timeline
 from staircase.trace import write_trace
 

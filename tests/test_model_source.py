@@ -11,9 +11,9 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from executor.embedded import MODEL_FOLDERS
-from executor.model_source import ModelSource, source_of
-from executor.models import LoadedModel, load_model
+from executor.embedded_models import MODEL_FOLDERS
+from executor.inprocess.model_source import ModelSource, source_of
+from executor.inprocess.models import LoadedModel, load_model
 from staircase.errors import ModelError
 from tests.support.gguf_model import write_gguf
 

@@ -11,17 +11,17 @@ import torch
 from pydantic import ValidationError
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from executor.batching_engine import BatchingEngine
-from executor.bench import open_bench
-from executor.byte_tokenizer import ByteTokenizer
-from executor.embedded import MODEL_FOLDERS
-from executor.models import load_model, load_tokenizer
+from executor.embedded_models import MODEL_FOLDERS
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.models import load_model, load_tokenizer
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.opened_engines import open_bench
 from executor.runtime import Job
-from executor.transformers_engine import TransformersEngine
+from executor.tokens.byte_tokenizer import ByteTokenizer
 from staircase import Schedule, constant, uniform
-from staircase.engine_spec import EngineSpec
 from staircase.errors import ModelError
-from staircase.scenario import Scenario
+from staircase.spec.engine_spec import EngineSpec
+from staircase.spec.scenario import Scenario
 from staircase.workload import Question
 
 CONFIG = {
@@ -145,7 +145,7 @@ class TestDummyWeights:
         def fail(*_: object, **__: object) -> None:
             raise fault
 
-        monkeypatch.setattr("executor.models.AutoTokenizer.from_pretrained", fail)
+        monkeypatch.setattr("executor.inprocess.models.AutoTokenizer.from_pretrained", fail)
         word = str(fault.args[0]).split("\n")[0]
         with pytest.raises(ModelError, match=f"^model .* cannot be loaded: .*{word}'?$"):
             load_model(bare, "cpu", "float32")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from executor.next_logits import next_logits
+from executor.inprocess.next_logits import next_logits
 from tests.support.worlds import VOCABULARY, random_model
 
 IDS = torch.tensor([[5, 3, 7, 1], [2, 2, 9, 4]])

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from planner.cli import app
+from planner.cli.app import app
 from staircase.errors import InputError
-from staircase.scenario import Scenario
+from staircase.spec.scenario import Scenario
 
 RUN = "run planner/demo.yaml"
 OPTIONS = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.environment import certificates
-from executor.model_source import source_of
+from executor.inprocess.model_source import source_of
+from executor.openai.environment import certificates
 from profiles.store import load, save
 from staircase.errors import InputError, ModelError, ProfileError, RecordError, ScenarioError
 from staircase.files import named_path, parse_json, read_text, write_text

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from executor.server_faults import ServerError
-from executor.server_profile import Api, ServerProfile
+from executor.openai.server_faults import ServerError
+from executor.openai.server_profile import Api, ServerProfile
 from tests.support.fake_server import Fault, Manners
 from tests.support.worlds import server_settings
 from tests.test_openai_engine import CHAT, TEXT, asking, numbers, probe, setting

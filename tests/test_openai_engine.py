@@ -18,22 +18,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.engine import CallReport, EngineCall, Key
-from executor.heard import serve
-from executor.models import load_tokenizer
-from executor.openai_engine import OpenAIEngine, ServerSettings
-from executor.probe import Probe
-from executor.runtime import Job, Outcome, Runtime, ServedModel
-from executor.server import Address, Network
-from executor.server_faults import (
+from executor.inprocess.models import load_tokenizer
+from executor.measure.call_recorder import serve
+from executor.openai.engine import OpenAIEngine, ServerSettings
+from executor.openai.probe import Probe
+from executor.openai.server import Address, Network
+from executor.openai.server_faults import (
     Patience,
     ServerError,
     retry_after_s,
     status_fault,
     transport_fault,
 )
-from executor.server_profile import FIELDS, SCORINGS, Api, ServerProfile
-from executor.stream_chunks import Chunk, Usage
-from executor.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
+from executor.openai.server_profile import FIELDS, SCORINGS, Api, ServerProfile
+from executor.openai.stream_chunks import Chunk, Usage
+from executor.openai.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
+from executor.runtime import Job, Outcome, Runtime, ServedModel
 from staircase import Schedule, constant, moa, uniform
 from tests.support.fake_server import FIRST_ID, FakeServer, Fault, Kind, Manners
 from tests.support.worlds import FORM, QUESTION, CharacterTokenizer, server_settings

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 import planner
-from simulator.compiled import play_compiled
+from simulator.analytic.sketch import sketch_of
+from simulator.compiled.play import play_compiled
+from simulator.des.simulate import simulate
 from simulator.forecast import SimulatedWorld, capacity_of
 from simulator.run import run_workload
-from simulator.simulate import simulate
-from simulator.sketch import sketch_of
 from staircase import RequestShape, Schedule, Workload, constant, moa, uniform
 from staircase.conductor import Conductor
 from staircase.errors import PlanError
-from staircase.run_metrics import Slo
-from staircase.scenario import Scenario
+from staircase.metrics.run_metrics import Slo
+from staircase.spec.scenario import Scenario
 from tests.test_sketch import SETUP
 
 PIPELINE = moa([["a", "b"]], "z")
@@ -52,7 +52,7 @@ def test_a_request_that_stalls_on_simpy_is_told(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_table_that_stalls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     # As if the loop had found nothing more to do.
-    monkeypatch.setattr("simulator.compiled.play", lambda *_: 0)
+    monkeypatch.setattr("simulator.compiled.play.play", lambda *_: 0)
     with pytest.raises(AssertionError, match="I8: 2 of 2 requests are not over"):
         play_compiled(PIPELINE, STAIRCASE, ENGINES, Workload([request(9, 9, 9)] * 2))
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.bench import open_bench
-from executor.local import scoring_model
-from executor.models import LoadedModel, load_tokenizer
-from executor.piece_scorer import PieceScorer
+from executor.inprocess.models import LoadedModel, load_tokenizer
+from executor.inprocess.opening import scoring_model
+from executor.openai.vocabularies import TextPieces, token_borders
+from executor.opened_engines import open_bench
 from executor.scorer import ForcedText
-from executor.scoring import ModelScorer, WholeDistributions
-from executor.vocabularies import TextPieces, token_borders
+from executor.scoring.piece_scorer import PieceScorer
+from executor.scoring.scoring import ModelScorer, WholeDistributions
 from staircase.errors import ModelError
 from tests.support.fake_server import FakeServer, Manners
 from tests.test_remote_scenarios import demo

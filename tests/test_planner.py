@@ -10,29 +10,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.front import front_of, hypervolume
-from planner.moves import moves_of
-from planner.objectives import (
+from planner.figures.front import front_of, hypervolume
+from planner.figures.objectives import (
     Goals,
     limits_of_words,
     parse_limits,
     parse_objective,
     parse_objectives,
 )
-from planner.plans import Candidate, choose, load_plan, pareto_front, save_plan, spread_out
-from planner.search import search
-from planner.space import Space
+from planner.results.plans import Candidate, choose, load_plan, pareto_front, save_plan, spread_out
+from planner.search.moves import moves_of
+from planner.search.search import search
+from planner.search.space import Space
 from planner.workspace import Workspace
-from profiles.latency import DecodePoint, LatencyProfile, PrefillPoint, fit_engine
-from profiles.quality import QualityProfile, QualitySample, Surface
+from profiles.latency.profile import DecodePoint, LatencyProfile, PrefillPoint, fit_engine
+from profiles.quality.profile import QualityProfile, QualitySample, Surface
 from profiles.store import provenance_of_now
 from simulator.forecaster import Forecaster, sampled_workload
 from staircase import Schedule, constant, normal, uniform
 from staircase.errors import PlanError
-from staircase.metrics import Summary, summarize
-from staircase.plan_spec import PlanSpec
-from staircase.scenario import Scenario, load_scenario
+from staircase.metrics.request_metrics import Summary, summarize
 from staircase.schedule import LAYOUTS, Staircase, Step
+from staircase.spec.plan_spec import PlanSpec
+from staircase.spec.scenario import Scenario, load_scenario
 
 ROOT = Path(__file__).parents[1]
 DEMO, EXAMPLES = ROOT / "tests" / "support" / "desk.yaml", ROOT / "examples"

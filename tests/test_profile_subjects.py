@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
-from executor.rendering import PromptFormat
-from planner.profiling import keys_of, requests_key
-from planner.subjects import latency_subjects, pipeline_subject
+from executor.tokens.rendering import PromptFormat
+from planner.profiling.latency_profiling import keys_of, requests_key
+from planner.profiling.subjects import latency_subjects, pipeline_subject
 from planner.workspace import Workspace
-from profiles.latency import LatencyProfile, save_latency
+from profiles.latency.profile import LatencyProfile, save_latency
 from profiles.lengths import LengthProfile, LengthSample, save_lengths
-from profiles.quality import QualityProfile, QualitySample, Surface, save_quality
+from profiles.quality.profile import QualityProfile, QualitySample, Surface, save_quality
 from profiles.store import provenance_of_now
 from profiles.subject import EngineSubject, PipelineSubject
 from staircase.errors import ProfileError
-from staircase.scenario import load_scenario
+from staircase.spec.scenario import load_scenario
 from tests.test_cli import DEMO, staircase
 from tests.test_tune import measured_profile
 
@@ -155,14 +155,14 @@ def test_formats_tell_played_texts_apart_but_not_latency(tmp_path: Path, kind: s
 OLDER = PromptFormat(label="older")
 # An engine, and which of its texts were others before.
 WORDED: dict[str, tuple[dict[str, Any], str, Any]] = {
-    "embedded": ({"model": "embedded"}, "executor.embedded.samples.FORMAT", OLDER),
-    "auto": ({"model": "some/model"}, "executor.chat_template.REQUEST", "older"),
+    "embedded": ({"model": "embedded"}, "executor.prompts.wording.FORMAT", OLDER),
+    "auto": ({"model": "some/model"}, "executor.tokens.chat_template.REQUEST", "older"),
     "plain": (
         {"model": "some/model", "format": "plain"},
-        "executor.wording.PromptFormat",
+        "executor.prompts.wording.PromptFormat",
         lambda: OLDER,
     ),
-    "server": (KINDS["server"], "executor.chat_template.LABEL", "older"),
+    "server": (KINDS["server"], "executor.tokens.chat_template.LABEL", "older"),
 }
 
 

@@ -7,17 +7,23 @@ from dataclasses import replace
 
 import pytest
 
-from profiles.latency import DecodePoint, EngineProfile, LatencyProfile, PrefillPoint, fit_engine
-from profiles.prefix_cache import PrefixCache
+from profiles.latency.prefix_cache import PrefixCache
+from profiles.latency.profile import (
+    DecodePoint,
+    EngineProfile,
+    LatencyProfile,
+    PrefillPoint,
+    fit_engine,
+)
 from profiles.store import provenance_of_now
-from simulator.batching import BatchingSetup
-from simulator.cost import at, cost_of_profile, mixed_attention_ps
+from simulator.core.cost import at, cost_of_profile, mixed_attention_ps
+from simulator.des.batching import BatchingSetup
+from simulator.des.serial import SerialSetup
+from simulator.des.simulate import simulate
 from simulator.forecaster import Forecaster
 from simulator.profiled import setup_of_profile
-from simulator.serial import SerialSetup
-from simulator.simulate import simulate
 from staircase import Pipeline, Schedule, constant, moa, uniform
-from staircase.engine_spec import EngineSpec, OpenAISpec
+from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from staircase.timeline import Timeline, to_ps
 from staircase.workload import RequestShape, Workload
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.line_log import ItemLog, LineLog
-from executor.scoring import agreement, divergence
-from planner.quality_profiling import loss_error
-from profiles.quality import (
+from executor.scoring.scoring import agreement, divergence
+from planner.profiling.quality_profiling import loss_error
+from profiles.quality.forecast import QualityForecaster
+from profiles.quality.profile import (
     Matrix,
     QualityProfile,
     QualitySample,
@@ -24,8 +25,7 @@ from profiles.quality import (
     load_quality,
     save_quality,
 )
-from profiles.quality_forecast import QualityForecaster
-from profiles.reading import read_along
+from profiles.quality.reading import read_along
 from profiles.store import provenance_of_now
 from staircase.errors import ProfileError
 from staircase.timeline import Span, Timeline

@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from planner.measured_limits import MeasuredLimit, limit_words, measured_limits
-from planner.objectives import parse_limits
-from planner.reader_gain import ReaderGain, bounds_of
-from planner.tables import validation_cells, with_interval
+from planner.figures.number_format import with_interval
+from planner.figures.objectives import parse_limits
+from planner.results.measured_limits import MeasuredLimit, limit_words, measured_limits
+from planner.results.reader_gain import ReaderGain, bounds_of
+from planner.tables.validation_table import validation_cells
+from simulator.analytic.lower_bound import Stage
+from simulator.des.serial import SerialSetup
 from simulator.engine import EngineSetup
-from simulator.serial import SerialSetup
-from simulator.unhindered import Stage
 from staircase import RequestShape, Workload, moa
-from staircase.metrics import Summary
+from staircase.metrics.request_metrics import Summary
 from staircase.timeline import Span, Timeline
 from tests.support.plans import small_plan, validation_of
 from tests.support.worlds import fixed_profile

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.real_models import PARTS, SCENARIOS, quote, screen, times
-from executor.bench import read_dataset
-from planner.recorded_runs import SCHEMA, RecordedRun, RecordedRuns, RunsHeader
+from executor.opened_engines import read_dataset
+from planner.results.recorded_runs import SCHEMA, RecordedRun, RecordedRuns, RunsHeader
 from profiles.store import provenance_of_now
-from staircase.scenario import load_scenario
 from staircase.schedule import Schedule
+from staircase.spec.scenario import load_scenario
 from staircase.timeline import PS_PER_S, Timeline
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from executor.bench import open_bench
-from executor.embedded import MODEL_FOLDERS
-from executor.models import load_model
+from executor.embedded_models import MODEL_FOLDERS
+from executor.inprocess.models import load_model
+from executor.opened_engines import open_bench
 from executor.runtime import Job, Outcome
 from staircase import Schedule, constant, uniform
 from staircase.errors import EngineError
-from staircase.scenario import Scenario
 from staircase.schedule import LAYOUTS, Layout
+from staircase.spec.scenario import Scenario
 from staircase.workload import Question
 from tests.support.real_servers import SERVERS, RealServers, server_params
 from tests.support.worlds import open_engine

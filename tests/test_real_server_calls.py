@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from executor.embedded import MODEL_FOLDERS
+from executor.embedded_models import MODEL_FOLDERS
 from executor.engine import CallReport, EngineCall, Key
-from executor.openai_engine import OpenAIEngine
+from executor.openai.engine import OpenAIEngine
 from tests.support.real_servers import ONE_SLOT, SERVERS, RealServers, server_params
 from tests.support.worlds import open_engine
 

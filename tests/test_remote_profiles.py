@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from executor.latency_visits import Target
-from executor.measure_latency import Effort, measure_latency
-from executor.openai_engine import OpenAIEngine
-from executor.server import Address, Network
-from executor.server_profile import ServerProfile
-from executor.vocabularies import ModelTokens
-from profiles.latency import load_latency
+from executor.measure.measure_latency import Effort, measure_latency
+from executor.measure.measurements import Target
+from executor.openai.engine import OpenAIEngine
+from executor.openai.server import Address, Network
+from executor.openai.server_profile import ServerProfile
+from executor.openai.vocabularies import ModelTokens
+from profiles.latency.profile import load_latency
 from tests.support.fake_server import FakeServer, Manners, Pace
 from tests.support.worlds import CharacterTokenizer, server_settings
 from tests.test_cli import staircase

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import yaml
 
-from executor.bench import open_bench, read_dataset
+from executor.opened_engines import open_bench, read_dataset
 from executor.runtime import Job
-from planner.plans import Candidate, Plan
-from planner.recorded_runs import load_runs, recorded, save_runs
-from planner.tables import validation_cells
-from planner.validate import contenders, validate
-from planner.validation import load_validation, save_validation
+from planner.evaluation.validate import contenders, validate
+from planner.results.plans import Candidate, Plan
+from planner.results.recorded_runs import load_runs, recorded, save_runs
+from planner.results.validation import load_validation, save_validation
+from planner.tables.validation_table import validation_cells
 from profiles.store import provenance_of_now
 from staircase import Schedule, constant, uniform
 from staircase.errors import EngineError, ModelError, RecordError, ScenarioError
-from staircase.metrics import summarize
-from staircase.scenario import Scenario, load_scenario
+from staircase.metrics.request_metrics import summarize
+from staircase.spec.scenario import Scenario, load_scenario
 from tests.support.fake_server import FakeServer, Manners
 from tests.test_cli import DEMO, staircase
 

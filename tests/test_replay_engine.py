@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from executor.device import Device
 from executor.engine import CallReport, EngineCall, Key, Listener
-from executor.rendering import PromptFormat
+from executor.inprocess.device import Device
+from executor.inprocess.running_call import turn_away
 from executor.replay_engine import ReplayEngine
 from executor.replaying import replaying
-from executor.running_call import turn_away
 from executor.runtime import Job, Runtime, ServedModel
+from executor.tokens.rendering import PromptFormat
 from staircase import Agent, Pipeline, Question, Schedule
 from tests.support.scripted_engine import ScriptedEngine
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from planner.axis import Axis
-from planner.explain_text import COLUMNS, LINES, explanation_lines
-from planner.figures import Figures, place_of
-from planner.measured_limits import MeasuredLimit
-from planner.objectives import parse_objective
-from planner.plans import Plan, load_plan, save_plan
-from planner.report import write_report
-from planner.validation import Validation, load_validation, save_validation
+from planner.figures.axis import Axis
+from planner.figures.json_pointers import Figures, place_of
+from planner.figures.objectives import parse_objective
+from planner.report.explain_text import COLUMNS, LINES, explanation_lines
+from planner.report.report import write_report
+from planner.results.measured_limits import MeasuredLimit
+from planner.results.plans import Plan, load_plan, save_plan
+from planner.results.validation import Validation, load_validation, save_validation
 from staircase.errors import PlanError
 from tests.support.plans import small_plan, validation_of
 from tests.support.report_numbers import Texts, check_numbers

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from planner.report import render
+from planner.report.report import render
 from tests.support.plans import small_plan, validation_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.bench import open_bench, read_dataset
-from executor.chat_template import GO_ON
-from executor.probe import _how_continued
-from executor.restating import Seam
+from executor.openai.probe import _how_continued
+from executor.openai.restating import Seam
+from executor.openai.server_profile import ServerProfile
+from executor.openai.vocabularies import TextPieces
+from executor.opened_engines import open_bench, read_dataset
 from executor.runtime import Job
-from executor.server_profile import ServerProfile
-from executor.vocabularies import TextPieces
-from staircase.scenario import Scenario
+from executor.tokens.chat_template import GO_ON
 from staircase.schedule import LAYOUTS, Layout, constant, uniform
+from staircase.spec.scenario import Scenario
 from staircase.workload import Question
 from tests.support.chat_scenario import chat_scenario
 from tests.support.fake_server import FakeServer, Manners

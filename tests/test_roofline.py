@@ -13,16 +13,22 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from benchmarks.roofline import TARGETS, aiconfigurator, llmservingsim
-from profiles.hardware import HARDWARE, hardware
-from profiles.known_models import SHAPES, model_shape
-from profiles.model_shape import ModelShape
-from profiles.roofline import SPREAD, Chunk, Roofline
-from simulator.batching import BatchingSetup
-from simulator.cost import at, attention_ps, cost_of_roofline, decode_sum_ps, mixed_attention_ps
+from profiles.hardware.gpus import HARDWARE, hardware
+from profiles.hardware.known_models import SHAPES, model_shape
+from profiles.hardware.model_shape import ModelShape
+from profiles.hardware.roofline import SPREAD, Chunk, Roofline
+from simulator.core.cost import (
+    at,
+    attention_ps,
+    cost_of_roofline,
+    decode_sum_ps,
+    mixed_attention_ps,
+)
+from simulator.des.batching import BatchingSetup
 from simulator.setups import setup_of
 from staircase.errors import ProfileError, ScenarioError
-from staircase.scenario import load_scenario
-from staircase.simulated_spec import SimulatedSpec
+from staircase.spec.scenario import load_scenario
+from staircase.spec.simulated_spec import SimulatedSpec
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"

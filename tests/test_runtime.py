@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from executor.rendering import PromptFormat
 from executor.runtime import Job, Outcome, Runtime, ServedModel
+from executor.tokens.rendering import PromptFormat
 from staircase import Question, Schedule, single
 from staircase.timeline import to_s
 from tests.support.scripted_engine import ScriptedEngine

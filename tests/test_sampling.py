@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import chisquare, kstest
 
-from executor.batching_engine import BatchingEngine
 from executor.draws import Place, call_seed, uniform
 from executor.engine import EngineCall, Key
-from executor.sampling import Chooser, Sampling, draw
-from executor.transformers_engine import TransformersEngine
-from staircase.engine_spec import EngineSpec, OpenAISpec
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.sampling import Chooser, Sampling, draw
+from executor.inprocess.transformers_engine import TransformersEngine
+from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from tests.support.worlds import VOCABULARY, random_model
 from tests.test_slots import HandDevice, Recorder
 

@@ -13,26 +13,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.bench import open_bench, read_dataset
 from executor.line_log import ItemLog, LineLog
-from executor.measure_played import (
+from executor.measure.measure_played import (
     PlayedFigures,
     ScheduleProbe,
     probe_schedules,
     probes_in,
 )
-from executor.measure_surfaces import ROUND_COUNTS, measure_sample
+from executor.measure.measure_surfaces import ROUND_COUNTS, measure_sample
+from executor.opened_engines import open_bench, read_dataset
 from executor.runtime import Job
-from executor.scores import answer_scorer
-from profiles.played import Calibration, PlayedSchedule
-from profiles.quality import QualityProfile, load_quality, save_quality
-from profiles.quality_forecast import QualityForecaster
-from profiles.score_fit import ScoreFit, forecast_score
+from executor.scoring.scores import answer_scorer
+from profiles.quality.calibration import Calibration, PlayedSchedule
+from profiles.quality.forecast import QualityForecaster
+from profiles.quality.profile import QualityProfile, load_quality, save_quality
+from profiles.quality.score_fit import ScoreFit, forecast_score
 from profiles.store import provenance_of_now
 from staircase import Schedule, chain
-from staircase.metrics import Summary
-from staircase.scenario import load_scenario
+from staircase.metrics.request_metrics import Summary
 from staircase.schedule import LAYOUTS, Layout
+from staircase.spec.scenario import load_scenario
 from tests.test_cli import DEMO
 from tests.test_quality_profile import SAMPLE, line
 

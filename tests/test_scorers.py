@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from executor.local import scoring_model
-from executor.models import LoadedModel
-from executor.piece_scorer import PieceScorer
+from executor.inprocess.models import LoadedModel
+from executor.inprocess.opening import scoring_model
+from executor.openai.server_profile import PromptScores
+from executor.openai.vocabularies import TextPieces
 from executor.scorer import Distributions, ForcedText, Scorer
-from executor.scoring import ModelScorer, log_probabilities
-from executor.server_profile import PromptScores
-from executor.vocabularies import TextPieces
+from executor.scoring.piece_scorer import PieceScorer
+from executor.scoring.scoring import ModelScorer, log_probabilities
 from tests.support.letter_model import LETTERS, save_letter_model
 from tests.test_server_scoring import asked, manners
 

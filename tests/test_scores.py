@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from executor.embedded import task
 from executor.embedded.tasks import TASKS
-from executor.scores import NAMED, answer_scorer, exact_match, token_f1
+from executor.scoring.scores import NAMED, answer_scorer, exact_match, token_f1
 from staircase.errors import ScenarioError
-from staircase.scenario import SCORES, RequestsSpec, load_scenario
+from staircase.spec.scenario import SCORES, RequestsSpec, load_scenario
 from staircase.workload import Question
 from tests.test_cli import DEMO
 

@@ -13,10 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from executor.local import scoring_model
-from executor.models import LoadedModel
+from executor.inprocess.models import LoadedModel
+from executor.inprocess.opening import scoring_model
 from executor.scorer import ForcedText
-from executor.scoring import ModelScorer, WholeDistributions, log_probabilities, shares_texts
+from executor.scoring.scoring import (
+    ModelScorer,
+    WholeDistributions,
+    log_probabilities,
+    shares_texts,
+)
 
 TOKENS = st.integers(3, 60)
 

@@ -17,30 +17,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.explain_text import explanation_lines
-from planner.explaining import explained
-from planner.front import front_of, hypervolume
-from planner.guide import Guide
-from planner.metric_table import BY_WORD
-from planner.objectives import Goals, parse_limits, parse_objective, parse_objectives
-from planner.plans import Candidate, HeldOut, choose, save_plan
-from planner.report import render
-from planner.search import search
-from planner.space import Space
-from planner.standstill import PATIENCE, Standstill
+from planner.figures.front import front_of, hypervolume
+from planner.figures.metric_table import BY_WORD
+from planner.figures.objectives import Goals, parse_limits, parse_objective, parse_objectives
+from planner.report.explain_text import explanation_lines
+from planner.report.explaining import explained
+from planner.report.report import render
+from planner.results.plans import Candidate, HeldOut, choose, save_plan
+from planner.search.search import search
+from planner.search.space import Space
+from planner.search.standstill import PATIENCE, Standstill
+from planner.search.surrogate import Guide
 from planner.workspace import Workspace
+from simulator.analytic.lower_bound import Stage
+from simulator.analytic.sketch import Sketch
 from simulator.figures import Wanted
 from simulator.forecast import Forecast, SimulatedWorld, forecast_simulated
 from simulator.robust import RobustWorld
-from simulator.sketch import Sketch
-from simulator.unhindered import Stage
 from simulator.world import World
 from staircase import Pipeline, Schedule, constant, debate, moa, normal, uniform
 from staircase.errors import PlanError
-from staircase.metrics import Floats, Summary, summarize
-from staircase.plan_spec import PlanSpec, PriceSpec
-from staircase.run_metrics import Slo, measure_runs
-from staircase.scenario import Scenario, load_scenario
+from staircase.metrics.request_metrics import Floats, Summary, summarize
+from staircase.metrics.run_metrics import Slo, measure_runs
+from staircase.spec.plan_spec import PlanSpec, PriceSpec
+from staircase.spec.scenario import Scenario, load_scenario
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "examples" / "paper_moa.yaml"
@@ -256,7 +256,7 @@ def without_provenance(path: Path) -> str:
 def test_two_processes_write_the_same_plan(tmp_path: Path) -> None:
     """Python's own hashes differ between them."""
     for seed in ("1", "2"):
-        command = [sys.executable, "-m", "planner.cli", "plan", str(PAPER), "--trials", "60"]
+        command = [sys.executable, "-m", "planner.cli.app", "plan", str(PAPER), "--trials", "60"]
         subprocess.run(
             [*command, "--out", str(tmp_path / seed)],
             check=True,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.plans import Plan, load_plan
-from planner.storage import open_storage
+from planner.results.plans import Plan, load_plan
+from planner.search.storage import open_storage
 from tests.support.postgres import count_rows
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +25,15 @@ pytestmark = pytest.mark.slow
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "planner.cli", "plan", str(SCENARIO), "--trials", str(TRIALS)]
+    command = [
+        sys.executable,
+        "-m",
+        "planner.cli.app",
+        "plan",
+        str(SCENARIO),
+        "--trials",
+        str(TRIALS),
+    ]
     return subprocess.Popen(
         [*command, "--out", str(folder), *options], stderr=subprocess.PIPE, text=True, cwd=ROOT
     )

@@ -15,29 +15,29 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.bench import open_bench
-from executor.device import Device
 from executor.engine import Engine
+from executor.inprocess.device import Device
+from executor.inprocess.models import LoadedModel, load_model
+from executor.inprocess.transformers_engine import TransformersEngine
 from executor.line_log import LineLog
-from executor.measure_quality import measure_quality
-from executor.measure_surfaces import measure_sample
-from executor.models import LoadedModel, load_model
-from executor.probe import Probe
-from executor.prompt_scorer import PromptScorer
-from executor.quality_log import QualityLog
+from executor.measure.measure_quality import measure_quality
+from executor.measure.measure_surfaces import measure_sample
+from executor.measure.quality_log import QualityLog
+from executor.openai.probe import Probe
+from executor.openai.server import Address, Network
+from executor.openai.server_faults import Patience, ServerError
+from executor.openai.server_profile import PromptScores
+from executor.openai.server_scoring import ServerScorer, TopDistribution, read_scores
+from executor.opened_engines import open_bench
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.scorer import Comparison, ForcedText, Scorer
-from executor.scoring import ModelScorer, log_probabilities
-from executor.server import Address, Network
-from executor.server_faults import Patience, ServerError
-from executor.server_profile import PromptScores
-from executor.server_scoring import ServerScorer, TopDistribution, read_scores
-from executor.transformers_engine import TransformersEngine
-from planner.quality_profiling import make_quality, quality_key
+from executor.scoring.prompt_scorer import PromptScorer
+from executor.scoring.scoring import ModelScorer, log_probabilities
+from planner.profiling.quality_profiling import make_quality, quality_key
 from staircase import Question, Schedule, constant, moa, uniform
 from staircase.errors import ScenarioError
 from staircase.pipeline import Pipeline
-from staircase.scenario import Scenario
+from staircase.spec.scenario import Scenario
 from tests.support.fake_server import EXTRAS, FakeServer, Manners
 from tests.support.letter_model import LETTERS, save_letter_model
 from tests.support.worlds import FORM

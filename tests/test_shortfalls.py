@@ -10,20 +10,20 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from executor.bench import open_bench
-from planner.compare import compare
-from planner.compare_table import describe_pairs
-from planner.figures import Figures
-from planner.plans import Candidate, Plan
-from planner.report_words import shortfall_rows
-from planner.validate import validate
-from planner.validation import Validation, load_validation, save_validation
+from executor.opened_engines import open_bench
+from planner.evaluation.compare import compare
+from planner.evaluation.validate import validate
+from planner.figures.json_pointers import Figures
+from planner.report.report_words import shortfall_rows
+from planner.results.plans import Candidate, Plan
+from planner.results.validation import Validation, load_validation, save_validation
+from planner.tables.compare_table import describe_pairs
 from profiles.store import provenance_of_now
 from staircase import Schedule, constant, uniform
-from staircase.metrics import summarize
+from staircase.metrics.request_metrics import summarize
+from staircase.metrics.shortfalls import Shortfall, count_shortfalls, shortfall_lines, shortfalls_of
 from staircase.records import read_records, record, write_records
 from staircase.schedule import Barrier
-from staircase.shortfalls import Shortfall, count_shortfalls, shortfall_lines, shortfalls_of
 from staircase.timeline import Span, Timeline
 from tests.support.fake_server import FakeServer, Fault, Manners
 from tests.test_cli import staircase

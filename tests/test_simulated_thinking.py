@@ -7,26 +7,26 @@ from typing import Any
 
 import pytest
 
-from planner.played_runs import PlayedRun, shapes
+from planner.tuning.run_log import PlayedRun, shapes
 from profiles.lengths import LengthSample
-from simulator.batching import BatchingSetup, Limits
-from simulator.compiled import play_compiled
-from simulator.endpoint import EndpointSetup
+from simulator.analytic.request_form import closed_form
+from simulator.analytic.sketch import sketch_of
+from simulator.compiled.play import play_compiled
+from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.endpoint import EndpointSetup
+from simulator.des.serial import SerialSetup
+from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
 from simulator.forecaster import sampled_workload
-from simulator.request_form import closed_form
 from simulator.run import run_workload
-from simulator.serial import SerialSetup
 from simulator.setups import workload_of
-from simulator.simulate import simulate
-from simulator.sketch import sketch_of
 from staircase import Pipeline, RequestShape, Schedule, Timeline, Workload, constant, moa, single
 from staircase.errors import ScenarioError, ScheduleError
-from staircase.measured import measure_all
-from staircase.scenario import load_scenario
+from staircase.metrics.measured import measure_all
 from staircase.schedule import uniform
+from staircase.spec.scenario import load_scenario
+from staircase.spec.workload_spec import WorkloadSpec
 from staircase.timeline import to_ps
-from staircase.workload_spec import WorkloadSpec
 from tests.support.worlds import fixed_profile
 from tests.test_batching import plain_cost
 

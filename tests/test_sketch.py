@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulator.batching import BatchingSetup, Limits
-from simulator.cost import linear_cost
-from simulator.endpoint import EndpointSetup
+from simulator.analytic.sketch import sketch_of
+from simulator.core.cost import linear_cost
+from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.endpoint import EndpointSetup
 from simulator.engine import EngineSetup
 from simulator.run import run_workload
-from simulator.sketch import sketch_of
 from staircase import (
     Pipeline,
     RequestShape,

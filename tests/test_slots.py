@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from executor.batching_engine import BatchingEngine
-from executor.device import Device, TurnTaker
 from executor.engine import CallReport, EngineCall, Key
-from executor.models import LoadedModel
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.device import Device, TurnTaker
+from executor.inprocess.models import LoadedModel
+from executor.inprocess.slots import STEP_TOKENS, SlotBook
+from executor.inprocess.static_steps import rounded_up
 from executor.prefix import common_prefix
-from executor.slots import STEP_TOKENS, SlotBook
-from executor.static_steps import rounded_up
 from staircase.errors import ModelError
 from tests.support.worlds import VOCABULARY, random_model
 from tests.test_kv_reuse import KINDS, greedy

@@ -11,11 +11,11 @@ import httpx
 import pytest
 import yaml
 
-from executor.chat_template import chat_format
-from executor.model_source import source_of
-from executor.models import LoadedModel, load_model
-from executor.rendering import fixed_ids
-from executor.scoring import log_probabilities
+from executor.inprocess.model_source import source_of
+from executor.inprocess.models import LoadedModel, load_model
+from executor.scoring.scoring import log_probabilities
+from executor.tokens.chat_template import chat_format
+from executor.tokens.rendering import fixed_ids
 from staircase.pipeline import Agent
 from staircase.question_sets import read_questions
 from tests.support.real_servers import SERVERS, RealServers

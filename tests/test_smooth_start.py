@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.batching import BatchingSetup
-from simulator.candidates import candidates_of
-from simulator.compiled import play_compiled
+from simulator.analytic.candidates import candidates_of
+from simulator.analytic.request_form import closed_form
+from simulator.compiled.play import play_compiled
+from simulator.des.batching import BatchingSetup
+from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
-from simulator.request_form import closed_form
-from simulator.simulate import simulate
 from staircase import Schedule, Workload
-from staircase.metrics import reader_ps, smooth_start
+from staircase.metrics.request_metrics import reader_ps, smooth_start
 from staircase.timeline import PS_PER_S
 from tests.support.oracle import OracleSetup
 from tests.test_closed_form import Alone, random_alone

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.server_faults import ServerError, no_stream_fault, told_fault
-from executor.sse import MOST_LINE_BYTES, EventParser
-from executor.stream_chunks import Chunk, Usage, read_chunk
+from executor.openai.server_faults import ServerError, no_stream_fault, told_fault
+from executor.openai.sse import MOST_LINE_BYTES, EventParser
+from executor.openai.stream_chunks import Chunk, Usage, read_chunk
 
 LINES = st.sampled_from(
     ["data: a", "data:b", "data:  c ", "data: ü→𝄞", "data", ": comment", "event: x", "id: 1", ""]

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from optuna.study import StudyDirection
 
-from planner.journal import remove_journal
-from planner.objectives import Goals, parse_limits, parse_objectives
-from planner.plans import Candidate
-from planner.shown_trial import trial_of
-from planner.storage import Storage, open_storage
-from planner.stored_trials import StoredTrials
+from planner.figures.objectives import Goals, parse_limits, parse_objectives
+from planner.results.plans import Candidate
+from planner.search.journal import remove_journal
+from planner.search.storage import Storage, open_storage
+from planner.search.stored_trials import StoredTrials
+from planner.search.trial_codec import trial_of
 from staircase import Schedule, constant, moa, normal, uniform
 from staircase.errors import PlanError
-from staircase.metrics import UNDEFINED, summarize
+from staircase.metrics.request_metrics import UNDEFINED, summarize
 
 PIPELINE = moa([["a", "b"]], "z")
 GOALS = Goals(parse_objectives(["ttft", "quality"]), parse_limits({"stall": 1.0, "tpot": 2.0}))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.streaming_text import StreamingText
+from executor.tokens.streaming_text import StreamingText
 
 
 def bytes_as_text(ids: Sequence[int]) -> str:

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulator.compiled import play_compiled
-from simulator.played import Played
+from simulator.compiled.play import play_compiled
+from simulator.compiled.results import Played
+from simulator.des.simulate import simulate
 from simulator.run import run_workload
-from simulator.simulate import simulate
 from staircase import Barrier, Schedule, Timeline, Workload, constant, explicit, moa, uniform
 from staircase.errors import WorkloadError
-from staircase.measured import Measured, measure_all
-from staircase.metrics import METRICS
+from staircase.metrics.measured import Measured, measure_all
+from staircase.metrics.request_metrics import METRICS
 from tests.support.random_cases import RandomCase, random_case
 
 GROUPS, CASES = 10, 100
@@ -84,7 +84,7 @@ def same_metrics(one: Measured, other: Measured) -> None:
 
 
 def test_more_open_calls_than_there_was_space_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.compiled.CALLS", 1)
+    monkeypatch.setattr("simulator.compiled.play.CALLS", 1)
     cases = (case for case in map(arriving_case, range(100)) if compiled(case))
     case = next(one for one in cases if len(one.workload.requests) > 4)
     many = replace(case, workload=Workload(list(case.workload.requests) * 40, 200))

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.answer_text import text_faults
-from executor.bench import open_bench, read_dataset
-from executor.device import Device
-from executor.rendering import PromptFormat
+from executor.inprocess.device import Device
+from executor.opened_engines import open_bench, read_dataset
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Runtime, ServedModel
-from planner.tables import as_rich, text_cells
+from executor.tokens.rendering import PromptFormat
+from planner.tables.validation_table import as_rich, text_cells
 from staircase import Question, Schedule, constant, single, uniform
-from staircase.scenario import load_scenario
-from staircase.text_faults import find_faults, repetition
+from staircase.metrics.text_faults import find_faults, repetition
+from staircase.spec.scenario import load_scenario
 from tests.support.fake_server import FakeServer, Manners, Reply
 from tests.support.plans import small_plan, validation_of
 from tests.test_cli import staircase

@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.stream_chunks import Chunk
-from executor.vocabularies import LONGEST, TextPieces
+from executor.openai.stream_chunks import Chunk
+from executor.openai.vocabularies import LONGEST, TextPieces
 
 TEXTS = st.text(st.characters(exclude_categories=()))
 

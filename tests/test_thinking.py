@@ -14,27 +14,27 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.bench import open_bench
-from executor.chat_template import chat_format
-from executor.device import Device
 from executor.engine import CallReport, Engine, EngineCall, Key, Listener, Thought, Tokened
-from executor.models import LoadedModel, load_model
-from executor.rendering import fixed_texts
+from executor.inprocess.device import Device
+from executor.inprocess.models import LoadedModel, load_model
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.openai.stream_chunks import Chunk
+from executor.openai.vocabularies import TextPieces
+from executor.opened_engines import open_bench
+from executor.prompts.thoughts import tags_of, thought_of
 from executor.runtime import Job, Outcome
-from executor.stream_chunks import Chunk
 from executor.thinking_engine import ThinkingEngine
-from executor.thought_text import ThoughtText
-from executor.thoughts import tags_of, thought_of
-from executor.transformers_engine import TransformersEngine
-from executor.vocabularies import TextPieces
+from executor.tokens.chat_template import chat_format
+from executor.tokens.rendering import fixed_texts
+from executor.tokens.thought_text import ThoughtText
 from staircase import Agent, Schedule
 from staircase.errors import EngineError, ScenarioError
 from staircase.messages import EndReason
-from staircase.metrics import measure
+from staircase.metrics.request_metrics import measure
+from staircase.metrics.shortfalls import missing_of
 from staircase.pipeline import Thinking
 from staircase.prompt import own
-from staircase.scenario import Scenario, load_scenario
-from staircase.shortfalls import missing_of
+from staircase.spec.scenario import Scenario, load_scenario
 from staircase.timeline import to_s
 from staircase.workload import Question
 from tests.support.chat_tokenizers import SHAPES, Shape, trained

@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from executor.device import Device
-from executor.heard import serve
-from executor.scoring import log_probabilities
-from executor.threads import LEAST_SHARED_BYTES, computing_with, fast_threads, usable_cores
-from executor.transformers_engine import TransformersEngine
+from executor.inprocess.device import Device
+from executor.inprocess.threads import (
+    LEAST_SHARED_BYTES,
+    computing_with,
+    fast_threads,
+    usable_cores,
+)
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.measure.call_recorder import serve
+from executor.scoring.scoring import log_probabilities
 from tests.support.worlds import random_model
 
 

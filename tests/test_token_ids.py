@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from executor.draws import Place
-from executor.models import load_model, load_tokenizer
-from executor.sampling import GREEDY, Chooser, Sampling
-from executor.token_ids import vocabulary_of
+from executor.inprocess.models import load_model, load_tokenizer
+from executor.inprocess.sampling import GREEDY, Chooser, Sampling
+from executor.tokens.token_ids import vocabulary_of
 from tests.support.four_models import save_four_models, save_tokenizer
 from tests.support.letter_model import LETTERS
 

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.systems import rows
-from profiles.transforms import expected_tokens, factors, factors_of
-from simulator.cost import at, attention_ps, decode_sum_ps, linear_cost
+from profiles.hardware.transforms import expected_tokens, factors, factors_of
+from simulator.core.cost import at, attention_ps, decode_sum_ps, linear_cost
+from simulator.core.transformed_cost import transformed
 from simulator.run import run_workload
 from simulator.setups import setup_of
-from simulator.transformed_cost import transformed
 from staircase import RequestShape, Schedule, Workload, single
 from staircase.prompt import query
-from staircase.simulated_spec import SimulatedSpec
-from staircase.transform_spec import TransformSpec
+from staircase.spec.simulated_spec import SimulatedSpec
+from staircase.spec.transform_spec import TransformSpec
 
 CHECK: TypeAdapter[TransformSpec] = TypeAdapter(TransformSpec)
 COST = linear_cost(

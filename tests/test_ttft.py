@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from simulator.batching import BatchingSetup
-from simulator.cost import linear_cost
-from simulator.simulate import simulate
+from simulator.core.cost import linear_cost
+from simulator.des.batching import BatchingSetup
+from simulator.des.simulate import simulate
 from staircase import Pipeline, RequestShape, Schedule, Timeline, Workload, constant, moa, uniform
+from staircase.metrics.ttft import HAND_OVER, Stretch, ttft_path
 from staircase.prompt import query
 from staircase.timeline import to_ps
-from staircase.ttft import HAND_OVER, Stretch, ttft_path
 from tests.support.random_cases import random_case
 
 

@@ -14,19 +14,19 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from executor.bench import Bench
-from executor.device import Device
+from executor.inprocess.device import Device
 from executor.line_log import ItemLog, LineLog
-from executor.rendering import PromptFormat, fixed_texts
+from executor.opened_engines import Bench
 from executor.runtime import Runtime, ServedModel
-from planner.pace import Reference
-from planner.plans import Plan
-from planner.played_runs import PlayedRun
-from planner.search import search
-from planner.tune import Tuner
-from planner.tuning_rounds import Effort, Tuned
-from planner.validate import question_at
-from profiles.latency import (
+from executor.tokens.rendering import PromptFormat, fixed_texts
+from planner.evaluation.validate import question_at
+from planner.results.plans import Plan
+from planner.search.search import search
+from planner.tuning.pace import Reference
+from planner.tuning.run_log import PlayedRun
+from planner.tuning.tune import Tuner
+from planner.tuning.tuning_rounds import Effort, Tuned
+from profiles.latency.profile import (
     DecodePoint,
     EngineProfile,
     LatencyProfile,
@@ -35,10 +35,10 @@ from profiles.latency import (
     load_latency,
     save_latency,
 )
+from profiles.latency.tuning import OUTLIER, Correction, fit_seconds
 from profiles.store import provenance_of_now
-from profiles.tuning import OUTLIER, Correction, fit_seconds
 from simulator.forecaster import Forecaster
-from staircase.scenario import Scenario
+from staircase.spec.scenario import Scenario
 from staircase.workload import RequestShape, Workload
 from tests.support.virtual_engine import Nature, VirtualClock, VirtualEngine
 

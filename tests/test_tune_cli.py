@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from planner.plans import load_plan
+from planner.results.plans import load_plan
 from planner.workspace import Workspace
-from profiles.latency import LatencyProfile, save_latency
+from profiles.latency.profile import LatencyProfile, save_latency
+from profiles.latency.tuning import Correction, Tuning
 from profiles.store import provenance_of_now, stored_hash
-from profiles.tuning import Correction, Tuning
 from tests.test_cli import DEMO, ROOT, staircase, wait_for
 from tests.test_tune import measured_profile
 
@@ -85,7 +85,7 @@ def test_an_interrupted_tuning_goes_on_and_leaves_a_plan(tmp_path: Path) -> None
     assert staircase("profile", str(path), "--out", str(out), "--budget", "1").returncode == 0
     words = ["tune", str(path), "--out", str(out), "--requests", "4", "--front", "1", "--json"]
     partial = out / "tuning.partial.jsonl"
-    command = [sys.executable, "-m", "planner.cli", *words]
+    command = [sys.executable, "-m", "planner.cli.app", *words]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
         wait_for(lambda: partial.exists() and partial.read_text().count("\n") >= 6)
         running.send_signal(signal.SIGINT)

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulator.compiled import play_compiled
+from simulator.compiled.play import play_compiled
+from simulator.des.simulate import simulate
 from simulator.run import run_workload
 from simulator.setups import setup_of
-from simulator.simulate import simulate
 from simulator.unread import unread_of_tables, unread_of_timeline
 from staircase import RequestShape, Schedule, Workload, constant, explicit, moa, normal, uniform
-from staircase.simulated_spec import SimulatedSpec
+from staircase.spec.simulated_spec import SimulatedSpec
 from tests.support.random_cases import random_case
 
 PIPELINE = moa([["a", "b"]], "z")

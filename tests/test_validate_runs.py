@@ -12,26 +12,26 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from executor.bench import open_bench
-from executor.likelihood import OtherReader
 from executor.line_log import LineLog
-from executor.measure_quality import MeasuredQuality, measure_quality
+from executor.measure.measure_quality import MeasuredQuality, measure_quality
+from executor.opened_engines import open_bench
 from executor.scorer import ForcedText
-from planner.figures import Figures
-from planner.model_figures import ModelFigures, left_out, likelihood_figures
-from planner.plans import Candidate, Plan
-from planner.profiling import requests_key
-from planner.report_words import likelihood_rows
-from planner.tables import text_cells
-from planner.validate import validate
-from planner.validation import LeftOut, Validation, load_validation, save_validation
-from planner.validation_log import ValidationLog
+from executor.scoring.likelihood import OtherReader
+from planner.evaluation.model_figures import ModelFigures, left_out, likelihood_figures
+from planner.evaluation.validate import validate
+from planner.figures.json_pointers import Figures
+from planner.profiling.latency_profiling import requests_key
+from planner.report.report_words import likelihood_rows
+from planner.results.plans import Candidate, Plan
+from planner.results.validation import LeftOut, Validation, load_validation, save_validation
+from planner.results.validation_log import ValidationLog
+from planner.tables.validation_table import text_cells
 from profiles.store import provenance_of_now
 from staircase.errors import ModelError
-from staircase.metrics import summarize
+from staircase.metrics.request_metrics import summarize
 from staircase.pipeline import Pipeline
-from staircase.scenario import Scenario, load_scenario
 from staircase.schedule import Schedule, constant, uniform
+from staircase.spec.scenario import Scenario, load_scenario
 from tests.support.letter_model import save_letter_model
 from tests.test_cli import staircase
 
@@ -200,7 +200,7 @@ def test_scoring_goes_on_where_it_was(
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("planner.model_figures.measure_quality", measure_some)
+        patch.setattr("planner.evaluation.model_figures.measure_quality", measure_some)
         with pytest.raises(KeyboardInterrupt):
             checked(scenario, log_in(tmp_path, scenario))
     kept = log_in(tmp_path, scenario)

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from planner.cli import app
-from planner.objectives import Goals, parse_objectives
+from planner.cli.app import app
+from planner.figures.objectives import Goals, parse_objectives
 from planner.variants import common_front, plan_variants, variant_spaces
 from planner.workspace import Workspace
 from staircase.errors import PlanError, ScenarioError
-from staircase.scenario import load_scenario, load_variants
+from staircase.spec.scenario import load_scenario, load_variants
 
 ROOT = Path(__file__).parents[1]
 PLACEMENT = ROOT / "examples" / "placement.yaml"

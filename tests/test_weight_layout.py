@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from executor.models import load_model
-from executor.weight_layout import lay_for_decoding
+from executor.inprocess.models import load_model
+from executor.inprocess.weight_layout import lay_for_decoding
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 96,

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from executor.bench import Bench, open_bench, read_dataset
-from executor.forced_reading import ForcedReading
-from executor.measure_quality import measure_quality
+from executor.measure.forced_reading import ForcedReading
+from executor.measure.measure_quality import measure_quality
+from executor.measure.whole_drafts import has_cut_drafts, with_whole_drafts
+from executor.opened_engines import Bench, open_bench, read_dataset
 from executor.runtime import Job, Outcome
-from executor.whole_drafts import has_cut_drafts, with_whole_drafts
 from staircase import uniform
 from staircase.pipeline import Pipeline
-from staircase.scenario import load_scenario
 from staircase.schedule import Schedule, explicit
+from staircase.spec.scenario import load_scenario
 
 DEMO = Path(__file__).parent / "support" / "desk.yaml"
 READ = 8

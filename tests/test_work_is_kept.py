@@ -20,11 +20,11 @@ import pytest
 import yaml
 
 from planner.api import plan
-from planner.plans import save_plan
+from planner.results.plans import save_plan
 from planner.workspace import Workspace
-from profiles.latency import LatencyProfile, save_latency
+from profiles.latency.profile import LatencyProfile, save_latency
 from profiles.lengths import load_lengths
-from profiles.quality import load_quality
+from profiles.quality.profile import load_quality
 from profiles.store import provenance_of_now
 from staircase.records import read_records
 from tests.support.letter_model import save_letter_model
@@ -33,7 +33,12 @@ from tests.test_tune import measured_profile
 pytestmark = pytest.mark.slow
 
 # Imported once, by the process of which all commands are forked.
-HEAVY = ["executor.bench", "planner.api", "planner.validate", "planner.quality_profiling"]
+HEAVY = [
+    "executor.opened_engines",
+    "planner.api",
+    "planner.evaluation.validate",
+    "planner.profiling.quality_profiling",
+]
 PATIENCE_S = 250
 
 
@@ -125,7 +130,7 @@ def prepare(scenario: Path, out: Path) -> None:
 
 def staircase_command(words: list[str], said: Path) -> None:
     """In the new process."""
-    from planner.cli import main
+    from planner.cli.app import main
 
     with said.open("w") as file:
         os.dup2(file.fileno(), 1)

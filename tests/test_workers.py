@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from planner.storage import open_storage
+from planner.search.storage import open_storage
 from tests.support.postgres import count_rows
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +21,7 @@ PROGRAM = """
 import json, sys, time
 from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
-from planner.workers import work_on
+from planner.search.workers import work_on
 
 where, name, pause_s, seed = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
 mine = []

@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.stats import spearmanr
 
+from simulator.des.serial import SerialSetup
+from simulator.des.simulate import simulate
 from simulator.lengths import lengths_at, normal_scores, tied_normals
-from simulator.serial import SerialSetup
 from simulator.setups import workload_of
-from simulator.simulate import simulate
 from staircase import Workload, moa, normal, single, uniform
 from staircase.bounds import MOST_SEED
 from staircase.errors import ScenarioError, WorkloadError
 from staircase.prompt import query
 from staircase.question_sets import read_questions
 from staircase.request_trace import TracedRequest, TraceFormat, read_request_trace
-from staircase.scenario import load_scenario
-from staircase.workload_spec import Length, LogNormalSpec, ValuesSpec, WorkloadSpec
+from staircase.spec.scenario import load_scenario
+from staircase.spec.workload_spec import Length, LogNormalSpec, ValuesSpec, WorkloadSpec
 from tests.support.worlds import fixed_profile
 
 AZURE = Path(__file__).parents[2] / "shared/data/azure/AzureLLMInferenceTrace_conv.csv"

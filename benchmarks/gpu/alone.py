@@ -17,8 +17,8 @@ from benchmarks.gpu.shape import (
     kv_bytes_per_token,
     weight_bytes,
 )
-from executor.batching_engine import BatchingEngine
-from executor.heard import serve
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.measure.call_recorder import serve
 
 # Long enough for every shape to be captured and warm.
 WARM_UP_TOKENS = 4

@@ -19,16 +19,16 @@ from benchmarks.gpu.moa import (
 )
 from benchmarks.gpu.profiling import PROFILE_FILE
 from benchmarks.gpu.shape import Shape
-from executor.rendering import fixed_texts
-from profiles.latency import EngineProfile, load_latency
-from simulator.batching import BatchingSetup
+from executor.tokens.rendering import fixed_texts
+from profiles.latency.profile import EngineProfile, load_latency
+from simulator.des.batching import BatchingSetup
+from simulator.des.serial import SerialSetup
+from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
 from simulator.profiled import setup_of_profile
-from simulator.serial import SerialSetup
-from simulator.simulate import simulate
 from staircase import Pipeline, RequestShape, Workload
-from staircase.engine_spec import EngineSpec
-from staircase.metrics import measure
+from staircase.metrics.request_metrics import measure
+from staircase.spec.engine_spec import EngineSpec
 
 
 def forecast(lab: Lab) -> Iterator[Row]:

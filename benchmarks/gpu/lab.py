@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.shape import Shape, load_shape
-from executor.batching_engine import BatchingEngine
-from executor.device import Device
-from executor.models import LoadedModel
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.device import Device
+from executor.inprocess.models import LoadedModel
 from staircase.files import write_text
 
 SCHEMA = "staircase.gpu_moa/1"

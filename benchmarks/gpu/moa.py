@@ -11,11 +11,11 @@ import numpy as np
 
 from benchmarks.gpu.lab import Lab, Row
 from benchmarks.gpu.shape import Shape
-from executor.heard import serve
-from executor.rendering import PromptFormat
+from executor.measure.call_recorder import serve
 from executor.runtime import Job, Outcome, Runtime, ServedModel
+from executor.tokens.rendering import PromptFormat
 from staircase import Pipeline, Schedule, moa, uniform
-from staircase.metrics import measure
+from staircase.metrics.request_metrics import measure
 from staircase.schedule import Layout, parse_staircase
 from staircase.timeline import Span, Timeline, to_s
 from staircase.workload import Question

@@ -8,12 +8,12 @@ from dataclasses import replace
 from benchmarks.gpu.alone import WARM_UP_TOKENS
 from benchmarks.gpu.lab import Clock, Lab, Row
 from benchmarks.gpu.moa import AGGREGATOR, PROPOSERS
-from executor.batching_engine import BatchingEngine
-from executor.heard import serve
-from executor.latency_visits import Sample, Target
-from executor.measure_latency import Effort, measure_latency
-from executor.static_steps import LEAST_WINDOW
-from profiles.latency import EngineProfile, LatencyProfile, save_latency
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.static_steps import LEAST_WINDOW
+from executor.measure.call_recorder import serve
+from executor.measure.measure_latency import Effort, measure_latency
+from executor.measure.measurements import Sample, Target
+from profiles.latency.profile import EngineProfile, LatencyProfile, save_latency
 from profiles.store import provenance_of_now
 
 PROFILE_FILE = "latency.json"

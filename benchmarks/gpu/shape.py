@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from executor.models import LoadedModel, load_model
+from executor.inprocess.models import LoadedModel, load_model
 
 COPIES = 10
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from executor.batching_engine import BatchingEngine
-from executor.device import Device
 from executor.embedded import samples, task
 from executor.embedded.task import FIELD_OF, FIELDS, Bulletin, Record, Task
-from executor.models import LoadedModel
+from executor.embedded_models import FORMAT
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.device import Device
+from executor.inprocess.models import LoadedModel
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from staircase.pipeline import Agent, Pipeline
@@ -70,10 +71,10 @@ def play(
     names = list(bulletins[0].notes)
     with Device() as device:
         engine = BatchingEngine(model, device, SLOTS)
-        served = {"model": ServedModel(engine, samples.FORMAT)}
+        served = {"model": ServedModel(engine, FORMAT)}
         for name in names if told else []:
             replay = ReplayEngine(device, engine, [game.ids[name] for game in told])
-            served[name] = ServedModel(replay, samples.FORMAT)
+            served[name] = ServedModel(replay, FORMAT)
         pipeline = _pipeline(names, is_recited=bool(told))
         jobs = [
             Job(pipeline, schedule, Question(samples.EDITOR_QUERY, bulletin.inputs()))

@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from executor.embedded import MODEL_FOLDERS, task
+from executor.embedded import task
 from executor.embedded.desk import Game, play
 from executor.embedded.tasks import TASKS
-from executor.models import LoadedModel, load_model
+from executor.embedded_models import MODEL_FOLDERS
+from executor.inprocess.models import LoadedModel, load_model
 from staircase.schedule import LAYOUTS, Layout, Schedule, parse_staircase
 
 # What is read: so many tokens of each report, then the whole bulletin is written; staircases; all.

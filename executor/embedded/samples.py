@@ -27,12 +27,12 @@ from executor.embedded.task import (
     posterior,
     read_claims,
 )
-from executor.rendering import Encode, PromptFormat, encode_texts, fixed_texts, render
+from executor.embedded_models import FORMAT
+from executor.tokens.rendering import Encode, encode_texts, fixed_texts, render
 from staircase.pipeline import Agent
 from staircase.prompt import Prompt, Round, Segment, build_prompt
 from staircase.schedule import LAYOUTS
 
-FORMAT = PromptFormat(header="{role}", query="{query}", label="<from> {source}", own="<write>")
 REPORTER_ROLE, EDITOR_ROLE, EDITOR_QUERY = "<report>", "<edit>", "bulletin"
 END = "<end>"
 STYLES = 5

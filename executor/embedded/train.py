@@ -23,7 +23,6 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from executor.embedded import MODEL_FOLDERS
 from executor.embedded.losses import Losses
 from executor.embedded.ordered_desk import ORDERED
 from executor.embedded.samples import (
@@ -35,7 +34,8 @@ from executor.embedded.samples import (
 )
 from executor.embedded.scattered_desk import SCATTERED
 from executor.embedded.task import Task
-from executor.rendering import Encode
+from executor.embedded_models import MODEL_FOLDERS
+from executor.tokens.rendering import Encode
 
 POOL = 8  # Steps drawn at once, to sort their samples by length.
 EASY_STEPS = 96  # Of easy samples, at the start.

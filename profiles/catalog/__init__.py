@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
-from profiles.endpoint import SCHEMA as ENDPOINT
-from profiles.endpoint import EndpointProfile, load_endpoint
-from profiles.latency import SCHEMA as LATENCY
-from profiles.latency import EngineProfile, LatencyProfile, load_latency
+from profiles.latency.endpoint import SCHEMA as ENDPOINT
+from profiles.latency.endpoint import EndpointProfile, load_endpoint
+from profiles.latency.profile import SCHEMA as LATENCY
+from profiles.latency.profile import EngineProfile, LatencyProfile, load_latency
 from profiles.store import schema_of
 from staircase.errors import ProfileError
 from staircase.files import named_path

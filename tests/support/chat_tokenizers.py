@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from executor.models import load_tokenizer
+from executor.inprocess.models import load_tokenizer
 from tests.support.smollm2 import SMOLLM2
 
 # Templates that have a system's turn.

@@ -1,7 +1,7 @@
 """An endpoint simulated token by token: slow and obvious.
 
-It says again in plain Python what ``simulator/endpoint.py`` does in closed form, and must give the
-same integer time for every token. Only the factors of ``spread`` are taken from there.
+It says again in plain Python what ``simulator/des/endpoint.py`` does in closed form, and must give
+the same integer time for every token. Only the factors of ``spread`` are taken from there.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from simulator.alarm import ITERATION_BEGIN, ITERATION_END, Alarm, Clock
-from simulator.endpoint import EndpointSetup
+from simulator.des.endpoint import EndpointSetup
 from simulator.engine import Key, Listener, SimulatedCall
+from simulator.event_queue import ITERATION_BEGIN, ITERATION_END, Clock, ScheduledEvent
 from staircase.play import CallResult
 
 MINUTE_PS = 60 * 10**12
@@ -93,7 +93,7 @@ class OracleEndpoint:
         self.begin_after(0)
 
     def begin_after(self, delay_ps: int) -> None:
-        Alarm(self.env, delay_ps, ITERATION_BEGIN + self.number, self.begin)
+        ScheduledEvent(self.env, delay_ps, ITERATION_BEGIN + self.number, self.begin)
 
     def begin(self) -> None:
         now = int(self.env.now)
@@ -136,7 +136,7 @@ class OracleEndpoint:
 
     def tick_at(self, time_ps: int) -> None:
         delay = time_ps - int(self.env.now)
-        Alarm(self.env, delay, ITERATION_END + self.number, self.tick)
+        ScheduledEvent(self.env, delay, ITERATION_END + self.number, self.tick)
 
     def tick(self) -> None:
         now = int(self.env.now)

@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from executor.chat_template import GO_ON
 from executor.prefix import common_prefix
+from executor.tokens.chat_template import GO_ON
 
 FIRST_ID = 1000
 EXTRAS = frozenset(

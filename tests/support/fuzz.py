@@ -31,7 +31,7 @@ from typing import Any
 
 import yaml
 
-from planner import cli
+from planner.cli import app as cli
 from profiles.store import content_hash
 from tests import test_importing as importing
 

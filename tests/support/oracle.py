@@ -1,7 +1,8 @@
 """A replica simulated iteration by iteration, token by token: slow and obvious.
 
-It says again in plain Python what ``simulator/scheduling.py`` and ``simulator/iterations.py`` do in
-compiled code with runs of iterations, and must give the same integer time for every token.
+It says again in plain Python what ``simulator/core/scheduling.py`` and
+``simulator/core/iterations.py`` do in compiled code with runs of iterations, and must give the same
+integer time for every token.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from simulator.alarm import ITERATION_BEGIN, ITERATION_END, Alarm, Clock
-from simulator.batching import BatchingSetup, Limits
-from simulator.cost import at, attention_ps, mixed_attention_ps
+from simulator.core.cost import at, attention_ps, mixed_attention_ps
+from simulator.des.batching import BatchingSetup, Limits
 from simulator.engine import Key, Listener, SimulatedCall
+from simulator.event_queue import ITERATION_BEGIN, ITERATION_END, Clock, ScheduledEvent
 from staircase.play import CallResult
 
 
@@ -95,7 +96,7 @@ class OracleDevice:
 
     def begin_soon(self) -> None:
         if not self.is_busy:
-            Alarm(self.env, 0, ITERATION_BEGIN + self.number, self.begin)
+            ScheduledEvent(self.env, 0, ITERATION_BEGIN + self.number, self.begin)
 
     def begin(self) -> None:
         if self.is_busy:
@@ -151,7 +152,7 @@ class OracleReplica:
             self.schedule()
         self.busy_since = self.began_ps = int(self.env.now)
         self.seats = self.limits.max_num_seqs - len(self.running)
-        Alarm(self.env, self.duration(), ITERATION_END + self.number, self.end)
+        ScheduledEvent(self.env, self.duration(), ITERATION_END + self.number, self.end)
 
     def schedule(self) -> None:
         self.waiting.sort(key=self.urgency)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from planner.api import plan
-from planner.plans import Plan
-from planner.validation import Row, Validation
-from staircase.metrics import Summary
+from planner.results.plans import Plan
+from planner.results.validation import Row, Validation
+from staircase.metrics.request_metrics import Summary
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

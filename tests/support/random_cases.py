@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from hypothesis import reject
 
-from simulator.batching import BatchingSetup, Limits
-from simulator.cost import Cost
-from simulator.simulate import simulate
+from simulator.core.cost import Cost
+from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.simulate import simulate
 from staircase import (
     Agent,
     Barrier,

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote
 
-from planner.tables import number
+from planner.figures.number_format import number
 
 # A digit in a word, as in E2E or p90, is no number.
 NUMBER = re.compile(r"(?<![A-Za-z0-9])\d+(?:\.\d+)?")

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from executor.device import Device
 from executor.engine import CallReport, EngineCall, Listener
+from executor.inprocess.device import Device
 from executor.prefix import common_prefix
 from staircase.messages import EndReason
 

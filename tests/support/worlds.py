@@ -11,28 +11,28 @@ from typing import Any, Protocol
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from executor.batching_engine import BatchingEngine
-from executor.device import Device
-from executor.models import LoadedModel
-from executor.openai_engine import OpenAIEngine, ServerSettings
-from executor.remote import open_remote
-from executor.rendering import PromptFormat
+from executor.inprocess.batching_engine import BatchingEngine
+from executor.inprocess.device import Device
+from executor.inprocess.models import LoadedModel
+from executor.inprocess.sampling import GREEDY, Sampling
+from executor.inprocess.transformers_engine import TransformersEngine
+from executor.openai.engine import OpenAIEngine, ServerSettings
+from executor.openai.remote import open_remote
+from executor.openai.server import Address, Network
+from executor.openai.server_faults import Patience
+from executor.openai.server_profile import ServerProfile
+from executor.openai.vocabularies import ModelTokens, TextPieces, Vocabulary
 from executor.runtime import Job, Runtime, ServedModel
-from executor.sampling import GREEDY, Sampling
-from executor.server import Address, Network
-from executor.server_faults import Patience
-from executor.server_profile import ServerProfile
-from executor.transformers_engine import TransformersEngine
-from executor.vocabularies import ModelTokens, TextPieces, Vocabulary
-from profiles.latency import EngineProfile, Fit
-from simulator.endpoint import EndpointSetup
+from executor.tokens.rendering import PromptFormat
+from profiles.latency.profile import EngineProfile, Fit
+from simulator.des.endpoint import EndpointSetup
+from simulator.des.serial import SerialSetup
+from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
-from simulator.serial import SerialSetup
-from simulator.simulate import simulate
-from staircase.engine_spec import OpenAISpec
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
+from staircase.spec.engine_spec import OpenAISpec
 from staircase.timeline import Timeline, to_ps
 from staircase.workload import Question, RequestShape, Workload
 from tests.support.fake_server import FakeServer, Fault, Manners
@@ -225,7 +225,7 @@ def _run(served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedu
 
 
 def _fixed_tokens(pipeline: Pipeline) -> dict[str, int]:
-    from executor.rendering import fixed_texts
+    from executor.tokens.rendering import fixed_texts
 
     return {
         name: len(text)

@@ -1,0 +1,1 @@
+"""Measures profiles on real engines: latency, prefix caches, quality."""

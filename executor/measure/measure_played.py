@@ -1,0 +1,196 @@
+"""Measures what reading less costs under some schedules, played for real.
+
+What is made of it: ``profiles.quality.calibration``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from executor.kept_runs import check_answered, known_items, play_rest
+from executor.line_log import ItemLog
+from executor.measure.measure_quality import measure_quality
+from executor.replaying import replaying
+from executor.runtime import Job, Outcome, Runtime
+from executor.scoring.prompt_scorer import PromptScorer
+from executor.scoring.scores import AnswerScorer
+from profiles.quality.calibration import PlayedSchedule
+from profiles.quality.forecast import QualityForecaster
+from staircase.pipeline import Pipeline
+from staircase.schedule import LAYOUTS, Layout, Schedule, constant, explicit, uniform
+from staircase.workload import Question
+
+NAN = float("nan")
+INTERLEAVED: Layout = "interleave"
+# Share of the longest source text that is read at once or in chunks, tokens written a step (None:
+# all), layout. They span the range of loss.
+PROBES: tuple[tuple[float, int | None, Layout], ...] = (
+    (0.1, None, "rebuild"),
+    (0.18, None, "append_rounds"),
+    (0.35, None, "rebuild_query_first"),
+    (0.1, 5, "append_rounds"),
+    (0.25, 10, "rebuild"),
+    (0.08, 12, "interleave"),
+    (0.06, 3, "interleave"),
+    (0.14, 7, "interleave"),
+    (0.3, 6, "interleave"),
+)
+
+
+def probes_in(layouts: Sequence[Layout]) -> list[tuple[float, int | None, Layout]]:
+    """Those of ``PROBES`` in ``layouts``.
+
+    One of a layout that is not there has another flat one; interleaved, there is none.
+    """
+    flat: list[Layout] = [layout for layout in layouts if layout != INTERLEAVED]
+    found: list[tuple[float, int | None, Layout]] = []
+    for share, write, usual in PROBES:
+        others: list[Layout] = flat if usual != INTERLEAVED else []
+        choice: list[Layout] = [usual] if usual in layouts else others
+        if choice:
+            found.append((share, write, choice[len(found) % len(choice)]))
+    return found
+
+
+def probe_schedules(
+    pipeline: Pipeline, longest: int, layouts: Sequence[Layout] = LAYOUTS
+) -> dict[str, Schedule]:
+    """Schedules over the range of loss, in ``layouts``; ``longest``: source text in tokens."""
+    found = {}
+    for share, write, layout in probes_in(layouts):
+        chunk = max(1, round(share * longest))
+        steps = constant(chunk, chunk, write) if write else explicit([(chunk, None)])
+        words = f"constant:{chunk},{chunk},{write}" if write else f"read {chunk}"
+        found[f"{words}, {layout}"] = uniform(pipeline, steps, layout)
+    return found
+
+
+@dataclass(frozen=True)
+class PlayedFigures:
+    """Of one request: the fields of ``PlayedSchedule``; without a reference the score is NaN."""
+
+    loss: float
+    agreement: float
+    forecast_loss: float
+    forecast_agreement: float
+    rounds_loss: float
+    rounds_disagreement: float
+    score: float
+
+
+@dataclass(frozen=True)
+class ScheduleProbe:
+    """What it takes to play requests again and to judge what comes.
+
+    Attributes:
+        runtime: of the engines, by which ``outcomes`` were played.
+        scorer: of the answering agent's model.
+        forecaster: of the profile as it is before any calibration.
+        layouts: those that the profile knows.
+    """
+
+    pipeline: Pipeline
+    runtime: Runtime
+    scorer: PromptScorer
+    answer_scorer: AnswerScorer
+    forecaster: QualityForecaster
+    layouts: Sequence[Layout] = LAYOUTS
+
+    def measure(
+        self,
+        questions: Sequence[Question],
+        outcomes: Sequence[Outcome],
+        kept: ItemLog[PlayedFigures],
+        on_done: Callable[[], None] = lambda: None,
+    ) -> tuple[PlayedSchedule, ...]:
+        """Plays ``questions``, whose fully read ``outcomes`` are known, under some schedules.
+
+        Both are those of the profile's first samples. Nothing with several reading agents:
+        forecasts add up their losses, of which only the answer's can be measured. What is
+        ``kept`` is not played again.
+
+        Raises:
+            EngineError: a request failed.
+        """
+        if len(self.pipeline.readers) != 1:
+            return ()
+        sources = self.pipeline.readers[0].reads
+        longest = max(len(outcome.ids[name]) for outcome in outcomes for name in sources)
+        normal = [Job(self.pipeline, Schedule(), question) for question in questions]
+        layouts: dict[str, Layout | None] = {"normal": None}
+        found = {
+            "normal": [
+                kept.item(f"normal {n}", partial(self._figures, n, job, outcomes[n], outcomes[n]))
+                for n, job in enumerate(normal)
+            ]
+        }
+        with replaying(self.runtime, self.pipeline, outcomes) as (pipeline, runtime):
+            for name, schedule in probe_schedules(pipeline, longest, self.layouts).items():
+                jobs = [Job(pipeline, schedule, question) for question in questions]
+                found[name] = self._played(name, jobs, outcomes, runtime, kept, on_done)
+                layouts[name] = schedule.layout
+        return _table(found, layouts)
+
+    def _played(
+        self,
+        name: str,
+        jobs: Sequence[Job],
+        full: Sequence[Outcome],
+        runtime: Runtime,
+        kept: ItemLog[PlayedFigures],
+        on_done: Callable[[], None],
+    ) -> list[PlayedFigures]:
+        """Figures of ``jobs``, each judged as soon as it was played."""
+        names = [f"{name} {number}" for number in range(len(jobs))]
+
+        def judge(outcome: Outcome) -> PlayedFigures:
+            check_answered(outcome)
+            number = outcome.timeline.request
+            figures = self._figures(number, jobs[number], outcome, full[number])
+            kept.add(names[number], figures)
+            return figures
+
+        return play_rest(runtime, jobs, known_items(kept, names), judge, on_done)
+
+    def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> PlayedFigures:
+        layout = job.schedule.layout
+        quality = measure_quality(job.pipeline, self.scorer, outcome, full, layout)
+        forecast = self.forecaster.of_sample(number, outcome.timeline, layout)
+        score = self.answer_scorer(job.question, outcome.texts[job.pipeline.answer])
+        return PlayedFigures(
+            quality.loss,
+            quality.agreement,
+            forecast.loss,
+            forecast.agreement,
+            forecast.rounds_loss,
+            forecast.rounds_disagreement,
+            NAN if score is None else score,
+        )
+
+
+def _table(
+    found: Mapping[str, Sequence[PlayedFigures]], layouts: Mapping[str, Layout | None]
+) -> tuple[PlayedSchedule, ...]:
+    """Over the requests that have all figures under every schedule; empty answers have no loss."""
+    names = [field.name for field in fields(PlayedFigures)]
+    table = np.array([[astuple(one) for one in some] for some in found.values()])
+    if np.isnan(table[..., -1]).all():
+        names, table = names[:-1], table[..., :-1]
+    known = ~np.isnan(table).any(axis=(0, 2))
+    if known.sum() < 2:
+        return ()
+    return tuple(
+        PlayedSchedule(name, layouts[name], **_columns(names, rows[known]))
+        for name, rows in zip(found, table, strict=True)
+    )
+
+
+def _columns(names: Sequence[str], rows: NDArray[np.float64]) -> dict[str, tuple[float, ...]]:
+    return {
+        name: tuple(column.round(4).tolist()) for name, column in zip(names, rows.T, strict=True)
+    }

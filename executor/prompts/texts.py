@@ -1,0 +1,56 @@
+"""The texts of one request as token ids: those that prompts are made of, and what agents write."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from executor.engine import EngineCall, Key, Thought, Tokens
+from executor.prompts.as_read import as_read
+from staircase.messages import Call
+
+
+class Texts:
+    """Grows as agents write.
+
+    Args:
+        engines: by agent.
+        fixed: the texts that do not grow, each in the ids of the engine that reads it.
+        drawn_as: requests with the same number draw the same texts from the same prompts.
+
+    No two of them, of whatever run, find more than a header of each other in an engine's cache.
+    """
+
+    def __init__(
+        self, engines: Mapping[str, Tokens], fixed: Mapping[str, list[int]], drawn_as: int
+    ) -> None:
+        self._drawn_as = drawn_as
+        self._owner = secrets.token_hex(8)
+        self._engines = engines
+        self.ids: dict[str, list[int]] = {agent: [] for agent in engines} | dict(fixed)
+
+    def request(self, key: Key, call: Call, thought: Thought | None = None) -> EngineCall:
+        """``call`` as its engine gets it; what it draws, if it draws, is of its agent's own."""
+        read = as_read(self._engines, call.agent, call.prompt, self.ids)
+        return EngineCall(
+            key,
+            [token for _, tokens in read for token in tokens],
+            call.max_tokens,
+            own_tokens=_own_tokens(call),
+            text=f"{self._drawn_as}/{call.agent}",
+            written=call.written,
+            so_far=self.ids[call.agent][: call.written],
+            owner=self._owner,
+            header_tokens=call.prompt.header().tokens,
+            thought=thought,
+        )
+
+    def written(self) -> dict[str, str]:
+        """By agent."""
+        return {agent: engine.decode(self.ids[agent]) for agent, engine in self._engines.items()}
+
+
+def _own_tokens(call: Call) -> int:
+    """Tokens at the prompt's end that the agent itself wrote."""
+    last = call.prompt.segments[-1:]
+    return sum(segment.tokens for segment in last if segment.source == call.agent)

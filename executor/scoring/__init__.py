@@ -1,0 +1,1 @@
+"""How good texts are: under models, beside references, and to a judge."""

@@ -1,0 +1,1 @@
+"""Between texts and token ids: tokenizers, chat templates, thoughts in a text."""

@@ -1,0 +1,273 @@
+"""The main job: profile, plan, validate, report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from planner.cli.commands.measuring import measure_profiles, show_profiles
+from planner.cli.given import refuse
+from planner.cli.terminal import (
+    AsJson,
+    OutFolder,
+    Requests,
+    ScenarioPath,
+    Seed,
+    Trials,
+    Workers,
+    kept_work,
+    notes,
+    open_workspace,
+    print_json,
+    progress_bars,
+    screen,
+)
+
+if TYPE_CHECKING:
+    from planner.results.plans import Plan
+    from planner.results.validation import Validation
+    from planner.workspace import Workspace
+    from simulator.analytic.lower_bound import Stage
+    from staircase.timeline import Timeline
+
+
+# Requests of a schedule in a trace.
+TRACED = 3
+
+
+def plan(
+    ctx: typer.Context,
+    scenario: ScenarioPath,
+    out: OutFolder = None,
+    trials: Trials = None,
+    seed: Seed = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="As smooth_start, ttft.p90 or loss; once for each [default: the scenario's]."
+        ),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIGURE=VALUE",
+            help="The most that a figure may be (of quality, score, goodput and capacity the "
+            "least), in seconds, of times p90 unless said otherwise: stall=1, ttft.mean=0.5; once "
+            "for each, beside the scenario's.",
+        ),
+    ] = None,
+    workers: Workers = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Simulate on all of the Ray cluster at this address."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Keep the trials here: a journal file, or postgresql://USER@HOST/DATABASE.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search schedules on the simulator: with measured profiles, or on simulated engines."""
+    from planner.figures.objectives import limits_of_words
+
+    if ray is not None:
+        refuse(ctx, "workers", why="--ray simulates on all of a cluster")
+    where = storage if storage is None or "://" in storage else str(Path(storage).absolute())
+    changes = {"trials": trials, "seed": seed, "objectives": objective, "storage": where}
+    work = open_workspace(scenario, out, {k: v for k, v in changes.items() if v is not None})
+    work = work.with_limits(limits_of_words(limit or []))
+    found = _plan(work, workers, ray)
+    if as_json:
+        print_json({"plan": str(work.plan_path), "named": _named(found)})
+    else:
+        _show_plan(work, found)
+
+
+def validate(
+    scenario: ScenarioPath,
+    out: OutFolder = None,
+    requests: Requests = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write all runs here: texts, calls and the times of all tokens.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the plan's schedules on the real models and set forecast beside measurement."""
+    from planner.results.plans import load_plan
+    from staircase.files import check_writable
+
+    work = open_workspace(scenario, out)
+    found = load_plan(work.plan_path)
+    if save:
+        check_writable(save)
+    checked = _validate(work, found, requests or work.scenario.requests.count, save)
+    if as_json:
+        print_json(asdict(checked))
+    else:
+        _show_validation(work, checked)
+
+
+def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = False) -> None:
+    """The main job on embedded models: profile, plan, validate, report. Needs no download."""
+    from planner.sole_use import sole_use
+
+    work = open_workspace(Path(__file__).parents[2] / "demo.yaml", out)
+    with sole_use(work.folder, "demo"):
+        measured = measure_profiles(work)
+        found = _plan(work)
+        checked = _validate(work, found, requests or work.scenario.requests.count)
+    if as_json:
+        print_json(asdict(checked))
+        return
+    show_profiles(work, measured)
+    _show_plan(work, found)
+    _show_validation(work, checked)
+
+
+def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
+    from planner.api import Watcher, plan_of
+
+    def begun(known: int, where: str) -> None:
+        if known:
+            notes.print(f"going on with {known} forecasts of {where}")
+
+    judge = work.judge()  # Before there is a bar: what is missing gets one line.
+    _tell_what_is_not_known(work)
+    with progress_bars() as track:
+        step = track("search", work.scenario.plan.trials)
+        around = cache(lambda: track("around the choice", None))
+        watcher = Watcher(begun, step, lambda: around()())
+        return plan_of(work, judge, watcher=watcher, workers=workers, ray=ray)
+
+
+def _tell_what_is_not_known(work: Workspace) -> None:
+    """Of measured engines."""
+    from planner.profiling.profile_warnings import latency_notes
+
+    if work.scenario.simulated:
+        return
+    if work.why_no_quality:
+        notes.print(
+            f"quality is not known: {work.why_no_quality}; judging by what is unread when it is "
+            "written"
+        )
+    for words in latency_notes(work.latency().engines):
+        notes.print(words)
+
+
+def _validate(work: Workspace, found: Plan, requests: int, save: Path | None = None) -> Validation:
+    from planner.cli.commands.opened_engines import opened_bench
+    from planner.evaluation.validate import contenders, runs_key
+    from planner.evaluation.validate import validate as check
+    from planner.report.report import write_report
+    from planner.results.recorded_runs import recorded, save_runs
+    from planner.results.validation import save_validation
+    from planner.results.validation_log import ValidationLog
+    from planner.sole_use import sole_use
+
+    front, stage = work.scenario.plan.validated_front, work.forecaster().stage
+    key = runs_key(work.scenario, work.source, found, requests, front)
+    keys = ValidationLog.keys(key, work.scenario)
+    with (
+        sole_use(work.folder, "validate"),
+        kept_work(work.runs_path, keys, "runs and scores") as kept,
+        opened_bench(work.scenario, is_measured=True) as bench,
+        progress_bars() as track,
+    ):
+        checked, real = check(
+            work.scenario,
+            work.source,
+            found,
+            bench,
+            requests,
+            front,
+            track,
+            stage.call_ps,
+            ValidationLog.of(kept, key, work.scenario),
+        )
+        save_validation(work.validation_path, checked)
+        if save:
+            save_runs(save, recorded(work.scenario, contenders(found, front), real))
+        write_report(work.report_path, found, checked)
+        lines = {name: [run.outcome.timeline for run in some] for name, some in real.items()}
+        _write_trace(work, found, stage, lines)
+    return checked
+
+
+def _write_trace(
+    work: Workspace, found: Plan, stage: Stage, real: dict[str, list[Timeline]]
+) -> None:
+    """Of each schedule with a name, some requests, simulated and real."""
+    from staircase.trace import write_trace
+
+    runs: dict[str, list[Timeline]] = {}
+    for name, candidate in found.named().items():
+        runs[f"simulated {name}"] = stage.play(candidate.schedule)[:TRACED]
+    for name in found.named():
+        runs[f"real {name}"] = real[name][:TRACED]
+    write_trace(work.trace_path, runs)
+
+
+def _named(found: Plan) -> dict[str, Any]:
+    return {name: asdict(candidate) for name, candidate in found.named().items()}
+
+
+def _show_plan(work: Workspace, found: Plan) -> None:
+    from planner.figures.describing import describe_schedule
+    from planner.tables.validation_table import as_rich, forecast_cells
+
+    screen.print(as_rich(forecast_cells(found.named()), "Plan"))
+    chosen = found.named()["chosen"]
+    screen.print(
+        f"{len(found.candidates)} schedules simulated, {len(found.front)} on the front of "
+        f"{', '.join(found.objectives)}; chosen for {found.objectives[0]} within "
+        f"{', '.join(found.limits)}: {describe_schedule(chosen.schedule)}",
+        highlight=False,
+    )
+    if found.explanation:
+        screen.print(f"Forecast. {found.explanation.reading.sentence}", highlight=False)
+    for one in found.held_out:
+        if one.missed:
+            schedule = describe_schedule(found.candidates[one.number].schedule)
+            screen.print(f"not chosen, on held-out requests {'; '.join(one.missed)}: {schedule}")
+    for words in chosen.extrapolated:
+        screen.print(f"extrapolated: {words}")
+    for path in (work.plan_path, work.report_path, work.trace_path):
+        screen.print(f"written: {path}")
+
+
+def _show_validation(work: Workspace, checked: Validation) -> None:
+    from planner.figures.metric_table import METRICS
+    from planner.figures.shown_columns import JUDGED
+    from planner.tables.validation_table import as_rich, text_cells, validation_cells
+
+    title = f"Forecast and measurement over {checked.requests} real requests"
+    screen.print(as_rich(validation_cells(checked), title))
+    screen.print(as_rich(text_cells(checked), "The answers as texts"))
+    for words in checked.likelihood_lines:
+        screen.print(words, highlight=False, markup=False)
+    for words in checked.reading_lines:
+        screen.print(words, highlight=False)
+    screen.print(
+        f"median forecast error over {len(checked.rows)} schedules: "
+        + ", ".join(
+            f"{METRICS[name].column or METRICS[name].label} {checked.errors[name]:.1%}"
+            for name in JUDGED
+        ),
+        highlight=False,
+    )
+    for words in checked.shortfall_lines:
+        screen.print(words, highlight=False, markup=False)
+    for path in (work.validation_path, work.trace_path, work.report_path):
+        screen.print(f"written: {path}")

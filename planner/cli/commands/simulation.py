@@ -1,0 +1,207 @@
+"""Commands on the simulator, and what sets its forecasts beside measurements."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from planner.cli.given import refuse
+from planner.cli.terminal import (
+    AsJson,
+    BarrierWord,
+    LayoutName,
+    OutFolder,
+    Replicates,
+    Requests,
+    ScenarioPath,
+    Slos,
+    StaircaseWord,
+    Trace,
+    Without,
+    finite,
+    notes,
+    open_workspace,
+    print_json,
+    progress_bars,
+    schedule_of,
+    screen,
+)
+from staircase.bounds import LEAST_CAPACITY_SHARE, LEAST_READING_RATE, MOST_RATE
+
+if TYPE_CHECKING:
+    from planner.workspace import Workspace
+    from simulator.forecast import Forecast
+    from staircase.schedule import Schedule
+
+
+def simulate(
+    ctx: typer.Context,
+    scenario: ScenarioPath,
+    staircase: StaircaseWord = "normal",
+    layout: LayoutName = "append_rounds",
+    barrier: BarrierWord = "all",
+    reading: Annotated[str, typer.Option(help="exact, or latest: all that is there.")] = "exact",
+    starve: Annotated[
+        str, typer.Option(help="When the next read is not there yet: wait, or write on.")
+    ] = "wait",
+    without: Without = None,
+    requests: Requests = None,
+    replicates: Replicates = 1,
+    out: OutFolder = None,
+    trace: Trace = None,
+    slo: Slos = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write a record of the requests here, for 'compare'.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forecast one schedule."""
+    from planner.results.plans import Candidate
+    from planner.tables.metrics_table import metrics_table, run_lines, use_lines
+    from staircase.files import check_writable
+    from staircase.metrics.run_metrics import measure_runs, parse_slo
+    from staircase.records import write_records
+    from staircase.trace import write_trace
+
+    limits = parse_slo(slo or [])
+    work = open_workspace(scenario, out).with_requests(requests)
+    if not work.scenario.simulated:
+        refuse(ctx, "replicates", why="it needs simulated engines, whose noise can be drawn again")
+    schedule = schedule_of(work, staircase, layout, barrier, reading, starve, without)
+    for path in filter(None, (save, trace)):
+        check_writable(path)
+    forecast = _forecast(work, schedule, requests, replicates, bool(trace or save))
+    if trace:
+        write_trace(trace, {"simulated": forecast.timelines})
+    if save:
+        write_records(save, forecast.timelines, work.scenario.plan.reading_rate)
+    candidate = Candidate.of(schedule, forecast)
+    run = measure_runs(forecast.runs, limits)
+    if as_json:
+        engines = {name: asdict(use) for name, use in forecast.use.items()}
+        hashes = {"profiles": work.profile_hashes()}
+        print_json({**asdict(candidate), "run": asdict(run), "engines": engines, **hashes})
+        return
+    screen.print(metrics_table(candidate.forecast, f"Forecast of {staircase}, {layout}"))
+    for words in [*run_lines(run, slo or []), *use_lines(forecast.use, forecast.metrics)]:
+        screen.print(words, highlight=False)
+    for words in candidate.extrapolated:
+        screen.print(f"extrapolated: {words}")
+
+
+def _forecast(
+    work: Workspace,
+    schedule: Schedule,
+    requests: int | None,
+    replicates: int,
+    needs_timelines: bool,
+) -> Forecast:
+    if not work.scenario.simulated:
+        return work.forecaster(requests)(schedule)
+    from simulator.forecast import forecast_simulated
+
+    _tell_of_compiling()
+    with progress_bars(transient=True) as track:
+        return forecast_simulated(
+            work.scenario,
+            schedule,
+            work.source,
+            replicates=replicates,
+            needs_timelines=needs_timelines,
+            on_replicate=track("simulate", replicates),
+        )
+
+
+def _tell_of_compiling() -> None:
+    from simulator.core.compiling import is_compiled
+
+    if notes.is_terminal and not is_compiled():
+        notes.print("compiling the simulator, once on this machine: about half a minute")
+
+
+def capacity(
+    scenario: ScenarioPath,
+    slo: Slos = None,
+    share: Annotated[
+        float,
+        typer.Option(
+            min=LEAST_CAPACITY_SHARE,
+            max=1,
+            callback=finite,
+            help="Share of requests that must keep all limits.",
+        ),
+    ] = 0.9,
+    staircase: StaircaseWord = "normal",
+    layout: LayoutName = "append_rounds",
+    barrier: BarrierWord = "all",
+    without: Without = None,
+    requests: Requests = None,
+    replicates: Replicates = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Find the highest request rate of simulated engines that keeps limits of latency."""
+    from planner.figures.number_format import number
+    from planner.tables.metrics_table import capacity_table
+    from simulator.forecast import capacity_of, replicated
+    from staircase.errors import SloError
+    from staircase.metrics.run_metrics import parse_slo
+
+    if not slo:
+        raise SloError("capacity needs a limit, as in --slo ttft:500")
+    limits = parse_slo(slo)
+    work = open_workspace(scenario, None).with_requests(requests)
+    schedule = schedule_of(work, staircase, layout, barrier, without=without)
+    _tell_of_compiling()
+    with progress_bars(transient=True) as track:
+        worlds = list(replicated(work.scenario, work.source, replicates))
+        found = capacity_of(worlds, schedule, limits, share, track("rates", None))
+    if as_json:
+        print_json({**asdict(found), "profiles": work.profile_hashes()})
+        return
+    screen.print(capacity_table(found, share))
+    if found.rate_per_s is None:
+        screen.print("no rate keeps these limits")
+    else:
+        least = "" if found.is_bound else "at least "
+        screen.print(f"capacity: {least}{number(found.rate_per_s)} requests/s", highlight=False)
+
+
+def compare(
+    forecast: Annotated[
+        Path, typer.Argument(help="Record that 'simulate --save' wrote.", show_default=False)
+    ],
+    measured: Annotated[
+        Path,
+        typer.Argument(
+            help="Record of the same requests: the same format, that of 'vllm bench serve "
+            "--save-result --save-detailed' or LLMServingSim's requests.jsonl.",
+            show_default=False,
+        ),
+    ],
+    reading_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=LEAST_READING_RATE,
+            max=MOST_RATE,
+            callback=finite,
+            help="Tokens a second of the answer's reader [default: 5.3].",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set a forecast beside a measurement of the same requests, metric by metric."""
+    from planner.evaluation.compare import compare as set_side_by_side
+    from planner.tables.compare_table import comparison_table, describe_pairs
+    from staircase.metrics.request_metrics import READING_RATE
+    from staircase.records import read_records
+
+    records = read_records(forecast), read_records(measured)
+    comparison = set_side_by_side(*records, reading_rate or READING_RATE)
+    if as_json:
+        print_json(asdict(comparison))
+        return
+    screen.print(comparison_table(comparison))
+    screen.print(describe_pairs(comparison), highlight=False)

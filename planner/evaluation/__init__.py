@@ -1,0 +1,1 @@
+"""Schedules on real engines, beside their forecasts and beside each other."""

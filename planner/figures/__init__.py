@@ -1,0 +1,1 @@
+"""Figures of forecasts and measurements: objectives, units, words, formats."""

@@ -1,0 +1,1 @@
+"""Makes a scenario's profiles, and shows them."""

@@ -1,0 +1,89 @@
+"""Measures how long the texts of a scenario's requests are, where quality cannot be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from executor.kept_runs import check_answered
+from executor.line_log import ItemLog
+from executor.opened_engines import Bench, read_dataset
+from executor.runtime import Job
+from planner.profiling.latency_profiling import Track, no_track, requests_key
+from planner.profiling.quality_profiling import BATCH
+from planner.profiling.subjects import pipeline_subject
+from profiles.lengths import LengthProfile, LengthSample
+from profiles.store import provenance_of_now
+from staircase.metrics.request_metrics import summarize
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+from staircase.spec.scenario import Scenario
+from staircase.workload import Question
+
+
+def lengths_key(scenario: Scenario) -> str:
+    """Of the requests that are played."""
+    return f"{requests_key(scenario)} lengths"
+
+
+def make_lengths(
+    scenario: Scenario,
+    folder: Path,
+    bench: Bench,
+    why: str,
+    kept: ItemLog[LengthSample],
+    track: Track = no_track,
+) -> LengthProfile:
+    """Plays requests in full, with everything read before it is written on.
+
+    Until the mean of the tokens that a request's agents write is known within
+    ``profile.quality_error`` of itself, or ``profile.requests`` are played.
+
+    Args:
+        why: quality cannot be measured, in words.
+        kept: requests that were played; they are not played again.
+
+    Raises:
+        EngineError: a request failed.
+    """
+    most = scenario.profile.requests
+    step = track("lengths of drafts and answers", None)
+    samples: list[LengthSample] = []
+    while len(samples) < most and not _is_known(samples, scenario.profile.quality_error):
+        count = min(BATCH, most - len(samples))
+        for sample in _samples(scenario, folder, bench, kept, count, len(samples)):
+            samples.append(sample)
+            step()
+    settings = scenario.profile.model_dump(mode="json", include={"requests", "quality_error"})
+    return LengthProfile(
+        tuple(samples), why, pipeline_subject(scenario), provenance_of_now(settings)
+    )
+
+
+def _samples(
+    scenario: Scenario,
+    folder: Path,
+    bench: Bench,
+    kept: ItemLog[LengthSample],
+    count: int,
+    offset: int,
+) -> Iterator[LengthSample]:
+    pipeline = scenario.pipeline.build()
+    for number, question in enumerate(read_dataset(scenario, folder, count, offset), offset):
+        yield kept.item(str(number), partial(_played, bench, pipeline, question))
+
+
+def _played(bench: Bench, pipeline: Pipeline, question: Question) -> LengthSample:
+    (outcome,) = bench.runtime.run([Job(pipeline, Schedule(), question)])
+    check_answered(outcome)
+    lengths = {name: len(ids) for name, ids in outcome.ids.items()}
+    written = {agent.name: lengths.pop(agent.name) for agent in pipeline}
+    return LengthSample(lengths, written, outcome.timeline.thinking_tokens)
+
+
+def _is_known(samples: list[LengthSample], error: float) -> bool:
+    if not samples:
+        return False
+    found = summarize([float(sum(sample.output_tokens.values())) for sample in samples])
+    return (found.high - found.low) / 2 <= error * found.mean

@@ -1,0 +1,34 @@
+"""What a latency profile is not to be trusted with, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from profiles.latency.profile import EngineProfile
+
+# Beyond this stated error a forecast says little.
+LARGE_ERROR = 0.25
+RESTATES = (
+    "the server cannot continue an answer: where a call goes on with one, its text is restated "
+    "with the request to go on after it"
+)
+
+
+def latency_notes(engines: Mapping[str, EngineProfile]) -> list[str]:
+    """Lines, once for engines that are one: large stated errors, and texts that are restated."""
+    lines = []
+    for engine in {one.prefill: one for one in engines.values()}.values():
+        names = ", ".join(name for name, one in engines.items() if one == engine)
+        lines += [f"warning: {names}: {words}" for words in _warnings(engine)]
+        lines += [f"{names}: {RESTATES}"] if engine.restates else []
+    return lines
+
+
+def _warnings(engine: EngineProfile) -> list[str]:
+    parts = {"prefill": engine.prefill, "decode": engine.decode}
+    return [
+        f"seconds of {part} are known within {fit.stated_error:.1%} only, and forecasts no better; "
+        "measure again while nothing else runs, or longer (profile.budget_s, --budget)"
+        for part, fit in parts.items()
+        if fit.stated_error > LARGE_ERROR
+    ]

@@ -1,0 +1,215 @@
+"""Measures the quality profile of a scenario's pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from executor.kept_runs import play_kept
+from executor.measure.measure_held import SHARES, HoldProbe
+from executor.measure.measure_played import ScheduleProbe, probes_in
+from executor.measure.measure_surfaces import APPENDED, ROUND_COUNTS, measure_sample
+from executor.measure.quality_log import QualityLog
+from executor.opened_engines import Bench, read_dataset
+from executor.runtime import Job, Outcome
+from executor.scoring.scores import AnswerScorer, answer_scorer
+from planner.profiling.latency_profiling import Track, measured_engines, no_track, requests_key
+from planner.profiling.subjects import pipeline_subject
+from profiles.quality.calibration import PlayedSchedule
+from profiles.quality.forecast import QualityForecaster
+from profiles.quality.held import HeldText
+from profiles.quality.profile import QualityProfile, QualitySample
+from profiles.store import content_hash, provenance_of_now
+from staircase.errors import ScenarioError
+from staircase.metrics.request_metrics import summarize
+from staircase.pipeline import Pipeline
+from staircase.schedule import Layout, Schedule
+from staircase.spec.scenario import Scenario
+from staircase.workload import Question
+
+# After so many requests it is looked whether the loss is known well enough.
+BATCH = 12
+# Own positions are averaged over bins, at most so many of the longest of the first texts.
+MOST_BINS = 16
+# A source is left out in one of so many requests.
+LEFT_OUT = 2
+# How far a draft holds is measured on so many requests: each costs an answer a share that is read.
+HELD_REQUESTS = 8
+# Scoring needs no more memory for a second request at once, and a second core is mostly there.
+WORKERS = min(4, os.cpu_count() or 1)
+
+
+def check_quality(bench: Bench, pipeline: Pipeline) -> None:
+    """Measuring quality needs the probabilities of every model whose text is judged.
+
+    Raises:
+        ScenarioError: a server does not tell them.
+    """
+    why = bench.why_no_scores(pipeline)
+    if why:
+        raise ScenarioError(f"engines: quality cannot be measured: {why}")
+
+
+def quality_key(scenario: Scenario) -> str:
+    """Of what is measured: pipeline, models, requests, read levels and layouts."""
+    measured = [
+        list(scenario.profile.read_levels),
+        list(scenario.plan.layouts),
+        list(ROUND_COUNTS),
+    ]
+    return content_hash([requests_key(scenario), *measured])
+
+
+def make_quality(
+    scenario: Scenario, folder: Path, bench: Bench, log: QualityLog, track: Track = no_track
+) -> QualityProfile:
+    """Plays sampled requests in full and scores them again with less read.
+
+    Until the interval of the loss is as narrow as ``profile.quality_error`` says, or
+    ``profile.requests`` are measured; then they are played under some schedules, which calibrates
+    forecasts and ties the task's score to them, and it is seen how far drafts hold.
+
+    Raises:
+        ScenarioError: quality cannot be measured here.
+        EngineError: a request failed.
+    """
+    pipeline = scenario.pipeline.build()
+    check_quality(bench, pipeline)
+    bench.load_scorers(pipeline)
+    sampler = _Sampler(scenario, folder, bench, pipeline, log)
+    step = track("quality: with less read", scenario.profile.requests)
+    while not sampler.is_done:
+        sampler.measure_more(step)
+    profile = QualityProfile(
+        tuple(scenario.profile.read_levels),
+        sampler.bin_tokens,
+        {agent.name: agent.reads for agent in pipeline.readers},
+        tuple(sampler.samples),
+        provenance_of_now(scenario.profile.model_dump(mode="json")),
+        of=pipeline_subject(scenario),
+        round_counts=ROUND_COUNTS if APPENDED in sampler.layouts else (),
+    )
+    played = _played(sampler, profile, track)
+    return replace(profile, played=played, held=_held(sampler, track))
+
+
+def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[PlayedSchedule, ...]:
+    pipeline, bench = sampler.pipeline, sampler.bench
+    probe = ScheduleProbe(
+        pipeline,
+        bench.runtime,
+        bench.scorers_of(pipeline)[pipeline.answer],
+        sampler.score,
+        QualityForecaster(profile),
+        sampler.layouts,
+    )
+    probes = len(probes_in(sampler.layouts))
+    step = track("quality: schedules played", len(profile.samples) * probes)
+    return probe.measure(sampler.questions, sampler.outcomes, sampler.log.played, step)
+
+
+def _held(sampler: _Sampler, track: Track) -> tuple[HeldText, ...]:
+    if why_not_held(sampler.scenario):
+        return ()
+    pipeline, bench = sampler.pipeline, sampler.bench
+    scorer = bench.scorers_of(pipeline)[pipeline.answer]
+    probe = HoldProbe(pipeline, bench.runtime, scorer, sampler.layouts[0])
+    outcomes = sampler.outcomes[:HELD_REQUESTS]
+    step = track("quality: how far drafts hold", len(outcomes) * len(SHARES))
+    return probe.measure(sampler.questions, outcomes, sampler.log.held, step)
+
+
+def why_not_held(scenario: Scenario) -> str | None:
+    """Why it cannot be seen how far a draft holds, in words."""
+    pipeline = scenario.pipeline.build()
+    agent = pipeline[pipeline.answer]
+    temperature = measured_engines(scenario)[agent.engine].temperature
+    if not agent.reads:
+        return f"{agent.name} reads nobody"
+    if temperature:
+        return f"{agent.name} draws its tokens (temperature {temperature:g})"
+    return None
+
+
+@dataclass
+class _Sampler:
+    """Requests that were played in full so far, and their samples."""
+
+    scenario: Scenario
+    folder: Path
+    bench: Bench
+    pipeline: Pipeline
+    log: QualityLog
+    questions: list[Question] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    samples: list[QualitySample] = field(default_factory=list)
+    bin_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.score: AnswerScorer = answer_scorer(self.scenario.requests, self.folder)
+
+    @property
+    def layouts(self) -> Sequence[Layout]:
+        """Those that plans are searched in; what others cost nobody asks."""
+        return self.scenario.plan.layouts
+
+    @property
+    def is_done(self) -> bool:
+        spec = self.scenario.profile
+        if len(self.samples) >= spec.requests:
+            return True
+        return bool(self.samples) and loss_error(self.samples) <= spec.quality_error
+
+    def measure_more(self, on_sample: Callable[[], None]) -> None:
+        first = len(self.samples)
+        count = min(BATCH, self.scenario.profile.requests - first)
+        questions = read_dataset(self.scenario, self.folder, count, offset=first)
+        jobs = [Job(self.pipeline, Schedule(), question) for question in questions]
+        self.questions += questions
+        self.outcomes += play_kept(self.bench.runtime, jobs, self.log.full, first=first)
+        self.bin_tokens = self.bin_tokens or self._bin_tokens()
+        numbers = range(first, first + count)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for sample in pool.map(self._sample, numbers):
+                self.samples.append(sample)
+                on_sample()
+
+    def _bin_tokens(self) -> int:
+        readers = [agent.name for agent in self.pipeline.readers]
+        longest = max(len(one.ids[name]) for one in self.outcomes for name in readers)
+        return max(1, -(-longest // MOST_BINS))
+
+    def _sample(self, number: int) -> QualitySample:
+        return self.log.samples.item(str(number), lambda: self._measured(number))
+
+    def _measured(self, number: int) -> QualitySample:
+        outcome = self.outcomes[number]
+        return measure_sample(
+            self.pipeline,
+            self.bench.scorers_of(self.pipeline),
+            outcome,
+            self.score(self.questions[number], outcome.texts[self.pipeline.answer]),
+            self.scenario.profile.read_levels,
+            self.bin_tokens,
+            None if number % LEFT_OUT else number // LEFT_OUT,
+            self.layouts,
+        )
+
+
+def loss_error(samples: Sequence[QualitySample]) -> float:
+    """Half of the 90 % interval of the loss over its mean; loss is meant over all surfaces."""
+    losses = [
+        sum(
+            float(np.mean([np.mean(row) for row in surface.loss[:-1]]))
+            for by_layout in sample.surfaces.values()
+            for surface in by_layout.values()
+        )
+        for sample in samples
+    ]
+    found = summarize(losses)
+    return (found.high - found.low) / (2 * found.mean) if found.mean > 0 else 0.0

@@ -1,0 +1,1 @@
+"""A plan explained: the HTML report, and one screen of the terminal."""

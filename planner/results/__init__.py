@@ -1,0 +1,1 @@
+"""What planning and validating come to, as files: plans, validations, recorded runs."""

@@ -1,0 +1,66 @@
+"""How measured schedules stand to the baselines: better, worse or alike in each objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from planner.figures.objectives import Objective
+from staircase.metrics.request_metrics import Summary
+
+BASELINES = ("normal", "paper default")
+
+# Nats a token: what rounding makes of texts that are the same. Shown figures have three decimals.
+NEGLIGIBLE = {"loss": 1e-4}
+
+Measured = Mapping[str, Summary]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A schedule beside a baseline, by the objectives that were measured.
+
+    Attributes:
+        alike: the means' intervals meet, or what lies between them is negligible.
+    """
+
+    name: str
+    baseline: str
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+    alike: tuple[str, ...]
+
+    @property
+    def beats(self) -> bool:
+        """Whether it is better in some and worse in none."""
+        return bool(self.better) and not self.worse
+
+
+def standings(rows: Mapping[str, Measured], objectives: Sequence[Objective]) -> Iterator[Standing]:
+    """Of every schedule of ``rows`` (by name) that is no baseline, to each that is."""
+    for baseline in BASELINES:
+        for name, measured in rows.items():
+            if name not in BASELINES:
+                yield _standing(name, measured, baseline, rows[baseline], objectives)
+
+
+def _standing(
+    name: str, ours: Measured, baseline: str, theirs: Measured, objectives: Sequence[Objective]
+) -> Standing:
+    found: dict[str, list[str]] = {"better": [], "worse": [], "alike": []}
+    for objective in objectives:
+        if objective.is_known(ours) and objective.is_known(theirs):
+            found[_compared(objective, ours, theirs)].append(objective.name)
+    return Standing(name, baseline, *(tuple(found[key]) for key in ("better", "worse", "alike")))
+
+
+def _compared(objective: Objective, ours: Measured, theirs: Measured) -> str:
+    one, two = ours[objective.metric], theirs[objective.metric]
+    # Of single requests, which have no interval, nothing can be told.
+    apart = one.low > two.high or two.low > one.high
+    if objective.is_of_mean and not apart:
+        return "alike"
+    more = objective.cost(ours) - objective.cost(theirs)
+    if abs(more) <= NEGLIGIBLE.get(objective.word, 0.0):
+        return "alike"
+    return "worse" if more > 0 else "better"

@@ -1,0 +1,1 @@
+"""The closed loop: plan, run, correct the profile, plan again."""

@@ -1,0 +1,1 @@
+"""Models and accelerators that nobody measured here: shapes, datasheets, rooflines."""

@@ -1,0 +1,1 @@
+"""Latency profiles: what iterations cost, fitted to measurements."""

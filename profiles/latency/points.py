@@ -1,0 +1,78 @@
+"""Measured iterations, and the terms of a latency profile's formulas at each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from profiles.surface import Floats
+
+PREFILL_KNOTS = (16, 64, 256, 1024)
+# Place of q, the first term of attention, among those of a prefill.
+ATTENTION = 2 + len(PREFILL_KNOTS)
+
+
+@dataclass(frozen=True)
+class PrefillPoint:
+    """An iteration that prefills.
+
+    Attributes:
+        seconds: median over repetitions.
+        spread: median deviation, relative to the median.
+        mean_ratio: mean over median.
+        prompts: as many of these at once.
+    """
+
+    new_tokens: int
+    cached_tokens: int
+    seconds: float
+    spread: float
+    mean_ratio: float
+    prompts: int = 1
+
+
+@dataclass(frozen=True)
+class DecodePoint:
+    """The same for an iteration that decodes ``batch`` sequences with this context in all."""
+
+    batch: int
+    context_tokens: int
+    seconds: float
+    spread: float
+    mean_ratio: float
+
+
+@dataclass(frozen=True)
+class MixedPoint:
+    """The same for an iteration that prefills ``new_tokens`` beside ``batch`` that decode."""
+
+    new_tokens: int
+    batch: int
+    context_tokens: int
+    seconds: float
+    spread: float
+    mean_ratio: float
+
+
+def seconds_of(points: Sequence[PrefillPoint] | Sequence[DecodePoint]) -> Floats:
+    return np.asarray([point.seconds for point in points])
+
+
+def prefill_rows(points: Sequence[PrefillPoint]) -> Floats:
+    return np.asarray([prefill_features(p.new_tokens, p.cached_tokens, p.prompts) for p in points])
+
+
+def decode_rows(points: Sequence[DecodePoint]) -> Floats:
+    return np.asarray([decode_features(p.batch, p.context_tokens) for p in points])
+
+
+def prefill_features(new: int, cached: int, prompts: int = 1) -> list[float]:
+    tokens = new * prompts
+    bends = [max(0.0, tokens - knot) for knot in PREFILL_KNOTS]
+    return [1.0, tokens, *bends, tokens * (cached + (new + 1) / 2), prompts * cached]
+
+
+def decode_features(batch: int, context: int) -> list[float]:
+    return [1.0, batch, context]

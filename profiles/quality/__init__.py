@@ -1,0 +1,1 @@
+"""Quality profiles: what reading less costs."""

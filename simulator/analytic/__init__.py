@@ -1,0 +1,1 @@
+"""Requests without events: closed forms, sketches, lower bounds."""

@@ -1,0 +1,1 @@
+"""Workloads as tables of calls, played by a compiled event loop."""

@@ -1,0 +1,222 @@
+"""What the compiled event loop plays: requests, their tables of calls, and what became of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from simulator.compiled.call_tables import CallTables, TableBuilder, readers_of, sources_of
+from simulator.core.calls import columns
+from simulator.des.batching import BatchingSetup
+from staircase.pipeline import Pipeline
+from staircase.workload import Workload
+
+# An int64 array; checkers cannot follow what numba makes of its elements.
+Ints = Any
+
+# What an agent is doing.
+WAITS, WRITES, OVER = 0, 1, 2
+# How a call ended.
+STOP, LENGTH, CANCELLED = 0, 1, 2
+# Cells of Game.cells.
+NEXT_ARRIVAL, SOON_FIRST, SOON_COUNT, FREE = 0, 1, 2, 3
+# In Game.soon: the next request begins; other values are calls to be cancelled.
+NEXT_REQUEST = -1
+
+
+# One row for each request.
+#   table         which table it plays
+#   arrival_ps    when it arrives; negative until it is known
+#   first_record  first of its records: one for each row of its table
+#   first_time    first of its cells in ``Calls.times_ps``
+REQUEST = columns(
+    "table",
+    "arrival_ps",
+    "completed_ps",
+    "first_record",
+    "first_time",
+    "open_calls",
+    "call_count",
+    "is_done",
+)
+# One row for each (request, agent).
+#   row      the row of the tables that it plays or waits for
+#   record   the record of that row
+#   written  tokens of its calls that have ended
+#   home     the replica of its last call, or -1
+ROLE = columns("state", "row", "record", "written", "home")
+# What became of a row of a request's table.
+#   number   in the order in which the request's calls started; -1 if it never did
+#   slot     its row in ``Calls`` while it is open, else -1
+RECORD = columns(
+    "number",
+    "request",
+    "agent",
+    "slot",
+    "replica",
+    "submitted_ps",
+    "started_ps",
+    "ended_ps",
+    "busy_ps",
+    "cached",
+    "written",
+    "reason",
+    "is_cancelled",
+)
+
+
+class Crew(NamedTuple):
+    """The pipeline's agents, sources before their readers.
+
+    Attributes:
+        engine, priority: by agent.
+        sources, readers: flat; those of agent i are ``sources[source_rows[i]:source_rows[i + 1]]``.
+    """
+
+    engine: Ints
+    priority: Ints
+    sources: Ints
+    source_rows: Ints
+    readers: Ints
+    reader_rows: Ints
+
+
+class Game(NamedTuple):
+    """Everything that the loop needs.
+
+    Attributes:
+        times: by row of the tables: the first of its cells in a request's token times, or -1.
+        slots: free rows of ``Calls``, a stack.
+        occupants: by row of ``Calls``: the record of its call.
+        soon: a ring of what is to happen at once, but after the event under way.
+        there, wanted: scratch, by agent.
+        texts: how many texts the tables name.
+        is_closed: a request begins when another is over, not at times of its own.
+    """
+
+    crew: Crew
+    tables: CallTables
+    times: Ints
+    requests: Any
+    roles: Any
+    records: Any
+    slots: Ints
+    occupants: Ints
+    soon: Ints
+    cells: Ints
+    there: Ints
+    wanted: Ints
+    texts: int
+    is_closed: bool
+    answer: int
+
+
+def with_slots(game: Game, before: int, slots: int) -> Game:
+    """The game with more rows of ``Calls`` to give away."""
+    free = int(game.cells[FREE])
+    stack = np.zeros(slots, dtype=np.int64)
+    stack[:free] = game.slots[:free]
+    stack[free : free + slots - before] = np.arange(before, slots)
+    game.cells[FREE] = free + slots - before
+    occupants = np.zeros(slots, dtype=np.int64)
+    occupants[:before] = game.occupants
+    count, first = int(game.cells[SOON_COUNT]), int(game.cells[SOON_FIRST])
+    soon = np.zeros(max(2 * slots, len(game.soon)), dtype=np.int64)
+    soon[:count] = game.soon[(first + np.arange(count)) % len(game.soon)]
+    game.cells[SOON_FIRST] = 0
+    return game._replace(slots=stack, occupants=occupants, soon=soon)
+
+
+def make_game(
+    builder: TableBuilder,
+    setups: Sequence[BatchingSetup],
+    workload: Workload,
+    numbers: Ints,
+    keeps_all_times: bool,
+) -> tuple[Game, int]:
+    """A game, and how many token times it keeps."""
+    tables, pipeline = builder.tables(), builder.pipeline
+    agents = len(pipeline.order)
+    answer = pipeline.order.index(pipeline[pipeline.answer])
+    row_times, sizes = _row_times(tables, agents, answer, keeps_all_times)
+    times = np.cumsum([0, *sizes[numbers]])
+    requests, roles = _make_requests(tables, workload, numbers, times[:-1], agents)
+    soon = [] if workload.arrivals_ps is not None else [NEXT_REQUEST] * workload.at_once
+    cells = np.zeros(4, dtype=np.int64)
+    cells[SOON_COUNT] = len(soon)
+    empty = np.zeros(0, dtype=np.int64)
+    game = Game(
+        _make_crew(pipeline, setups),
+        tables,
+        row_times,
+        requests,
+        roles,
+        _make_records(int(np.sum(np.diff(tables.agent_rows[::agents])[numbers]))),
+        slots=empty,
+        occupants=empty,
+        soon=np.asarray(soon, dtype=np.int64),
+        cells=cells,
+        there=np.zeros(agents, dtype=np.int64),
+        wanted=np.zeros(agents, dtype=np.int64),
+        texts=builder.texts,
+        is_closed=workload.arrivals_ps is None,
+        answer=answer,
+    )
+    return game, int(times[-1])
+
+
+def _make_crew(pipeline: Pipeline, setups: Sequence[BatchingSetup]) -> Crew:
+    engines = [pipeline.engines.index(agent.engine) for agent in pipeline.order]
+    priorities = [
+        dict(setups[engine].priorities).get(agent.name, 0)
+        for engine, agent in zip(engines, pipeline.order, strict=True)
+    ]
+    return Crew(
+        np.asarray(engines, dtype=np.int64),
+        np.asarray(priorities, dtype=np.int64),
+        *sources_of(pipeline),
+        *readers_of(pipeline),
+    )
+
+
+def _row_times(tables: CallTables, agents: int, answer: int, keeps_all: bool) -> tuple[Ints, Ints]:
+    """Where each row's token times begin in its request's, and how many a table's requests have."""
+    goal = tables.rows["goal"]
+    found = np.full(len(goal), -1, dtype=np.int64)
+    sizes = []
+    for first in range(0, len(tables.agent_rows) - 1, agents):
+        start = tables.agent_rows[first if keeps_all else first + answer]
+        stop = tables.agent_rows[first + agents if keeps_all else first + answer + 1]
+        ends = np.cumsum(goal[start:stop])
+        found[start:stop] = ends - goal[start:stop]
+        sizes.append(ends[-1])
+    return found, np.asarray(sizes, dtype=np.int64)
+
+
+def _make_requests(
+    tables: CallTables, workload: Workload, numbers: Ints, times: Ints, agents: int
+) -> tuple[Any, Any]:
+    """Rows of type REQUEST and of type ROLE, before anything has happened."""
+    requests = np.zeros(len(numbers), dtype=REQUEST)
+    arrivals = workload.arrivals_ps
+    requests["arrival_ps"] = -1 if arrivals is None else np.asarray(arrivals, dtype=np.int64)
+    requests["table"], requests["first_time"] = numbers, times
+    sizes = np.diff(tables.agent_rows[::agents])[numbers]
+    requests["first_record"] = np.cumsum(sizes) - sizes
+    roles = np.zeros((len(numbers), agents), dtype=ROLE)
+    first = numbers[:, None] * agents + np.arange(agents)
+    roles["row"] = tables.agent_rows[first]
+    # Who is not asked has no rows.
+    roles["state"] = np.where(np.diff(tables.agent_rows)[first] > 0, WAITS, OVER)
+    inside = roles["row"] - roles["row"][:, :1]
+    roles["record"] = requests["first_record"][:, None] + inside
+    roles["home"] = -1
+    return requests, roles.ravel()
+
+
+def _make_records(count: int) -> Any:
+    records = np.zeros(count, dtype=RECORD)
+    records["number"] = records["slot"] = -1
+    return records

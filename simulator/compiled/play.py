@@ -1,0 +1,191 @@
+"""Workloads played as tables of calls by the compiled event loop: fast, for what can be compiled.
+
+    played = play_compiled(pipeline, schedule, engines, workload)   # None: use ``simulate``
+
+The times are those of ``simulator.des.simulate``, to the picosecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simulator.compiled.call_tables import TableBuilder
+from simulator.compiled.loop_state import Game, make_game, with_slots
+from simulator.compiled.replica_pool import Fleet, make_fleet, next_event, with_space
+from simulator.compiled.results import Played
+from simulator.compiled.table_loop import FINISHED, NEEDS_SPACE, play
+from simulator.core.calls import Calls, grown, make_calls
+from simulator.core.integrity import check_over
+from simulator.core.iterations import NEVER
+from simulator.core.replica import BUSY
+from simulator.des.batching import BatchingSetup
+from simulator.engine import EngineSetup
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+from staircase.workload import Workload, too_long
+
+# An int64 array; checkers cannot follow what numba makes of its elements.
+Ints = Any
+
+# Calls that may be open at first; doubled when there are more.
+CALLS = 1024
+# Events after which an interrupt is heeded; a slice takes some hundredths of a second.
+SLICE = 1 << 15
+
+
+def play_compiled(
+    pipeline: Pipeline,
+    schedule: Schedule,
+    engines: Mapping[str, EngineSetup],
+    workload: Workload,
+    *,
+    keeps_all_times: bool = False,
+) -> Played | None:
+    """Plays a workload; None if only ``simulate`` can.
+
+    Args:
+        keeps_all_times: keep when each token of every agent was there, not only of the answer.
+
+    Raises:
+        WorkloadError: a request does not say how much some agent writes, or all together take too
+            long.
+    """
+    workload.check(pipeline)
+    if any(request.thinks for request in workload.requests):
+        return None
+    setups = [engines[name] for name in pipeline.engines]
+    batching = [s for s in setups if isinstance(s, BatchingSetup) and _is_plain(s)]
+    builder = TableBuilder(pipeline, schedule)
+    numbers = _tables(builder, workload)
+    if len(batching) < len(setups) or numbers is None:
+        return None
+    match = _Match.open(builder, batching, workload, numbers, keeps_all_times)
+    if not match.fits:
+        return None
+    match.run()
+    return match.played()
+
+
+def _is_plain(setup: BatchingSetup) -> bool:
+    return setup.device is None and setup.limits.shares_headers
+
+
+def _tables(builder: TableBuilder, workload: Workload) -> Ints | None:
+    """The table of each request; None if any depends on the clock."""
+    numbers = []
+    for request in workload.requests:
+        number = builder.add(request)
+        if number is None:
+            return None
+        numbers.append(number)
+    return np.asarray(numbers)
+
+
+@dataclass
+class _Match:
+    """A game under way: what grows while it is played."""
+
+    builder: TableBuilder
+    setups: Sequence[BatchingSetup]
+    game: Game
+    fleet: Fleet
+    calls: Calls
+
+    @staticmethod
+    def open(
+        builder: TableBuilder,
+        setups: Sequence[BatchingSetup],
+        workload: Workload,
+        numbers: Ints,
+        keeps_all_times: bool,
+    ) -> _Match:
+        fleet = make_fleet(
+            [[setup.make_replica() for _ in range(setup.replicas)] for setup in setups],
+            [setup.routing == "affine" for setup in setups],
+            [setup.call_ps for setup in setups],
+            CALLS,
+        )
+        game, times = make_game(builder, setups, workload, numbers, keeps_all_times)
+        match = _Match(builder, setups, game, fleet, make_calls(0, 0, 0, times))
+        match._grow(max(CALLS, 2 * match._spare))
+        return match
+
+    @property
+    def fits(self) -> bool:
+        """Whether every call fits into a replica's KV; raises WorkloadError for endless ones."""
+        crew, rows = self.game.crew, self.game.tables.rows[:-1]
+        for number, setup in enumerate(self.setups):
+            own = rows[crew.engine[self._agents] == number]
+            tokens = own["prompt"] + own["goal"]
+            engine = self.builder.pipeline.engines[number]
+            setup.check_call(int(tokens.max(initial=0)), f"engine {engine!r}")
+            blocks = setup.limits.blocks
+            if blocks is not None and np.any(tokens > blocks * setup.limits.block_tokens):
+                return False
+        return True
+
+    @property
+    def _agents(self) -> Ints:
+        """The agent of each row."""
+        counts = np.diff(self.game.tables.agent_rows)
+        return np.repeat(np.arange(len(counts)) % len(self.game.crew.engine), counts)
+
+    @property
+    def _spare(self) -> int:
+        """Calls that one event may start."""
+        return (len(self.fleet.named) + 1) * len(self.game.crew.engine)
+
+    def run(self) -> None:
+        while (state := play(self.game, self.fleet, self.calls, SLICE)) != FINISHED:
+            if state == NEEDS_SPACE:
+                self._grow(2 * len(self.game.slots))
+        if next_event(self.fleet)[0] < NEVER:
+            raise too_long()
+        requests = self.game.requests
+        is_over = (requests["is_done"] == 1) & (requests["open_calls"] == 0)
+        check_over(int(is_over.sum()), len(requests))
+
+    def _grow(self, slots: int) -> None:
+        """Room for so many open calls."""
+        rows, before = self.game.tables.rows, len(self.game.slots)
+        longest = int(np.max(rows["prompt"] + rows["goal"]))
+        blocks = max((_blocks(setup, longest) for setup in self.setups), default=0)
+        hashes = max((_hashes(setup, longest) for setup in self.setups), default=0)
+        self.calls = grown(self.calls, slots, slots * hashes, slots * blocks, 0)
+        self.calls.hash_start[:slots] = np.arange(slots) * hashes
+        self.calls.table_start[:slots] = np.arange(slots) * blocks
+        self.fleet = with_space(self.fleet, slots)
+        self.game = with_slots(self.game, before, slots)
+
+    def played(self) -> Played:
+        return Played(
+            self.builder.pipeline,
+            self.builder.calls,
+            self.game.tables,
+            self.game.times,
+            self.game.requests,
+            self.game.roles,
+            self.game.records,
+            self.calls.times_ps,
+            self._busy_ps(),
+        )
+
+    def _busy_ps(self) -> dict[str, list[int]]:
+        firsts = self.fleet.first_replica.tolist()
+        busy = self.fleet.now[:, BUSY].tolist()
+        names = self.builder.pipeline.engines
+        return {name: busy[firsts[n] : firsts[n + 1]] for n, name in enumerate(names)}
+
+
+def _blocks(setup: BatchingSetup, tokens: int) -> int:
+    """Cells that a call's KV blocks need."""
+    return 0 if setup.limits.blocks is None else -(-(tokens + 1) // setup.limits.block_tokens)
+
+
+def _hashes(setup: BatchingSetup, tokens: int) -> int:
+    is_cached = setup.limits.blocks is not None and setup.limits.prefix_caching
+    return tokens // setup.limits.block_tokens if is_cached else 0

@@ -1,0 +1,205 @@
+"""What a workload that was played as tables of calls came to: timelines, or columns of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simulator.compiled.call_tables import CallTables
+from simulator.core.compiling import compiled
+from staircase.messages import Call, EndReason
+from staircase.metrics.measured import Measured
+from staircase.metrics.request_metrics import READING_RATE, Floats, reader_ps
+from staircase.pipeline import Pipeline
+from staircase.timeline import PS_PER_S, Span, Timeline, to_s
+
+# An int64 array; checkers cannot follow what numba makes of its elements.
+Ints = Any
+
+REASONS: tuple[EndReason, ...] = ("stop", "length", "cancelled")
+# Gaps between tokens are taken of as many requests as have so many tokens.
+MOST_GAPS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Played:
+    """A workload that was played.
+
+    Attributes:
+        calls: of each table, in the order of its rows.
+        row_times: of each row of the tables: the first of its cells in a request's token times.
+        requests, roles, records: rows of type REQUEST, ROLE and RECORD
+        (``simulator.compiled.loop_state``). token_ps: when tokens were there; a request's begin at
+        its ``first_time``. busy_ps: by engine, of each replica.
+    """
+
+    pipeline: Pipeline
+    calls: Sequence[Sequence[Call]]
+    tables: CallTables
+    row_times: Ints
+    requests: Any
+    roles: Any
+    records: Any
+    token_ps: Ints
+    busy_ps: Mapping[str, Sequence[int]]
+
+    # columns
+
+    def measured(self, reading_rate: float = READING_RATE) -> Measured:
+        """As ``staircase.metrics.measured.measure_all`` of the timelines, without making them."""
+        firsts, counts = self._answers()
+        some = counts > 0
+        first, smooth, last = np.full((3, len(counts)), np.nan)
+        arrival_ps = self.requests["arrival_ps"]
+        first[some] = (self.token_ps[firsts[some]] - arrival_ps[some]) / PS_PER_S
+        last[some] = (self.token_ps[(firsts + counts - 1)[some]] - arrival_ps[some]) / PS_PER_S
+        stall_ps, gap_ps = np.zeros((2, len(counts)), dtype=np.int64)
+        _fill_reading(self.token_ps, firsts, counts, reader_ps(reading_rate), stall_ps, gap_ps)
+        smooth_ps = self.token_ps[firsts[some]] - arrival_ps[some] + stall_ps[some]
+        smooth[some] = smooth_ps / PS_PER_S
+        several = np.where(counts > 1, counts - 1, np.nan)
+        return Measured(
+            len(counts),
+            to_s(int(self.requests["completed_ps"].max() - arrival_ps.min())),
+            {
+                "ttft_s": first,
+                "smooth_start_s": smooth,
+                "e2e_s": last,
+                "tpot_s": (last - first) / several,
+                "stall_s": np.where(some, stall_ps / PS_PER_S, np.nan),
+                "longest_gap_s": np.where(counts > 1, gap_ps / PS_PER_S, np.nan),
+                **self._of_calls(),
+                "answer_tokens": counts.astype(np.float64),
+                **self._of_prompts(),
+                # What thinks is not played as tables.
+                "first_output_s": first,
+                "thinking_tokens": np.zeros(len(counts)),
+            },
+            self._gaps(firsts, counts),
+        )
+
+    def _answers(self) -> tuple[Ints, Ints]:
+        """Where each answer's times begin in ``token_ps``, and how many there are."""
+        agents = len(self.pipeline.order)
+        answer = self.pipeline.order.index(self.pipeline[self.pipeline.answer])
+        rows = self.tables.agent_rows[self.requests["table"] * agents + answer]
+        written = self.roles["written"].reshape(-1, agents)[:, answer]
+        return self.requests["first_time"] + self.row_times[rows], written
+
+    def _of_calls(self) -> dict[str, Floats]:
+        records = self.records
+        queued = records["started_ps"] - records["submitted_ps"]
+        return {
+            "queued_s": self._sums(queued) / PS_PER_S,
+            "busy_s": self._sums(records["busy_ps"]) / PS_PER_S,
+        }
+
+    def tokens(self) -> dict[str, tuple[int, int, int]]:
+        """By engine: tokens of its calls' prompts that were computed, or cached, and written."""
+        records, new = self.records, self._new_tokens()
+        found = {}
+        for engine in self.pipeline.engines:
+            agents = [n for n, one in enumerate(self.pipeline.order) if one.engine == engine]
+            own = np.isin(records["agent"], agents)
+            found[engine] = (
+                int(new[own].sum()),
+                int(records["cached"][own].sum()),
+                int(records["written"][own].sum()),
+            )
+        return found
+
+    def _of_prompts(self) -> dict[str, Floats]:
+        return {
+            "prefilled_tokens": self._sums(self._new_tokens()).astype(np.float64),
+            "cached_tokens": self._sums(self.records["cached"]).astype(np.float64),
+        }
+
+    def _new_tokens(self) -> Ints:
+        """Of each record: tokens of its prompt that were not cached."""
+        records, agents = self.records, len(self.pipeline.order)
+        first_rows = self.tables.agent_rows[self.requests["table"] * agents]
+        sizes = np.diff([*self.requests["first_record"], len(records)])
+        shift = np.repeat(first_rows - self.requests["first_record"], sizes)
+        prompts = self.tables.rows["prompt"][shift + np.arange(len(records))]
+        return np.where(records["number"] >= 0, prompts - records["cached"], 0)
+
+    def _sums(self, column: Ints) -> Ints:
+        """By request."""
+        return np.add.reduceat(column, self.requests["first_record"])
+
+    def _gaps(self, firsts: Ints, counts: Ints) -> list[Floats]:
+        each = max(1, -(-int(counts.sum()) // MOST_GAPS))
+        pairs = zip(firsts[::each].tolist(), counts[::each].tolist(), strict=True)
+        return [np.diff(self.token_ps[first : first + count]) / PS_PER_S for first, count in pairs]
+
+    # timelines
+
+    def timelines(self) -> list[Timeline]:
+        """As ``simulate`` gives them, if times of all agents were kept."""
+        return [self._timeline(request) for request in range(len(self.requests))]
+
+    def _timeline(self, request: int) -> Timeline:
+        spans = sorted(self._spans(request), key=lambda pair: pair[0].call)
+        agents = [agent.name for agent in self.pipeline.order]
+        written = self.roles["written"][request * len(agents) : (request + 1) * len(agents)]
+        answer_ps = [
+            ps for span, times in spans if span.agent == self.pipeline.answer for ps in times
+        ]
+        return Timeline(
+            request,
+            int(self.requests["arrival_ps"][request]),
+            int(self.requests["completed_ps"][request]),
+            tuple(span for span, _ in spans),
+            tuple(answer_ps),
+            dict(zip(agents, written.tolist(), strict=True)),
+        )
+
+    def _spans(self, request: int) -> Iterator[tuple[Span, list[int]]]:
+        """Of every call that was started, with the times of its tokens."""
+        row = self.requests[request]
+        table, first = int(row["table"]), int(row["first_record"])
+        first_row = int(self.tables.agent_rows[table * len(self.pipeline.order)])
+        for place, call in enumerate(self.calls[table]):
+            if self.records["number"][first + place] >= 0:
+                start = int(row["first_time"] + self.row_times[first_row + place])
+                written = int(self.records["written"][first + place])
+                times = self.token_ps[start : start + written].tolist()
+                yield self._span(call, self.records[first + place], times), times
+
+    @staticmethod
+    def _span(call: Call, record: Any, times: Sequence[int]) -> Span:
+        return Span(
+            int(record["number"]),
+            call.agent,
+            call.engine,
+            call.step,
+            call.read,
+            call.written,
+            int(record["submitted_ps"]),
+            int(record["started_ps"]),
+            times[0] if times else None,
+            int(record["ended_ps"]),
+            int(record["busy_ps"]),
+            call.prompt.tokens,
+            int(record["cached"]),
+            len(times),
+            REASONS[record["reason"]],
+        )
+
+
+@compiled
+def _fill_reading(
+    token_ps: Ints, firsts: Ints, counts: Ints, per_token_ps: int, stall_ps: Ints, gap_ps: Ints
+) -> None:
+    """By request: ``staircase.metrics.request_metrics.smooth_start`` less the first token's time,
+    for a reader who takes a token in ``per_token_ps``; and the longest gap."""
+    for request in range(len(firsts)):
+        first = firsts[request]
+        for token in range(1, counts[request]):
+            here = first + token
+            late = token_ps[here] - token_ps[first] - token * per_token_ps
+            stall_ps[request] = max(stall_ps[request], late)
+            gap_ps[request] = max(gap_ps[request], token_ps[here] - token_ps[here - 1])

@@ -1,0 +1,1 @@
+"""Workloads on SimPy: engines, devices and endpoints as discrete-event processes."""

@@ -1,0 +1,74 @@
+"""A device whose users take turns: one iteration each, round robin."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from simulator.event_queue import ITERATION_BEGIN, Clock, ScheduledEvent
+
+
+class TurnTaker(Protocol):
+    @property
+    def has_work(self) -> bool: ...
+
+    def begin_turn(self, is_alone: bool) -> None:
+        """Begins an iteration and tells the device when it is over.
+
+        If nobody else has work, a turn may be a run of iterations that ``cut`` can end.
+        """
+        ...
+
+    def cut(self) -> None:
+        """There is new work: the turn ends with the iteration under way."""
+        ...
+
+
+class Device:
+    """Gives turns in the order of its users, counted on from the last that had one.
+
+    Before anybody had one, the first user counts as the last, as in ``executor.inprocess.device``.
+    """
+
+    def __init__(self, env: Clock, number: int) -> None:
+        self._env = env
+        self._priority = ITERATION_BEGIN + number
+        self._users: list[TurnTaker] = []
+        self._last = 0
+        self._current: TurnTaker | None = None
+        self._is_beginning = False
+
+    def attach(self, user: TurnTaker) -> None:
+        self._users.append(user)
+
+    def wake(self) -> None:
+        """A user has new work."""
+        if self._current:
+            self._current.cut()
+        else:
+            self._begin_soon()
+
+    def end_turn(self) -> None:
+        self._current = None
+        self._begin_soon()
+
+    def _begin_soon(self) -> None:
+        """After everything else that happens at this time."""
+        if not self._is_beginning:
+            self._is_beginning = True
+            ScheduledEvent(self._env, 0, self._priority, self._begin)
+
+    def _begin(self) -> None:
+        self._is_beginning = False
+        working = [place for place, user in enumerate(self._users) if user.has_work]
+        if working:
+            count = len(self._users)
+            self._last = min(working, key=lambda place: (place - self._last - 1) % count)
+            self._current = self._users[self._last]
+            self._current.begin_turn(is_alone=len(working) == 1)
+
+
+def shared_device(env: Clock, shared: dict[str, object], name: str, number: int) -> Device:
+    """The device of this name; who asks first makes it, and it gets that replica's number."""
+    device = shared.setdefault(f"device {name}", Device(env, number))
+    assert isinstance(device, Device)
+    return device

@@ -1,0 +1,1 @@
+"""What is said of a request that was played: its metrics, and the faults of its text."""

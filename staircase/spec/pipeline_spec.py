@@ -1,0 +1,121 @@
+"""The ``pipeline`` of a scenario file: who works on an answer, and who reads whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from staircase.bounds import MOST_ROUNDS
+from staircase.errors import PipelineError
+from staircase.pipeline import Agent, Pipeline, Thinking, chain, debate, moa, single
+from staircase.spec.strict import Strict, Tokens, TokensFrom0
+
+Tag = Annotated[str, Field(min_length=1)]
+
+
+class ThinkingSpec(Strict):
+    """How an agent thinks before it writes.
+
+    A thought has at most ``budget`` tokens, which come on top of ``max_tokens``, and stands between
+    ``tags`` if it is part of the text. ``enabled`` is what the chat template is told.
+    """
+
+    budget: TokensFrom0 | None = None
+    enabled: bool | None = None
+    tags: Annotated[list[Tag], Field(min_length=2, max_length=2)] = list(Thinking.tags)
+
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        for key in ("budget", "tags"):
+            if self.enabled is False and key in self.model_fields_set:
+                raise ValueError(f"{key} has no effect beside enabled: false; take it away")
+        return self
+
+    @field_validator("tags")
+    @classmethod
+    def _check_tags(cls, value: list[str]) -> list[str]:
+        if any(tag != tag.strip() for tag in value):
+            raise ValueError("must have no space around them, as ['<think>', '</think>']")
+        return value
+
+    def build(self) -> Thinking:
+        return Thinking(self.budget, self.enabled, (self.tags[0], self.tags[1]))
+
+
+class AgentSpec(Strict):
+    """Details of one agent; ``reads`` only where the pipeline is drawn agent by agent."""
+
+    engine: str = ""
+    reads: list[str] = []
+    role: str = ""
+    max_tokens: Tokens = 512
+    thinking: ThinkingSpec | None = None
+
+    @property
+    def thinks(self) -> Thinking | None:
+        return self.thinking.build() if self.thinking else None
+
+
+class MoaSpec(Strict):
+    layers: list[list[str]]
+    answer: str = "aggregator"
+
+
+class DebateSpec(Strict):
+    debaters: list[str]
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
+    answer: str = "judge"
+
+
+class PipelineSpec(Strict):
+    """One of ``moa``, ``debate``, ``chain``, ``single``, or ``agents`` with their ``reads``."""
+
+    moa: MoaSpec | None = None
+    debate: DebateSpec | None = None
+    chain: list[str] | None = None
+    single: str | None = None
+    agents: dict[str, AgentSpec] = {}
+    answer: str | None = None
+
+    def build(self) -> Pipeline:
+        drawn = self._drawn()
+        if drawn is None:
+            return Pipeline(
+                tuple(_agent(name, spec) for name, spec in self.agents.items()), self.answer or ""
+            )
+        for name, spec in self.agents.items():
+            if name not in [agent.name for agent in drawn]:
+                raise PipelineError(f"pipeline.agents.{name}: no such agent in the drawn pipeline")
+            if spec.reads:
+                raise PipelineError(f"pipeline.agents.{name}.reads: the drawn pipeline says this")
+        return replace(drawn, agents=tuple(self._detailed(agent) for agent in drawn))
+
+    def _drawn(self) -> Pipeline | None:
+        kinds = [self.moa, self.debate, self.chain, self.single]
+        if sum(kind is not None for kind in kinds) > 1:
+            raise PipelineError("pipeline: give only one of moa, debate, chain, single")
+        if self.moa:
+            return moa(self.moa.layers, self.moa.answer)
+        if self.debate:
+            return debate(self.debate.debaters, self.debate.rounds, self.debate.answer)
+        if self.chain is not None:
+            return chain(self.chain)
+        return single(self.single) if self.single else None
+
+    def _detailed(self, agent: Agent) -> Agent:
+        spec = self.agents.get(agent.name)
+        if spec is None:
+            return agent
+        return replace(
+            agent,
+            engine=spec.engine or agent.engine,
+            role=spec.role,
+            max_tokens=spec.max_tokens,
+            thinking=spec.thinks,
+        )
+
+
+def _agent(name: str, spec: AgentSpec) -> Agent:
+    return Agent(name, spec.engine, tuple(spec.reads), spec.role, spec.max_tokens, spec.thinks)
