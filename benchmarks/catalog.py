@@ -25,7 +25,7 @@ from benchmarks.roofline import (
 )
 from executor.line_log import LineLog
 from executor.measure.sample_log import SampleLog
-from executor.opened_engines import open_bench
+from executor.opened_engines import open_engines
 from planner.profiling.latency_profiling import keys_of, make_latency
 from profiles.catalog import FOLDER
 from profiles.importers.importing import Picks, import_profile
@@ -141,9 +141,9 @@ def public(data: Path) -> Iterator[tuple[str, LatencyProfile]]:
 def measured() -> LatencyProfile:
     """The demo's model on this machine; its engines are alike."""
     scenario = load_scenario(DEMO)
-    with open_bench(scenario) as bench, TemporaryDirectory() as folder:
+    with open_engines(scenario) as opened, TemporaryDirectory() as folder:
         log = SampleLog(LineLog(Path(folder) / "samples.jsonl", keys_of(scenario).values()))
-        found = make_latency(scenario, bench, log)
+        found = make_latency(scenario, opened, log)
     said = {"hardware": found.provenance.machine, "what": "the demo's model of 0.8 M parameters"}
     settings = {**found.provenance.settings, **said}
     engine = next(iter(found.engines.values()))

@@ -24,7 +24,7 @@ from planner.figures.objectives import Goals
 from planner.search.space import Space
 from planner.workspace import Workspace
 from profiles.store import content_hash
-from simulator.forecast import Forecast, SimulatedWorld
+from simulator.forecast import Forecast, SimulatedForecaster
 from staircase.schedule import Schedule
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -48,13 +48,13 @@ class Case:
     key: str
     space: Space
     goals: Goals
-    world: SimulatedWorld
+    world: SimulatedForecaster
 
     @staticmethod
     def open(name: str, is_coarse: bool = False) -> Case:
         work = Workspace.open(EXAMPLES / f"{name}.yaml", None)
         work = work.with_plan(COARSE if is_coarse else {})
-        world = SimulatedWorld.open(work.scenario, work.source)
+        world = SimulatedForecaster.open(work.scenario, work.source)
         spec = work.scenario.plan
         goals = Goals.of(spec, False)
         said = work.scenario.model_dump(mode="json", exclude={"plan"}, exclude_defaults=True)

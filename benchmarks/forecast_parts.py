@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from executor.line_log import ItemLog, LineLog
-from executor.opened_engines import open_bench
+from executor.opened_engines import open_engines
 from planner.search.search import search
 from planner.tuning.correcting import Compared, Model, compare_runs
 from planner.tuning.pace import reference_of
@@ -35,14 +35,14 @@ def main() -> None:
     requests = int(sys.argv[2]) if len(sys.argv) > 2 else 8
     forecaster = work.measured_forecaster()
     plan = search(work.scenario, forecaster, {})
-    with open_bench(work.scenario) as bench, tempfile.TemporaryDirectory() as folder:
-        reference = reference_of(bench, forecaster.pipeline, forecaster.latency)
+    with open_engines(work.scenario) as opened, tempfile.TemporaryDirectory() as folder:
+        reference = reference_of(opened, forecaster.pipeline, forecaster.latency)
         log = ItemLog(LineLog(Path(folder) / "runs.jsonl", ["parts"]), "parts", PlayedRun)
         effort = Effort(rounds=1, tolerance=0.0, requests=requests)
         tuner = Tuner(
             work.scenario,
             DEMO.parent,
-            bench,
+            opened,
             forecaster,
             "",
             lambda _: plan,

@@ -35,15 +35,15 @@ from rich.table import Table
 
 from benchmarks.exhaustive import SCENARIOS, Case, Point, exact_front
 from planner.figures.front import hypervolume
-from planner.search.cached_forecasts import Alone, Book
+from planner.search.cached_forecasts import CachedForecasts, LocalBackend
 from planner.search.search import NEAR, Search, make_sampler
-from planner.search.surrogate import Guide
+from planner.search.surrogate import Surrogate
 from simulator.analytic.sketch import Sketch
 from simulator.forecast import Forecast
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 
-# Sampler, how many of a generation are not the sampler's, and whether there is a guide.
+# Sampler, how many of a generation are not the sampler's, and whether there is a surrogate.
 WAYS = {
     "random": ("random", 0, False),
     "TPE": ("tpe", 0, False),
@@ -108,7 +108,7 @@ class State(NamedTuple):
 
 @dataclass
 class Watched:
-    """A judge that notes what it found, and when.
+    """A forecaster that notes what it found, and when.
 
     Attributes:
         families: the ``repr`` of all schedules of the families.
@@ -167,9 +167,9 @@ def run_search(case: Case, way: str, seed: int, seconds: float) -> Watched:
         directions=["minimize", "minimize"], sampler=make_sampler(sampler, seed)
     )
     sketch = watched.sketch() if is_guided else None
-    guide = Guide(sketch, case.goals) if sketch else None
-    book = Book(Alone(watched))
-    search = Search(case.space, case.goals, book, study, FOREVER, guide, near, seed)
+    surrogate = Surrogate(sketch, case.goals) if sketch else None
+    cached = CachedForecasts(LocalBackend(watched))
+    search = Search(case.space, case.goals, cached, study, FOREVER, surrogate, near, seed)
     with suppress(TimeoutError), watched.optuna.on_optuna():
         search.run()
     return watched

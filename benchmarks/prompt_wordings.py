@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from executor.answer_text import text_faults
-from executor.opened_engines import open_bench, read_dataset
+from executor.opened_engines import open_engines, read_dataset
 from executor.replaying import replaying
 from executor.runtime import Job, Outcome, Runtime
 from executor.tokens.chat_template import INTRODUCTION, LABEL, REQUEST
@@ -68,12 +68,12 @@ def main() -> None:
     table = Table("wording", "schedule", "leaks", "seams", "repetition", "words")
     scenario = load_scenario(SCENARIO)
     pipeline = scenario.pipeline.build()
-    with open_bench(scenario) as bench:
+    with open_engines(scenario) as opened:
         questions = read_dataset(scenario, SCENARIO.parent, requests, offset=0)
-        drafts = bench.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
+        drafts = opened.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
         for words, wording in WORDINGS.items():
             for schedule, faults, outcomes in played(
-                bench.runtime, pipeline, wording, questions, drafts
+                opened.runtime, pipeline, wording, questions, drafts
             ):
                 table.add_row(words, schedule, *_cells(faults, outcomes, pipeline.answer))
     Console(width=110).print(table)

@@ -32,7 +32,7 @@ from executor.embedded.scattered_desk import SCATTERED
 from executor.line_log import LineLog
 from executor.measure.measure_quality import measure_quality
 from executor.measure.quality_log import QualityLog
-from executor.opened_engines import Bench, open_bench, read_dataset
+from executor.opened_engines import OpenedEngines, open_engines, read_dataset
 from executor.runtime import Job
 from executor.scoring.scores import answer_scorer
 from planner.evaluation.validate import FRESH
@@ -42,7 +42,7 @@ from profiles.latency.profile import LatencyProfile
 from profiles.quality.forecast import QualityForecast
 from profiles.quality.profile import QualityProfile
 from profiles.store import provenance_of_now
-from simulator.forecaster import Forecaster, sampled_workload
+from simulator.profile_forecaster import ProfileForecaster, sampled_workload
 from staircase import uniform
 from staircase.metrics.request_metrics import Summary, summarize
 from staircase.schedule import Layout, Schedule, parse_staircase
@@ -128,19 +128,19 @@ def scenario_of(proposers: int, requests: int) -> Scenario:
     return Scenario.model_validate(content)
 
 
-def profiled(scenario: Scenario, bench: Bench) -> QualityProfile:
+def profiled(scenario: Scenario, opened: OpenedEngines) -> QualityProfile:
     with tempfile.TemporaryDirectory() as folder:
         key = quality_key(scenario)
         lines = LineLog(Path(folder) / "samples.jsonl", QualityLog.keys(key))
-        return make_quality(scenario, Path(), bench, QualityLog.of(lines, key))
+        return make_quality(scenario, Path(), opened, QualityLog.of(lines, key))
 
 
-def forecaster_of(scenario: Scenario, profile: QualityProfile) -> Forecaster:
+def forecaster_of(scenario: Scenario, profile: QualityProfile) -> ProfileForecaster:
     """On the catalogue's CPU: what is read before what is written depends on no clock here."""
     engine = engine_profile("measured-cpu", None)
     latency = LatencyProfile(dict.fromkeys(scenario.real, engine), provenance_of_now())
     workload = sampled_workload(profile.samples, len(profile.samples))
-    return Forecaster(scenario.pipeline.build(), latency, profile, scenario.real, workload)
+    return ProfileForecaster(scenario.pipeline.build(), latency, profile, scenario.real, workload)
 
 
 def rows_of(proposers: int, requests: int) -> list[Row]:
@@ -150,22 +150,22 @@ def rows_of(proposers: int, requests: int) -> list[Row]:
 def rows(proposers: int, requests: int) -> Iterator[Row]:
     scenario = scenario_of(proposers, requests)
     pipeline, score = scenario.pipeline.build(), answer_scorer(scenario.requests, Path())
-    with open_bench(scenario) as bench:
+    with open_engines(scenario) as opened:
         started = time.perf_counter()
-        profile = profiled(scenario, bench)
+        profile = profiled(scenario, opened)
         seconds = time.perf_counter() - started
         print(f"{proposers} proposers: {len(profile.samples)} requests in {seconds:.0f} s")
         forecaster, scorer = (
             forecaster_of(scenario, profile),
-            bench.scorers_of(pipeline)[pipeline.answer],
+            opened.scorers_of(pipeline)[pipeline.answer],
         )
         questions = read_dataset(scenario, Path(), requests, offset=FRESH)
-        fully = bench.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
+        fully = opened.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
         for words, layout in CASES[proposers]:
             schedule = uniform(pipeline, parse_staircase(words), layout)
             forecast = forecaster(schedule).quality
             assert forecast is not None
-            outcomes = bench.runtime.run([Job(pipeline, schedule, one) for one in questions])
+            outcomes = opened.runtime.run([Job(pipeline, schedule, one) for one in questions])
             pairs = zip(outcomes, fully, strict=True)
             found = [measure_quality(pipeline, scorer, *pair, layout) for pair in pairs]
             answers = [outcome.texts[pipeline.answer] for outcome in outcomes]

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from planner.results.plans import Plan
-from planner.search.cached_forecasts import Alone, Crew
-from planner.search.parallel_forecasts import crew_of
+from planner.search.cached_forecasts import Backend, LocalBackend
+from planner.search.parallel_forecasts import backend_of
 from planner.search.search import search
 from planner.workspace import Workspace
 from staircase.schedule import constant, uniform
@@ -35,20 +35,22 @@ class Runs:
     together_s: list[float] = field(default_factory=list)
     found: Plan | None = None
 
-    def play(self, crew: Crew, times_s: list[float]) -> None:
-        judge = self.work.judge()
+    def play(self, backend: Backend, times_s: list[float]) -> None:
+        forecaster = self.work.forecaster()
         begun = time.perf_counter()
-        plan = search(self.work.scenario, judge, {}, crew=crew, held_out=self.work.held_out())
+        plan = search(
+            self.work.scenario, forecaster, {}, backend=backend, held_out=self.work.held_out()
+        )
         times_s.append(time.perf_counter() - begun)
         assert self.found in (None, plan), "several workers found something else than one"
         self.found = plan
 
 
-def warm(crew: Crew, work: Workspace, forecasts: int) -> None:
+def warm(backend: Backend, work: Workspace, forecasts: int) -> None:
     """Every worker has made a forecast, most likely."""
     pipeline = work.scenario.pipeline.build()
     schedules = [uniform(pipeline, constant(8, 16, 16), "interleave")] * forecasts
-    for _ in crew.forecast(schedules):
+    for _ in backend.forecast(schedules):
         pass
 
 
@@ -61,16 +63,16 @@ def main() -> None:
     given = parser.parse_args()
     work = Workspace.open(SCENARIO, None).with_requests(given.requests)
     runs = Runs(work.with_plan({"trials": given.trials}))
-    judge = runs.work.judge()
-    alone = Alone(judge)
+    forecaster = runs.work.forecaster()
+    alone = LocalBackend(forecaster)
     warm(alone, work, 1)
     begun = time.perf_counter()
-    with crew_of(judge, given.workers) as crew:
-        warm(crew, work, 4 * given.workers)
+    with backend_of(forecaster, given.workers) as backend:
+        warm(backend, work, 4 * given.workers)
         start_s = time.perf_counter() - begun
         for number in range(given.rounds):
             runs.play(alone, runs.alone_s)
-            runs.play(crew, runs.together_s)
+            runs.play(backend, runs.together_s)
             say(f"round {number + 1}", runs.alone_s[-1], runs.together_s[-1])
     assert runs.found
     say("the least", min(runs.alone_s), min(runs.together_s))

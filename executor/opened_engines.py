@@ -15,7 +15,7 @@ from executor.embedded import samples
 from executor.embedded.tasks import TASKS
 from executor.engine import Engine
 from executor.inprocess.models import LoadedModel
-from executor.inprocess.opening import load_models, open_engines
+from executor.inprocess.opening import load_models, open_local
 from executor.openai.engine import OpenAIEngine
 from executor.openai.remote import open_remote
 from executor.prompts.prompt_formats import form_of, form_of_server
@@ -39,7 +39,7 @@ from staircase.workload import Question
 
 
 @dataclass(frozen=True)
-class Bench:
+class OpenedEngines:
     """What a scenario needs to run for real.
 
     Attributes:
@@ -112,7 +112,7 @@ def _judged(pipeline: Pipeline) -> list[Agent]:
 
 
 @contextmanager
-def open_bench(scenario: Scenario, is_measured: bool = False) -> Iterator[Bench]:
+def open_engines(scenario: Scenario, is_measured: bool = False) -> Iterator[OpenedEngines]:
     """Loads the scenario's models, starts its devices, asks its servers; closes them at the end.
 
     Where ``is_measured``, no request finds the query or drafts of another in a server's cache.
@@ -140,7 +140,7 @@ def open_bench(scenario: Scenario, is_measured: bool = False) -> Iterator[Bench]
         for name, one in remote.items():
             if scored_by(name) in spare:
                 scorers[name] = PieceScorer(spare[scored_by(name)].load, one)
-        yield Bench(
+        yield OpenedEngines(
             models,
             engines,
             remote,
@@ -158,7 +158,7 @@ def _open_local(
     processes = start_processes(stack, specs)
     models = load_models(specs)
     here = {name: spec for name, spec in specs.items() if spec.core is None}
-    engines = open_engines(stack, here, models)
+    engines = open_local(stack, here, models)
     for process in processes.values():
         process.open()
     for name, spec in specs.items():

@@ -18,16 +18,16 @@ from planner.figures.objectives import Goals, parse_limits, parse_objectives
 from planner.report.explaining import explained
 from planner.report.report import write_report
 from planner.results.plans import Plan, save_plan
-from planner.search.cached_forecasts import NOTHING_KNOWN, Memory
+from planner.search.cached_forecasts import NO_STORE, TrialStore
 from planner.search.journal import remove_journal
-from planner.search.parallel_forecasts import crew_of
+from planner.search.parallel_forecasts import backend_of
 from planner.search.search import search
 from planner.search.storage import open_storage
 from planner.search.stored_trials import StoredTrials
 from planner.sole_use import sole_use
 from planner.workspace import Workspace
 from simulator.forecaster import Forecaster
-from simulator.world import World
+from simulator.profile_forecaster import ProfileForecaster
 from staircase.errors import InputError
 from staircase.spec.scenario import Scenario
 from staircase.trace import write_trace
@@ -85,32 +85,36 @@ def plan(
     work = _workspace(scenario, out).with_plan(_changes(objectives, trials, seed))
     if slo is not None:
         work = work.with_limits(parse_limits(slo, "slo"))
-    return plan_of(work, work.judge(), write, watcher, workers, ray)
+    return plan_of(work, work.forecaster(), write, watcher, workers, ray)
 
 
 def plan_of(
     work: Workspace,
-    judge: World,
+    forecaster: Forecaster,
     write: bool = True,
     watcher: Watcher = Watcher(),
     workers: int = 1,
     ray: str | None = None,
     hashes: Mapping[str, str] | None = None,
 ) -> Plan:
-    """The same of a workspace, asking a ``judge``.
+    """The same of a workspace, asking a ``forecaster``.
 
     Args:
         hashes: of the profiles that it asks; None: of the stored ones.
     """
     hashes = hashes or work.profile_hashes()
     with sole_use(work.folder, "plan") if write else nullcontext():
-        trials: AbstractContextManager[Memory] = (
-            _trials(work, judge, hashes, watcher) if write else nullcontext(NOTHING_KNOWN)
+        trials: AbstractContextManager[TrialStore] = (
+            _trials(work, forecaster, hashes, watcher) if write else nullcontext(NO_STORE)
         )
-        with trials as memory, crew_of(judge, workers, ray) as crew:
-            held_out = work.held_out(judge.latency if isinstance(judge, Forecaster) else None)
-            found = search(work.scenario, judge, hashes, watcher.tried, memory, crew, held_out)
-        found = explained(found, work.scenario.plan, judge, watcher.explained)
+        with trials as store, backend_of(forecaster, workers, ray) as backend:
+            held_out = work.held_out(
+                forecaster.latency if isinstance(forecaster, ProfileForecaster) else None
+            )
+            found = search(
+                work.scenario, forecaster, hashes, watcher.tried, store, backend, held_out
+            )
+        found = explained(found, work.scenario.plan, forecaster, watcher.explained)
         if write:
             _write(work, found)
     return found
@@ -129,11 +133,11 @@ def _write(work: Workspace, found: Plan) -> None:
 
 @contextmanager
 def _trials(
-    work: Workspace, judge: World, hashes: Mapping[str, str], watcher: Watcher
-) -> Iterator[Memory]:
+    work: Workspace, forecaster: Forecaster, hashes: Mapping[str, str], watcher: Watcher
+) -> Iterator[TrialStore]:
     """Those that were made before and those to come, where the workspace keeps them."""
     storage = open_storage(work.storage)
-    goals = Goals.of(work.scenario.plan, judge.knows_quality)
+    goals = Goals.of(work.scenario.plan, forecaster.knows_quality)
     with StoredTrials(storage, work.search_name(hashes), goals) as log:
         watcher.begun(len(log), storage.where)
         yield log

@@ -58,9 +58,9 @@ def plan_variants(
         PlanError: none of a variant's schedules is within its limits, or its objectives cannot be
             compared with those of the others.
     """
-    judges = {name: work.judge() for name, work in spaces.items()}
+    forecasters = {name: work.forecaster() for name, work in spaces.items()}
     objectives = {
-        name: Goals.of(work.scenario.plan, judges[name].knows_quality).objectives
+        name: Goals.of(work.scenario.plan, forecasters[name].knows_quality).objectives
         for name, work in spaces.items()
     }
     _check_objectives(objectives)
@@ -69,7 +69,7 @@ def plan_variants(
     for name, work in spaces.items():
         watcher = watch(name, work.scenario.plan.trials)
         try:
-            found[name] = plan_of(work, judges[name], watcher=watcher, workers=workers)
+            found[name] = plan_of(work, forecasters[name], watcher=watcher, workers=workers)
         except PlanError as error:
             raise PlanError(f"variants.{name}: {error}") from None
     return found

@@ -18,14 +18,14 @@ from profiles.quality.profile import QualityProfile, load_quality
 from profiles.store import content_hash, stored_hash
 from profiles.subject import differences
 from simulator.figures import Wanted
-from simulator.forecast import SimulatedWorld
-from simulator.forecaster import (
-    Forecaster,
-    redrawn_workload,
+from simulator.forecast import SimulatedForecaster
+from simulator.profile_forecaster import (
+    ProfileForecaster,
+    perturbed_profile,
+    resampled_workload,
     sampled_workload,
-    shaken_profile,
 )
-from simulator.robust import RobustWorld
+from simulator.robust import RobustForecaster
 from simulator.setups import workload_of
 from staircase.errors import ModelError, ProfileError
 from staircase.files import named_path
@@ -265,23 +265,25 @@ class Workspace:
             return f"name another file under profile.{kind}, or leave the key out and measure one"
         return "measure again with 'staircase profile SCENARIO'"
 
-    def forecaster(self, requests: int | None = None) -> Forecaster:
+    def profile_forecaster(self, requests: int | None = None) -> ProfileForecaster:
         """Forecasts from the stored profiles; without one of quality, of the scenario's workload.
 
         Raises:
             ProfileError: a profile is missing.
         """
-        return self.forecaster_with(self.latency(), requests)
+        return self.profile_forecaster_with(self.latency(), requests)
 
-    def measured_forecaster(self) -> Forecaster:
+    def measured_forecaster(self) -> ProfileForecaster:
         """The same from the measured latency profile, though it may have been tuned."""
-        return self.forecaster_with(self.measured_latency())
+        return self.profile_forecaster_with(self.measured_latency())
 
-    def forecaster_with(self, latency: LatencyProfile, requests: int | None = None) -> Forecaster:
+    def profile_forecaster_with(
+        self, latency: LatencyProfile, requests: int | None = None
+    ) -> ProfileForecaster:
         spec = self.scenario
         count = requests or spec.plan.requests
         known = self.played()
-        return Forecaster(
+        return ProfileForecaster(
             pipeline=spec.pipeline.build(),
             latency=latency,
             quality=known if isinstance(known, QualityProfile) else None,
@@ -293,15 +295,17 @@ class Workspace:
             wanted=Wanted.of(spec.plan),
         )
 
-    def judge(self) -> Forecaster | SimulatedWorld | RobustWorld:
+    def forecaster(self) -> ProfileForecaster | SimulatedForecaster | RobustForecaster:
         """What a search asks: the stored profiles, or the simulated engines and their workload."""
         robust = self.scenario.plan.robust
         if robust is None:
-            return self._world(0)
-        worlds = [self._world(seed) for seed in range(1, robust.seeds + 1)]
-        return RobustWorld(worlds, robust.quantile)
+            return self._forecaster(0)
+        forecasters = [self._forecaster(seed) for seed in range(1, robust.seeds + 1)]
+        return RobustForecaster(forecasters, robust.quantile)
 
-    def held_out(self, latency: LatencyProfile | None = None) -> Forecaster | SimulatedWorld | None:
+    def held_out(
+        self, latency: LatencyProfile | None = None
+    ) -> ProfileForecaster | SimulatedForecaster | None:
         """Judges schedules on requests that the search does not see; None if there are none.
 
         Args:
@@ -312,28 +316,30 @@ class Workspace:
             return None
         if self.scenario.simulated:
             more = self.with_requests(count).scenario
-            return SimulatedWorld.open(more, self.source, lengths=HELD_OUT)
-        world, known = self.forecaster_with(latency or self.latency()), self.played()
+            return SimulatedForecaster.open(more, self.source, lengths=HELD_OUT)
+        forecaster, known = self.profile_forecaster_with(latency or self.latency()), self.played()
         if known is None:
-            return replace(world, workload=self._given_workload(count, HELD_OUT))
+            return replace(forecaster, workload=self._given_workload(count, HELD_OUT))
         seen, left = self.scenario.plan.requests, len(known.samples)
         if left <= seen:
             return None
         unseen = sampled_workload(known.samples, min(count, left - seen), seen)
-        return replace(world, workload=unseen)
+        return replace(forecaster, workload=unseen)
 
-    def _world(self, seed: int) -> Forecaster | SimulatedWorld:
+    def _forecaster(self, seed: int) -> ProfileForecaster | SimulatedForecaster:
         """With lengths, arrivals and noise of ``seed``; as the scenario stands for 0."""
         if self.scenario.simulated:
-            return SimulatedWorld.open(self.scenario, self.source, seed)
-        world = self.forecaster()
+            return SimulatedForecaster.open(self.scenario, self.source, seed)
+        forecaster = self.profile_forecaster()
         if not seed:
-            return world
+            return forecaster
         if self.played() is None:
             workload = self._given_workload(self.scenario.plan.requests, seed)
         else:
-            workload = redrawn_workload(world.workload, seed)
-        return replace(world, latency=shaken_profile(world.latency, seed), workload=workload)
+            workload = resampled_workload(forecaster.workload, seed)
+        return replace(
+            forecaster, latency=perturbed_profile(forecaster.latency, seed), workload=workload
+        )
 
     def _given_workload(self, requests: int, replicate: int = 0) -> Workload:
         spec = self.scenario.workload

@@ -14,9 +14,9 @@ from simulator.analytic.lower_bound import Stage
 from simulator.analytic.sketch import Sketch, sketch_of
 from simulator.capacity import LEAST, Capacity, CapacitySearch
 from simulator.engine import EngineSetup
+from simulator.extrapolation import outside_range, profiled
 from simulator.figures import NOTHING_WANTED, Wanted
 from simulator.intervals import stated_error, with_profile_error
-from simulator.reach import beyond, profiled
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.setups import setup_of, workload_of
 from staircase.bounds import LAST_PS
@@ -88,19 +88,19 @@ def forecast_simulated(
         WorkloadError: a file that the workload names is wrong.
     """
     runs: list[Run] = []
-    for world in replicated(scenario, folder, replicates):
-        runs.append(world.play(schedule, needs_timelines and not runs))
+    for forecaster in replicated(scenario, folder, replicates):
+        runs.append(forecaster.play(schedule, needs_timelines and not runs))
         on_replicate()
     known = profiled(scenario, folder)
-    found = forecast_of(runs, tuple(beyond(known, runs[0].timelines)))
+    found = forecast_of(runs, tuple(outside_range(known, runs[0].timelines)))
     error = stated_error(profile for _, profile in known.values())
     return found.widened(error, scenario.plan.reading_rate)
 
 
-def replicated(scenario: Scenario, folder: Path, replicates: int) -> Iterator[SimulatedWorld]:
+def replicated(scenario: Scenario, folder: Path, replicates: int) -> Iterator[SimulatedForecaster]:
     """The scenario as it stands, or several replicates; raises as ``forecast_simulated`` does."""
     for replicate in range(1, replicates + 1) if replicates > 1 else [0]:
-        yield SimulatedWorld.open(scenario, folder, replicate)
+        yield SimulatedForecaster.open(scenario, folder, replicate)
 
 
 def forecast_of(
@@ -122,7 +122,7 @@ def forecast_of(
 
 
 @dataclass(frozen=True)
-class SimulatedWorld:
+class SimulatedForecaster:
     """A scenario's simulated engines and their workload, ready for any schedule.
 
     Attributes:
@@ -142,7 +142,7 @@ class SimulatedWorld:
     @staticmethod
     def open(
         scenario: Scenario, folder: Path = Path(), replicate: int = 0, lengths: int | None = None
-    ) -> SimulatedWorld:
+    ) -> SimulatedForecaster:
         """Raises as ``forecast_simulated`` does.
 
         Args:
@@ -156,7 +156,7 @@ class SimulatedWorld:
             )
         assert scenario.workload is not None
         pipeline = scenario.pipeline.build()
-        return SimulatedWorld(
+        return SimulatedForecaster(
             pipeline,
             {
                 name: setup_of(spec, name, replicate, folder)
@@ -203,7 +203,9 @@ class SimulatedWorld:
 
     def __call__(self, schedule: Schedule) -> Forecast:
         run = self.play(schedule)
-        found = forecast_of([run], tuple(beyond(self.profiled, run.timelines)), None, self.wanted)
+        found = forecast_of(
+            [run], tuple(outside_range(self.profiled, run.timelines)), None, self.wanted
+        )
         error = stated_error(profile for _, profile in self.profiled.values())
         found = found.widened(error, self.reading_rate)
         if self.wanted.capacity_share is None or self.rate_per_s is None:
@@ -213,7 +215,7 @@ class SimulatedWorld:
         figure = Summary.of(capacity.rate_per_s or 0.0)
         return replace(found, metrics={**found.metrics, "capacity_per_s": figure})
 
-    def at_rate(self, rate_per_s: float) -> SimulatedWorld:
+    def at_rate(self, rate_per_s: float) -> SimulatedForecaster:
         """The same requests, arriving closer together or further apart."""
         assert self.rate_per_s is not None
         factor = self.rate_per_s / rate_per_s
@@ -223,23 +225,23 @@ class SimulatedWorld:
 
 
 def capacity_of(
-    worlds: Sequence[SimulatedWorld],
+    forecasters: Sequence[SimulatedForecaster],
     schedule: Schedule,
     slo: Slo,
     share: float,
     on_trial: Callable[[], None] = lambda: None,
 ) -> Capacity:
-    """The highest rate at which ``share`` of the requests of all ``worlds`` keep ``slo``.
+    """The highest rate at which ``share`` of the requests of all ``forecasters`` keep ``slo``.
 
     Raises:
         ScenarioError: the workload has no rate of its own.
     """
-    rate_per_s = worlds[0].rate_per_s
+    rate_per_s = forecasters[0].rate_per_s
     if rate_per_s is None:
         raise ScenarioError("workload.rate_per_s: needed to search the rate; give where to begin")
 
     def play(rate: float) -> list[Measured]:
-        return [world.at_rate(rate).play(schedule).measured for world in worlds]
+        return [forecaster.at_rate(rate).play(schedule).measured for forecaster in forecasters]
 
-    least = max(world.least_rate_per_s for world in worlds)
+    least = max(forecaster.least_rate_per_s for forecaster in forecasters)
     return CapacitySearch(play, slo, share, least, on_trial).find(rate_per_s)

@@ -1,4 +1,4 @@
-"""Forecasts over several worlds: what a schedule comes to where things go badly."""
+"""Forecasts over replicates of the noise: what a schedule comes to where things go badly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from simulator.analytic.lower_bound import Stage
 from simulator.analytic.sketch import Sketch
 from simulator.forecast import Forecast
-from simulator.world import World
+from simulator.forecaster import Forecaster
 from staircase.metrics.request_metrics import Summary
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
@@ -20,32 +20,32 @@ GAINS = ("goodput_per_s", "capacity_per_s", "agreement", "score")
 
 
 @dataclass(frozen=True)
-class RobustWorld:
-    """Each figure is its ``quantile`` over ``worlds``, towards the worse.
+class RobustForecaster:
+    """Each figure is its ``quantile`` over ``forecasters``, towards the worse.
 
-    What is measured of quality does not differ between worlds: it is the first one's.
+    What is measured of quality does not differ between forecasters: it is the first one's.
     """
 
-    worlds: Sequence[World]
+    forecasters: Sequence[Forecaster]
     quantile: float
 
     @property
     def pipeline(self) -> Pipeline:
-        return self.worlds[0].pipeline
+        return self.forecasters[0].pipeline
 
     @property
     def knows_quality(self) -> bool:
-        return self.worlds[0].knows_quality
+        return self.forecasters[0].knows_quality
 
     @property
     def stage(self) -> Stage:
-        return self.worlds[0].stage
+        return self.forecasters[0].stage
 
     def sketch(self) -> Sketch | None:
-        return self.worlds[0].sketch()
+        return self.forecasters[0].sketch()
 
     def __call__(self, schedule: Schedule) -> Forecast:
-        every = [world(schedule) for world in self.worlds]
+        every = [forecaster(schedule) for forecaster in self.forecasters]
         found = [one.metrics for one in every]
         metrics = {name: self._worse(name, found) for name in found[0]}
         said = dict.fromkeys(words for one in every for words in one.extrapolated)

@@ -37,13 +37,13 @@ from staircase.schedule import READ_ALL, Schedule, Staircase, Step
 
 
 @dataclass
-class _Desk:
+class _AgentState:
     """What one agent is doing."""
 
     agent: Agent
     staircase: Staircase
     drawing: Drawing
-    state: Literal["waiting", "writing", "ended"] = "waiting"
+    phase: Literal["waiting", "writing", "ended"] = "waiting"
     step: int = 0
     rounds: list[Round] = field(default_factory=list)
     call: Call | None = None
@@ -63,7 +63,7 @@ class _Desk:
     @property
     def is_reading(self) -> bool:
         """Whether it may still want more of its sources."""
-        return self.state == "waiting" or (self.call is not None and not self.call.is_last)
+        return self.phase == "waiting" or (self.call is not None and not self.call.is_last)
 
 
 class Conductor:
@@ -84,26 +84,26 @@ class Conductor:
         self._pipeline = pipeline
         self._schedule = schedule
         self._fixed_tokens = fixed_tokens or {}
-        self._desks = {
-            agent.name: _Desk(
+        self._states = {
+            agent.name: _AgentState(
                 agent,
                 schedule.staircases.get(agent.name, Staircase()),
                 Drawing(agent.name, agent.reads, schedule.layout, self._fixed_tokens),
             )
             for agent in pipeline.order
         }
-        self._running: dict[int, _Desk] = {}
+        self._running: dict[int, _AgentState] = {}
         self._call_count = 0
         self._timer_count = 0
-        self._timers: dict[int, tuple[_Desk, int]] = {}
+        self._timers: dict[int, tuple[_AgentState, int]] = {}
         self._written: Mapping[str, int] = {}
         self.is_done = False
 
     def start(self) -> list[Command]:
         """The commands that begin the request."""
-        self._written = dict.fromkeys(self._desks, 0)
+        self._written = dict.fromkeys(self._states, 0)
         for name in self._schedule.without:
-            self._desks[name].state = "ended"
+            self._states[name].phase = "ended"
         return list(self._advance_all())
 
     def handle(self, event: Event, written: Mapping[str, int]) -> list[Command]:
@@ -127,46 +127,46 @@ class Conductor:
         elif isinstance(event, CallFailed) and event.call in self._running:
             yield from self._fail_call(self._running.pop(event.call), event.error)
         elif isinstance(event, TimerRang) and event.timer in self._timers:
-            desk, step = self._timers.pop(event.timer)
-            desk.rang.add(step)
+            state, step = self._timers.pop(event.timer)
+            state.rang.add(step)
 
-    def _end_call(self, desk: _Desk, reason: EndReason) -> Iterator[Command]:
-        call, desk.call = desk.call, None
+    def _end_call(self, state: _AgentState, reason: EndReason) -> Iterator[Command]:
+        call, state.call = state.call, None
         assert call is not None
-        if self._goes_on(desk, call, reason):
-            desk.state, desk.step = "waiting", desk.step + 1
-            desk.has_stopped = reason == "stop"
+        if self._goes_on(state, call, reason):
+            state.phase, state.step = "waiting", state.step + 1
+            state.has_stopped = reason == "stop"
         else:
-            yield from self._end_agent(desk)
+            yield from self._end_agent(state)
 
-    def _goes_on(self, desk: _Desk, call: Call, reason: EndReason) -> bool:
-        if call.is_last or self.is_done or not self._is_needed(desk):
+    def _goes_on(self, state: _AgentState, call: Call, reason: EndReason) -> bool:
+        if call.is_last or self.is_done or not self._is_needed(state):
             return False
         if reason == "stop":
             return self._schedule.early_end == "continue"
-        return self._room(desk) > 0
+        return self._room(state) > 0
 
-    def _fail_call(self, desk: _Desk, error: str) -> Iterator[Command]:
-        call, desk.call = desk.call, None
+    def _fail_call(self, state: _AgentState, error: str) -> Iterator[Command]:
+        call, state.call = state.call, None
         assert call is not None
-        desk.failures += 1
-        limit = self._limit(desk, call.is_last)
+        state.failures += 1
+        limit = self._limit(state, call.is_last)
         if limit == 0:
-            desk.call = call
-            yield from self._end_call(desk, "length")
-        elif desk.failures <= self._schedule.retries and self._is_needed(desk):
-            yield self._start_call(desk, limit, call.is_last)
-        elif desk.agent.name == self._pipeline.answer and not self.is_done:
+            state.call = call
+            yield from self._end_call(state, "length")
+        elif state.failures <= self._schedule.retries and self._is_needed(state):
+            yield self._start_call(state, limit, call.is_last)
+        elif state.agent.name == self._pipeline.answer and not self.is_done:
             self.is_done = True
-            desk.state = "ended"
+            state.phase = "ended"
             yield GiveUp(error)
             yield from self._cancel_needless()
         else:
-            yield from self._end_agent(desk)
+            yield from self._end_agent(state)
 
-    def _end_agent(self, desk: _Desk) -> Iterator[Command]:
-        desk.state = "ended"
-        if desk.agent.name == self._pipeline.answer and not self.is_done:
+    def _end_agent(self, state: _AgentState) -> Iterator[Command]:
+        state.phase = "ended"
+        if state.agent.name == self._pipeline.answer and not self.is_done:
             self.is_done = True
             yield Complete()
         yield from self._cancel_needless()
@@ -174,166 +174,166 @@ class Conductor:
     def _cancel_needless(self) -> Iterator[Command]:
         """Ends every agent whose text nobody will read, readers before their sources."""
         for agent in reversed(self._pipeline.order):
-            desk = self._desks[agent.name]
-            if desk.state == "ended" or self._is_needed(desk):
+            state = self._states[agent.name]
+            if state.phase == "ended" or self._is_needed(state):
                 continue
-            if desk.call is None:
-                desk.state = "ended"
-            elif not desk.is_cancelled:
-                desk.is_cancelled = True
-                yield CancelCall(desk.call.number)
+            if state.call is None:
+                state.phase = "ended"
+            elif not state.is_cancelled:
+                state.is_cancelled = True
+                yield CancelCall(state.call.number)
 
-    def _is_needed(self, desk: _Desk) -> bool:
-        if desk.agent.name == self._pipeline.answer:
+    def _is_needed(self, state: _AgentState) -> bool:
+        if state.agent.name == self._pipeline.answer:
             return not self.is_done
-        readers = self._pipeline.readers_of(desk.agent.name)
-        return any(self._desks[reader.name].is_reading for reader in readers)
+        readers = self._pipeline.readers_of(state.agent.name)
+        return any(self._states[reader.name].is_reading for reader in readers)
 
     # steps
 
     def _advance_all(self) -> Iterator[Command]:
-        for desk in self._desks.values():
-            if desk.state == "waiting":
-                yield from self._advance_waiting(desk)
-            elif self._schedule.is_timed and desk.call and not desk.call.is_last:
-                yield from self._advance_writing(desk, desk.call)
+        for state in self._states.values():
+            if state.phase == "waiting":
+                yield from self._advance_waiting(state)
+            elif self._schedule.is_timed and state.call and not state.call.is_last:
+                yield from self._advance_writing(state, state.call)
 
-    def _advance_waiting(self, desk: _Desk) -> Iterator[Command]:
-        while desk.has_stopped and self._says_nothing_new(desk) and self._is_whole(desk):
-            desk.step += 1
-        step = desk.awaited
-        if desk.has_stopped and self._says_nothing_new(desk):
-            yield from self._watch_anything_new(desk)
+    def _advance_waiting(self, state: _AgentState) -> Iterator[Command]:
+        while state.has_stopped and self._says_nothing_new(state) and self._is_whole(state):
+            state.step += 1
+        step = state.awaited
+        if state.has_stopped and self._says_nothing_new(state):
+            yield from self._watch_anything_new(state)
             return
-        yield from self._watch(desk, desk.step, step)
-        yield from self._set_grace(desk, desk.step, step)
-        if self._is_open(desk, desk.step, step):
-            yield from self._start_step(desk, step)
+        yield from self._watch(state, state.step, step)
+        yield from self._set_grace(state, state.step, step)
+        if self._is_open(state, state.step, step):
+            yield from self._start_step(state, step)
 
-    def _advance_writing(self, desk: _Desk, call: Call) -> Iterator[Command]:
+    def _advance_writing(self, state: _AgentState, call: Call) -> Iterator[Command]:
         """While it writes: the next step's grace period may begin, or the next step itself."""
-        number = desk.step + 1
-        step = desk.staircase.step(number)
-        yield from self._watch(desk, number, step)
-        yield from self._set_grace(desk, number, step)
-        if self._schedule.starve == "write" and not desk.is_cancelled:
-            write = desk.awaited.write
-            has_written = self._written[desk.agent.name] - desk.starting_tokens
-            if write is not None and has_written >= write and self._is_open(desk, number, step):
-                desk.is_cancelled = True
+        number = state.step + 1
+        step = state.staircase.step(number)
+        yield from self._watch(state, number, step)
+        yield from self._set_grace(state, number, step)
+        if self._schedule.starve == "write" and not state.is_cancelled:
+            write = state.awaited.write
+            has_written = self._written[state.agent.name] - state.starting_tokens
+            if write is not None and has_written >= write and self._is_open(state, number, step):
+                state.is_cancelled = True
                 yield CancelCall(call.number)
 
-    def _says_nothing_new(self, desk: _Desk) -> bool:
+    def _says_nothing_new(self, state: _AgentState) -> bool:
         """Whether an agent that thought it was done would read just what it has read."""
-        step = desk.awaited
-        if step.read is None or self._has_read_all(desk, step.read):
+        step = state.awaited
+        if step.read is None or self._has_read_all(state, step.read):
             return False
-        return self._read(desk, step).read == desk.rounds[-1].read
+        return self._read(state, step).read == state.rounds[-1].read
 
-    def _is_whole(self, desk: _Desk) -> bool:
-        return all(self._is_there(source, desk.awaited) for source in desk.agent.reads)
+    def _is_whole(self, state: _AgentState) -> bool:
+        return all(self._is_there(source, state.awaited) for source in state.agent.reads)
 
-    def _watch_anything_new(self, desk: _Desk) -> Iterator[Command]:
-        for source in desk.agent.reads:
-            if self._desks[source].state != "ended":
+    def _watch_anything_new(self, state: _AgentState) -> Iterator[Command]:
+        for source in state.agent.reads:
+            if self._states[source].phase != "ended":
                 yield Watch(source, self._written[source] + 1)
 
-    def _watch(self, desk: _Desk, number: int, step: Step) -> Iterator[Command]:
-        if number in desk.watched or step.read is None:
+    def _watch(self, state: _AgentState, number: int, step: Step) -> Iterator[Command]:
+        if number in state.watched or step.read is None:
             return
-        desk.watched.add(number)
-        for source in desk.agent.reads:
+        state.watched.add(number)
+        for source in state.agent.reads:
             if not self._is_there(source, step):
                 yield Watch(source, step.read)
 
     def _is_there(self, source: str, step: Step) -> bool:
-        if self._desks[source].state == "ended":
+        if self._states[source].phase == "ended":
             return True
         return step.read is not None and self._written[source] >= step.read
 
-    def _set_grace(self, desk: _Desk, number: int, step: Step) -> Iterator[Command]:
+    def _set_grace(self, state: _AgentState, number: int, step: Step) -> Iterator[Command]:
         barrier = self._schedule.barrier
-        if barrier.kind != "grace" or number in desk.graced:
+        if barrier.kind != "grace" or number in state.graced:
             return
-        there = sum(self._is_there(source, step) for source in desk.agent.reads)
-        if barrier.quorum(len(desk.agent.reads)) <= there < len(desk.agent.reads):
+        there = sum(self._is_there(source, step) for source in state.agent.reads)
+        if barrier.quorum(len(state.agent.reads)) <= there < len(state.agent.reads):
             timer = self._timer_count
             self._timer_count += 1
-            desk.graced.add(number)
-            self._timers[timer] = (desk, number)
+            state.graced.add(number)
+            self._timers[timer] = (state, number)
             yield SetTimer(timer, barrier.grace_s or 0.0)
 
-    def _is_open(self, desk: _Desk, number: int, step: Step) -> bool:
+    def _is_open(self, state: _AgentState, number: int, step: Step) -> bool:
         """Whether the barrier lets the step start."""
-        absent = [name for name in desk.agent.reads if not self._is_there(name, step)]
+        absent = [name for name in state.agent.reads if not self._is_there(name, step)]
         if not absent:
             return True
-        barrier, sources = self._schedule.barrier, len(desk.agent.reads)
+        barrier, sources = self._schedule.barrier, len(state.agent.reads)
         if sources - len(absent) < barrier.quorum(sources):
             return False
         if barrier.kind == "quorum":
             return True
-        return number in desk.rang or all(name in desk.late for name in absent)
+        return number in state.rang or all(name in state.late for name in absent)
 
-    def _start_step(self, desk: _Desk, step: Step) -> Iterator[Command]:
-        absent = {name for name in desk.agent.reads if not self._is_there(name, step)}
-        desk.late = absent
-        desk.rounds.append(self._read(desk, step))
-        is_last = step.read is None or self._has_read_all(desk, step.read)
-        desk.failures = 0
-        yield self._start_call(desk, self._limit(desk, is_last), is_last)
+    def _start_step(self, state: _AgentState, step: Step) -> Iterator[Command]:
+        absent = {name for name in state.agent.reads if not self._is_there(name, step)}
+        state.late = absent
+        state.rounds.append(self._read(state, step))
+        is_last = step.read is None or self._has_read_all(state, step.read)
+        state.failures = 0
+        yield self._start_call(state, self._limit(state, is_last), is_last)
         if is_last:
             yield from self._cancel_needless()
         elif self._schedule.starve == "write" and step.write is not None:
-            yield Watch(desk.agent.name, desk.starting_tokens + step.write)
+            yield Watch(state.agent.name, state.starting_tokens + step.write)
 
-    def _read(self, desk: _Desk, step: Step) -> Round:
+    def _read(self, state: _AgentState, step: Step) -> Round:
         """What the step shows: never less than was shown before."""
-        shown = desk.rounds[-1].read if desk.rounds else (0,) * len(desk.agent.reads)
-        there = [self._written[source] for source in desk.agent.reads]
+        shown = state.rounds[-1].read if state.rounds else (0,) * len(state.agent.reads)
+        there = [self._written[source] for source in state.agent.reads]
         if self._schedule.reading == "exact" and step.read is not None:
             there = [min(count, step.read) for count in there]
         read = tuple(max(pair) for pair in zip(shown, there, strict=True))
-        return Round(read, self._written[desk.agent.name])
+        return Round(read, self._written[state.agent.name])
 
-    def _has_read_all(self, desk: _Desk, level: int) -> bool:
+    def _has_read_all(self, state: _AgentState, level: int) -> bool:
         """Whether every source ended before ``level``.
 
         One that ended just there does not count: whether its end is known when its last token is
         depends on the clock, and what a schedule means must not.
         """
         return all(
-            self._desks[source].state == "ended" and self._written[source] < level
-            for source in desk.agent.reads
+            self._states[source].phase == "ended" and self._written[source] < level
+            for source in state.agent.reads
         )
 
-    def _limit(self, desk: _Desk, is_last: bool) -> int:
+    def _limit(self, state: _AgentState, is_last: bool) -> int:
         """Most tokens that the next call may write."""
-        step = READ_ALL if is_last else desk.awaited
+        step = READ_ALL if is_last else state.awaited
         if step.write is None or self._schedule.starve == "write":
-            return self._room(desk)
-        already = self._written[desk.agent.name] - desk.rounds[-1].written
-        return min(step.write - already, self._room(desk))
+            return self._room(state)
+        already = self._written[state.agent.name] - state.rounds[-1].written
+        return min(step.write - already, self._room(state))
 
-    def _room(self, desk: _Desk) -> int:
-        return desk.agent.max_tokens - self._written[desk.agent.name]
+    def _room(self, state: _AgentState) -> int:
+        return state.agent.max_tokens - self._written[state.agent.name]
 
-    def _start_call(self, desk: _Desk, max_tokens: int, is_last: bool) -> StartCall:
-        agent, written = desk.agent, self._written[desk.agent.name]
-        prompt = desk.drawing.prompt(desk.rounds, written)
+    def _start_call(self, state: _AgentState, max_tokens: int, is_last: bool) -> StartCall:
+        agent, written = state.agent, self._written[state.agent.name]
+        prompt = state.drawing.prompt(state.rounds, written)
         call = Call(
             number=self._call_count,
             agent=agent.name,
             engine=agent.engine,
-            step=desk.step,
-            read=desk.rounds[-1].read,
+            step=state.step,
+            read=state.rounds[-1].read,
             written=written,
             prompt=prompt,
             max_tokens=max_tokens,
             is_last=is_last,
         )
         self._call_count += 1
-        desk.call, desk.state, desk.starting_tokens = call, "writing", written
-        desk.is_cancelled = False
-        self._running[call.number] = desk
+        state.call, state.phase, state.starting_tokens = call, "writing", written
+        state.is_cancelled = False
+        self._running[call.number] = state
         return StartCall(call)

@@ -19,14 +19,14 @@ from profiles.latency.profile import (
     EngineProfile,
     LatencyProfile,
     PrefillPoint,
-    Reach,
+    ProfileRange,
     fit_engine,
     load_latency,
     save_latency,
 )
 from profiles.store import provenance_of_now, stored_hash
+from simulator.extrapolation import most_at_once
 from simulator.forecast import forecast_simulated
-from simulator.reach import most_at_once
 from staircase import Schedule
 from staircase.errors import InputError, ProfileError, ScenarioError
 from staircase.spec.scenario import Scenario, load_scenario
@@ -69,7 +69,7 @@ class TestFiles:
         said = profile.provenance.settings
         assert said["hardware"]
         for one in profile.engines.values():
-            assert one.reach.new_tokens >= 256
+            assert one.measured_range.new_tokens >= 256
             assert one.prefill_s(256, 0) > 0
             if not name.startswith("measured"):
                 assert said["licence"]
@@ -88,10 +88,10 @@ class TestFiles:
 
     def test_a_fit_without_points_says_its_range(self) -> None:
         bare = engine().without_points()
-        assert bare.reach == engine().reach == Reach(512, 4, 512)
+        assert bare.measured_range == engine().measured_range == ProfileRange(512, 4, 512)
         assert bare.outside(600, 600) == ["prefill 600 > 512", "context 600 > 512"]
         with pytest.raises(ProfileError, match="neither points nor stated_reach"):
-            _ = EngineProfile((), (), 0.0, bare.prefill, bare.decode).reach
+            _ = EngineProfile((), (), 0.0, bare.prefill, bare.decode).measured_range
 
     @pytest.mark.slow
     @pytest.mark.skipif(not DATA.is_dir(), reason="public measurements are not beside")
@@ -102,7 +102,7 @@ class TestFiles:
             for key, one in profile.engines.items():
                 assert kept[key].prefill_s(512, 0) == pytest.approx(one.prefill_s(512, 0))
                 assert kept[key].decode_s(8, 4096) == pytest.approx(one.decode_s(8, 4096))
-                assert kept[key].reach == one.reach
+                assert kept[key].measured_range == one.measured_range
 
 
 class TestCommands:

@@ -19,7 +19,7 @@ from executor.inprocess.threads import usable_cores
 from executor.measure.call_recorder import PATIENCE_S, begin, serve
 from executor.measure.contention import kept_busy
 from executor.measure.measurements import Target
-from executor.opened_engines import Bench, open_bench
+from executor.opened_engines import OpenedEngines, open_engines
 from executor.runtime import Job, Outcome
 from planner.profiling.latency_profiling import keys_of
 from simulator.profiled import setup_of_profile
@@ -96,17 +96,17 @@ def test_a_profile_knows_who_was_busy_beside() -> None:
     assert apart["a"] != together["a"]
 
 
-def play(bench: Bench, spec: Scenario, schedules: int = 2) -> list[Outcome]:
+def play(opened: OpenedEngines, spec: Scenario, schedules: int = 2) -> list[Outcome]:
     pipeline = spec.pipeline.build()
     steps = [constant(3, 3, 3), constant(9, 9, 9)][:schedules]
-    return bench.runtime.run(
+    return opened.runtime.run(
         [Job(pipeline, uniform(pipeline, one), Question("why")) for one in steps]
     )
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with open_bench(scenario(PLACES)) as opened:
+def opened() -> Iterator[OpenedEngines]:
+    with open_engines(scenario(PLACES)) as opened:
         yield opened
     # Nothing is left of it.
     assert not processes()
@@ -133,7 +133,7 @@ def test_an_error_of_a_process_keeps_its_kind() -> None:
 @needs_two_cores
 def test_a_number_may_be_written_in_any_way() -> None:
     whole = scenario({"a": "cpu:00", "b": "cpu:01", "z": "cpu:1"})
-    with open_bench(whole) as other:
+    with open_engines(whole) as other:
         assert len(processes()) == 2
         assert serve(other.engines["b"], [[5] * 20], 3).tokens
 
@@ -151,65 +151,65 @@ def test_a_device_has_one_name(device: str, place: str) -> None:
 
 @needs_two_cores
 class TestProcesses:
-    def test_the_texts_are_those_of_one_process(self, bench: Bench) -> None:
+    def test_the_texts_are_those_of_one_process(self, opened: OpenedEngines) -> None:
         whole = scenario(dict.fromkeys("abz", "cpu"))
-        with open_bench(whole) as other:
+        with open_engines(whole) as other:
             expected = [outcome.ids for outcome in play(other, whole)]
-        found = play(bench, scenario(PLACES))
+        found = play(opened, scenario(PLACES))
         assert [outcome.ids for outcome in found] == expected
         assert all(outcome.timeline.error is None for outcome in found)
 
-    def test_times_are_of_our_clock(self, bench: Bench) -> None:
+    def test_times_are_of_our_clock(self, opened: OpenedEngines) -> None:
         """What a process stamps lies between what happens here before and after."""
         prompt = [5] * 20
         before = time.perf_counter_ns()
-        heard = serve(bench.engines["a"], [prompt], 5)
+        recorder = serve(opened.engines["a"], [prompt], 5)
         after = time.perf_counter_ns()
-        report = heard.reports[0]
-        stamps = [before, report.started_ns, *heard.times_ns[0], report.ended_ns, after]
+        report = recorder.reports[0]
+        stamps = [before, report.started_ns, *recorder.times_ns[0], report.ended_ns, after]
         assert stamps == sorted(stamps)
 
-    def test_each_has_a_core_of_its_own(self, bench: Bench) -> None:
+    def test_each_has_a_core_of_its_own(self, opened: OpenedEngines) -> None:
         cores = [os.sched_getaffinity(pid) for pid in processes()]
         assert cores == [{core} for core in usable_cores()[:2]]
 
-    def test_engines_are_heard_in_a_thread_for_each_device(self, bench: Bench) -> None:
-        heard: dict[str, set[int]] = {name: set() for name in "abz"}
+    def test_engines_are_heard_in_a_thread_for_each_device(self, opened: OpenedEngines) -> None:
+        recorder: dict[str, set[int]] = {name: set() for name in "abz"}
         spec = scenario(PLACES)
         pipeline = spec.pipeline.build()
         job = Job(pipeline, uniform(pipeline, constant(3, 3, 3)), Question("why"))
-        (outcome,) = bench.runtime.run(
-            [job], on_token=lambda _, agent, ids: heard[agent].add(threading.get_ident())
+        (outcome,) = opened.runtime.run(
+            [job], on_token=lambda _, agent, ids: recorder[agent].add(threading.get_ident())
         )
         assert outcome.timeline.written == dict.fromkeys("abz", 9)
-        assert all(len(threads) == 1 for threads in heard.values())
-        assert heard["b"] == heard["z"] != heard["a"]
-        assert threading.get_ident() not in heard["a"] | heard["z"]
+        assert all(len(threads) == 1 for threads in recorder.values())
+        assert recorder["b"] == recorder["z"] != recorder["a"]
+        assert threading.get_ident() not in recorder["a"] | recorder["z"]
 
-    def test_a_call_can_be_cancelled(self, bench: Bench) -> None:
-        engine, writes = bench.engines["a"], threading.Event()
-        heard = begin(engine, [[5] * 20], 10**6, writes.set)
+    def test_a_call_can_be_cancelled(self, opened: OpenedEngines) -> None:
+        engine, writes = opened.engines["a"], threading.Event()
+        recorder = begin(engine, [[5] * 20], 10**6, writes.set)
         written = writes.wait(PATIENCE_S)
-        engine.cancel((id(heard), 0))
-        heard.wait()
+        engine.cancel((id(recorder), 0))
+        recorder.wait()
         assert written
-        assert heard.reports[0].reason == "cancelled"
-        assert heard.reports[0].error is None
+        assert recorder.reports[0].reason == "cancelled"
+        assert recorder.reports[0].error is None
 
-    def test_others_work_while_one_is_measured(self, bench: Bench) -> None:
-        other = Target(bench.engines["b"], lambda tokens: [5] * tokens, 64)
+    def test_others_work_while_one_is_measured(self, opened: OpenedEngines) -> None:
+        other = Target(opened.engines["b"], lambda tokens: [5] * tokens, 64)
         with kept_busy([other]):
-            serve(bench.engines["a"], [[5] * 20], 5)
-        assert serve(bench.engines["b"], [[5] * 20], 5).tokens
+            serve(opened.engines["a"], [[5] * 20], 5)
+        assert serve(opened.engines["b"], [[5] * 20], 5).tokens
 
-    def test_a_process_that_dies_ends_its_calls(self, bench: Bench) -> None:
+    def test_a_process_that_dies_ends_its_calls(self, opened: OpenedEngines) -> None:
         """The last test here: those that are open end, and every one that comes later."""
-        engine = bench.engines["a"]
+        engine = opened.engines["a"]
         assert isinstance(engine, CoreEngine)
         victim = processes()[0]
-        heard = begin(engine, [[5] * 20], 10**6, lambda: os.kill(victim, signal.SIGKILL))
-        for one in (heard, begin(engine, [[5] * 20], 5)):
+        recorder = begin(engine, [[5] * 20], 10**6, lambda: os.kill(victim, signal.SIGKILL))
+        for one in (recorder, begin(engine, [[5] * 20], 5)):
             with pytest.raises(RuntimeError, match=r"device 'cpu:0': its process was ended by sig"):
                 one.wait()
-        outcome = play(bench, scenario(PLACES), 1)[0]
+        outcome = play(opened, scenario(PLACES), 1)[0]
         assert outcome.timeline.written == {"a": 0, "b": 9, "z": 9}

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from planner.results.plans import load_plan, save_plan
-from planner.search.cached_forecasts import Judge
-from planner.search.parallel_forecasts import LEAST_SKETCHED, RayCrew, crew_of, effort
+from planner.search.parallel_forecasts import LEAST_SKETCHED, RayBackend, backend_of, effort
 from planner.search.search import search
 from planner.search.space import Space
 from planner.workspace import Workspace
 from simulator.forecast import Forecast
+from simulator.forecaster import ScheduleForecaster
 from staircase import Schedule, constant, explicit, geometric, moa, normal, uniform
 from staircase.errors import EngineError, PlanError, ScheduleError
 from staircase.pipeline import Pipeline
@@ -35,7 +35,7 @@ pytest.importorskip("ray")
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    opened = Workspace.open(ROOT / SCENARIO, tmp_path_factory.mktemp("crew"))
+    opened = Workspace.open(ROOT / SCENARIO, tmp_path_factory.mktemp("backend"))
     return opened.with_plan({"trials": 50}).with_requests(6)
 
 
@@ -43,13 +43,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 class Moody:
     """Fails at one schedule, or kills its process there, once for each file of a folder."""
 
-    judge: Judge
+    forecaster: ScheduleForecaster
     refused: Schedule
     lives: Path | None = None
 
     @property
     def pipeline(self) -> Pipeline:
-        return self.judge.pipeline
+        return self.forecaster.pipeline
 
     @property
     def knows_quality(self) -> bool:
@@ -62,20 +62,20 @@ class Moody:
             for life in self.lives.iterdir():
                 life.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
-        return self.judge(schedule)
+        return self.forecaster(schedule)
 
 
 def first_schedules(work: Workspace) -> list[Schedule]:
-    pipeline = work.judge().pipeline
+    pipeline = work.forecaster().pipeline
     return [uniform(pipeline, constant(first, 16, 16)) for first in (4, 8, 16, 32)]
 
 
 @pytest.mark.slow
 def test_two_workers_find_what_one_does(work: Workspace) -> None:
-    judge = work.judge()
-    alone = search(work.scenario, judge, {}, held_out=work.held_out())
-    with crew_of(judge, workers=2) as crew:
-        together = search(work.scenario, judge, {}, crew=crew, held_out=work.held_out())
+    forecaster = work.forecaster()
+    alone = search(work.scenario, forecaster, {}, held_out=work.held_out())
+    with backend_of(forecaster, workers=2) as backend:
+        together = search(work.scenario, forecaster, {}, backend=backend, held_out=work.held_out())
     assert alone.held_out
     assert [one.schedule for one in together.candidates] == [
         one.schedule for one in alone.candidates
@@ -88,14 +88,14 @@ def test_two_workers_find_what_one_does(work: Workspace) -> None:
 
 @pytest.mark.slow
 def test_two_workers_draw_the_sketch_that_one_does(work: Workspace) -> None:
-    judge = work.judge()
-    sketch, space = judge.sketch(), Space(judge.pipeline, work.scenario.plan)
+    forecaster = work.forecaster()
+    sketch, space = forecaster.sketch(), Space(forecaster.pipeline, work.scenario.plan)
     assert sketch
     schedules = [space.schedule(point) for point in space.sample(3 * LEAST_SKETCHED + 1, 0)]
     alone = sketch.of(schedules)
-    with crew_of(judge, workers=2) as crew:
+    with backend_of(forecaster, workers=2) as backend:
         for some in (schedules, schedules[:2]):
-            together = crew.sharing(sketch).of(some)
+            together = backend.sharing(sketch).of(some)
             assert together.keys() == alone.keys()
             for name, column in together.items():
                 assert column.tolist() == alone[name][: len(some)].tolist()
@@ -104,8 +104,8 @@ def test_two_workers_draw_the_sketch_that_one_does(work: Workspace) -> None:
 @pytest.mark.slow
 def test_errors_of_a_worker_are_its_own(work: Workspace) -> None:
     schedules = first_schedules(work)
-    with crew_of(Moody(work.judge(), schedules[2]), workers=2) as crew:
-        made = crew.forecast(schedules)
+    with backend_of(Moody(work.forecaster(), schedules[2]), workers=2) as backend:
+        made = backend.forecast(schedules)
         assert [next(made).schedule for _ in range(2)] == schedules[:2]
         with pytest.raises(ScheduleError, match=r"^not this one$"):
             next(made)
@@ -113,9 +113,9 @@ def test_errors_of_a_worker_are_its_own(work: Workspace) -> None:
 
 @pytest.mark.slow
 def test_workers_of_another_version_are_told(work: Workspace) -> None:
-    with crew_of(work.judge(), workers=2) as crew:
-        assert isinstance(crew, RayCrew)
-        made = replace(crew, code="another").forecast(first_schedules(work))
+    with backend_of(work.forecaster(), workers=2) as backend:
+        assert isinstance(backend, RayBackend)
+        made = replace(backend, code="another").forecast(first_schedules(work))
         with pytest.raises(PlanError, match="install the same version there"):
             next(made)
 
@@ -127,14 +127,14 @@ def test_a_cluster_is_joined_and_left_as_it_was(work: Workspace) -> None:
         port = free.getsockname()[1]
     ray = str(Path(sys.executable).parent / "ray")
     begin = [ray, "start", "--head", "--block", "--num-cpus=2"]
-    options = [f"--port={port}", "--include-dashboard=false", "--object-store-memory=80000000"]
+    options = [f"--port={port}", "--include-dashboard=false", "--object-store-store=80000000"]
     quiet = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
     cluster = subprocess.Popen([*begin, *options], cwd="/", env=quiet, start_new_session=True)
     try:
         _wait_for(port, cluster)
         for _ in range(2):
-            with crew_of(work.judge(), address=f"127.0.0.1:{port}") as crew:
-                made = crew.forecast(first_schedules(work))
+            with backend_of(work.forecaster(), address=f"127.0.0.1:{port}") as backend:
+                made = backend.forecast(first_schedules(work))
                 assert [one.schedule for one in made] == first_schedules(work)
         assert cluster.poll() is None
     finally:
@@ -157,8 +157,8 @@ def test_a_worker_that_dies(work: Workspace, tmp_path: Path, deaths: int) -> Non
     for life in range(deaths):
         (tmp_path / str(life)).touch()
     schedules = first_schedules(work)
-    with crew_of(Moody(work.judge(), schedules[2], tmp_path), workers=2) as crew:
-        made = crew.forecast(schedules)
+    with backend_of(Moody(work.forecaster(), schedules[2], tmp_path), workers=2) as backend:
+        made = backend.forecast(schedules)
         found = [next(made).schedule for _ in range(2)]
         if deaths == 1:
             found += [one.schedule for one in made]
@@ -225,7 +225,7 @@ def members(session: int) -> set[str]:
 def test_no_cluster_is_told_in_a_line(work: Workspace, address: str) -> None:
     with (
         pytest.raises(PlanError, match=rf"^--ray {address}: no Ray cluster there [^\n]*$"),
-        crew_of(work.judge(), address=address),
+        backend_of(work.forecaster(), address=address),
     ):
         pass
 
@@ -236,15 +236,15 @@ def test_without_ray_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
         pytest.raises(PlanError, match=r'pip install "staircase\[cluster\]"'),
-        crew_of(work.judge(), workers=2),
+        backend_of(work.forecaster(), workers=2),
     ):
         pass
 
 
 def test_one_worker_needs_no_ray(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with crew_of(work.judge()) as crew:
-        assert [one.schedule for one in crew.forecast(first_schedules(work))] == first_schedules(
+    with backend_of(work.forecaster()) as backend:
+        assert [one.schedule for one in backend.forecast(first_schedules(work))] == first_schedules(
             work
         )
 

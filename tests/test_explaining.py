@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from planner.figures.objectives import Goals, parse_objectives
 from planner.results.breakdown import roles_of, ttft_parts
-from planner.results.comparison import standings
+from planner.results.comparison import comparisons
 from planner.results.plans import Candidate, Plan
 from planner.search.importance import PARAMETERS, importances, parameters_of
 from planner.search.neighbours import around
@@ -127,7 +127,7 @@ def test_of_few_schedules_nothing_is_told() -> None:
 def test_neighbours_are_forecast_as_the_plan_is(found: Plan) -> None:
     assert found.explanation is not None
     work = Workspace.open(EXAMPLES / "paper_moa.yaml", None)
-    judge, spec = work.judge(), work.scenario.plan
+    judge, spec = work.forecaster(), work.scenario.plan
     variations = list(around(found.named()["chosen"].schedule, spec, judge.pipeline))
     assert len(variations) == len(found.explanation.neighbours)
     for near, told in list(zip(variations, found.explanation.neighbours, strict=True))[::4]:
@@ -205,7 +205,7 @@ def test_nothing_is_in_the_way_of_the_bound() -> None:
     )
     stage = Stage(pipeline, {"e": one}, Workload([shape] * 3, concurrency=3))
     schedule = uniform(pipeline, constant(4, 4, 4))
-    bound = stage.unhindered()
+    bound = stage.without_queues()
     assert bound.call_ps == dict.fromkeys("abz", 10**9)
     ttft_ms = [line.answer_ps[0] - line.arrival_ps for line in bound.play(schedule)]
     assert ttft_ms == [12 * 10**9] * 3
@@ -226,7 +226,7 @@ def test_who_beats_whom() -> None:
         "front 2": measured(0.25, 0.1, spread=0.1),
     }
     objectives = parse_objectives(["ttft", "loss", "unread"])
-    found = {(s.name, s.baseline): s for s in standings(rows, objectives)}
+    found = {(s.name, s.baseline): s for s in comparisons(rows, objectives)}
     assert len(found) == 6
     # Float rounding is no loss; what is not measured is not compared.
     assert found["front 1", "normal"].beats

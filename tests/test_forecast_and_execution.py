@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.opened_engines import Bench, open_bench, read_dataset
+from executor.opened_engines import OpenedEngines, open_engines, read_dataset
 from executor.runtime import Job, Outcome, Runtime
 from simulator.des.serial import SerialSetup
 from simulator.des.simulate import simulate
@@ -31,17 +31,17 @@ def scenario() -> Scenario:
 
 
 @pytest.fixture(scope="module")
-def bench(scenario: Scenario) -> Iterator[Bench]:
-    with open_bench(scenario) as bench:
-        yield bench
+def opened(scenario: Scenario) -> Iterator[OpenedEngines]:
+    with open_engines(scenario) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
-def fully_read(scenario: Scenario, bench: Bench) -> list[tuple[Question, Outcome]]:
+def fully_read(scenario: Scenario, opened: OpenedEngines) -> list[tuple[Question, Outcome]]:
     """Questions, and what the pipeline writes where everything is read."""
     questions = list(read_dataset(scenario, DEMO.parent, 2, offset=5))
     jobs = [Job(scenario.pipeline.build(), Schedule(), question) for question in questions]
-    return list(zip(questions, bench.runtime.run(jobs), strict=True))
+    return list(zip(questions, opened.runtime.run(jobs), strict=True))
 
 
 def rows(line: Timeline) -> list[tuple[object, ...]]:
@@ -62,7 +62,7 @@ def cached(line: Timeline) -> list[int]:
 @pytest.mark.parametrize("staircase", [normal(), paper_default(), geometric(4, 2.0, 32, 6)])
 def test_forecast_plays_the_same_calls(
     scenario: Scenario,
-    bench: Bench,
+    opened: OpenedEngines,
     fully_read: list[tuple[Question, Outcome]],
     layout: str,
     staircase: object,
@@ -70,7 +70,7 @@ def test_forecast_plays_the_same_calls(
     pipeline = scenario.pipeline.build()
     schedule: Schedule = uniform(pipeline, staircase, layout)  # type: ignore[arg-type]
     for question, full in fully_read:
-        outcome = bench.runtime.run([Job(pipeline, schedule, question)])[0]
+        outcome = opened.runtime.run([Job(pipeline, schedule, question)])[0]
         fixed = {name: len(ids) for name, ids in outcome.ids.items() if "/" in name}
         answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
         request = RequestShape(fixed, {**full.timeline.written, **answer})
@@ -86,8 +86,8 @@ def batching(scenario: Scenario) -> Iterator[tuple[Pipeline, EngineSpec, Runtime
     drawn = scenario.pipeline.build()
     agents = tuple(replace(agent, engine="editor") for agent in drawn)
     spec = scenario.real["editor"].model_copy(update={"slots": 4})
-    with open_bench(scenario.model_copy(update={"engines": {"editor": spec}})) as bench:
-        yield replace(drawn, agents=agents), spec, bench.runtime
+    with open_engines(scenario.model_copy(update={"engines": {"editor": spec}})) as opened:
+        yield replace(drawn, agents=agents), spec, opened.runtime
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -111,10 +111,10 @@ def test_forecast_plays_the_same_calls_in_slots(
         assert cached(line) == cached(outcome.timeline)
 
 
-def test_concurrent_requests_do_not_mix(scenario: Scenario, bench: Bench) -> None:
+def test_concurrent_requests_do_not_mix(scenario: Scenario, opened: OpenedEngines) -> None:
     pipeline = scenario.pipeline.build()
     schedule = uniform(pipeline, constant(12, 12, 8))
     jobs = [Job(pipeline, schedule, q) for q in read_dataset(scenario, DEMO.parent, 4, offset=9)]
-    alone = [bench.runtime.run([job])[0].texts for job in jobs]
-    together = [outcome.texts for outcome in bench.runtime.run(jobs, concurrency=4)]
+    alone = [opened.runtime.run([job])[0].texts for job in jobs]
+    together = [outcome.texts for outcome in opened.runtime.run(jobs, concurrency=4)]
     assert together == alone

@@ -154,7 +154,7 @@ class TestIterations:
         engine = latency("aiconfigurator", aiconfigurator(tmp_path)).engines["L-gpu-tp1"]
         assert engine.prefill_s(2048, 0) == pytest.approx(0.04596, rel=0.01)
         assert engine.decode_s(8, 8 * 256) == pytest.approx(0.0041, rel=0.01)
-        assert (engine.reach.new_tokens, engine.reach.batch) == (8 * 512, 8)
+        assert (engine.measured_range.new_tokens, engine.measured_range.batch) == (8 * 512, 8)
 
     def test_llmservingsim(self, tmp_path: Path) -> None:
         picks = Picks(layers=4, overhead_s=0.001)

@@ -199,7 +199,7 @@ class TestEffort:
         assert is_over == (clock.now_s > budget_s)
         asked = [place for place in Region(LONGEST, slots).coarse() if isinstance(place, Prefill)]
         most = max(place.new_tokens for place in asked)
-        is_whole = profile.reach.new_tokens == most
+        is_whole = profile.measured_range.new_tokens == most
         assert is_whole != any("new tokens, only" in words for words in profile.unmeasured)
         if slower == 1 and budget_s > 2 and reports:
             assert profile.unmeasured == ()

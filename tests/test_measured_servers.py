@@ -18,7 +18,7 @@ from executor.openai.engine import OpenAIEngine
 from executor.openai.server import Address, Network
 from executor.openai.server_profile import SALT, ServerProfile
 from executor.openai.vocabularies import ModelTokens
-from executor.opened_engines import open_bench
+from executor.opened_engines import open_engines
 from executor.runtime import Job, Outcome, Runtime, ServedModel, _fixed_ids
 from executor.tokens.rendering import PromptFormat
 from planner.tuning.run_log import fixed_tokens
@@ -198,10 +198,10 @@ def scenario(folder: Path, url: str) -> Path:
 def asked(written: Scenario, fake: FakeServer, is_measured: bool) -> list[dict[str, Any]]:
     """Bodies of two requests, of two calls each."""
     job = Job(written.pipeline.build(), Schedule(), Question("why"))
-    with open_bench(written, is_measured) as bench:
+    with open_engines(written, is_measured) as opened:
         fake.begin()
-        bench.runtime.run([job, job])
-        bench.remote["e"].submit(EngineCall((9, 9), [0], 1), Quiet())
+        opened.runtime.run([job, job])
+        opened.remote["e"].submit(EngineCall((9, 9), [0], 1), Quiet())
     return fake.bodies[:4]
 
 

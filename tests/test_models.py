@@ -15,7 +15,7 @@ from executor.embedded_models import MODEL_FOLDERS
 from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.models import load_model, load_tokenizer
 from executor.inprocess.transformers_engine import TransformersEngine
-from executor.opened_engines import open_bench
+from executor.opened_engines import open_engines
 from executor.runtime import Job
 from executor.tokens.byte_tokenizer import ByteTokenizer
 from staircase import Schedule, constant, uniform
@@ -186,10 +186,10 @@ def test_a_bare_config_plays_a_pipeline(bare: str, options: dict[str, object], k
     """Every agent writes as many tokens as it may."""
     spec = scenario(bare, **options)
     pipeline = spec.pipeline.build()
-    with open_bench(spec) as bench:
-        assert isinstance(bench.engines["one"], kind)
+    with open_engines(spec) as opened:
+        assert isinstance(opened.engines["one"], kind)
         job = Job(pipeline, uniform(pipeline, constant(3, 3, 3)), Question("why"))
-        outcome, plain = bench.runtime.run([job, Job(pipeline, Schedule(), Question("why"))])
+        outcome, plain = opened.runtime.run([job, Job(pipeline, Schedule(), Question("why"))])
     for line in (outcome.timeline, plain.timeline):
         assert line.error is None
         assert line.written == {"a": 9, "b": 9, "z": 9}

@@ -12,7 +12,7 @@ import planner
 from simulator.analytic.sketch import sketch_of
 from simulator.compiled.play import play_compiled
 from simulator.des.simulate import simulate
-from simulator.forecast import SimulatedWorld, capacity_of
+from simulator.forecast import SimulatedForecaster, capacity_of
 from simulator.run import run_workload
 from staircase import RequestShape, Schedule, Workload, constant, moa, uniform
 from staircase.conductor import Conductor
@@ -117,7 +117,7 @@ def rated(requests: int, **plan: Any) -> Scenario:
 
 def test_that_no_rate_keeps_the_limits_is_told_also_of_many_requests() -> None:
     """At the lowest rate of all, a thousand requests would arrive after the clock's end."""
-    world = SimulatedWorld.open(rated(1000))
+    world = SimulatedForecaster.open(rated(1000))
     found = capacity_of([world], Schedule(), Slo(ttft_s=0.001), 0.9)
     assert found.rate_per_s is None
     assert len(found.trials) > 5

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from executor.inprocess.models import LoadedModel, load_tokenizer
 from executor.inprocess.opening import scoring_model
 from executor.openai.vocabularies import TextPieces, token_borders
-from executor.opened_engines import open_bench
+from executor.opened_engines import open_engines
 from executor.scorer import ForcedText
 from executor.scoring.piece_scorer import PieceScorer
 from executor.scoring.scoring import ModelScorer, WholeDistributions
@@ -71,8 +71,8 @@ def test_pieces_cut_at_its_borders_are_the_model_s_tokens(model: LoadedModel) ->
 def test_quality_is_known_behind_a_server_that_tells_none(tmp_path: Path) -> None:
     with FakeServer(Manners(takes_ids=False, length=30)) as fake:
         scenario = demo(tmp_path, fake.url, scored_by="embedded")
-        with open_bench(scenario) as bench:
-            assert bench.why_no_scores(scenario.pipeline.build()) is None
+        with open_engines(scenario) as opened:
+            assert opened.why_no_scores(scenario.pipeline.build()) is None
         wrong = demo(tmp_path, fake.url, scored_by="./nowhere")
-        with pytest.raises(ModelError, match="nowhere"), open_bench(wrong):
+        with pytest.raises(ModelError, match="nowhere"), open_engines(wrong):
             pass

@@ -26,7 +26,7 @@ from planner.workspace import Workspace
 from profiles.latency.profile import DecodePoint, LatencyProfile, PrefillPoint, fit_engine
 from profiles.quality.profile import QualityProfile, QualitySample, Surface
 from profiles.store import provenance_of_now
-from simulator.forecaster import Forecaster, sampled_workload
+from simulator.profile_forecaster import ProfileForecaster, sampled_workload
 from staircase import Schedule, constant, normal, uniform
 from staircase.errors import PlanError
 from staircase.metrics.request_metrics import Summary, summarize
@@ -170,7 +170,7 @@ def test_spreading_keeps_the_ends() -> None:
 NO_COST = Surface(((0.0,),), ((1.0,),), ((0.0,),))
 
 
-def forecaster(scenario: Scenario) -> Forecaster:
+def forecaster(scenario: Scenario) -> ProfileForecaster:
     """Every prefill is 10 ms, every token 1 ms; loss falls as more is read."""
     prefill = [PrefillPoint(n, 0, 0.01, 0.0, 1.0) for n in (1, 2, 4, 8, 16, 500)]
     decode = [DecodePoint(1, n, 0.001, 0.0, 1.0) for n in (1, 100, 1000)]
@@ -190,7 +190,7 @@ def forecaster(scenario: Scenario) -> Forecaster:
         provenance_of_now(),
         round_counts=(2,),
     )
-    return Forecaster(
+    return ProfileForecaster(
         pipeline,
         LatencyProfile(dict.fromkeys(pipeline.engines, engine), provenance_of_now()),
         quality,
@@ -298,10 +298,10 @@ def test_simulated_engines_have_no_quality(word: str, tmp_path: Path) -> None:
     limits = parse_limits({word: 0.9999})
     work = Workspace.open(EXAMPLES / "two_layers.yaml", tmp_path).with_limits(limits)
     with pytest.raises(PlanError, match=r"^plan\.limits: .* needs a quality profile"):
-        search(work.scenario, work.judge(), {})
+        search(work.scenario, work.forecaster(), {})
     asked = Workspace.open(EXAMPLES / "two_layers.yaml", tmp_path).with_plan({"min_quality": 0.9})
     with pytest.raises(PlanError, match=r"^plan\.min_quality: .* needs a quality profile"):
-        search(asked.scenario, asked.judge(), {})
+        search(asked.scenario, asked.forecaster(), {})
 
 
 def test_what_is_unread_is_limited_also_beside_quality_where_it_is_asked_for() -> None:
@@ -312,7 +312,7 @@ def test_what_is_unread_is_limited_also_beside_quality_where_it_is_asked_for() -
 
 def test_simulated_engines_are_planned_for_what_is_unread(tmp_path: Path) -> None:
     work = Workspace.open(EXAMPLES / "paper_moa.yaml", tmp_path).with_plan({"trials": 40})
-    plan = search(work.scenario, work.judge(), work.profile_hashes())
+    plan = search(work.scenario, work.forecaster(), work.profile_hashes())
     named = plan.named()
     assert plan.objectives == ("smooth_start", "unread")
     assert named["normal"].forecast["unread"].mean == 0

@@ -20,7 +20,7 @@ from simulator.core.cost import at, cost_of_profile, mixed_attention_ps
 from simulator.des.batching import BatchingSetup
 from simulator.des.serial import SerialSetup
 from simulator.des.simulate import simulate
-from simulator.forecaster import Forecaster
+from simulator.profile_forecaster import ProfileForecaster
 from simulator.profiled import setup_of_profile
 from staircase import Pipeline, Schedule, constant, moa, uniform
 from staircase.spec.engine_spec import EngineSpec, OpenAISpec
@@ -150,7 +150,7 @@ def test_a_batch_that_was_not_measured_is_told() -> None:
     )
     for found, words in ((small, ("one: batch 2 > 1",)), (one, ())):
         latency = LatencyProfile({"one": found}, provenance_of_now())
-        forecaster = Forecaster(pipeline, latency, None, engines, request(pipeline))
+        forecaster = ProfileForecaster(pipeline, latency, None, engines, request(pipeline))
         forecast = forecaster(Schedule())
         assert forecast.extrapolated == words
         assert forecast.quality is None
@@ -170,7 +170,7 @@ def test_engines_that_are_one_model_of_one_server_share_it() -> None:
     workload = request(PIPELINE, written=40)
 
     def forecast(engines: Mapping[str, OpenAISpec], pipeline: Pipeline = PIPELINE) -> float:
-        world = Forecaster(pipeline, latency, None, engines, workload)
+        world = ProfileForecaster(pipeline, latency, None, engines, workload)
         return world(Schedule()).metrics["e2e_s"].mean
 
     same = forecast(seeds)

@@ -10,7 +10,7 @@ import pytest
 
 from executor.embedded_models import MODEL_FOLDERS
 from executor.inprocess.models import load_model
-from executor.opened_engines import open_bench
+from executor.opened_engines import open_engines
 from executor.runtime import Job, Outcome
 from staircase import Schedule, constant, uniform
 from staircase.errors import EngineError
@@ -50,8 +50,8 @@ def scenario(engine: dict[str, object], agents: list[str]) -> Scenario:
 def play(engine: dict[str, object], agents: list[str], schedule: Schedule) -> Outcome:
     written = scenario(engine, agents)
     question = Question("storm in belmar", {name: f"{name} storm" for name in agents})
-    with open_bench(written) as bench:
-        return bench.runtime.run([Job(written.pipeline.build(), schedule, question)])[0]
+    with open_engines(written) as opened:
+        return opened.runtime.run([Job(written.pipeline.build(), schedule, question)])[0]
 
 
 def staircase(layout: Layout = "rebuild") -> Schedule:

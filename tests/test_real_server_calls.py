@@ -25,7 +25,7 @@ NUMBERS = itertools.count()
 
 
 @dataclass
-class Heard:
+class CallRecorder:
     """What an engine said of one call."""
 
     ids: list[int] = field(default_factory=list)
@@ -48,20 +48,20 @@ class Heard:
 
 def start(
     engine: OpenAIEngine, text: str, max_tokens: int, ignore_end: bool = False, own: str = ""
-) -> tuple[Key, Heard]:
-    key, heard = (0, next(NUMBERS)), Heard()
+) -> tuple[Key, CallRecorder]:
+    key, recorder = (0, next(NUMBERS)), CallRecorder()
     ids, tail = engine.encode(text), engine.encode(own)
-    engine.submit(EngineCall(key, ids + tail, max_tokens, ignore_end, len(tail)), heard)
-    return key, heard
+    engine.submit(EngineCall(key, ids + tail, max_tokens, ignore_end, len(tail)), recorder)
+    return key, recorder
 
 
 def complete(engine: OpenAIEngine, text: str, max_tokens: int, own: str = "") -> tuple[str, int]:
     """What was written, and how many tokens of the prompt were cached."""
-    _, heard = start(engine, text, max_tokens, own=own)
-    report = heard.report()
+    _, recorder = start(engine, text, max_tokens, own=own)
+    report = recorder.report()
     assert (report.error, report.reason) == (None, "length")
-    assert len(heard.ids) == max_tokens
-    return engine.decode(heard.ids), report.cached_tokens
+    assert len(recorder.ids) == max_tokens
+    return engine.decode(recorder.ids), report.cached_tokens
 
 
 @pytest.mark.parametrize("server", server_params(["llama-server", "vllm"]))
@@ -137,5 +137,5 @@ def test_closed_connections_cost_no_try(real_servers: RealServers, letter_model:
     with ExitStack() as stack:
         engine = open_engine(stack, url, letter_model, tries=1, max_concurrency=8)
         every = [start(engine, f"abc{number}", 3)[1] for number in range(300)]
-        ends = {(heard.report().reason, heard.report().error) for heard in every}
+        ends = {(recorder.report().reason, recorder.report().error) for recorder in every}
     assert ends == {("length", None)}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from executor.opened_engines import open_bench, read_dataset
+from executor.opened_engines import open_engines, read_dataset
 from executor.runtime import Job
 from planner.evaluation.validate import contenders, validate
 from planner.results.plans import Candidate, Plan
@@ -56,11 +56,11 @@ def counted(last: int) -> str:
 def test_one_client_and_one_probe_for_what_is_the_same(fake: FakeServer, tmp_path: Path) -> None:
     scenario = demo(tmp_path, fake.url, max_concurrency=2)
     schedule = uniform(scenario.pipeline.build(), constant(8, 8, 6))
-    with open_bench(scenario) as bench:
+    with open_engines(scenario) as opened:
         assert len(fake.bodies) == 4 * 7, "one probe a model"
         assert fake.connections == 1
         question = read_dataset(scenario, tmp_path, 1, 0)[0]
-        outcome = bench.runtime.run([Job(scenario.pipeline.build(), schedule, question)])[0]
+        outcome = opened.runtime.run([Job(scenario.pipeline.build(), schedule, question)])[0]
     assert outcome.timeline.error is None
     assert set(outcome.texts.values()) == {counted(30)}
 
@@ -72,10 +72,10 @@ def test_sampling_is_sent_and_every_call_has_its_seed(fake: FakeServer, tmp_path
     question = read_dataset(scenario, tmp_path, 1, 0)[0]
     job = Job(pipeline, uniform(pipeline, constant(8, 8, 6)), question)
     seeds = []
-    with open_bench(scenario) as bench:
+    with open_engines(scenario) as opened:
         for _ in range(2):
             fake.begin()
-            bench.runtime.run([job])
+            opened.runtime.run([job])
             assert all(sampling.items() - {("seed", 4)} <= body.items() for body in fake.bodies)
             seeds.append(sorted(body["seed"] for body in fake.bodies))
     assert seeds[0] == seeds[1]
@@ -89,7 +89,7 @@ def test_what_the_scenario_asks_for_and_the_server_does_not_take(
     with FakeServer(Manners(fields=frozenset({"stream_options"}))) as fake:
         scenario = demo(tmp_path, fake.url, temperature=0.7, **{field: 1})
         with pytest.raises(EngineError, match=f"engine 'north': .* does not take {field}"):
-            open_bench(scenario).__enter__()
+            open_engines(scenario).__enter__()
 
 
 def test_the_key_comes_from_the_environment(
@@ -97,27 +97,27 @@ def test_the_key_comes_from_the_environment(
 ) -> None:
     scenario = demo(tmp_path, fake.url, api_key_env="SOME_KEY")
     with pytest.raises(ScenarioError, match="api_key_env names SOME_KEY, which is not set"):
-        open_bench(scenario).__enter__()
+        open_engines(scenario).__enter__()
     monkeypatch.setenv("SOME_KEY", f"{KEY}\nand more")
     with pytest.raises(ScenarioError, match="what SOME_KEY holds is no key") as told:
-        open_bench(scenario).__enter__()
+        open_engines(scenario).__enter__()
     assert KEY not in str(told.value)
     monkeypatch.setenv("SOME_KEY", f"{KEY}\n")
-    with open_bench(scenario) as bench:
-        assert KEY not in repr(bench)
+    with open_engines(scenario) as opened:
+        assert KEY not in repr(opened)
     assert {headers["authorization"] for headers in fake.headers} == {f"Bearer {KEY}"}
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     scenario = demo(tmp_path, "http://127.0.0.1:9/v1", tries=1)
     with pytest.raises(EngineError, match=r"engine 'north': http://127.0.0.1:9/v1: cannot connect"):
-        open_bench(scenario).__enter__()
+        open_engines(scenario).__enter__()
 
 
 def test_a_tokenizer_that_is_not_there(fake: FakeServer, tmp_path: Path) -> None:
     scenario = demo(tmp_path, fake.url, tokenizer="./nowhere")
     with pytest.raises(ModelError, match=r"model './nowhere': no such folder"):
-        open_bench(scenario).__enter__()
+        open_engines(scenario).__enter__()
 
 
 def test_validation_measures_what_can_be_measured(fake: FakeServer, tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_validation_measures_what_can_be_measured(fake: FakeServer, tmp_path: Pa
         for schedule in (uniform(pipeline, constant(8, 8, 6)), Schedule())
     )
     plan = Plan("x", ("ttft",), (), candidates, (0, 1), 0, 1, 1, 5.3, {}, provenance_of_now())
-    with open_bench(scenario) as bench:
-        checked, played = validate(scenario, tmp_path, plan, bench, requests=2, front=0)
+    with open_engines(scenario) as opened:
+        checked, played = validate(scenario, tmp_path, plan, opened, requests=2, front=0)
     for row in checked.rows:
         assert {"ttft_s", "score"} <= row.measured.keys()
         assert "loss" not in row.measured

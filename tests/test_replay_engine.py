@@ -19,7 +19,7 @@ from staircase import Agent, Pipeline, Question, Schedule
 from tests.support.scripted_engine import ScriptedEngine
 
 
-class Heard:
+class CallRecorder:
     def __init__(self) -> None:
         self.tokens: list[int] = []
         self.reasons: list[str] = []
@@ -38,25 +38,25 @@ class Heard:
     [(9, 0, [5, 6, 7], "stop"), (3, 0, [5, 6, 7], "length"), (2, 1, [6, 7], "length")],
 )
 def test_a_replay_recites(max_tokens: int, own: int, tokens: list[int], reason: str) -> None:
-    heard, cancelled, device = Heard(), Heard(), Device()
+    recorder, cancelled, device = CallRecorder(), CallRecorder(), Device()
     engine = ReplayEngine(device, ScriptedEngine(1), [[], [5, 6, 7]])
     engine.submit(EngineCall((1, 8), [1], 9), cancelled)
     engine.cancel((1, 8))
-    engine.submit(EngineCall((1, 0), [1], max_tokens, own_tokens=own), heard)
+    engine.submit(EngineCall((1, 0), [1], max_tokens, own_tokens=own), recorder)
     with device:
         assert cancelled.ended.wait(10)
-        assert heard.ended.wait(10)
-    assert (heard.tokens, heard.reasons) == (tokens, [reason])
+        assert recorder.ended.wait(10)
+    assert (recorder.tokens, recorder.reasons) == (tokens, [reason])
     assert (cancelled.tokens, cancelled.reasons) == ([], ["cancelled"])
 
 
 def test_a_replay_forgets_calls_that_have_ended() -> None:
     """Nothing happens to one that is cancelled then, nor to a later one of its name."""
-    call, found = EngineCall((0, 0), [1], 9), list[Heard]()
+    call, found = EngineCall((0, 0), [1], 9), list[CallRecorder]()
     with Device() as device:
         engine = ReplayEngine(device, ScriptedEngine(1), [[5, 6]])
         for _ in range(2):
-            found.append(Heard())
+            found.append(CallRecorder())
             engine.submit(call, found[-1])
             assert found[-1].ended.wait(10)
             engine.cancel(call.key)

@@ -14,7 +14,7 @@ from executor.openai.probe import _how_continued
 from executor.openai.restating import Seam
 from executor.openai.server_profile import ServerProfile
 from executor.openai.vocabularies import TextPieces
-from executor.opened_engines import open_bench, read_dataset
+from executor.opened_engines import open_engines, read_dataset
 from executor.runtime import Job
 from executor.tokens.chat_template import GO_ON
 from staircase.schedule import LAYOUTS, Layout, constant, uniform
@@ -127,9 +127,9 @@ def test_a_staircase_is_written_whole_in_every_layout(
         found = demo(tmp_path, fake.url, api="auto")
         pipeline = found.pipeline.build()
         job = Job(pipeline, uniform(pipeline, constant(8, 8, 6), layout), ask(found, tmp_path))
-        with open_bench(found) as bench:
+        with open_engines(found) as opened:
             fake.begin()
-            outcome = bench.runtime.run([job])[0]
+            outcome = opened.runtime.run([job])[0]
         continued = [body for body in fake.bodies if body["messages"][0]["content"].endswith(GO_ON)]
     assert outcome.timeline.error is None
     assert len(continued) > 2

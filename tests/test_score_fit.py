@@ -21,7 +21,7 @@ from executor.measure.measure_played import (
     probes_in,
 )
 from executor.measure.measure_surfaces import ROUND_COUNTS, measure_sample
-from executor.opened_engines import open_bench, read_dataset
+from executor.opened_engines import open_engines, read_dataset
 from executor.runtime import Job
 from executor.scoring.scores import answer_scorer
 from profiles.quality.calibration import Calibration, PlayedSchedule
@@ -203,10 +203,10 @@ def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
     questions = read_dataset(scenario, DEMO.parent, 4, 0)
     steps: list[int] = []
     levels = (0, 16, 32, 48, 64, 96)
-    with open_bench(scenario) as bench:
-        outcomes = bench.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
-        answering = bench.scorers_of(pipeline)[pipeline.answer]
-        scorers = bench.scorers_of(pipeline)
+    with open_engines(scenario) as opened:
+        outcomes = opened.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
+        answering = opened.scorers_of(pipeline)[pipeline.answer]
+        scorers = opened.scorers_of(pipeline)
         samples = [measure_sample(pipeline, scorers, one, None, levels, 8) for one in outcomes]
         sources = {"editor": pipeline["editor"].reads}
         profile = QualityProfile(
@@ -218,7 +218,7 @@ def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
             round_counts=ROUND_COUNTS,
         )
         forecaster = QualityForecaster(profile)
-        probe = ScheduleProbe(pipeline, bench.runtime, answering, scorer, forecaster)
+        probe = ScheduleProbe(pipeline, opened.runtime, answering, scorer, forecaster)
         kept = ItemLog(LineLog(tmp_path / "log.jsonl", ["key"]), "key", PlayedFigures)
         found = probe.measure(questions, outcomes, kept, lambda: steps.append(1))
     probes = len(probes_in(LAYOUTS))

@@ -27,14 +27,14 @@ from planner.results.plans import Candidate, HeldOut, choose, save_plan
 from planner.search.search import search
 from planner.search.space import Space
 from planner.search.standstill import PATIENCE, Standstill
-from planner.search.surrogate import Guide
+from planner.search.surrogate import Surrogate
 from planner.workspace import Workspace
 from simulator.analytic.lower_bound import Stage
 from simulator.analytic.sketch import Sketch
 from simulator.figures import Wanted
-from simulator.forecast import Forecast, SimulatedWorld, forecast_simulated
-from simulator.robust import RobustWorld
-from simulator.world import World
+from simulator.forecast import Forecast, SimulatedForecaster, forecast_simulated
+from simulator.forecaster import Forecaster
+from simulator.robust import RobustForecaster
 from staircase import Pipeline, Schedule, constant, debate, moa, normal, uniform
 from staircase.errors import PlanError
 from staircase.metrics.request_metrics import Floats, Summary, summarize
@@ -157,14 +157,14 @@ class TestGroups:
 
 def test_the_front_of_a_small_space_is_found_whole() -> None:
     work = small(trials=90)
-    judge = work.judge()
-    goals = Goals.of(work.scenario.plan, judge.knows_quality)
-    space = Space(judge.pipeline, work.scenario.plan)
+    forecaster = work.forecaster()
+    goals = Goals.of(work.scenario.plan, forecaster.knows_quality)
+    space = Space(forecaster.pipeline, work.scenario.plan)
     every = {repr(s): s for s in map(space.schedule, space)}
-    forecasts = [judge(schedule).metrics for schedule in every.values()]
+    forecasts = [forecaster(schedule).metrics for schedule in every.values()]
     points = [goals.costs(one) for one in forecasts if goals.keeps(one)]
     exact = {points[number] for number in front_of(points)}
-    found = search(work.scenario, judge, {})
+    found = search(work.scenario, forecaster, {})
     assert len(found.candidates) < len(every)
     costs = [goals.costs(found.candidates[number].forecast) for number in found.front]
     # What is not found itself is beaten by a free staircase.
@@ -175,7 +175,7 @@ def test_the_front_of_a_small_space_is_found_whole() -> None:
 def test_the_search_leaves_out_who_is_not_worth_waiting_for() -> None:
     """Of the paper's proposers the first writes most: who does not wait for it begins earlier."""
     work = small(trials=120, leave_out=1, max_unread=0.5)
-    found = search(work.scenario, work.judge(), {})
+    found = search(work.scenario, work.forecaster(), {})
     left_out = {one.schedule.without for one in found.candidates}
     assert left_out == {(), ("first",), ("second",), ("third",)}
     normals = {
@@ -190,22 +190,22 @@ def test_the_search_leaves_out_who_is_not_worth_waiting_for() -> None:
 def test_the_guide_learns_what_the_sketch_does_not_see() -> None:
     """Times twice as long as in the sketch: after some, others are predicted so."""
     work = small(trials=1)
-    judge = work.judge()
-    sketch = judge.sketch()
+    forecaster = work.forecaster()
+    sketch = forecaster.sketch()
     assert sketch
     goals = Goals(parse_objectives(["ttft", "unread"]), parse_limits({"ttft": 1.0}))
-    space = Space(judge.pipeline, work.scenario.plan)
+    space = Space(forecaster.pipeline, work.scenario.plan)
     schedules = list({repr(s): s for s in map(space.schedule, space)}.values())
     figures = sketch.of(schedules)
     candidates = [
         Candidate(s, {"ttft_s": Summary.of(2 * t), "unread": Summary.of(u)})
         for s, t, u in zip(schedules, figures["ttft_s"], figures["unread"], strict=True)
     ]
-    guide = Guide(sketch, goals)
-    guide.add(schedules)
+    surrogate = Surrogate(sketch, goals)
+    surrogate.add(schedules)
     known = candidates[::5]
     front = [n for n, one in enumerate(known) if one.forecast["ttft_s"].mean <= 1.0][:1]
-    found = {repr(one) for one in guide.promising(known, front, 8)}
+    found = {repr(one) for one in surrogate.promising(known, front, 8)}
     times = {repr(c.schedule): c.forecast["ttft_s"].mean for c in candidates}
     assert found
     assert all(times[name] <= 1.1 for name in found)
@@ -218,10 +218,10 @@ def test_the_guide_predicts_every_figure(metric: str) -> None:
     objective = next(o for o in map(parse_objective, BY_WORD) if o.metric == metric)
     sizes = [Schedule({"z": constant(n, n, n)}) for n in range(1, 9)]
     known = [Candidate(s, {metric: Summary.of(float(n))}) for n, s in enumerate(sizes[:-1])]
-    guide = Guide(Sizes(), Goals((objective,), parse_limits({objective.word: 3.0})))
-    guide.add(sizes)
+    surrogate = Surrogate(Sizes(), Goals((objective,), parse_limits({objective.word: 3.0})))
+    surrogate.add(sizes)
     with np.errstate(all="raise"):
-        guide.promising(known, [0], 1)
+        surrogate.promising(known, [0], 1)
 
 
 class Sizes:
@@ -235,7 +235,7 @@ def test_the_same_seed_is_the_same_file_but_for_provenance(tmp_path: Path) -> No
     texts, prints = [], []
     for run in ("one", "two"):
         work = small(trials=50, held_out={"requests": 5})
-        plan = search(work.scenario, work.judge(), {}, held_out=work.held_out())
+        plan = search(work.scenario, work.forecaster(), {}, held_out=work.held_out())
         save_plan(tmp_path / run, plan)
         texts.append(without_provenance(tmp_path / run))
         prints.append(plan.fingerprint())
@@ -271,11 +271,14 @@ def test_two_processes_write_the_same_plan(tmp_path: Path) -> None:
 class TestHeldOut:
     def test_what_misses_a_limit_there_is_not_chosen(self) -> None:
         work = small(trials=40, limits={"stall": 1.0})
-        judge = work.judge()
-        free = search(work.scenario, judge, {})
+        forecaster = work.forecaster()
+        free = search(work.scenario, forecaster, {})
         assert not free.held_out
         plan = search(
-            work.scenario, judge, {}, held_out=Slower(judge, free.named()["chosen"].schedule)
+            work.scenario,
+            forecaster,
+            {},
+            held_out=Slower(forecaster, free.named()["chosen"].schedule),
         )
         assert plan.chosen != free.chosen
         missed = {one.number: one.missed for one in plan.held_out if one.missed}
@@ -284,10 +287,10 @@ class TestHeldOut:
 
     def test_the_best_is_of_those_that_kept_the_limits_there(self) -> None:
         work = small(trials=40, limits={"stall": 1.0})
-        judge = work.judge()
-        free = search(work.scenario, judge, {})
+        forecaster = work.forecaster()
+        free = search(work.scenario, forecaster, {})
         slow = free.named()["chosen"].schedule
-        plan = search(work.scenario, judge, {}, held_out=Slower(judge, slow))
+        plan = search(work.scenario, forecaster, {}, held_out=Slower(forecaster, slow))
         assert list(plan.rejected) == [free.chosen]
         assert plan.best() == plan.named()["chosen"] != free.best()
         kept = [one for one in plan.held_out if not one.missed]
@@ -301,11 +304,11 @@ class TestHeldOut:
 
     def test_the_explanation_and_the_report_tell_who_was_rejected(self) -> None:
         work = small(trials=40, limits={"stall": 1.0})
-        judge = work.judge()
-        free = search(work.scenario, judge, {})
-        slower = Slower(judge, free.named()["chosen"].schedule)
-        plan = search(work.scenario, judge, {}, held_out=slower)
-        found = explained(plan, work.scenario.plan, judge)
+        forecaster = work.forecaster()
+        free = search(work.scenario, forecaster, {})
+        slower = Slower(forecaster, free.named()["chosen"].schedule)
+        plan = search(work.scenario, forecaster, {}, held_out=slower)
+        found = explained(plan, work.scenario.plan, forecaster)
         assert found.explanation
         lines = explanation_lines(found, found.explanation, None)
         told = [
@@ -332,9 +335,9 @@ class TestHeldOut:
 
     def test_requests_are_others(self) -> None:
         work = Workspace.open(ROOT / "examples" / "two_layers.yaml", None)
-        seen, unseen = work.judge(), work.held_out()
-        assert isinstance(seen, SimulatedWorld)
-        assert isinstance(unseen, SimulatedWorld)
+        seen, unseen = work.forecaster(), work.held_out()
+        assert isinstance(seen, SimulatedForecaster)
+        assert isinstance(unseen, SimulatedForecaster)
         assert len(unseen.workload.requests) == work.scenario.plan.held_out.requests
         lengths = [[r.output_tokens for r in one.workload.requests] for one in (seen, unseen)]
         assert not any(request in lengths[0] for request in lengths[1])
@@ -342,24 +345,24 @@ class TestHeldOut:
 
 
 class Slower:
-    """A judge that has one schedule stall."""
+    """A forecaster that has one schedule stall."""
 
-    def __init__(self, judge: Any, slow: Schedule) -> None:
-        self.judge, self.slow = judge, slow
-        self.pipeline, self.knows_quality = judge.pipeline, judge.knows_quality
+    def __init__(self, forecaster: Any, slow: Schedule) -> None:
+        self.forecaster, self.slow = forecaster, slow
+        self.pipeline, self.knows_quality = forecaster.pipeline, forecaster.knows_quality
 
     def sketch(self) -> Sketch | None:
         return None
 
     def __call__(self, schedule: Schedule) -> Forecast:
-        forecast: Forecast = self.judge(schedule)
+        forecast: Forecast = self.forecaster(schedule)
         if schedule != self.slow:
             return forecast
         return replace(forecast, metrics={**forecast.metrics, "stall_s": summarize([3.0, 3.0])})
 
 
 class Fixed:
-    """A world in which every schedule has the same figures."""
+    """A forecaster in which every schedule has the same figures."""
 
     pipeline = moa([["a"]], "z")
     knows_quality = False
@@ -379,11 +382,11 @@ class Fixed:
 
 
 def test_robust_figures_are_those_of_bad_worlds() -> None:
-    worlds: list[World] = [
+    forecasters: list[Forecaster] = [
         Fixed({"ttft_s": summarize([t, t + 2]), "goodput_per_s": Summary.of(t)})
         for t in (1.0, 2.0, 3.0, 4.0, 5.0)
     ]
-    found = RobustWorld(worlds, 0.75)(Schedule()).metrics
+    found = RobustForecaster(forecasters, 0.75)(Schedule()).metrics
     assert found["ttft_s"].mean == 5.0
     assert (found["ttft_s"].low, found["ttft_s"].high) == (2.0, 6.0)
     assert found["goodput_per_s"].mean == 2.0
@@ -392,12 +395,12 @@ def test_robust_figures_are_those_of_bad_worlds() -> None:
 def test_robust_worlds_differ_in_lengths_and_speed() -> None:
     work = Workspace.open(ROOT / "examples" / "other_hardware.yaml", None)
     work = work.with_plan({"robust": PlanSpec.model_validate({"robust": {"seeds": 3}}).robust})
-    judge = work.judge()
-    assert isinstance(judge, RobustWorld)
-    schedule = uniform(judge.pipeline, normal())
-    each = [world(schedule).metrics["ttft_s"].mean for world in judge.worlds]
+    forecaster = work.forecaster()
+    assert isinstance(forecaster, RobustForecaster)
+    schedule = uniform(forecaster.pipeline, normal())
+    each = [forecaster(schedule).metrics["ttft_s"].mean for forecaster in forecaster.forecasters]
     assert len(set(each)) == 3
-    assert judge(schedule).metrics["ttft_s"].mean == pytest.approx(np.quantile(each, 0.9))
+    assert forecaster(schedule).metrics["ttft_s"].mean == pytest.approx(np.quantile(each, 0.9))
 
 
 class TestFigures:
@@ -407,18 +410,20 @@ class TestFigures:
 
     def test_cost_is_tokens_at_their_prices(self, scenario: Scenario) -> None:
         """Normal: every agent is asked once; nothing but headers could be cached."""
-        world = SimulatedWorld.open(scenario)
+        forecaster = SimulatedForecaster.open(scenario)
         price = PriceSpec(input=2.0, output=8.0)
         wanted = Wanted({"first": price, "aggregator": price})
-        found = wanted.figures([world.play(uniform(world.pipeline, normal()))])["cost"].mean
+        found = wanted.figures([forecaster.play(uniform(forecaster.pipeline, normal()))])[
+            "cost"
+        ].mean
         lengths = scenario.workload.output_tokens if scenario.workload else {}
         written = int(str(lengths["first"])) + int(str(lengths["aggregator"]))
         read = sum(int(str(lengths[name])) for name in ("first", "second", "third"))
         assert found == pytest.approx((8.0 * written + 2.0 * (100 + 100 + read)) / 1e6)
 
     def test_cached_tokens_have_a_price_of_their_own(self, scenario: Scenario) -> None:
-        world = SimulatedWorld.open(scenario)
-        run = world.play(uniform(world.pipeline, constant(8, 64, 32)))
+        forecaster = SimulatedForecaster.open(scenario)
+        run = forecaster.play(uniform(forecaster.pipeline, constant(8, 64, 32)))
         tokens = run.tokens["aggregator"]
         assert tokens.cached > 0
         assert tokens.written == 486 * 20
@@ -429,8 +434,8 @@ class TestFigures:
         assert dear - cheap == pytest.approx(0.9 * tokens.cached / 1e6 / 20)
 
     def test_tokens_are_the_same_however_it_is_played(self, scenario: Scenario) -> None:
-        world = SimulatedWorld.open(scenario)
-        fast = world.play(uniform(world.pipeline, constant(8, 64, 32)))
+        forecaster = SimulatedForecaster.open(scenario)
+        fast = forecaster.play(uniform(forecaster.pipeline, constant(8, 64, 32)))
         assert sum(one.prefilled for one in fast.tokens.values()) == pytest.approx(
             fast.measured.columns["prefilled_tokens"].sum()
         )
@@ -439,9 +444,9 @@ class TestFigures:
         work = Workspace.open(ROOT / "examples" / "two_layers.yaml", None).with_requests(40)
         goals = {"goodput": {"ttft": 3.0}, "capacity_share": 0.75}
         asked = work.with_plan({**goals, "objectives": ["capacity.p50", "unread"]}).scenario
-        world = SimulatedWorld.open(asked)
-        schedule = uniform(world.pipeline, constant(32, 64, 8))
-        found = world(schedule).metrics["capacity_per_s"].mean
+        forecaster = SimulatedForecaster.open(asked)
+        schedule = uniform(forecaster.pipeline, constant(32, 64, 8))
+        found = forecaster(schedule).metrics["capacity_per_s"].mean
 
         def good_share(rate: float) -> float:
             assert asked.workload
@@ -450,14 +455,14 @@ class TestFigures:
             return measure_runs(again.runs, Slo(ttft_s=3.0)).good_share
 
         assert good_share(0.999 * found) >= 0.75 > good_share(1.011 * found)
-        assert "capacity_per_s" not in SimulatedWorld.open(work.scenario)(schedule).metrics
-        assert Goals.of(asked.plan, False).costs({**world(schedule).metrics})[0] == -found
+        assert "capacity_per_s" not in SimulatedForecaster.open(work.scenario)(schedule).metrics
+        assert Goals.of(asked.plan, False).costs({**forecaster(schedule).metrics})[0] == -found
 
     def test_reserved_time_is_of_all_replicas_goodput_of_good_requests(
         self, scenario: Scenario
     ) -> None:
-        world = SimulatedWorld.open(scenario)
-        run = world.play(uniform(world.pipeline, normal()))
+        forecaster = SimulatedForecaster.open(scenario)
+        run = forecaster.play(uniform(forecaster.pipeline, normal()))
         found = Wanted(slo=Slo(ttft_s=1.0)).figures([run])
         assert found["reserved_s"].mean == pytest.approx(4 * run.measured.duration_s / 20)
         assert found["goodput_per_s"].mean == 0

@@ -28,7 +28,7 @@ from executor.openai.server import Address, Network
 from executor.openai.server_faults import Patience, ServerError
 from executor.openai.server_profile import PromptScores
 from executor.openai.server_scoring import ServerScorer, TopDistribution, read_scores
-from executor.opened_engines import open_bench
+from executor.opened_engines import open_engines
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.scorer import Comparison, ForcedText, Scorer
 from executor.scoring.prompt_scorer import PromptScorer
@@ -242,8 +242,8 @@ class TestRemoteScenario:
         with FakeServer(fake) as server:
             scenario = self.scenario(letters, server.url)
             log = quality_log(tmp_path / "log.jsonl", quality_key(scenario))
-            with open_bench(scenario) as bench:
-                found = make_quality(scenario, tmp_path, bench, log)
+            with open_engines(scenario) as opened:
+                found = make_quality(scenario, tmp_path, opened, log)
         surface = found.samples[0].surfaces["z"]["append_rounds"]
         assert surface.loss[0][0] > 0.5, "unlike distributions"
         assert surface.loss[-1][0] == 0
@@ -254,7 +254,7 @@ class TestRemoteScenario:
             scenario = self.scenario(letters, server.url)
             log = quality_log(tmp_path / "log.jsonl", quality_key(scenario))
             with (
-                open_bench(scenario) as bench,
+                open_engines(scenario) as opened,
                 pytest.raises(ScenarioError, match="server of e does not tell log-prob"),
             ):
-                make_quality(scenario, tmp_path, bench, log)
+                make_quality(scenario, tmp_path, opened, log)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from executor.opened_engines import open_bench
+from executor.opened_engines import open_engines
 from planner.evaluation.compare import compare
 from planner.evaluation.validate import validate
 from planner.figures.json_pointers import Figures
@@ -157,9 +157,9 @@ def test_a_validation_tells_whom_answers_lack(tmp_path: Path) -> None:
         schedules = (uniform(pipeline, constant(8, 8, 6)), Schedule())
         candidates = tuple(Candidate(schedule, forecast) for schedule in schedules)
         plan = Plan("x", ("ttft",), (), candidates, (0, 1), 0, 1, 1, 5.3, {}, provenance_of_now())
-        with open_bench(scenario) as bench:
+        with open_engines(scenario) as opened:
             fake.begin({("north", number): BAD for number in range(99)})
-            checked, _ = validate(scenario, tmp_path, plan, bench, requests=2, front=0)
+            checked, _ = validate(scenario, tmp_path, plan, opened, requests=2, front=0)
     for row in checked.rows:
         (one,) = row.shortfalls
         assert (one.agent, one.is_part, one.answers) == ("north", False, 2)

@@ -17,7 +17,7 @@ from simulator.des.endpoint import EndpointSetup
 from simulator.des.serial import SerialSetup
 from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
-from simulator.forecaster import sampled_workload
+from simulator.profile_forecaster import sampled_workload
 from simulator.run import run_workload
 from simulator.setups import workload_of
 from staircase import Pipeline, RequestShape, Schedule, Timeline, Workload, constant, moa, single

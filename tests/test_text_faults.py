@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from executor.answer_text import text_faults
 from executor.inprocess.device import Device
-from executor.opened_engines import open_bench, read_dataset
+from executor.opened_engines import open_engines, read_dataset
 from executor.replay_engine import ReplayEngine
 from executor.runtime import Job, Runtime, ServedModel
 from executor.tokens.rendering import PromptFormat
@@ -192,10 +192,10 @@ def test_answers_of_real_runs_are_cut_where_steps_began() -> None:
     scenario = load_scenario(DEMO)
     pipeline = scenario.pipeline.build()
     question = read_dataset(scenario, DEMO.parent, 1, 0)[0]
-    with open_bench(scenario) as bench:
+    with open_engines(scenario) as opened:
         schedule = uniform(pipeline, constant(24, 12, 10), "append_rounds")
-        outcome = bench.runtime.run([Job(pipeline, schedule, question)])[0]
-        found = text_faults(pipeline, bench.runtime.served, question, outcome)
+        outcome = opened.runtime.run([Job(pipeline, schedule, question)])[0]
+        found = text_faults(pipeline, opened.runtime.served, question, outcome)
     assert found.leaks == found.seams == ()
     assert found.strange == 0.0
 

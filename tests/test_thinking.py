@@ -20,7 +20,7 @@ from executor.inprocess.models import LoadedModel, load_model
 from executor.inprocess.transformers_engine import TransformersEngine
 from executor.openai.stream_chunks import Chunk
 from executor.openai.vocabularies import TextPieces
-from executor.opened_engines import open_bench
+from executor.opened_engines import open_engines
 from executor.prompts.thoughts import tags_of, thought_of
 from executor.runtime import Job, Outcome
 from executor.thinking_engine import ThinkingEngine
@@ -465,9 +465,9 @@ def served(manners: Manners) -> Iterator[FakeServer]:
 
 
 def play(one: Scenario, schedule: Schedule | None = None) -> Outcome:
-    with open_bench(one) as bench:
+    with open_engines(one) as opened:
         job = Job(one.pipeline.build(), schedule or Schedule(), Question("Why?"))
-        return bench.runtime.run([job])[0]
+        return opened.runtime.run([job])[0]
 
 
 class TestScenarios:
@@ -505,10 +505,10 @@ class TestScenarios:
         with served(manners) as fake:
             q_keys = {"thinking": {"enabled": False}}
             one = scenario(tmp_path, fake.url, p=p_keys, q=q_keys)
-            with open_bench(one) as bench:
+            with open_engines(one) as opened:
                 fake.begin()
                 job = Job(one.pipeline.build(), Schedule(), Question("Why?"))
-                bench.runtime.run([job])
+                opened.runtime.run([job])
             p, q, z = sorted(fake.bodies, key=lambda body: str(body.get("max_tokens")) == "512")
         assert (p["max_tokens"], p["thinking_token_budget"]) == (35, 30)
         assert "thinking_budget_tokens" not in p
@@ -523,7 +523,7 @@ class TestScenarios:
             one = scenario(tmp_path, fake.url, q={"thinking": {key: said}})
             with (
                 pytest.raises(EngineError, match=f"agent 'q': thinking.{key}: the server of"),
-                open_bench(one),
+                open_engines(one),
             ):
                 pass
 
@@ -536,8 +536,8 @@ class TestScenarios:
     def test_who_thinks_is_not_scored(self, tmp_path: Path) -> None:
         with served(Manners()) as fake:
             one = scenario(tmp_path, fake.url, "completions", z={"thinking": {}})
-            with open_bench(one) as bench:
-                why = bench.why_no_scores(one.pipeline.build())
+            with open_engines(one) as opened:
+                why = opened.why_no_scores(one.pipeline.build())
         assert why
         assert "z thinks before it writes" in why
 

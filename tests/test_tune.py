@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from executor.inprocess.device import Device
 from executor.line_log import ItemLog, LineLog
-from executor.opened_engines import Bench
+from executor.opened_engines import OpenedEngines
 from executor.runtime import Runtime, ServedModel
 from executor.tokens.rendering import PromptFormat, fixed_texts
 from planner.evaluation.validate import question_at
@@ -37,7 +37,7 @@ from profiles.latency.profile import (
 )
 from profiles.latency.tuning import OUTLIER, Correction, fit_seconds
 from profiles.store import provenance_of_now
-from simulator.forecaster import Forecaster
+from simulator.profile_forecaster import ProfileForecaster
 from staircase.spec.scenario import Scenario
 from staircase.workload import RequestShape, Workload
 from tests.support.virtual_engine import Nature, VirtualClock, VirtualEngine
@@ -95,7 +95,7 @@ def scenario(folder: Path) -> Scenario:
 
 
 @contextmanager
-def bench_of(truth: Truth) -> Iterator[Bench]:
+def bench_of(truth: Truth) -> Iterator[OpenedEngines]:
     clock, engines = VirtualClock(), dict[str, VirtualEngine]()
 
     def factor(name: str) -> float:
@@ -116,14 +116,14 @@ def bench_of(truth: Truth) -> Iterator[Bench]:
             engines[name] = VirtualEngine(device, clock, nature)
         served = {name: ServedModel(engine, FORM) for name, engine in engines.items()}
         runtime = Runtime(served, clock.now_ns)
-        yield Bench({}, engines, {}, {}, runtime)
+        yield OpenedEngines({}, engines, {}, {}, runtime)
 
 
 def run_log(path: Path, key: str) -> ItemLog[PlayedRun]:
     return ItemLog(LineLog(path, [key]), key, PlayedRun)
 
 
-def tuner(folder: Path, bench: Bench, effort: Effort, has_reference: bool = True) -> Tuner:
+def tuner(folder: Path, opened: OpenedEngines, effort: Effort, has_reference: bool = True) -> Tuner:
     spec = scenario(folder)
     pipeline, profile = spec.pipeline.build(), measured_profile()
     fixed = {
@@ -134,24 +134,24 @@ def tuner(folder: Path, bench: Bench, effort: Effort, has_reference: bool = True
     base = LatencyProfile(dict.fromkeys(WRITTEN, profile), provenance_of_now())
     # Many: the first one has other turns, as no other was before it.
     workload = Workload([RequestShape(fixed, WRITTEN)] * 20)
-    forecaster = Forecaster(pipeline, base, None, spec.real, workload)
+    forecaster = ProfileForecaster(pipeline, base, None, spec.real, workload)
     prompts = [[7] * 24, [8] * 24]
     return Tuner(
         spec,
         folder,
-        bench,
+        opened,
         forecaster,
         "base",
         lambda latency: search(spec, replace(forecaster, latency=latency), {}),
-        Reference(bench.engines["z"], profile, prompts) if has_reference else None,
+        Reference(opened.engines["z"], profile, prompts) if has_reference else None,
         run_log(folder / "runs.jsonl", "key"),
         effort,
     )
 
 
 def tuned(folder: Path, truth: Truth, has_reference: bool = True, **effort: float) -> Tuned:
-    with bench_of(truth) as bench:
-        return tuner(folder, bench, Effort(requests=4, front=2, **effort), has_reference).run()  # type: ignore[arg-type]
+    with bench_of(truth) as opened:
+        return tuner(folder, opened, Effort(requests=4, front=2, **effort), has_reference).run()  # type: ignore[arg-type]
 
 
 def errors(found: Tuned) -> list[tuple[float, float, float]]:
@@ -179,8 +179,8 @@ def test_a_machine_that_slows_down_between_rounds_is_told_apart(tmp_path: Path) 
     truth = Truth(prefill=1.5, pace=lambda _: 1.0 if len(searches) < 2 else 1.7)
     # The second round's search is the moment.
     searches: list[None] = []
-    with bench_of(truth) as bench:
-        one = tuner(tmp_path, bench, Effort(requests=4, front=2), has_reference=True)
+    with bench_of(truth) as opened:
+        one = tuner(tmp_path, opened, Effort(requests=4, front=2), has_reference=True)
         search_again = one.search
 
         def noted(latency: LatencyProfile) -> Plan:
@@ -237,15 +237,15 @@ def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     whole = tuned(tmp_path / "whole", truth)
     for most in (9, 25):
-        with bench_of(truth) as bench:
-            one = tuner(tmp_path, bench, Effort(requests=4, front=2))
+        with bench_of(truth) as opened:
+            one = tuner(tmp_path, opened, Effort(requests=4, front=2))
             lines = LineLog(tmp_path / "runs.jsonl", ["key"])
             one.log = Interrupted(lines, "key", PlayedRun)
             one.log.most = most
             with pytest.raises(KeyboardInterrupt):
                 one.run()
-    with bench_of(truth) as bench:
-        one = tuner(tmp_path, bench, Effort(requests=4, front=2))
+    with bench_of(truth) as opened:
+        one = tuner(tmp_path, opened, Effort(requests=4, front=2))
         assert len(one.log) == 25
         again = one.run()
     names = [[row.name for row in one.rows] for one in again.rounds]
@@ -257,8 +257,8 @@ def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
 
 def test_half_a_line_is_dropped_and_another_key_left_out(tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
-    with bench_of(Truth()) as bench:
-        tuner(tmp_path, bench, Effort(requests=3, front=0)).run()
+    with bench_of(Truth()) as opened:
+        tuner(tmp_path, opened, Effort(requests=3, front=0)).run()
     count = len(run_log(path, "key"))
     text = path.read_text()
     path.write_text(text[:-20])

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from executor.line_log import LineLog
 from executor.measure.measure_quality import MeasuredQuality, measure_quality
-from executor.opened_engines import open_bench
+from executor.opened_engines import open_engines
 from executor.scorer import ForcedText
 from executor.scoring.likelihood import OtherReader
 from planner.evaluation.model_figures import ModelFigures, left_out, likelihood_figures
@@ -96,9 +96,9 @@ def checked(
     scenario: Scenario, kept: ValidationLog | None = None, bars: Bars | None = None
 ) -> Validation:
     plan = plan_of(scenario.pipeline.build())
-    with open_bench(scenario) as bench:
+    with open_engines(scenario) as opened:
         found, _ = validate(
-            scenario, Path(), plan, bench, REQUESTS, 0, (bars or Bars()).track, kept=kept
+            scenario, Path(), plan, opened, REQUESTS, 0, (bars or Bars()).track, kept=kept
         )
     return found
 
@@ -112,8 +112,8 @@ def test_drafts_of_a_question_are_drawn_alike_under_every_schedule(
     scenario: Scenario, tmp_path: Path
 ) -> None:
     plan = plan_of(scenario.pipeline.build())
-    with open_bench(scenario) as bench:
-        _, played = validate(scenario, tmp_path, plan, bench, REQUESTS, front=0)
+    with open_engines(scenario) as opened:
+        _, played = validate(scenario, tmp_path, plan, opened, REQUESTS, front=0)
     by_question: dict[str, list[dict[str, str]]] = {}
     for runs in played.values():
         for run in runs:

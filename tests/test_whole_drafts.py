@@ -12,7 +12,7 @@ import pytest
 from executor.measure.forced_reading import ForcedReading
 from executor.measure.measure_quality import measure_quality
 from executor.measure.whole_drafts import has_cut_drafts, with_whole_drafts
-from executor.opened_engines import Bench, open_bench, read_dataset
+from executor.opened_engines import OpenedEngines, open_engines, read_dataset
 from executor.runtime import Job, Outcome
 from staircase import uniform
 from staircase.pipeline import Pipeline
@@ -24,8 +24,8 @@ READ = 8
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with open_bench(load_scenario(DEMO)) as opened:
+def opened() -> Iterator[OpenedEngines]:
+    with open_engines(load_scenario(DEMO)) as opened:
         yield opened
 
 
@@ -35,11 +35,11 @@ def pipeline() -> Pipeline:
 
 
 @pytest.fixture(scope="module")
-def runs(bench: Bench, pipeline: Pipeline) -> list[Outcome]:
+def runs(opened: OpenedEngines, pipeline: Pipeline) -> list[Outcome]:
     """The same question after reading everything, and after a few words."""
     question = read_dataset(load_scenario(DEMO), DEMO.parent, 1, 0)[0]
     less = uniform(pipeline, explicit([(READ, None)]), "rebuild")
-    return bench.runtime.run([Job(pipeline, one, question) for one in (Schedule(), less)])
+    return opened.runtime.run([Job(pipeline, one, question) for one in (Schedule(), less)])
 
 
 def test_drafts_that_nobody_reads_on_are_continued(runs: list[Outcome], pipeline: Pipeline) -> None:
@@ -64,11 +64,11 @@ def test_what_went_another_way_stays(runs: list[Outcome], pipeline: Pipeline) ->
 
 
 def test_the_loss_is_that_of_the_played_text_beside_whole_drafts(
-    bench: Bench, runs: list[Outcome], pipeline: Pipeline
+    opened: OpenedEngines, runs: list[Outcome], pipeline: Pipeline
 ) -> None:
     """As teacher forcing on that text says. Beside drafts that were cut at once there is none."""
     full, less = runs
-    agent, scorer = pipeline["editor"], bench.scorers_of(pipeline)["editor"]
+    agent, scorer = pipeline["editor"], opened.scorers_of(pipeline)["editor"]
     forced = ForcedReading(agent, scorer, {**full.ids, agent.name: less.ids[agent.name]})
     prompts = [forced.prompt("rebuild", forced.flat(level)) for level in (None, READ)]
     expected = float(np.mean(forced.compare(prompts[0], prompts[1:])[0].loss))

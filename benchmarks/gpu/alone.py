@@ -85,8 +85,8 @@ def prefill(lab: Lab) -> Iterator[Row]:
 
 
 def _prefill_s(lab: Lab, engine: BatchingEngine, tokens: int) -> float:
-    heard = serve(engine, [lab.prompt(tokens)], 1)
-    return (heard.times_ns[0][0] - heard.reports[0].started_ns) / 1e9
+    recorder = serve(engine, [lab.prompt(tokens)], 1)
+    return (recorder.times_ns[0][0] - recorder.reports[0].started_ns) / 1e9
 
 
 def equality(lab: Lab) -> Iterator[Row]:

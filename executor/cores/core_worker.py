@@ -92,10 +92,10 @@ def _pin(cores: Sequence[int]) -> None:
 
 def _open(stack: ExitStack, order: Order, pipe: Connection[Any, Any]) -> dict[str, Engine]:
     # Not before the process is pinned: torch counts the cores when it is imported.
-    from executor.inprocess.opening import load_models, open_engines
+    from executor.inprocess.opening import load_models, open_local
 
     try:
-        return open_engines(stack, order.engines, load_models(order.engines))
+        return open_local(stack, order.engines, load_models(order.engines))
     except StaircaseError as error:
         pipe.send(Failed(type(error), str(error)))
         sys.exit(1)

@@ -47,7 +47,7 @@ def scoring_model(name: str) -> LoadedModel:
     return replace(model, threads=fast_threads(model.network))
 
 
-def open_engines(
+def open_local(
     stack: ExitStack, specs: Mapping[str, EngineSpec], models: Mapping[str, LoadedModel]
 ) -> dict[str, Engine]:
     """By engine name; ``stack`` closes their devices."""

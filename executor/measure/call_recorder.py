@@ -13,7 +13,7 @@ PATIENCE_S = 120.0
 
 
 @dataclass
-class Heard:
+class CallRecorder:
     """A listener of calls with the numbers 0, 1, … ; by call, what it got.
 
     Attributes:
@@ -74,18 +74,18 @@ def begin(
     prompts: Sequence[list[int]],
     tokens: int,
     on_begun: Callable[[], object] = lambda: None,
-) -> Heard:
+) -> CallRecorder:
     """Submits a call for each prompt; every one writes ``tokens``."""
-    heard = Heard(len(prompts), on_begun)
+    recorder = CallRecorder(len(prompts), on_begun)
     for number, prompt in enumerate(prompts):
         # Differs from the keys of others that wait for the same engine.
-        key = id(heard), number
-        engine.submit(EngineCall(key, prompt, tokens, ignore_end=True), heard)
-    return heard
+        key = id(recorder), number
+        engine.submit(EngineCall(key, prompt, tokens, ignore_end=True), recorder)
+    return recorder
 
 
-def serve(engine: Engine, prompts: Sequence[list[int]], tokens: int) -> Heard:
+def serve(engine: Engine, prompts: Sequence[list[int]], tokens: int) -> CallRecorder:
     """The same, waited for."""
-    heard = begin(engine, prompts, tokens)
-    heard.wait()
-    return heard
+    recorder = begin(engine, prompts, tokens)
+    recorder.wait()
+    return recorder

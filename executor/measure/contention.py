@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from executor.measure.call_recorder import Heard, begin, serve
+from executor.measure.call_recorder import CallRecorder, begin, serve
 from executor.measure.measurements import Target
 
 REPEATS = 9
@@ -62,14 +62,14 @@ def kept_busy(others: Sequence[Target]) -> Iterator[None]:
 def _ratio(one: Target, other: Target) -> float:
     alone_s = sum(_gap_s(_served(target).times_ns[0]) for target in (one, other))
     together = [begin(t.engine, [_prompt(t)], WRITTEN_TOKENS) for t in (one, other)]
-    for heard in together:
-        heard.wait()
-    first, second = (heard.times_ns[0] for heard in together)
+    for recorder in together:
+        recorder.wait()
+    first, second = (recorder.times_ns[0] for recorder in together)
     joint = [ns for ns in first if second[0] <= ns <= second[-1]]
     return _gap_s(joint) / alone_s
 
 
-def _served(target: Target) -> Heard:
+def _served(target: Target) -> CallRecorder:
     return serve(target.engine, [_prompt(target)], WRITTEN_TOKENS)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from executor.engine import Engine
-from executor.measure.call_recorder import Heard, begin, serve
+from executor.measure.call_recorder import CallRecorder, begin, serve
 from executor.measure.grid_points import DECODE_RUN, Decode, Mixed, Place, Prefill
 
 # Fewer tell nothing: the calls did not decode together.
@@ -102,11 +102,11 @@ def _prefill(target: Target, place: Prefill) -> tuple[list[float], float]:
     if place.cached_tokens:
         serve(target.engine, [prompt[: place.cached_tokens]], 1)
     submitted_ns = target.now_ns()
-    heard = serve(target.engine, [prompt], 1)
-    report = heard.reports[0]
+    recorder = serve(target.engine, [prompt], 1)
+    report = recorder.reports[0]
     wait_s = (report.started_ns - submitted_ns) / 1e9
     is_as_meant = not target.reports_cached or _is_known(target, place, report.cached_tokens)
-    return ([ttft_s(heard)] if is_as_meant else []), wait_s
+    return ([ttft_s(recorder)] if is_as_meant else []), wait_s
 
 
 def _is_known(target: Target, place: Prefill, cached: int) -> bool:
@@ -117,25 +117,25 @@ def _is_known(target: Target, place: Prefill, cached: int) -> bool:
     return known >= place.cached_tokens
 
 
-def ttft_s(heard: Heard) -> float:
+def ttft_s(recorder: CallRecorder) -> float:
     """Of the first call, from the beginning of its prefill.
 
     Raises:
         RuntimeError: it wrote nothing.
     """
-    if not heard.times_ns[0]:
+    if not recorder.times_ns[0]:
         raise RuntimeError("a call wrote nothing, so there is no time to its first token")
-    return (heard.times_ns[0][0] - heard.reports[0].started_ns) / 1e9
+    return (recorder.times_ns[0][0] - recorder.reports[0].started_ns) / 1e9
 
 
 def _decode(target: Target, place: Decode) -> tuple[list[float], float]:
     """Several prompts are known before, so that their calls decode from the beginning."""
     prompts = _prompts(target, place)
     submitted_ns = target.now_ns()
-    heard = serve(target.engine, prompts, DECODE_RUN + 1)
-    gaps = heard.joint_gaps_s()
+    recorder = serve(target.engine, prompts, DECODE_RUN + 1)
+    gaps = recorder.joint_gaps_s()
     is_enough = len(gaps) >= LEAST_GAPS or (len(gaps) == 1 and gaps[0] > 0)
-    wait_s = (heard.reports[0].started_ns - submitted_ns) / 1e9
+    wait_s = (recorder.reports[0].started_ns - submitted_ns) / 1e9
     return (gaps if is_enough else []), wait_s
 
 
@@ -150,7 +150,7 @@ def _prompts(target: Target, place: Decode | Mixed) -> list[list[int]]:
 
 def _mixed(target: Target, place: Mixed) -> tuple[list[float], float]:
     """The iteration in which the prompt's prefill began, between two tokens of a call."""
-    late, prompt = list[Heard](), target.draw(place.new_tokens)
+    late, prompt = list[CallRecorder](), target.draw(place.new_tokens)
     submitted_ns = list[int]()
 
     def join() -> None:

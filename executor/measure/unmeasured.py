@@ -19,7 +19,7 @@ def unmeasured(
     places = region.coarse()
     prefills = [place for place in places if isinstance(place, Prefill)]
     decodes = [place for place in places if isinstance(place, Decode)]
-    reach, longest = found.reach, min(region.max_prompt_tokens, LONGEST_PROMPT)
+    reach, longest = found.measured_range, min(region.max_prompt_tokens, LONGEST_PROMPT)
     asked = {
         "new tokens": (reach.new_tokens, max(place.new_tokens for place in prefills)),
         "calls at once": (reach.batch, max(place.batch for place in decodes)),

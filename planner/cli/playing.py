@@ -11,7 +11,7 @@ from rich.console import Console
 from executor.answer_text import text_faults
 from executor.kept_runs import play_kept
 from executor.line_log import ItemLog
-from executor.opened_engines import Bench, read_dataset
+from executor.opened_engines import OpenedEngines, read_dataset
 from executor.runtime import Job, Outcome
 from executor.scoring.scores import AnswerScorer
 from planner.cli.live_view import LiveView
@@ -76,24 +76,26 @@ def exchange_of(job: Job, outcome: Outcome, scorer: AnswerScorer) -> Exchange:
     )
 
 
-def faults_of(bench: Bench, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Faults]:
+def faults_of(
+    opened: OpenedEngines, jobs: Sequence[Job], outcomes: Sequence[Outcome]
+) -> list[Faults]:
     """None for answers that broke off."""
-    served = bench.runtime.served
+    served = opened.runtime.served
     return [
         None if one.timeline.error else text_faults(job.pipeline, served, job.question, one)
         for job, one in zip(jobs, outcomes, strict=True)
     ]
 
 
-def play_one(bench: Bench, job: Job, screen: Console) -> Outcome:
+def play_one(opened: OpenedEngines, job: Job, screen: Console) -> Outcome:
     """Plays one request and shows it meanwhile."""
-    view = LiveView(job.pipeline, bench.runtime.served, screen)
+    view = LiveView(job.pipeline, opened.runtime.served, screen)
     with view.shown():
-        return bench.runtime.run([job], on_token=view.on_token)[0]
+        return opened.runtime.run([job], on_token=view.on_token)[0]
 
 
 def play_many(
-    bench: Bench,
+    opened: OpenedEngines,
     jobs: Sequence[Job],
     pace: Pace,
     kept: ItemLog[Outcome] | None,
@@ -101,7 +103,7 @@ def play_many(
 ) -> list[Outcome]:
     """What is ``kept`` is not played again."""
     return play_kept(
-        bench.runtime,
+        opened.runtime,
         jobs,
         kept,
         on_done,

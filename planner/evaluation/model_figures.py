@@ -13,7 +13,7 @@ from functools import partial
 from executor.line_log import ItemLog
 from executor.measure.measure_quality import MeasuredQuality, measure_quality
 from executor.measure.whole_drafts import with_whole_drafts
-from executor.opened_engines import Bench
+from executor.opened_engines import OpenedEngines
 from executor.runtime import Outcome
 from executor.scorer import ForcedText
 from executor.scoring.likelihood import OtherReader
@@ -66,7 +66,7 @@ class ModelFigures:
 
 
 def model_figures(
-    bench: Bench,
+    opened: OpenedEngines,
     pipeline: Pipeline,
     runs: Sequence[ReadRun],
     kept: ValidationLog | None,
@@ -78,10 +78,10 @@ def model_figures(
         EngineError: a server could not score a text.
     """
     qualities: list[MeasuredQuality | None] = [None] * len(runs)
-    if bench.can_score(pipeline):
+    if opened.can_score(pipeline):
         step = track("quality of the answers", len(runs))
-        qualities = [_quality(bench, pipeline, run, kept, step) for run in runs]
-    reader = bench.other_reader
+        qualities = [_quality(opened, pipeline, run, kept, step) for run in runs]
+    reader = opened.other_reader
     if reader is None:
         return [ModelFigures(quality) for quality in qualities]
     likelihoods = _likelihoods(reader, pipeline, runs, kept.likelihood if kept else None, track)
@@ -92,13 +92,13 @@ def model_figures(
 
 
 def _quality(
-    bench: Bench,
+    opened: OpenedEngines,
     pipeline: Pipeline,
     run: ReadRun,
     kept: ValidationLog | None,
     on_done: Callable[[], None],
 ) -> MeasuredQuality:
-    scorer = bench.scorers_of(pipeline)[pipeline.answer]
+    scorer = opened.scorers_of(pipeline)[pipeline.answer]
     measure = partial(measure_quality, pipeline, scorer, run.outcome, run.full, run.layout)
     found = measure() if kept is None else kept.quality.item(run.name, measure)
     on_done()

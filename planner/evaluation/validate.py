@@ -8,7 +8,7 @@ from pathlib import Path
 
 from executor.answer_text import text_faults
 from executor.kept_runs import play_kept
-from executor.opened_engines import Bench, read_dataset
+from executor.opened_engines import OpenedEngines, read_dataset
 from executor.runtime import Job, Outcome
 from executor.scoring.scores import AnswerScorer, answer_scorer
 from planner.evaluation.model_figures import (
@@ -43,7 +43,7 @@ def validate(
     scenario: Scenario,
     folder: Path,
     plan: Plan,
-    bench: Bench,
+    opened: OpenedEngines,
     requests: int,
     front: int = 5,
     track: Track = no_track,
@@ -65,14 +65,14 @@ def validate(
         ModelError: a model that scores cannot be loaded, which is told before anything is played.
     """
     pipeline, scorer = scenario.pipeline.build(), answer_scorer(scenario.requests, folder)
-    bench.load_scorers(pipeline)
-    if bench.other_reader:
-        bench.other_reader.load()
-    played = _play(scenario, folder, plan, bench, requests, front, track, kept)
+    opened.load_scorers(pipeline)
+    if opened.other_reader:
+        opened.other_reader.load()
+    played = _play(scenario, folder, plan, opened, requests, front, track, kept)
     # The user's own function comes before what takes minutes.
     scores = {name: _scores(scorer, pipeline, runs) for name, runs in played.items()}
     every = [run for runs in played.values() for run in runs]
-    found = iter(model_figures(bench, pipeline, every, kept, track))
+    found = iter(model_figures(opened, pipeline, every, kept, track))
     said = {name: [next(found) for _ in runs] for name, runs in played.items()}
     normal = dict(zip((run.question for run in played["normal"]), said["normal"], strict=True))
     rows = []
@@ -81,7 +81,7 @@ def validate(
         beside = [normal[run.question] for run in runs] if name != "normal" else []
         figures = {**quality_figures(said[name]), **scores[name]}
         figures |= likelihood_figures(said[name], beside)
-        row = _row(scenario, bench, (name, candidate), runs, figures, call_ps or {})
+        row = _row(scenario, opened, (name, candidate), runs, figures, call_ps or {})
         rows.append(replace(row, left_out=left_out(said[name])))
     checked = Validation.of(plan, rows, requests, scenario.requests.likelihood_by)
     return checked, {name: [run.asked for run in runs] for name, runs in played.items()}
@@ -91,7 +91,7 @@ def _play(
     scenario: Scenario,
     folder: Path,
     plan: Plan,
-    bench: Bench,
+    opened: OpenedEngines,
     requests: int,
     front: int,
     track: Track,
@@ -111,7 +111,7 @@ def _play(
         for name, candidate in chosen.items()
     ]
     step = track("real runs", len(jobs))
-    outcomes = play_kept(bench.runtime, jobs, kept.runs if kept else None, step)
+    outcomes = play_kept(opened.runtime, jobs, kept.runs if kept else None, step)
     played = {
         name: [
             AskedRun(questions[number], outcome)
@@ -131,7 +131,7 @@ def _play(
 
 def _row(
     scenario: Scenario,
-    bench: Bench,
+    opened: OpenedEngines,
     named: tuple[str, Candidate],
     runs: Sequence[ReadRun],
     figures: Mapping[str, Summary],
@@ -141,7 +141,7 @@ def _row(
     (name, candidate), pipeline = named, scenario.pipeline.build()
     answers = [run.outcome.texts[pipeline.answer] for run in runs]
     questions = [run.asked.question for run in runs]
-    served = bench.runtime.served
+    served = opened.runtime.served
     faults = [text_faults(pipeline, served, run.asked.question, run.outcome) for run in runs]
     lines = [run.outcome.timeline for run in runs]
     measured = {

@@ -15,7 +15,7 @@ from executor.measure.contention import (
 from executor.measure.measure_latency import Effort, measure_latency
 from executor.measure.measurements import Sample, Target
 from executor.measure.sample_log import SampleLog
-from executor.opened_engines import Bench
+from executor.opened_engines import OpenedEngines
 from planner.profiling.subjects import form_settings, latency_subjects
 from planner.profiling.targets import key_of, target_of
 from profiles.latency.profile import EngineProfile, LatencyProfile
@@ -62,7 +62,7 @@ def requests_key(scenario: Scenario) -> str:
 
 
 def make_latency(
-    scenario: Scenario, bench: Bench, log: SampleLog, track: Track = no_track
+    scenario: Scenario, opened: OpenedEngines, log: SampleLog, track: Track = no_track
 ) -> LatencyProfile:
     """Engines that serve the same model on the same device in the same way are measured once.
 
@@ -75,12 +75,12 @@ def make_latency(
     names: dict[str, str] = {}
     for name, key in keys_of(scenario).items():
         names.setdefault(key, name)
-    now_ns, measured = bench.runtime.now_ns, dict[str, EngineProfile]()
+    now_ns, measured = opened.runtime.now_ns, dict[str, EngineProfile]()
     ends_ns = now_ns() + round(scenario.profile.budget_s * 1e9)
     for key, name in names.items():
         left_s = max(0.0, ends_ns - now_ns()) / 1e9
         budget_s = left_s / (len(names) - len(measured))
-        measured[key] = _measured(scenario, bench, log, key, name, budget_s, track)
+        measured[key] = _measured(scenario, opened, log, key, name, budget_s, track)
     engines = {name: measured[key] for name, key in keys_of(scenario).items()}
     settings = scenario.profile.model_dump(
         mode="json", include={"max_prompt_tokens", "max_batch", "budget_s", "target_error"}
@@ -90,7 +90,7 @@ def make_latency(
 
 def _measured(
     scenario: Scenario,
-    bench: Bench,
+    opened: OpenedEngines,
     log: SampleLog,
     key: str,
     name: str,
@@ -108,15 +108,15 @@ def _measured(
         step()
 
     try:
-        target = target_of(bench, name, spec, scenario.profile)
-        others = [target_of(bench, n, scenario.real[n], scenario.profile, BESIDE) for n in beside]
+        target = target_of(opened, name, spec, scenario.profile)
+        others = [target_of(opened, n, scenario.real[n], scenario.profile, BESIDE) for n in beside]
         with kept_busy(others):
             profile = measure_latency(target, effort, log.samples(key), keep)
-        if name in bench.remote:
-            return replace(profile, restates=bench.remote[name].restates)
+        if name in opened.remote:
+            return replace(profile, restates=opened.remote[name].restates)
         if other is None:
             return profile
-        turns = target_of(bench, other, scenario.real[other], scenario.profile)
+        turns = target_of(opened, other, scenario.real[other], scenario.profile)
         return _with_contention(profile, target, turns, CONTENTION_SHARE * budget_s)
     except RuntimeError as error:
         raise EngineError(f"engine {name!r}: {error}") from None

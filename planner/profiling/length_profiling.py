@@ -8,7 +8,7 @@ from pathlib import Path
 
 from executor.kept_runs import check_answered
 from executor.line_log import ItemLog
-from executor.opened_engines import Bench, read_dataset
+from executor.opened_engines import OpenedEngines, read_dataset
 from executor.runtime import Job
 from planner.profiling.latency_profiling import Track, no_track, requests_key
 from planner.profiling.quality_profiling import BATCH
@@ -30,7 +30,7 @@ def lengths_key(scenario: Scenario) -> str:
 def make_lengths(
     scenario: Scenario,
     folder: Path,
-    bench: Bench,
+    opened: OpenedEngines,
     why: str,
     kept: ItemLog[LengthSample],
     track: Track = no_track,
@@ -52,7 +52,7 @@ def make_lengths(
     samples: list[LengthSample] = []
     while len(samples) < most and not _is_known(samples, scenario.profile.quality_error):
         count = min(BATCH, most - len(samples))
-        for sample in _samples(scenario, folder, bench, kept, count, len(samples)):
+        for sample in _samples(scenario, folder, opened, kept, count, len(samples)):
             samples.append(sample)
             step()
     settings = scenario.profile.model_dump(mode="json", include={"requests", "quality_error"})
@@ -64,18 +64,18 @@ def make_lengths(
 def _samples(
     scenario: Scenario,
     folder: Path,
-    bench: Bench,
+    opened: OpenedEngines,
     kept: ItemLog[LengthSample],
     count: int,
     offset: int,
 ) -> Iterator[LengthSample]:
     pipeline = scenario.pipeline.build()
     for number, question in enumerate(read_dataset(scenario, folder, count, offset), offset):
-        yield kept.item(str(number), partial(_played, bench, pipeline, question))
+        yield kept.item(str(number), partial(_played, opened, pipeline, question))
 
 
-def _played(bench: Bench, pipeline: Pipeline, question: Question) -> LengthSample:
-    (outcome,) = bench.runtime.run([Job(pipeline, Schedule(), question)])
+def _played(opened: OpenedEngines, pipeline: Pipeline, question: Question) -> LengthSample:
+    (outcome,) = opened.runtime.run([Job(pipeline, Schedule(), question)])
     check_answered(outcome)
     lengths = {name: len(ids) for name, ids in outcome.ids.items()}
     written = {agent.name: lengths.pop(agent.name) for agent in pipeline}

@@ -42,11 +42,11 @@ def write_plot(path: Path, engines: Mapping[str, EngineProfile]) -> None:
 
 
 def _prefill(engine: EngineProfile) -> Curve:
-    return _curve(engine.reach.new_tokens, lambda n: engine.prefill_s(n, 0))
+    return _curve(engine.measured_range.new_tokens, lambda n: engine.prefill_s(n, 0))
 
 
 def _decode(engine: EngineProfile) -> Curve:
-    return _curve(engine.reach.batch, lambda b: engine.decode_s(b, b * CONTEXT))
+    return _curve(engine.measured_range.batch, lambda b: engine.decode_s(b, b * CONTEXT))
 
 
 def _curve(most: int, seconds: Callable[[int], float]) -> Curve:

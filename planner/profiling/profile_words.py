@@ -11,7 +11,7 @@ from rich.table import Table
 from planner.figures.number_format import number
 from profiles.latency.endpoint import EndpointProfile
 from profiles.latency.points import ATTENTION, PREFILL_KNOTS
-from profiles.latency.profile import EngineProfile, Fit, LatencyProfile, Reach
+from profiles.latency.profile import EngineProfile, Fit, LatencyProfile, ProfileRange
 from profiles.store import Provenance
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))
@@ -79,10 +79,10 @@ def engine_lines(engine: EngineProfile) -> Iterator[str]:
         f"median error of points left out of the fit: prefill {engine.prefill.error:.1%}, "
         f"decode {engine.decode.error:.1%}"
     )
-    reach = engine.reach
+    both_ranges = engine.measured_range
     yield (
-        f"measured up to {reach.new_tokens:,} new tokens, {reach.batch:,} sequences, "
-        f"{reach.context_tokens:,} tokens of context"
+        f"measured up to {both_ranges.new_tokens:,} new tokens, {both_ranges.batch:,} sequences, "
+        f"{both_ranges.context_tokens:,} tokens of context"
     )
     for words in engine.unmeasured:
         yield f"no time to measure {words}"
@@ -130,15 +130,15 @@ def endpoint_lines(profile: EndpointProfile) -> Iterator[str]:
 
 def forecast_table(engine: EngineProfile) -> Table:
     """Milliseconds within the measured range: prefills, then decodes by context."""
-    sizes = [n for n in TOKENS if n <= engine.reach.new_tokens]
-    contexts = [n for n in CONTEXTS if n <= engine.reach.context_tokens]
+    sizes = [n for n in TOKENS if n <= engine.measured_range.new_tokens]
+    contexts = [n for n in CONTEXTS if n <= engine.measured_range.context_tokens]
     table = Table(title="Forecast, ms", title_justify="left")
     table.add_column("iteration")
     for size in sizes:
         table.add_column(f"{size:,}", justify="right")
     table.add_row("prefill of tokens", *(number(engine.prefill_s(n, 0) * 1e3) for n in sizes))
     table.add_section()
-    for batch in [n for n in BATCHES if n <= engine.reach.batch]:
+    for batch in [n for n in BATCHES if n <= engine.measured_range.batch]:
         times = {n: number(engine.decode_s(batch, batch * n) * 1e3) for n in contexts}
         cells = [times.get(size, "") for size in sizes]
         table.add_row(f"decode of {batch}, context", *cells)
@@ -155,11 +155,11 @@ class Ratio:
 
 def compare_engines(first: EngineProfile, second: EngineProfile) -> list[Ratio]:
     """Over sizes within the range of both."""
-    reach = common_reach(first, second)
+    both_ranges = common_range(first, second)
     prefills = [
         Ratio(f"prefill of {n:,}", first.prefill_s(n, 0) / second.prefill_s(n, 0))
         for n in TOKENS
-        if n <= reach.new_tokens
+        if n <= both_ranges.new_tokens
     ]
     decodes = [
         Ratio(
@@ -168,14 +168,14 @@ def compare_engines(first: EngineProfile, second: EngineProfile) -> list[Ratio]:
         )
         for b in BATCHES
         for c in CONTEXTS
-        if b <= reach.batch and c <= reach.context_tokens
+        if b <= both_ranges.batch and c <= both_ranges.context_tokens
     ]
     return prefills + decodes
 
 
-def common_reach(first: EngineProfile, second: EngineProfile) -> Reach:
-    one, other = first.reach, second.reach
-    return Reach(
+def common_range(first: EngineProfile, second: EngineProfile) -> ProfileRange:
+    one, other = first.measured_range, second.measured_range
+    return ProfileRange(
         min(one.new_tokens, other.new_tokens),
         min(one.batch, other.batch),
         min(one.context_tokens, other.context_tokens),

@@ -15,7 +15,7 @@ from executor.measure.measure_held import SHARES, HoldProbe
 from executor.measure.measure_played import ScheduleProbe, probes_in
 from executor.measure.measure_surfaces import APPENDED, ROUND_COUNTS, measure_sample
 from executor.measure.quality_log import QualityLog
-from executor.opened_engines import Bench, read_dataset
+from executor.opened_engines import OpenedEngines, read_dataset
 from executor.runtime import Job, Outcome
 from executor.scoring.scores import AnswerScorer, answer_scorer
 from planner.profiling.latency_profiling import Track, measured_engines, no_track, requests_key
@@ -44,13 +44,13 @@ HELD_REQUESTS = 8
 WORKERS = min(4, os.cpu_count() or 1)
 
 
-def check_quality(bench: Bench, pipeline: Pipeline) -> None:
+def check_quality(opened: OpenedEngines, pipeline: Pipeline) -> None:
     """Measuring quality needs the probabilities of every model whose text is judged.
 
     Raises:
         ScenarioError: a server does not tell them.
     """
-    why = bench.why_no_scores(pipeline)
+    why = opened.why_no_scores(pipeline)
     if why:
         raise ScenarioError(f"engines: quality cannot be measured: {why}")
 
@@ -66,7 +66,11 @@ def quality_key(scenario: Scenario) -> str:
 
 
 def make_quality(
-    scenario: Scenario, folder: Path, bench: Bench, log: QualityLog, track: Track = no_track
+    scenario: Scenario,
+    folder: Path,
+    opened: OpenedEngines,
+    log: QualityLog,
+    track: Track = no_track,
 ) -> QualityProfile:
     """Plays sampled requests in full and scores them again with less read.
 
@@ -79,9 +83,9 @@ def make_quality(
         EngineError: a request failed.
     """
     pipeline = scenario.pipeline.build()
-    check_quality(bench, pipeline)
-    bench.load_scorers(pipeline)
-    sampler = _Sampler(scenario, folder, bench, pipeline, log)
+    check_quality(opened, pipeline)
+    opened.load_scorers(pipeline)
+    sampler = _Sampler(scenario, folder, opened, pipeline, log)
     step = track("quality: with less read", scenario.profile.requests)
     while not sampler.is_done:
         sampler.measure_more(step)
@@ -99,11 +103,11 @@ def make_quality(
 
 
 def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[PlayedSchedule, ...]:
-    pipeline, bench = sampler.pipeline, sampler.bench
+    pipeline, opened = sampler.pipeline, sampler.opened
     probe = ScheduleProbe(
         pipeline,
-        bench.runtime,
-        bench.scorers_of(pipeline)[pipeline.answer],
+        opened.runtime,
+        opened.scorers_of(pipeline)[pipeline.answer],
         sampler.score,
         QualityForecaster(profile),
         sampler.layouts,
@@ -116,9 +120,9 @@ def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[P
 def _held(sampler: _Sampler, track: Track) -> tuple[HeldText, ...]:
     if why_not_held(sampler.scenario):
         return ()
-    pipeline, bench = sampler.pipeline, sampler.bench
-    scorer = bench.scorers_of(pipeline)[pipeline.answer]
-    probe = HoldProbe(pipeline, bench.runtime, scorer, sampler.layouts[0])
+    pipeline, opened = sampler.pipeline, sampler.opened
+    scorer = opened.scorers_of(pipeline)[pipeline.answer]
+    probe = HoldProbe(pipeline, opened.runtime, scorer, sampler.layouts[0])
     outcomes = sampler.outcomes[:HELD_REQUESTS]
     step = track("quality: how far drafts hold", len(outcomes) * len(SHARES))
     return probe.measure(sampler.questions, outcomes, sampler.log.held, step)
@@ -142,7 +146,7 @@ class _Sampler:
 
     scenario: Scenario
     folder: Path
-    bench: Bench
+    opened: OpenedEngines
     pipeline: Pipeline
     log: QualityLog
     questions: list[Question] = field(default_factory=list)
@@ -171,7 +175,7 @@ class _Sampler:
         questions = read_dataset(self.scenario, self.folder, count, offset=first)
         jobs = [Job(self.pipeline, Schedule(), question) for question in questions]
         self.questions += questions
-        self.outcomes += play_kept(self.bench.runtime, jobs, self.log.full, first=first)
+        self.outcomes += play_kept(self.opened.runtime, jobs, self.log.full, first=first)
         self.bin_tokens = self.bin_tokens or self._bin_tokens()
         numbers = range(first, first + count)
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -191,7 +195,7 @@ class _Sampler:
         outcome = self.outcomes[number]
         return measure_sample(
             self.pipeline,
-            self.bench.scorers_of(self.pipeline),
+            self.opened.scorers_of(self.pipeline),
             outcome,
             self.score(self.questions[number], outcome.texts[self.pipeline.answer]),
             self.scenario.profile.read_levels,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from executor.engine import Engine
 from executor.measure.measurements import Target
-from executor.opened_engines import Bench
+from executor.opened_engines import OpenedEngines
 from profiles.store import content_hash, provenance_of_now
 from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from staircase.spec.scenario import ProfileSpec
@@ -18,12 +18,12 @@ WORD_LETTERS = 5
 
 
 def target_of(
-    bench: Bench, name: str, spec: EngineSpec | OpenAISpec, how: ProfileSpec, seed: int = 0
+    opened: OpenedEngines, name: str, spec: EngineSpec | OpenAISpec, how: ProfileSpec, seed: int = 0
 ) -> Target:
     """Engine ``name``; its prompts are random, so that no cache knows them."""
     rng = random.Random(f"{seed} {name}")
     if isinstance(spec, OpenAISpec):
-        engine = bench.remote[name]
+        engine = opened.remote[name]
         return Target(
             engine,
             _words(engine, rng),
@@ -36,8 +36,8 @@ def target_of(
         )
     longest_beside = min(how.max_prompt_tokens, spec.max_num_batched_tokens - spec.slots)
     return Target(
-        bench.engines[name],
-        random_tokens(rng, bench.models[name].vocabulary_size),
+        opened.engines[name],
+        random_tokens(rng, opened.models[name].vocabulary_size),
         how.max_prompt_tokens,
         min(how.max_batch, spec.slots),
         mixed_tokens=longest_beside if spec.slots > 1 else 0,

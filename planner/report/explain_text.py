@@ -216,6 +216,6 @@ def _held_out_lines(plan: Plan) -> Iterator[str]:
 def _measured_lines(validation: Validation) -> Iterator[str]:
     yield from validation.reading_lines
     for baseline in BASELINES:
-        beating = [s.name for s in validation.standings if s.baseline == baseline and s.beats]
+        beating = [s.name for s in validation.comparisons if s.baseline == baseline and s.beats]
         words = f"beaten by {', '.join(beating)}" if beating else "on the front, nobody beats it"
         yield f"measured over {validation.requests} requests, {baseline}: {words}"

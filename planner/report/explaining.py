@@ -13,7 +13,7 @@ from planner.results.reader_gain import ReaderGain, bounds_of
 from planner.search.importance import importances
 from planner.search.neighbours import around
 from simulator.analytic.lower_bound import Stage
-from simulator.world import World
+from simulator.forecaster import Forecaster
 from staircase.pipeline import Pipeline
 from staircase.spec.plan_spec import PlanSpec
 from staircase.timeline import Timeline, since_arrival
@@ -23,22 +23,25 @@ ALSO = ("ttft", "smooth_start", "e2e", "stall")
 
 
 def explained(
-    plan: Plan, spec: PlanSpec, world: World, on_forecast: Callable[[], None] = lambda: None
+    plan: Plan,
+    spec: PlanSpec,
+    forecaster: Forecaster,
+    on_forecast: Callable[[], None] = lambda: None,
 ) -> Plan:
-    """``plan`` with its explanation; schedules that it has not seen are forecast by ``world``."""
-    return replace(plan, explanation=_Explainer(plan, spec, world, on_forecast).explain())
+    """``plan`` with its explanation; ``forecaster`` forecasts what it has not seen."""
+    return replace(plan, explanation=_Explainer(plan, spec, forecaster, on_forecast).explain())
 
 
 @dataclass(frozen=True)
 class _Explainer:
     plan: Plan
     spec: PlanSpec
-    world: World
+    forecaster: Forecaster
     on_forecast: Callable[[], None]
 
     def explain(self) -> Explanation:
-        plan, stage = self.plan, self.world.stage
-        goals, answer = Goals.of(self.spec, self.world.knows_quality), stage.pipeline.answer
+        plan, stage = self.plan, self.forecaster.stage
+        goals, answer = Goals.of(self.spec, self.forecaster.knows_quality), stage.pipeline.answer
         played = {name: stage.play(one.schedule) for name, one in plan.named().items()}
         typical = median_request(played["chosen"])
         return Explanation(
@@ -48,7 +51,7 @@ class _Explainer:
             limits=tuple(_use(limit, plan, goals) for limit in range(len(goals.limits))),
             keeps_limits={n: goals.keeps(one.forecast) for n, one in plan.named().items()},
             ttft=self._parts(stage, played),
-            bound=self._bounds(stage.unhindered()),
+            bound=self._bounds(stage.without_queues()),
             timelines={name: since_arrival(lines[typical]) for name, lines in played.items()},
             importances=importances(plan.candidates, goals, answer),
             figures=_figures(plan.named()["chosen"], goals),
@@ -87,7 +90,7 @@ class _Explainer:
         for near in around(self.plan.named()["chosen"].schedule, self.spec, pipeline):
             name = near.schedule.key
             if name not in known:
-                known[name] = Candidate.of(near.schedule, self.world(near.schedule))
+                known[name] = Candidate.of(near.schedule, self.forecaster(near.schedule))
             self.on_forecast()
             found = known[name]
             figures = _figures(found, goals)

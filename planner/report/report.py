@@ -212,7 +212,7 @@ class _Page:
         return measured_limit_rows(self.figures, self.validation) if self.validation else []
 
     @property
-    def standings(self) -> Any:
+    def comparisons(self) -> Any:
         if self.validation is None:
             return []
         return standing_rows(self.figures, self.explanation, self.validation)

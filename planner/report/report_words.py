@@ -118,14 +118,14 @@ def standing_rows(
     """Who beats each baseline in measured runs, in words."""
     lines = []
     for baseline in BASELINES:
-        own = [(n, s) for n, s in enumerate(validation.standings) if s.baseline == baseline]
+        own = [(n, s) for n, s in enumerate(validation.comparisons) if s.baseline == baseline]
         beating = [
-            figures.html(place_of("validation", "standings", number, "name"))
+            figures.html(place_of("validation", "comparisons", number, "name"))
             for number, standing in own
             if standing.beats
         ]
         chosen = [
-            _standing(figures, number) for number, standing in own if standing.name == "chosen"
+            _comparison(figures, number) for number, standing in own if standing.name == "chosen"
         ]
         verdict = Markup("beaten by {}").format(Markup(", ").join(beating))
         if not beating:
@@ -164,8 +164,8 @@ def likelihood_rows(figures: Figures, validation: Validation) -> list[Markup]:
     return lines
 
 
-def _standing(figures: Figures, number: int) -> Markup:
-    keys = ("validation", "standings", number)
+def _comparison(figures: Figures, number: int) -> Markup:
+    keys = ("validation", "comparisons", number)
     said = []
     for kind in ("better", "worse", "alike"):
         count = len(figures.value(place_of(*keys, kind)))

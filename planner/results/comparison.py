@@ -17,7 +17,7 @@ Measured = Mapping[str, Summary]
 
 
 @dataclass(frozen=True)
-class Standing:
+class Comparison:
     """A schedule beside a baseline, by the objectives that were measured.
 
     Attributes:
@@ -36,22 +36,24 @@ class Standing:
         return bool(self.better) and not self.worse
 
 
-def standings(rows: Mapping[str, Measured], objectives: Sequence[Objective]) -> Iterator[Standing]:
+def comparisons(
+    rows: Mapping[str, Measured], objectives: Sequence[Objective]
+) -> Iterator[Comparison]:
     """Of every schedule of ``rows`` (by name) that is no baseline, to each that is."""
     for baseline in BASELINES:
         for name, measured in rows.items():
             if name not in BASELINES:
-                yield _standing(name, measured, baseline, rows[baseline], objectives)
+                yield _comparison(name, measured, baseline, rows[baseline], objectives)
 
 
-def _standing(
+def _comparison(
     name: str, ours: Measured, baseline: str, theirs: Measured, objectives: Sequence[Objective]
-) -> Standing:
+) -> Comparison:
     found: dict[str, list[str]] = {"better": [], "worse": [], "alike": []}
     for objective in objectives:
         if objective.is_known(ours) and objective.is_known(theirs):
             found[_compared(objective, ours, theirs)].append(objective.name)
-    return Standing(name, baseline, *(tuple(found[key]) for key in ("better", "worse", "alike")))
+    return Comparison(name, baseline, *(tuple(found[key]) for key in ("better", "worse", "alike")))
 
 
 def _compared(objective: Objective, ours: Measured, theirs: Measured) -> str:

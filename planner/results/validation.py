@@ -10,7 +10,7 @@ import numpy as np
 
 from planner.figures.objectives import parse_objective
 from planner.results.breakdown import TtftParts
-from planner.results.comparison import NEGLIGIBLE, Standing, standings
+from planner.results.comparison import NEGLIGIBLE, Comparison, comparisons
 from planner.results.measured_limits import MeasuredLimit, limit_words, measured_limits
 from planner.results.plans import Candidate, Plan
 from planner.results.reader_gain import ReaderGain
@@ -72,7 +72,7 @@ class Validation:
 
     Attributes:
         requests: real requests that each schedule played.
-        standings: of the plan's schedules to the baselines, in the plan's objectives.
+        comparisons: of the plan's schedules to the baselines, in the plan's objectives.
         errors: by metric, the median over schedules of the forecast's relative error.
         limits: of every schedule each of the plan's, as measured.
         reading: what a reader gains, as measured.
@@ -82,7 +82,7 @@ class Validation:
     scenario: str
     requests: int
     rows: tuple[Row, ...]
-    standings: tuple[Standing, ...]
+    comparisons: tuple[Comparison, ...]
     errors: Mapping[str, float]
     limits: tuple[MeasuredLimit, ...]
     reading: ReaderGain
@@ -129,7 +129,7 @@ class Validation:
             plan.scenario,
             requests,
             tuple(rows),
-            tuple(standings(measured, list(map(parse_objective, plan.objectives)))),
+            tuple(comparisons(measured, list(map(parse_objective, plan.objectives)))),
             dict(_errors(rows)),
             tuple(measured_limits(measured, plan.limits_of())),
             ReaderGain.of(plan.reading_rate, measured["normal"], measured["chosen"], bounds),

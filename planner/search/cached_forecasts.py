@@ -8,25 +8,12 @@ from typing import Protocol
 
 from planner.results.plans import Candidate
 from simulator.analytic.sketch import Sketch
-from simulator.forecast import Forecast
+from simulator.forecaster import ScheduleForecaster
 from staircase.metrics.request_metrics import Floats
-from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 
 
-class Judge(Protocol):
-    """Forecasts schedules of one pipeline."""
-
-    @property
-    def pipeline(self) -> Pipeline: ...
-
-    @property
-    def knows_quality(self) -> bool: ...
-
-    def __call__(self, schedule: Schedule) -> Forecast: ...
-
-
-class Memory(Protocol):
+class TrialStore(Protocol):
     """Forecasts that were made before."""
 
     def recall(self, schedule: Schedule) -> Candidate | None: ...
@@ -34,8 +21,8 @@ class Memory(Protocol):
     def note(self, candidate: Candidate) -> None: ...
 
 
-class Forgetful:
-    """The memory of a search that nobody will go on with."""
+class NullStore:
+    """The store of a search that nobody will go on with."""
 
     def recall(self, schedule: Schedule) -> Candidate | None:
         return None
@@ -44,7 +31,7 @@ class Forgetful:
         pass
 
 
-NOTHING_KNOWN = Forgetful()
+NO_STORE = NullStore()
 
 
 class Sketcher(Protocol):
@@ -53,11 +40,11 @@ class Sketcher(Protocol):
     def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]: ...
 
 
-class Crew(Protocol):
+class Backend(Protocol):
     """Whoever makes the forecasts of a generation: this process, or several."""
 
-    def judging_by(self, judge: Judge) -> Crew:
-        """The same, with another judge."""
+    def forecasting_by(self, forecaster: ScheduleForecaster) -> Backend:
+        """The same, with another forecaster."""
         ...
 
     def sharing(self, sketch: Sketch) -> Sketcher:
@@ -70,27 +57,27 @@ class Crew(Protocol):
 
 
 @dataclass(frozen=True)
-class Alone:
+class LocalBackend:
     """One after the other, in this process."""
 
-    judge: Judge
+    forecaster: ScheduleForecaster
 
-    def judging_by(self, judge: Judge) -> Alone:
-        return Alone(judge)
+    def forecasting_by(self, forecaster: ScheduleForecaster) -> LocalBackend:
+        return LocalBackend(forecaster)
 
     def sharing(self, sketch: Sketch) -> Sketcher:
         return sketch
 
     def forecast(self, schedules: Sequence[Schedule]) -> Iterator[Candidate]:
-        return (Candidate.of(schedule, self.judge(schedule)) for schedule in schedules)
+        return (Candidate.of(schedule, self.forecaster(schedule)) for schedule in schedules)
 
 
 @dataclass
-class Book:
+class CachedForecasts:
     """Forecasts every schedule once."""
 
-    crew: Crew
-    memory: Memory = NOTHING_KNOWN
+    backend: Backend
+    store: TrialStore = NO_STORE
     on_trial: Callable[[], None] = lambda: None
     candidates: list[Candidate] = field(default_factory=list)
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -104,8 +91,8 @@ class Book:
     def forecast_all(self, schedules: Sequence[Schedule]) -> list[Candidate]:
         """The candidates of ``schedules``; those that are new are forecast together."""
         new = {one.key: one for one in schedules if one not in self}
-        known = {name: self.memory.recall(one) for name, one in new.items()}
-        made = self.crew.forecast([one for name, one in new.items() if not known[name]])
+        known = {name: self.store.recall(one) for name, one in new.items()}
+        made = self.backend.forecast([one for name, one in new.items() if not known[name]])
         for name in new:
             candidate = known[name] or self._noted(next(made))
             self._numbers[name] = len(self.candidates)
@@ -114,5 +101,5 @@ class Book:
         return [self.candidates[self._numbers[one.key]] for one in schedules]
 
     def _noted(self, candidate: Candidate) -> Candidate:
-        self.memory.note(candidate)
+        self.store.note(candidate)
         return candidate

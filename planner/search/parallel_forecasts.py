@@ -1,7 +1,8 @@
 """Forecasts and sketches by several processes at once: Ray tasks, here or on a cluster.
 
-Each worker fetches the judge and the sketch once and keeps them. Results come back in the order of
-the schedules, so a search finds what it finds alone. A task whose worker dies is done again by Ray.
+Each worker fetches the forecaster and the sketch once and keeps them. Results come back in the
+order of the schedules, so a search finds what it finds alone. Ray gives the task of a
+worker that dies to another.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from planner.results.plans import Candidate
-from planner.search.cached_forecasts import Alone, Crew, Judge
+from planner.search.cached_forecasts import Backend, LocalBackend
 from planner.workspace import sources_hash
 from simulator.analytic.sketch import Sketch
+from simulator.forecaster import ScheduleForecaster
 from staircase.errors import EngineError, PlanError
 from staircase.metrics.request_metrics import Floats
 from staircase.schedule import Schedule, Staircase
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 # A schedule on which so many workers die in turn ends the search.
 RETRIES = 2
-# The least that Ray takes; judges and forecasts are small.
+# The least that Ray takes; forecasters and forecasts are small.
 STORE_BYTES = 80 * 2**20
 # A cluster that does not answer for so long is not there.
 KNOCK_S = 5.0
@@ -45,23 +47,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class RayCrew:
+class RayBackend:
     """Workers of a Ray cluster that this process is connected to.
 
     Attributes:
-        judge: in the cluster's object store.
+        forecaster: in the cluster's object store.
         code: hash of the sources that the workers must have too.
         workers: cores of the cluster.
     """
 
-    judge: ObjectRef[Judge]
+    forecaster: ObjectRef[ScheduleForecaster]
     code: str
     workers: int
 
-    def judging_by(self, judge: Judge) -> RayCrew:
+    def forecasting_by(self, forecaster: ScheduleForecaster) -> RayBackend:
         import ray
 
-        return replace(self, judge=ray.put(judge))
+        return replace(self, forecaster=ray.put(forecaster))
 
     def sharing(self, sketch: Sketch) -> SharedSketch:
         import ray
@@ -73,19 +75,19 @@ class RayCrew:
         than this process, else what a forecast raises.
         """
         efforts = [effort(schedule) for schedule in schedules]
-        yield from _in_order(_forecast, self.judge, self.code, schedules, efforts)
+        yield from _in_order(_forecast, self.forecaster, self.code, schedules, efforts)
 
 
 @dataclass(frozen=True)
 class SharedSketch:
-    """A sketch that all workers draw together; attributes as of ``RayCrew``."""
+    """A sketch that all workers draw together; attributes as of ``RayBackend``."""
 
     sketch: ObjectRef[Sketch]
     code: str
     workers: int
 
     def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]:
-        """Raises what ``RayCrew.forecast`` raises."""
+        """Raises what ``RayBackend.forecast`` raises."""
         # Every worker gets some of each layout, long ones and short ones.
         shares = min(self.workers, -(-len(schedules) // LEAST_SKETCHED))
         parts = [schedules[first::shares] for first in range(shares)]
@@ -139,14 +141,16 @@ def _steps(staircase: Staircase) -> int:
 
 
 @contextmanager
-def crew_of(judge: Judge, workers: int = 1, address: str | None = None) -> Iterator[Crew]:
+def backend_of(
+    forecaster: ScheduleForecaster, workers: int = 1, address: str | None = None
+) -> Iterator[Backend]:
     """This process; ``workers`` of this machine; or all of the Ray cluster at ``address``.
 
     Raises:
         PlanError: Ray is not installed, or there is no cluster at the address.
     """
     if workers == 1 and address is None:
-        yield Alone(judge)
+        yield LocalBackend(forecaster)
         return
     try:
         import ray
@@ -154,7 +158,7 @@ def crew_of(judge: Judge, workers: int = 1, address: str | None = None) -> Itera
         raise PlanError('several workers need Ray: pip install "staircase[cluster]"') from None
     _connect(workers, address)
     try:
-        yield RayCrew(ray.put(judge), sources_hash(), _cores())
+        yield RayBackend(ray.put(forecaster), sources_hash(), _cores())
     finally:
         ray.shutdown()
 
@@ -203,8 +207,10 @@ def _as_task(function: Callable[..., R]) -> Any:
 # In a worker.
 
 
-def _forecast(judge: Sequence[ObjectRef[Judge]], code: str, schedule: Schedule) -> Candidate:
-    return Candidate.of(schedule, _fetched(judge[0], code)(schedule))
+def _forecast(
+    forecaster: Sequence[ObjectRef[ScheduleForecaster]], code: str, schedule: Schedule
+) -> Candidate:
+    return Candidate.of(schedule, _fetched(forecaster[0], code)(schedule))
 
 
 def _sketched(

@@ -2,7 +2,7 @@
 
 1. A sketch of all schedules of the families (``planner.search.surrogate``), where there is a closed
    form.
-2. Generations of simulations: what the guide finds promising, given what was simulated so far;
+2. Generations of simulations: what the surrogate finds promising, given what was simulated so far;
    neighbours of the front that were not tried yet; then what the study's sampler suggests.
 3. Steps of the front's staircases are moved, split and merged freely, outside of the families.
 
@@ -33,20 +33,27 @@ from planner.results.plans import (
     pareto_front,
     spread_out,
 )
-from planner.search.cached_forecasts import NOTHING_KNOWN, Alone, Book, Crew, Judge, Memory
+from planner.search.cached_forecasts import (
+    NO_STORE,
+    Backend,
+    CachedForecasts,
+    LocalBackend,
+    ScheduleForecaster,
+    TrialStore,
+)
 from planner.search.moves import moves_of
 from planner.search.space import Point, Space, paper_staircase
 from planner.search.standstill import Standstill
-from planner.search.surrogate import Guide
+from planner.search.surrogate import Surrogate
 from profiles.store import provenance_of_now
-from simulator.world import World
+from simulator.forecaster import Forecaster
 from staircase.schedule import Schedule, normal, uniform
 from staircase.spec.scenario import Scenario
 
 T = TypeVar("T")
 
 GENERATION = 20
-# Of a generation, at most so many are what the guide finds promising, then together with
+# Of a generation, at most so many are what the surrogate finds promising, then together with
 # neighbours of the front so many; the others are the sampler's.
 PROMISING = 12
 NEAR = 16
@@ -72,16 +79,16 @@ class Search:
 
     Attributes:
         trials: schedules to forecast at most.
-        guide: knows the space's schedules; None where there is no closed form.
+        surrogate: knows the space's schedules; None where there is no closed form.
         near: of a generation, at most so many are not the sampler's.
     """
 
     space: Space
     goals: Goals
-    book: Book
+    cached: CachedForecasts
     study: optuna.Study
     trials: int
-    guide: Guide | None = None
+    surrogate: Surrogate | None = None
     near: int = NEAR
     seed: int = 0
     _points: dict[str, Point] = field(default_factory=dict)
@@ -94,31 +101,33 @@ class Search:
         self._free_moves()
 
     def _families(self, trials: int) -> None:
-        if self.guide:
+        if self.surrogate:
             self._learn(list(self.space.sample(SKETCHED, self.seed)))
         still = Standstill()
-        while len(self.book.candidates) < trials and not still.sees(self._front_costs()):
+        while len(self.cached.candidates) < trials and not still.sees(self._front_costs()):
             for point in islice(self._worth_trying(), self.near):
                 self.study.enqueue_trial(dict(point))
-            self._generation(min(GENERATION, trials - len(self.book.candidates)))
+            self._generation(min(GENERATION, trials - len(self.cached.candidates)))
 
     def _worth_trying(self) -> Iterator[Point]:
-        """What the guide finds promising, then neighbours of the front."""
+        """What the surrogate finds promising, then neighbours of the front."""
         near, seen = list(self._untried()), set[str]()
-        if self.guide:
+        if self.surrogate:
             self._learn(near)
-            for schedule in self.guide.promising(self.book.candidates, self._best(), PROMISING):
+            for schedule in self.surrogate.promising(
+                self.cached.candidates, self._best(), PROMISING
+            ):
                 seen.add(schedule.key)
                 yield self._points[schedule.key]
         yield from (point for point in near if self.space.schedule(point).key not in seen)
 
     def _learn(self, points: Sequence[Point]) -> None:
-        """The guide hears of ``points``."""
-        assert self.guide
+        """The surrogate hears of ``points``."""
+        assert self.surrogate
         schedules = [self.space.schedule(point) for point in points]
         for schedule, point in zip(schedules, points, strict=True):
             self._points.setdefault(schedule.key, point)
-        self.guide.add(schedules)
+        self.surrogate.add(schedules)
 
     def _generation(self, size: int) -> None:
         """Asks for ``size`` points and tells what they come to."""
@@ -127,7 +136,7 @@ class Search:
         schedules = [self.space.schedule(point) for point in points]
         for schedule, point in zip(schedules, points, strict=True):
             self._points.setdefault(schedule.key, point)
-        for trial, candidate in zip(asked, self.book.forecast_all(schedules), strict=True):
+        for trial, candidate in zip(asked, self.cached.forecast_all(schedules), strict=True):
             for limit in self.goals.limits:
                 trial.set_constraint(str(limit), limit.excess(candidate.forecast))
             self.study.tell(trial, self.goals.costs(candidate.forecast))
@@ -138,26 +147,26 @@ class Search:
         members = [self._points.get(schedule.key) for schedule in self._front()]
         for near in _in_turn([self.space.neighbours(point) for point in members if point]):
             schedule = self.space.schedule(near)
-            if schedule not in self.book and schedule.key not in seen:
+            if schedule not in self.cached and schedule.key not in seen:
                 seen.add(schedule.key)
                 yield near
 
     def _free_moves(self) -> None:
         """Moves, splits and merges steps of the front's staircases, as long as there are trials."""
         still = Standstill()
-        while len(self.book.candidates) < self.trials and not still.sees(self._front_costs()):
+        while len(self.cached.candidates) < self.trials and not still.sees(self._front_costs()):
             moved = _in_turn([moves_of(schedule) for schedule in self._front()])
             new = list(islice(self._worth_moving(moved), GENERATION))
             if not new:
                 return
-            for one in self.book.forecast_all(new[: self.trials - len(self.book.candidates)]):
+            for one in self.cached.forecast_all(new[: self.trials - len(self.cached.candidates)]):
                 self._tell_of(one)
 
     def _worth_moving(self, moved: Iterator[Schedule]) -> Iterator[Schedule]:
-        new = {schedule.key: schedule for schedule in moved if schedule not in self.book}
-        if self.guide:
-            self.guide.keep([*new.values(), *(one.schedule for one in self.book.candidates)])
-            for one in self.guide.promising(self.book.candidates, self._best(), PROMISING):
+        new = {schedule.key: schedule for schedule in moved if schedule not in self.cached}
+        if self.surrogate:
+            self.surrogate.keep([*new.values(), *(one.schedule for one in self.cached.candidates)])
+            for one in self.surrogate.promising(self.cached.candidates, self._best(), PROMISING):
                 yield new.pop(one.key)
         yield from new.values()
 
@@ -173,14 +182,14 @@ class Search:
         )
 
     def _best(self) -> tuple[int, ...]:
-        return pareto_front(self.book.candidates, self.goals)
+        return pareto_front(self.cached.candidates, self.goals)
 
     def _front(self) -> list[Schedule]:
-        return [self.book.candidates[number].schedule for number in self._best()]
+        return [self.cached.candidates[number].schedule for number in self._best()]
 
     def _front_costs(self) -> list[tuple[float, ...]]:
         """Of the front, if it is within the limits."""
-        best = [self.book.candidates[number].forecast for number in self._best()]
+        best = [self.cached.candidates[number].forecast for number in self._best()]
         return [self.goals.costs(one) for one in best if self.goals.keeps(one)]
 
 
@@ -196,57 +205,61 @@ def _in_turn(sources: Iterable[Iterator[T]]) -> Iterator[T]:
 
 def search(
     scenario: Scenario,
-    judge: World,
+    forecaster: Forecaster,
     profile_hashes: Mapping[str, str],
     on_trial: Callable[[], None] = lambda: None,
-    memory: Memory = NOTHING_KNOWN,
-    crew: Crew | None = None,
-    held_out: Judge | None = None,
+    store: TrialStore = NO_STORE,
+    backend: Backend | None = None,
+    held_out: ScheduleForecaster | None = None,
 ) -> Plan:
     """Searches for the schedules that nobody beats in the scenario's objectives.
 
-    The same seed gives the same candidates. Baselines are tried first. What ``memory`` recalls is
-    not forecast again. ``crew`` makes the forecasts, ``judge`` itself if there is none.
-    ``held_out`` judges the front on requests that the search did not see.
+    The same seed gives the same candidates. Baselines are tried first. What ``store`` recalls is
+    not forecast again. ``backend`` makes the forecasts, ``forecaster`` itself if there is none.
+    ``held_out`` forecasters the front on requests that the search did not see.
 
     Raises:
         PlanError: an objective is not known, or no schedule is within the limits.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    spec, space = scenario.plan, Space(judge.pipeline, scenario.plan)
-    crew = crew or Alone(judge)
-    goals, book = Goals.of(spec, judge.knows_quality), Book(crew, memory, on_trial)
+    spec, space = scenario.plan, Space(forecaster.pipeline, scenario.plan)
+    backend = backend or LocalBackend(forecaster)
+    goals, cached = (
+        Goals.of(spec, forecaster.knows_quality),
+        CachedForecasts(backend, store, on_trial),
+    )
     baselines = [
-        uniform(judge.pipeline, staircase, layout)
+        uniform(forecaster.pipeline, staircase, layout)
         for layout in spec.layouts
         for staircase in (normal(), paper_staircase(spec))
     ]
-    for one in book.forecast_all(baselines):
+    for one in cached.forecast_all(baselines):
         goals.check(one.forecast)
     study = optuna.create_study(
         directions=[StudyDirection.MINIMIZE] * len(goals.objectives),
         sampler=make_sampler(spec.sampler, spec.seed),
     )
-    sketch = judge.sketch()
-    guide = Guide(crew.sharing(sketch), goals) if sketch else None
-    Search(space, goals, book, study, spec.trials, guide, seed=spec.seed).run()
-    strangers = crew.judging_by(held_out) if held_out else None
-    held = _held_out(strangers, book.candidates, goals, spec.held_out.margin)
-    return _plan(scenario, goals, book.candidates, profile_hashes, held)
+    sketch = forecaster.sketch()
+    surrogate = Surrogate(backend.sharing(sketch), goals) if sketch else None
+    Search(space, goals, cached, study, spec.trials, surrogate, seed=spec.seed).run()
+    held_out_backend = backend.forecasting_by(held_out) if held_out else None
+    held = _held_out(held_out_backend, cached.candidates, goals, spec.held_out.margin)
+    return _plan(scenario, goals, cached.candidates, profile_hashes, held)
 
 
 def _held_out(
-    strangers: Crew | None, candidates: Sequence[Candidate], goals: Goals, margin: float
+    held_out_backend: Backend | None, candidates: Sequence[Candidate], goals: Goals, margin: float
 ) -> tuple[HeldOut, ...]:
     """The front, or some of it from end to end, if any of it is within the limits.
 
-    ``strangers`` judge by requests that the search did not see; without them nothing is found.
+    ``held_out_backend`` forecasts requests that the search did not see; without it nothing is
+    found.
     """
-    if not strangers:
+    if not held_out_backend:
         return ()
     front = [n for n in pareto_front(candidates, goals) if goals.keeps(candidates[n].forecast)]
     shown = spread_out(front, MOST_HELD_OUT)
-    forecasts = strangers.forecast([candidates[number].schedule for number in shown])
+    forecasts = held_out_backend.forecast([candidates[number].schedule for number in shown])
     return hold_out(shown, forecasts, goals.tightened(margin))
 
 

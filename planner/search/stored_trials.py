@@ -1,6 +1,6 @@
 """A search's forecasts as the trials of a study in a storage, where it finds them again.
 
-The search itself keeps its study in memory, as a storage takes milliseconds a trial. What it
+The search itself keeps its study in store, as a storage takes milliseconds a trial. What it
 forecasts is copied by a thread of its own, all that has come together at a time. A search that was
 killed is played again with the forecasts that are stored: none is lost and none made twice.
 Searches of another seed share them.

@@ -35,7 +35,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass
-class Guide:
+class Surrogate:
     """Predicts figures of schedules.
 
     Attributes:

@@ -21,7 +21,7 @@ from planner.tuning.run_log import PlayedRun, shapes
 from profiles.latency.profile import EngineProfile, LatencyProfile
 from profiles.latency.tuning import Correction, fit_seconds
 from profiles.surface import Floats
-from simulator.forecaster import Forecaster
+from simulator.profile_forecaster import ProfileForecaster
 from staircase.schedule import Schedule
 from staircase.workload import RequestShape, Workload
 
@@ -43,7 +43,9 @@ class Compared:
     measured: Mapping[Part, float]
 
 
-def fit_corrections(forecaster: Forecaster, runs: Sequence[PlayedRun]) -> dict[str, Correction]:
+def fit_corrections(
+    forecaster: ProfileForecaster, runs: Sequence[PlayedRun]
+) -> dict[str, Correction]:
     """By engine; engines with equal profiles have equal corrections.
 
     Args:
@@ -85,7 +87,7 @@ class Model:
     ``call_s`` is counted in prefills of a token, so that a small step is small in all of them.
     """
 
-    def __init__(self, forecaster: Forecaster) -> None:
+    def __init__(self, forecaster: ProfileForecaster) -> None:
         self._forecaster = forecaster
         self.groups: dict[EngineProfile, list[str]] = defaultdict(list)
         for name in forecaster.pipeline.engines:
@@ -143,7 +145,7 @@ def corrected(latency: LatencyProfile, corrections: Mapping[str, Correction]) ->
     return replace(latency, engines=engines)
 
 
-def compare_runs(forecaster: Forecaster, runs: Sequence[PlayedRun]) -> Iterator[Compared]:
+def compare_runs(forecaster: ProfileForecaster, runs: Sequence[PlayedRun]) -> Iterator[Compared]:
     """By round and schedule."""
     groups: dict[tuple[int, str], list[int]] = defaultdict(list)
     requests = shapes(forecaster.pipeline, runs)

@@ -15,7 +15,7 @@ import numpy as np
 
 from executor.engine import Engine
 from executor.measure.call_recorder import serve
-from executor.opened_engines import Bench
+from executor.opened_engines import OpenedEngines
 from planner.profiling.targets import random_tokens
 from profiles.latency.profile import EngineProfile, LatencyProfile
 from staircase.pipeline import Pipeline
@@ -51,23 +51,25 @@ class Reference:
             RuntimeError: the call failed.
         """
         prompt = list(self.prompts[number % len(self.prompts)])
-        heard = serve(self.engine, [prompt], WRITTEN_TOKENS)
-        took_ns = heard.times_ns[0][-1] - heard.reports[0].started_ns
+        recorder = serve(self.engine, [prompt], WRITTEN_TOKENS)
+        took_ns = recorder.times_ns[0][-1] - recorder.reports[0].started_ns
         return took_ns / 1e9 / self.expected_s
 
 
-def reference_of(bench: Bench, pipeline: Pipeline, latency: LatencyProfile) -> Reference | None:
+def reference_of(
+    opened: OpenedEngines, pipeline: Pipeline, latency: LatencyProfile
+) -> Reference | None:
     """On an engine in this process; None if there is none: servers keep their own pace.
 
     It is the last one, as after a request: who has the next turn on a device depends on that.
     """
-    local = [name for name in bench.models if name in pipeline.engines]
+    local = [name for name in opened.models if name in pipeline.engines]
     if not local:
         return None
     name = local[-1]
-    draw = random_tokens(random.Random(name), bench.models[name].vocabulary_size)
+    draw = random_tokens(random.Random(name), opened.models[name].vocabulary_size)
     prompts = [draw(PROMPT_TOKENS) for _ in range(2)]
-    return Reference(bench.engines[name], latency[name], prompts)
+    return Reference(opened.engines[name], latency[name], prompts)
 
 
 def mean_pace(paces: Sequence[float]) -> float:

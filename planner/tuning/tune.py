@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from executor.line_log import ItemLog
-from executor.opened_engines import Bench, read_dataset
+from executor.opened_engines import OpenedEngines, read_dataset
 from planner.evaluation.validate import contenders, question_at
 from planner.profiling.latency_profiling import Track, no_track
 from planner.results.plans import Candidate, Plan
@@ -25,7 +25,7 @@ from planner.tuning.tuning_rounds import Effort, Round, Tuned, Verdict, judge
 from planner.tuning.tuning_runs import Player
 from profiles.latency.profile import LatencyProfile
 from profiles.latency.tuning import Correction, Tuning
-from simulator.forecaster import Forecaster
+from simulator.profile_forecaster import ProfileForecaster
 from staircase.spec.scenario import Scenario
 from staircase.timeline import to_s
 
@@ -48,8 +48,8 @@ class Tuner:
 
     scenario: Scenario
     folder: Path
-    bench: Bench
-    forecaster: Forecaster
+    opened: OpenedEngines
+    forecaster: ProfileForecaster
     base: str
     search: Callable[[LatencyProfile], Plan]
     reference: Reference | None
@@ -100,7 +100,7 @@ class Tuner:
             self.scenario, self.folder, requests, offset=FRESH + number * requests
         )
         step = self.track(f"round {number}: real runs", requests * len(named))
-        player = Player(self.bench, self.forecaster.pipeline, self.reference, questions[-1])
+        player = Player(self.opened, self.forecaster.pipeline, self.reference, questions[-1])
         turns = list[list[PlayedRun]]()
         while len(turns) < requests:
             turn = len(turns)

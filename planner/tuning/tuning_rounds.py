@@ -13,7 +13,7 @@ from planner.tuning.pace import mean_pace
 from planner.tuning.run_log import PlayedRun
 from profiles.latency.profile import LatencyProfile
 from profiles.latency.tuning import JudgedRound
-from simulator.forecaster import Forecaster
+from simulator.profile_forecaster import ProfileForecaster
 from staircase.metrics.measured import measure_all
 
 Verdict = Literal["agreed", "rounds used", "budget used"]
@@ -72,7 +72,7 @@ def judge(
     number: int,
     named: Mapping[str, Candidate],
     runs: Sequence[PlayedRun],
-    measured: Forecaster,
+    measured: ProfileForecaster,
     pace_before: float,
 ) -> Round:
     """The round in which ``named`` were played.
@@ -100,7 +100,7 @@ def _row(
     name: str,
     candidate: Candidate,
     runs: Sequence[PlayedRun],
-    measured: Forecaster,
+    measured: ProfileForecaster,
     slower: float,
 ) -> Row:
     taken = measure_all([run.timeline for run in runs], measured.reading_rate).summaries()

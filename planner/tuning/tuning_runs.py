@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from executor.kept_runs import check_answered
 from executor.measure.measure_quality import measure_quality
 from executor.measure.whole_drafts import has_cut_drafts
-from executor.opened_engines import Bench
+from executor.opened_engines import OpenedEngines
 from executor.runtime import Job, Outcome
 from planner.tuning.pace import Reference
 from planner.tuning.run_log import PlayedRun, fixed_tokens
@@ -26,7 +26,7 @@ class Player:
         warm_up: played before the first one, which is another: no cache may know it.
     """
 
-    bench: Bench
+    opened: OpenedEngines
     pipeline: Pipeline
     reference: Reference | None
     warm_up: Question
@@ -41,18 +41,18 @@ class Player:
         """
         job = Job(self.pipeline, schedule, question)
         if not self._count:
-            self.bench.runtime.run([replace(job, question=self.warm_up)])
+            self.opened.runtime.run([replace(job, question=self.warm_up)])
             self._pace()
-        outcome = self.bench.runtime.run([job])[0]
+        outcome = self.opened.runtime.run([job])[0]
         check_answered(outcome)
         pace, loss = self._pace(), self._loss(job, outcome)
         lengths = fixed_tokens(outcome)
         return PlayedRun(0, 0, "", 0, schedule, outcome.timeline, lengths, pace, loss)
 
     def _loss(self, job: Job, outcome: Outcome) -> float | None:
-        if not self.bench.can_score(self.pipeline):
+        if not self.opened.can_score(self.pipeline):
             return None
-        scorer = self.bench.scorers_of(self.pipeline)[self.pipeline.answer]
+        scorer = self.opened.scorers_of(self.pipeline)[self.pipeline.answer]
         is_cut = has_cut_drafts(self.pipeline, outcome)
         full = self._fully_read(job) if is_cut else outcome
         return measure_quality(self.pipeline, scorer, outcome, full, job.schedule.layout).loss
@@ -61,7 +61,7 @@ class Player:
         """Played once a question."""
         name = repr(job.question)
         if name not in self._fully:
-            self._fully[name] = self.bench.runtime.run([replace(job, schedule=Schedule())])[0]
+            self._fully[name] = self.opened.runtime.run([replace(job, schedule=Schedule())])[0]
             check_answered(self._fully[name])
         return self._fully[name]
 

@@ -57,7 +57,7 @@ LEAST_DECODE_POINTS = 3
 
 
 @dataclass(frozen=True)
-class Reach:
+class ProfileRange:
     """How far a fit was measured: new tokens of an iteration, sequences, context of a sequence."""
 
     new_tokens: int
@@ -90,12 +90,12 @@ class EngineProfile:
     mixed_decode: float | None = None
     contention: float = 1.0
     cache: PrefixCache | None = None
-    stated_reach: Reach | None = None
+    stated_reach: ProfileRange | None = None
     unmeasured: tuple[str, ...] = ()
     restates: bool = False
 
     @property
-    def reach(self) -> Reach:
+    def measured_range(self) -> ProfileRange:
         """How far it was measured.
 
         Raises:
@@ -105,14 +105,14 @@ class EngineProfile:
             return self.stated_reach
         if not self.prefill_points or not self.decode_points:
             raise ProfileError("the profile has neither points nor stated_reach")
-        return Reach(
+        return ProfileRange(
             max(point.new_tokens * point.prompts for point in self.prefill_points),
             max(point.batch for point in self.decode_points),
             max(point.context_tokens // point.batch for point in self.decode_points),
         )
 
     def without_points(self) -> EngineProfile:
-        return replace(self, prefill_points=(), decode_points=(), stated_reach=self.reach)
+        return replace(self, prefill_points=(), decode_points=(), stated_reach=self.measured_range)
 
     def scaled(self, factor: float) -> EngineProfile:
         """``factor`` times as slow."""
@@ -148,7 +148,7 @@ class EngineProfile:
 
     def outside(self, new_tokens: int, context_tokens: int, batch: int = 1) -> list[str]:
         """What of this lies beyond the measured grid, in words; empty if nothing does."""
-        reach = self.reach
+        reach = self.measured_range
         measured = {
             "prefill": (new_tokens, reach.new_tokens),
             "context": (context_tokens, reach.context_tokens),

@@ -41,7 +41,7 @@ class Stage:
         )
         return list(run.timelines)
 
-    def unhindered(self) -> Stage:
+    def without_queues(self) -> Stage:
         """The same requests, none in another's way."""
         agents = tuple(replace(agent, engine=agent.name) for agent in self.pipeline)
         return Stage(

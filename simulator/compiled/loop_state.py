@@ -20,9 +20,9 @@ Ints = Any
 WAITS, WRITES, OVER = 0, 1, 2
 # How a call ended.
 STOP, LENGTH, CANCELLED = 0, 1, 2
-# Cells of Game.cells.
+# Cells of LoopState.cells.
 NEXT_ARRIVAL, SOON_FIRST, SOON_COUNT, FREE = 0, 1, 2, 3
-# In Game.soon: the next request begins; other values are calls to be cancelled.
+# In LoopState.soon: the next request begins; other values are calls to be cancelled.
 NEXT_REQUEST = -1
 
 
@@ -67,7 +67,7 @@ RECORD = columns(
 )
 
 
-class Crew(NamedTuple):
+class Agents(NamedTuple):
     """The pipeline's agents, sources before their readers.
 
     Attributes:
@@ -83,7 +83,7 @@ class Crew(NamedTuple):
     reader_rows: Ints
 
 
-class Game(NamedTuple):
+class LoopState(NamedTuple):
     """Everything that the loop needs.
 
     Attributes:
@@ -96,7 +96,7 @@ class Game(NamedTuple):
         is_closed: a request begins when another is over, not at times of its own.
     """
 
-    crew: Crew
+    agents: Agents
     tables: CallTables
     times: Ints
     requests: Any
@@ -113,30 +113,30 @@ class Game(NamedTuple):
     answer: int
 
 
-def with_slots(game: Game, before: int, slots: int) -> Game:
-    """The game with more rows of ``Calls`` to give away."""
-    free = int(game.cells[FREE])
+def with_slots(loop: LoopState, before: int, slots: int) -> LoopState:
+    """The loop with more rows of ``Calls`` to give away."""
+    free = int(loop.cells[FREE])
     stack = np.zeros(slots, dtype=np.int64)
-    stack[:free] = game.slots[:free]
+    stack[:free] = loop.slots[:free]
     stack[free : free + slots - before] = np.arange(before, slots)
-    game.cells[FREE] = free + slots - before
+    loop.cells[FREE] = free + slots - before
     occupants = np.zeros(slots, dtype=np.int64)
-    occupants[:before] = game.occupants
-    count, first = int(game.cells[SOON_COUNT]), int(game.cells[SOON_FIRST])
-    soon = np.zeros(max(2 * slots, len(game.soon)), dtype=np.int64)
-    soon[:count] = game.soon[(first + np.arange(count)) % len(game.soon)]
-    game.cells[SOON_FIRST] = 0
-    return game._replace(slots=stack, occupants=occupants, soon=soon)
+    occupants[:before] = loop.occupants
+    count, first = int(loop.cells[SOON_COUNT]), int(loop.cells[SOON_FIRST])
+    soon = np.zeros(max(2 * slots, len(loop.soon)), dtype=np.int64)
+    soon[:count] = loop.soon[(first + np.arange(count)) % len(loop.soon)]
+    loop.cells[SOON_FIRST] = 0
+    return loop._replace(slots=stack, occupants=occupants, soon=soon)
 
 
-def make_game(
+def make_loop(
     builder: TableBuilder,
     setups: Sequence[BatchingSetup],
     workload: Workload,
     numbers: Ints,
     keeps_all_times: bool,
-) -> tuple[Game, int]:
-    """A game, and how many token times it keeps."""
+) -> tuple[LoopState, int]:
+    """A loop, and how many token times it keeps."""
     tables, pipeline = builder.tables(), builder.pipeline
     agents = len(pipeline.order)
     answer = pipeline.order.index(pipeline[pipeline.answer])
@@ -147,7 +147,7 @@ def make_game(
     cells = np.zeros(4, dtype=np.int64)
     cells[SOON_COUNT] = len(soon)
     empty = np.zeros(0, dtype=np.int64)
-    game = Game(
+    loop = LoopState(
         _make_crew(pipeline, setups),
         tables,
         row_times,
@@ -164,16 +164,16 @@ def make_game(
         is_closed=workload.arrivals_ps is None,
         answer=answer,
     )
-    return game, int(times[-1])
+    return loop, int(times[-1])
 
 
-def _make_crew(pipeline: Pipeline, setups: Sequence[BatchingSetup]) -> Crew:
+def _make_crew(pipeline: Pipeline, setups: Sequence[BatchingSetup]) -> Agents:
     engines = [pipeline.engines.index(agent.engine) for agent in pipeline.order]
     priorities = [
         dict(setups[engine].priorities).get(agent.name, 0)
         for engine, agent in zip(engines, pipeline.order, strict=True)
     ]
-    return Crew(
+    return Agents(
         np.asarray(engines, dtype=np.int64),
         np.asarray(priorities, dtype=np.int64),
         *sources_of(pipeline),

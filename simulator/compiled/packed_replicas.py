@@ -1,7 +1,7 @@
 """Any number of replicas in one array, so that compiled code is the same for any number.
 
-    arena = make_arena(replicas)      # copies them
-    replica = replica_at(arena, n)    # in compiled code: views, no copies
+    packed = pack_replicas(replicas)      # copies them
+    replica = replica_at(packed, n)    # in compiled code: views, no copies
 
 Compiled code cannot index replicas of its own accord: a tuple of them is compiled anew for every
 length, and a list counts references to some twenty arrays whenever one is taken out.
@@ -27,7 +27,7 @@ _DIMENSIONS = {4: 2, 5: 2, 10: 4}
 Ints = Any
 
 
-class Arena(NamedTuple):
+class PackedReplicas(NamedTuple):
     """Replicas, packed.
 
     Attributes:
@@ -41,7 +41,7 @@ class Arena(NamedTuple):
     numbers: Ints
 
 
-def make_arena(replicas: Sequence[Replica]) -> Arena:
+def pack_replicas(replicas: Sequence[Replica]) -> PackedReplicas:
     """Packs copies of ``replicas``."""
     arrays = [_arrays(replica) for replica in replicas]
     places = np.ones((len(replicas), len(arrays[0]), 5), dtype=np.int64)
@@ -52,21 +52,21 @@ def make_arena(replicas: Sequence[Replica]) -> Arena:
             places[row, column, : 1 + own[column].ndim] = (start, *own[column].shape)
             start += own[column].size
     heap = np.zeros(start, dtype=np.int64)
-    arena = Arena(heap, places, np.asarray([_numbers(replica) for replica in replicas]))
+    packed = PackedReplicas(heap, places, np.asarray([_numbers(replica) for replica in replicas]))
     for row, own in enumerate(arrays):
-        for view, array in zip(_views(arena, row), own, strict=True):
+        for view, array in zip(_views(packed, row), own, strict=True):
             view[...] = array
-    return arena
+    return packed
 
 
-def unpacked(arena: Arena) -> list[Replica]:
+def unpacked(packed: PackedReplicas) -> list[Replica]:
     """Its replicas, as views of it."""
-    return [_unpacked(arena, row) for row in range(len(arena.places))]
+    return [_unpacked(packed, row) for row in range(len(packed.places))]
 
 
-def _unpacked(arena: Arena, row: int) -> Replica:
-    tokens, sequences, block_tokens, *switches = arena.numbers[row].tolist()
-    views = _views(arena, row)
+def _unpacked(packed: PackedReplicas, row: int) -> Replica:
+    tokens, sequences, block_tokens, *switches = packed.numbers[row].tolist()
+    views = _views(packed, row)
     cost, blocks = Cost(*views[:COST]), Blocks(*views[COST:NOW])
     uses_blocks, caches_prefixes, by_priority, is_ahead = map(bool, switches)
     return Replica(
@@ -83,17 +83,17 @@ def _unpacked(arena: Arena, row: int) -> Replica:
     )
 
 
-def now_of(arena: Arena) -> Ints:
+def now_of(packed: PackedReplicas) -> Ints:
     """The ``now`` of all replicas, one in a row."""
-    first, cells = arena.places[0, NOW, :2]
-    count = len(arena.places)
-    return arena.heap[first : first + count * cells].reshape(count, cells)
+    first, cells = packed.places[0, NOW, :2]
+    count = len(packed.places)
+    return packed.heap[first : first + count * cells].reshape(count, cells)
 
 
-def _views(arena: Arena, row: int) -> list[Ints]:
+def _views(packed: PackedReplicas, row: int) -> list[Ints]:
     return [
-        arena.heap[start : start + int(np.prod(shape))].reshape(shape[: _DIMENSIONS.get(n, 1)])
-        for n, (start, *shape) in enumerate(arena.places[row].tolist())
+        packed.heap[start : start + int(np.prod(shape))].reshape(shape[: _DIMENSIONS.get(n, 1)])
+        for n, (start, *shape) in enumerate(packed.places[row].tolist())
     ]
 
 
@@ -106,9 +106,9 @@ def _arrays(replica: Replica) -> list[Ints]:
 
 
 @inlined
-def replica_at(arena: Arena, replica: int) -> Replica:
-    """The replica of this number; what is done to it is done in the arena."""
-    numbers = arena.numbers[replica]
+def replica_at(packed: PackedReplicas, replica: int) -> Replica:
+    """The replica of this number; what is done to it is done in ``packed``."""
+    numbers = packed.numbers[replica]
     return Replica(
         numbers[0],
         numbers[1],
@@ -117,43 +117,43 @@ def replica_at(arena: Arena, replica: int) -> Replica:
         numbers[4] == 1,
         numbers[5] == 1,
         numbers[6] == 1,
-        _cost_at(arena, replica),
+        _cost_at(packed, replica),
         Blocks(
-            _row(arena, replica, 12),
-            _row(arena, replica, 13),
-            _row(arena, replica, 14),
-            _row(arena, replica, 15),
-            _row(arena, replica, 16),
-            _row(arena, replica, 17),
-            _row(arena, replica, 18),
+            _row(packed, replica, 12),
+            _row(packed, replica, 13),
+            _row(packed, replica, 14),
+            _row(packed, replica, 15),
+            _row(packed, replica, 16),
+            _row(packed, replica, 17),
+            _row(packed, replica, 18),
         ),
-        _row(arena, replica, 19),
-        _row(arena, replica, 20),
-        _row(arena, replica, 21),
+        _row(packed, replica, 19),
+        _row(packed, replica, 20),
+        _row(packed, replica, 21),
     )
 
 
 @inlined
-def _cost_at(arena: Arena, replica: int) -> Cost:
-    knots, grid = arena.places[replica, 4], arena.places[replica, 10]
+def _cost_at(packed: PackedReplicas, replica: int) -> Cost:
+    knots, grid = packed.places[replica, 4], packed.places[replica, 10]
     return Cost(
-        _row(arena, replica, 0),
-        _row(arena, replica, 1),
-        _row(arena, replica, 2),
-        _row(arena, replica, 3),
-        _row(arena, replica, 4).reshape((knots[1], knots[2])),
-        _row(arena, replica, 5).reshape((knots[1], knots[2])),
-        _row(arena, replica, 6),
-        _row(arena, replica, 7),
-        _row(arena, replica, 8),
-        _row(arena, replica, 9),
-        _row(arena, replica, 10).reshape((grid[1], grid[2], grid[3], grid[4])),
-        _row(arena, replica, 11),
+        _row(packed, replica, 0),
+        _row(packed, replica, 1),
+        _row(packed, replica, 2),
+        _row(packed, replica, 3),
+        _row(packed, replica, 4).reshape((knots[1], knots[2])),
+        _row(packed, replica, 5).reshape((knots[1], knots[2])),
+        _row(packed, replica, 6),
+        _row(packed, replica, 7),
+        _row(packed, replica, 8),
+        _row(packed, replica, 9),
+        _row(packed, replica, 10).reshape((grid[1], grid[2], grid[3], grid[4])),
+        _row(packed, replica, 11),
     )
 
 
 @inlined
-def _row(arena: Arena, replica: int, array: int) -> Ints:
+def _row(packed: PackedReplicas, replica: int, array: int) -> Ints:
     """All elements of an array."""
-    place = arena.places[replica, array]
-    return arena.heap[place[0] : place[0] + place[1] * place[2] * place[3] * place[4]]
+    place = packed.places[replica, array]
+    return packed.heap[place[0] : place[0] + place[1] * place[2] * place[3] * place[4]]

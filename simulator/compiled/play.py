@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from simulator.compiled.call_tables import TableBuilder
-from simulator.compiled.loop_state import Game, make_game, with_slots
-from simulator.compiled.replica_pool import Fleet, make_fleet, next_event, with_space
+from simulator.compiled.loop_state import LoopState, make_loop, with_slots
+from simulator.compiled.replica_pool import ReplicaPool, make_pool, next_event, with_space
 from simulator.compiled.results import Played
 from simulator.compiled.table_loop import FINISHED, NEEDS_SPACE, play
 from simulator.core.calls import Calls, grown, make_calls
@@ -87,12 +87,12 @@ def _tables(builder: TableBuilder, workload: Workload) -> Ints | None:
 
 @dataclass
 class _Match:
-    """A game under way: what grows while it is played."""
+    """A loop under way: what grows while it is played."""
 
     builder: TableBuilder
     setups: Sequence[BatchingSetup]
-    game: Game
-    fleet: Fleet
+    loop: LoopState
+    pool: ReplicaPool
     calls: Calls
 
     @staticmethod
@@ -103,23 +103,23 @@ class _Match:
         numbers: Ints,
         keeps_all_times: bool,
     ) -> _Match:
-        fleet = make_fleet(
+        pool = make_pool(
             [[setup.make_replica() for _ in range(setup.replicas)] for setup in setups],
             [setup.routing == "affine" for setup in setups],
             [setup.call_ps for setup in setups],
             CALLS,
         )
-        game, times = make_game(builder, setups, workload, numbers, keeps_all_times)
-        match = _Match(builder, setups, game, fleet, make_calls(0, 0, 0, times))
+        loop, times = make_loop(builder, setups, workload, numbers, keeps_all_times)
+        match = _Match(builder, setups, loop, pool, make_calls(0, 0, 0, times))
         match._grow(max(CALLS, 2 * match._spare))
         return match
 
     @property
     def fits(self) -> bool:
         """Whether every call fits into a replica's KV; raises WorkloadError for endless ones."""
-        crew, rows = self.game.crew, self.game.tables.rows[:-1]
+        agents, rows = self.loop.agents, self.loop.tables.rows[:-1]
         for number, setup in enumerate(self.setups):
-            own = rows[crew.engine[self._agents] == number]
+            own = rows[agents.engine[self._agents] == number]
             tokens = own["prompt"] + own["goal"]
             engine = self.builder.pipeline.engines[number]
             setup.check_call(int(tokens.max(initial=0)), f"engine {engine!r}")
@@ -131,52 +131,52 @@ class _Match:
     @property
     def _agents(self) -> Ints:
         """The agent of each row."""
-        counts = np.diff(self.game.tables.agent_rows)
-        return np.repeat(np.arange(len(counts)) % len(self.game.crew.engine), counts)
+        counts = np.diff(self.loop.tables.agent_rows)
+        return np.repeat(np.arange(len(counts)) % len(self.loop.agents.engine), counts)
 
     @property
     def _spare(self) -> int:
         """Calls that one event may start."""
-        return (len(self.fleet.named) + 1) * len(self.game.crew.engine)
+        return (len(self.pool.named) + 1) * len(self.loop.agents.engine)
 
     def run(self) -> None:
-        while (state := play(self.game, self.fleet, self.calls, SLICE)) != FINISHED:
+        while (state := play(self.loop, self.pool, self.calls, SLICE)) != FINISHED:
             if state == NEEDS_SPACE:
-                self._grow(2 * len(self.game.slots))
-        if next_event(self.fleet)[0] < NEVER:
+                self._grow(2 * len(self.loop.slots))
+        if next_event(self.pool)[0] < NEVER:
             raise too_long()
-        requests = self.game.requests
+        requests = self.loop.requests
         is_over = (requests["is_done"] == 1) & (requests["open_calls"] == 0)
         check_over(int(is_over.sum()), len(requests))
 
     def _grow(self, slots: int) -> None:
         """Room for so many open calls."""
-        rows, before = self.game.tables.rows, len(self.game.slots)
+        rows, before = self.loop.tables.rows, len(self.loop.slots)
         longest = int(np.max(rows["prompt"] + rows["goal"]))
         blocks = max((_blocks(setup, longest) for setup in self.setups), default=0)
         hashes = max((_hashes(setup, longest) for setup in self.setups), default=0)
         self.calls = grown(self.calls, slots, slots * hashes, slots * blocks, 0)
         self.calls.hash_start[:slots] = np.arange(slots) * hashes
         self.calls.table_start[:slots] = np.arange(slots) * blocks
-        self.fleet = with_space(self.fleet, slots)
-        self.game = with_slots(self.game, before, slots)
+        self.pool = with_space(self.pool, slots)
+        self.loop = with_slots(self.loop, before, slots)
 
     def played(self) -> Played:
         return Played(
             self.builder.pipeline,
             self.builder.calls,
-            self.game.tables,
-            self.game.times,
-            self.game.requests,
-            self.game.roles,
-            self.game.records,
+            self.loop.tables,
+            self.loop.times,
+            self.loop.requests,
+            self.loop.roles,
+            self.loop.records,
             self.calls.times_ps,
             self._busy_ps(),
         )
 
     def _busy_ps(self) -> dict[str, list[int]]:
-        firsts = self.fleet.first_replica.tolist()
-        busy = self.fleet.now[:, BUSY].tolist()
+        firsts = self.pool.first_replica.tolist()
+        busy = self.pool.now[:, BUSY].tolist()
         names = self.builder.pipeline.engines
         return {name: busy[firsts[n] : firsts[n + 1]] for n, name in enumerate(names)}
 

@@ -40,8 +40,8 @@ def explain(
     if found.explanation is None:
         raise PlanError(f"{path}: has no explanation; make it again with 'staircase plan'")
     if as_json:
-        standings = [asdict(one) for one in checked.standings] if checked else None
-        print_json({**asdict(found.explanation), "standings": standings})
+        comparisons = [asdict(one) for one in checked.comparisons] if checked else None
+        print_json({**asdict(found.explanation), "comparisons": comparisons})
         return
     for line in explanation_lines(found, found.explanation, checked):
         screen.print(line, highlight=False, markup=False, soft_wrap=True)

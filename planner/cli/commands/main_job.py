@@ -142,13 +142,13 @@ def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
         if known:
             notes.print(f"going on with {known} forecasts of {where}")
 
-    judge = work.judge()  # Before there is a bar: what is missing gets one line.
+    forecaster = work.forecaster()  # Before there is a bar: what is missing gets one line.
     _tell_what_is_not_known(work)
     with progress_bars() as track:
         step = track("search", work.scenario.plan.trials)
         around = cache(lambda: track("around the choice", None))
         watcher = Watcher(begun, step, lambda: around()())
-        return plan_of(work, judge, watcher=watcher, workers=workers, ray=ray)
+        return plan_of(work, forecaster, watcher=watcher, workers=workers, ray=ray)
 
 
 def _tell_what_is_not_known(work: Workspace) -> None:
@@ -176,20 +176,20 @@ def _validate(work: Workspace, found: Plan, requests: int, save: Path | None = N
     from planner.results.validation_log import ValidationLog
     from planner.sole_use import sole_use
 
-    front, stage = work.scenario.plan.validated_front, work.forecaster().stage
+    front, stage = work.scenario.plan.validated_front, work.profile_forecaster().stage
     key = runs_key(work.scenario, work.source, found, requests, front)
     keys = ValidationLog.keys(key, work.scenario)
     with (
         sole_use(work.folder, "validate"),
         kept_work(work.runs_path, keys, "runs and scores") as kept,
-        opened_bench(work.scenario, is_measured=True) as bench,
+        opened_bench(work.scenario, is_measured=True) as opened,
         progress_bars() as track,
     ):
         checked, real = check(
             work.scenario,
             work.source,
             found,
-            bench,
+            opened,
             requests,
             front,
             track,

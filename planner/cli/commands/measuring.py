@@ -26,7 +26,7 @@ from staircase.bounds import LEAST_BUDGET_S, LONGEST_RUN_S
 from staircase.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from executor.opened_engines import Bench
+    from executor.opened_engines import OpenedEngines
     from planner.workspace import Workspace
 
 
@@ -94,11 +94,11 @@ def measure_profiles(work: Workspace, only: Kind | None = None) -> dict[str, str
         check_writable(path)
     with (
         sole_use(work.folder, "profile"),
-        opened_bench(work.scenario, is_measured=True) as bench,
+        opened_bench(work.scenario, is_measured=True) as opened,
     ):
-        why = bench.why_no_scores(work.scenario.pipeline.build())
+        why = opened.why_no_scores(work.scenario.pipeline.build())
         kinds = [only] if only else _wanted(work, why)
-        return {kind: _MAKERS[kind](work, bench) for kind in kinds if kind not in given}
+        return {kind: _MAKERS[kind](work, opened) for kind in kinds if kind not in given}
 
 
 def _wanted(work: Workspace, why_no_quality: str | None) -> list[Kind]:
@@ -109,7 +109,7 @@ def _wanted(work: Workspace, why_no_quality: str | None) -> list[Kind]:
     return [Kind.LATENCY] if work.scenario.workload else [Kind.LATENCY, Kind.LENGTHS]
 
 
-def _profile_latency(work: Workspace, bench: Bench) -> str:
+def _profile_latency(work: Workspace, opened: OpenedEngines) -> str:
     from executor.measure.sample_log import SampleLog
     from planner.profiling.latency_profiling import keys_of, make_latency
     from profiles.latency.profile import save_latency
@@ -119,13 +119,13 @@ def _profile_latency(work: Workspace, bench: Bench) -> str:
         progress_bars(between_steps=True) as track,
     ):
         log = SampleLog(kept)
-        save_latency(work.latency_path, make_latency(work.scenario, bench, log, track))
+        save_latency(work.latency_path, make_latency(work.scenario, opened, log, track))
     # It corrects a profile that is gone now.
     work.tuned_path.unlink(missing_ok=True)
     return str(work.latency_path)
 
 
-def _profile_quality(work: Workspace, bench: Bench) -> str:
+def _profile_quality(work: Workspace, opened: OpenedEngines) -> str:
     from executor.measure.quality_log import QualityLog
     from planner.profiling.quality_profiling import make_quality, quality_key
     from profiles.quality.profile import save_quality
@@ -136,24 +136,24 @@ def _profile_quality(work: Workspace, bench: Bench) -> str:
         progress_bars() as track,
     ):
         log = QualityLog.of(kept, key)
-        found = make_quality(work.scenario, work.source, bench, log, track)
+        found = make_quality(work.scenario, work.source, opened, log, track)
         save_quality(work.quality_path, found)
     return str(work.quality_path)
 
 
-def _profile_lengths(work: Workspace, bench: Bench) -> str:
+def _profile_lengths(work: Workspace, opened: OpenedEngines) -> str:
     from executor.line_log import ItemLog
     from planner.profiling.length_profiling import lengths_key, make_lengths
     from profiles.lengths import LengthSample, save_lengths
 
-    why = bench.why_no_scores(work.scenario.pipeline.build()) or "it was not asked for"
+    why = opened.why_no_scores(work.scenario.pipeline.build()) or "it was not asked for"
     key = lengths_key(work.scenario)
     with (
         kept_work(work.length_samples_path, [key], "samples") as lines,
         progress_bars() as track,
     ):
         kept = ItemLog(lines, key, LengthSample)
-        found = make_lengths(work.scenario, work.source, bench, why, kept, track)
+        found = make_lengths(work.scenario, work.source, opened, why, kept, track)
         save_lengths(work.lengths_path, found)
     return str(work.lengths_path)
 

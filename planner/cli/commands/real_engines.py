@@ -152,13 +152,13 @@ def _play(
     from planner.cli.commands.opened_engines import opened_bench
     from planner.cli.playing import faults_of, play_many, play_one
 
-    with opened_bench(work.scenario, is_measured=len(jobs) > 1) as bench:
+    with opened_bench(work.scenario, is_measured=len(jobs) > 1) as opened:
         if is_shown:
-            outcomes = [play_one(bench, jobs[0], screen)]
+            outcomes = [play_one(opened, jobs[0], screen)]
         else:
             with progress_bars() as track:
-                outcomes = play_many(bench, jobs, pace, kept, track("real runs", len(jobs)))
-        return outcomes, faults_of(bench, jobs, outcomes)
+                outcomes = play_many(opened, jobs, pace, kept, track("real runs", len(jobs)))
+        return outcomes, faults_of(opened, jobs, outcomes)
 
 
 def _check_given(

@@ -100,7 +100,7 @@ def _forecast(
     needs_timelines: bool,
 ) -> Forecast:
     if not work.scenario.simulated:
-        return work.forecaster(requests)(schedule)
+        return work.profile_forecaster(requests)(schedule)
     from simulator.forecast import forecast_simulated
 
     _tell_of_compiling()

@@ -100,17 +100,17 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
     with (
         sole_use(work.folder, "tune"),
         kept_work(work.tuning_path, [key], "runs") as log,
-        opened_bench(work.scenario, is_measured=True) as bench,
+        opened_bench(work.scenario, is_measured=True) as opened,
         progress_bars(between_steps=True) as track,
     ):
         tuner = Tuner(
             work.scenario,
             work.source,
-            bench,
+            opened,
             forecaster,
             base,
             lambda latency: _search(work, latency, track),
-            reference_of(bench, forecaster.pipeline, forecaster.latency),
+            reference_of(opened, forecaster.pipeline, forecaster.latency),
             ItemLog(log, key, PlayedRun),
             effort,
             track,
@@ -139,7 +139,9 @@ def _search(
 
     hashes = {**work.profile_hashes(), "latency": latency_hash(latency)}
     step = track("search", work.scenario.plan.trials)
-    return plan_of(work, work.forecaster_with(latency), watcher=Watcher(tried=step), hashes=hashes)
+    return plan_of(
+        work, work.profile_forecaster_with(latency), watcher=Watcher(tried=step), hashes=hashes
+    )
 
 
 def _content(tuned: Tuned) -> dict[str, Any]:

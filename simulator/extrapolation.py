@@ -21,7 +21,7 @@ def profiled(scenario: Scenario, folder: Path) -> dict[str, tuple[SimulatedSpec,
     }
 
 
-def beyond(
+def outside_range(
     engines: Mapping[str, tuple[SimulatedSpec, EngineProfile]], timelines: Iterable[Timeline]
 ) -> Iterator[str]:
     """What lies beyond, in words: new tokens of an iteration, context, sequences at once."""
