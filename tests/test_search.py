@@ -328,6 +328,33 @@ class TestHeldOut:
         with pytest.raises(PlanError, match=r"none of 1 schedules of the front .* stall"):
             choose([one], goals, [HeldOut(0, one.forecast, ("stall ≤ 1, is 2",))])
 
+    @pytest.mark.parametrize(
+        ("word", "reading_rate", "chosen"),
+        [
+            ("smooth_start", 5.0, 1),
+            ("smooth_start", 100.0, 0),
+            ("smooth_start.p90", 2.0, 3),
+            ("ttft", 5.0, 0),
+        ],
+    )
+    def test_what_no_reader_notices_decides_nothing(
+        self, word: str, reading_rate: float, chosen: int
+    ) -> None:
+        """Within a token's reading time of the earliest, the loss decides; then the start."""
+        candidates = [
+            Candidate(
+                Schedule(),
+                {
+                    "smooth_start_s": Summary.of(start_s),
+                    "ttft_s": Summary.of(start_s),
+                    "loss": Summary.of(loss),
+                },
+            )
+            for start_s, loss in [(1.0, 0.02), (1.15, 0.01), (1.18, 0.01), (1.4, 0.005)]
+        ]
+        goals = Goals(parse_objectives([word, "loss"])).of_reader(reading_rate)
+        assert choose(candidates, goals) == chosen
+
     def test_margins_are_to_the_worse(self) -> None:
         limits = parse_limits({"ttft": 2.0, "quality": 0.9, "goodput": 10.0})
         goals = Goals(parse_objectives(["ttft"]), limits).tightened(0.1)

@@ -80,6 +80,7 @@ def test_it_is_profiled_planned_and_validated(tmp_path: Path) -> None:
     for command in ("profile", "plan"):
         run = staircase(command, path, *out)
         assert run.returncode == 0, run.stderr
+        assert "GGUF" not in run.stderr
     run = staircase("validate", path, *out, "--json")
     assert run.returncode == 0, run.stderr
     rows = {row["name"]: row for row in json.loads(run.stdout)["rows"]}

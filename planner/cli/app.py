@@ -80,6 +80,8 @@ def main() -> None:
     """Runs the command line; wrong input ends with one line and exit code 2."""
     # Imports make many objects and no garbage: to look for it took a third of a short command.
     gc.set_threshold(200_000)
+    # Libraries show bars of their own, as transformers does while it reads a GGUF file.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
     except BrokenPipeError:

@@ -209,10 +209,15 @@ def _is_finite(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Goals:
-    """What a search is for."""
+    """What a search is for.
+
+    Attributes:
+        unnoticed_s: schedules whose first objective is so near the best are as good in it.
+    """
 
     objectives: tuple[Objective, ...]
     limits: tuple[Limit, ...] = ()
+    unnoticed_s: float = 0.0
 
     @staticmethod
     def of(spec: PlanSpec, knows_quality: bool) -> Goals:
@@ -232,7 +237,15 @@ class Goals:
         if "max_unread" in spec.model_fields_set:
             given["unread"] = spec.max_unread
         limits = merged(parse_limits(given), parse_limits(spec.limits, "plan.limits"))
-        return Goals(parse_objectives(words), limits)
+        return Goals(parse_objectives(words), limits).of_reader(spec.reading_rate)
+
+    def of_reader(self, reading_rate: float) -> Goals:
+        """The same for somebody who reads so many tokens a second.
+
+        Of two smooth starts less than a token's reading time apart, no reader gains by the earlier.
+        """
+        is_of_reader = self.objectives[0].word == "smooth_start"
+        return replace(self, unnoticed_s=1 / reading_rate if is_of_reader else 0.0)
 
     def costs(self, forecast: Mapping[str, Summary]) -> tuple[float, ...]:
         """What each objective comes to; less is better."""

@@ -90,8 +90,7 @@ class Plan:
         candidates: every schedule that was simulated, in the order of the search.
         front: numbers of the candidates within the limits that no other beats in all objectives,
             by the first one; of all candidates, if none is within them.
-        chosen: number of the best candidate by the first objective, within the limits, on held-out
-            requests too.
+        chosen: number of the best candidate within the limits, on held-out requests too.
         normal, paper: numbers of the baselines, in the chosen layout.
         reading_rate: tokens a second of the reader whose smooth start and stall these are.
         profile_hashes: of the profiles that the forecasts rest on.
@@ -121,7 +120,7 @@ class Plan:
     def best(
         self, objective: str | None = None, slo: Mapping[str, float] | None = None
     ) -> Candidate:
-        """The best candidate by ``objective``, or else by the plan's first one.
+        """The best candidate by ``objective``, or else the plan's choice.
 
         Where some were looked at on held-out requests, one of those that kept the plan's limits and
         ``slo`` there too.
@@ -137,6 +136,8 @@ class Plan:
         limits = merged(self.limits_of(), parse_limits({} if slo is None else slo, "slo"))
         words = dict.fromkeys([objective or self.objectives[0], *self.objectives])
         goals = Goals(tuple(map(parse_objective, words)), limits)
+        if objective is None:
+            goals = goals.of_reader(self.reading_rate)
         goals.check(self.candidates[self.chosen].forecast)
         held_out = [one.or_missing(goals.missed(one.forecast)) for one in self.held_out]
         return self.candidates[choose(self.candidates, goals, held_out)]
@@ -174,9 +175,11 @@ def pareto_front(candidates: Sequence[Candidate], goals: Goals) -> tuple[int, ..
 
 
 def choose(candidates: Sequence[Candidate], goals: Goals, held_out: Sequence[HeldOut] = ()) -> int:
-    """Number of the best candidate by the first objective, then the next, within the limits.
+    """Number of the best candidate within the limits.
 
-    Where some were looked at on held-out requests, of those that kept the limits there.
+    It is the best by the first objective, then by the next. Those that differ in the first by no
+    more than a reader notices (``Goals.of_reader``) are compared by the next at once. Where some
+    were looked at on held-out requests, it is one of those that kept the limits there.
 
     Raises:
         PlanError: none is within them.
@@ -199,7 +202,10 @@ def choose(candidates: Sequence[Candidate], goals: Goals, held_out: Sequence[Hel
                 "plan.held_out.margin"
             )
     _check_possible([candidates[number] for number in good], goals)
-    return min(good, key=lambda number: goals.costs(candidates[number].forecast))
+    costs = {number: goals.costs(candidates[number].forecast) for number in good}
+    most = min(first for first, *_ in costs.values()) + goals.unnoticed_s
+    near = [number for number in good if costs[number][0] <= most]
+    return min(near, key=lambda number: (*costs[number][1:], costs[number][0]))
 
 
 def _check_possible(candidates: Sequence[Candidate], goals: Goals) -> None:
