@@ -230,11 +230,11 @@ def test_who_beats_whom() -> None:
     assert len(found) == 6
     # Float rounding is no loss; what is not measured is not compared.
     assert found["front 1", "normal"].beats
-    assert found["front 1", "normal"].alike == ("loss",)
+    assert found["front 1", "normal"].tied == ("loss",)
     assert found["chosen", "normal"].worse == ("loss",)
     assert not found["chosen", "paper default"].beats
     # Intervals that meet.
-    assert found["front 2", "paper default"].alike == ("ttft",)
+    assert found["front 2", "paper default"].tied == ("ttft",)
     assert found["front 2", "paper default"].beats
 
 

@@ -26,6 +26,8 @@ from staircase.errors import EngineError, InputError
 
 # What shells call it when Ctrl-C ended a command.
 INTERRUPTED = 130
+# Who only simulates does without the packages of the extra ``models``.
+OF_MODELS = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub")
 
 app = typer.Typer(
     name="staircase",
@@ -91,6 +93,11 @@ def main() -> None:
     except InputError as error:
         _tell("error:", error)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name not in OF_MODELS:
+            raise
+        _tell("error:", f"this needs {error.name}: pip install 'staircase[models]'")
+        sys.exit(2)
     except EngineError as error:
         _tell("engine:", error)
         sys.exit(1)
@@ -105,7 +112,7 @@ def main() -> None:
         gc.freeze()
 
 
-def _tell(what: str, error: Exception) -> None:
+def _tell(what: str, error: Exception | str) -> None:
     # One line, though a name in it may have several.
     line = " ".join(str(error).split("\n")).rstrip()
     notes.print(Text.assemble((what, "bold red"), f" {line}"))

@@ -38,7 +38,7 @@ from planner.report.report_words import (
     measured_gain,
     measured_limit_rows,
     shortfall_rows,
-    standing_rows,
+    comparison_rows,
     worst_answers,
 )
 from planner.results.explanation import Explanation
@@ -215,7 +215,7 @@ class _Page:
     def comparisons(self) -> Any:
         if self.validation is None:
             return []
-        return standing_rows(self.figures, self.explanation, self.validation)
+        return comparison_rows(self.figures, self.explanation, self.validation)
 
     @property
     def shortfalls(self) -> Any:

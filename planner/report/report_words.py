@@ -112,7 +112,7 @@ def held_out_rows(figures: Figures, plan: Plan) -> list[Markup]:
     return list(lines.values())
 
 
-def standing_rows(
+def comparison_rows(
     figures: Figures, explanation: Explanation, validation: Validation
 ) -> list[Markup]:
     """Who beats each baseline in measured runs, in words."""
@@ -121,12 +121,10 @@ def standing_rows(
         own = [(n, s) for n, s in enumerate(validation.comparisons) if s.baseline == baseline]
         beating = [
             figures.html(place_of("validation", "comparisons", number, "name"))
-            for number, standing in own
-            if standing.beats
+            for number, one in own
+            if one.beats
         ]
-        chosen = [
-            _comparison(figures, number) for number, standing in own if standing.name == "chosen"
-        ]
+        chosen = [_comparison(figures, number) for number, one in own if one.name == "chosen"]
         verdict = Markup("beaten by {}").format(Markup(", ").join(beating))
         if not beating:
             verdict = Markup("on the measured front: no validated schedule beats it")
@@ -167,7 +165,7 @@ def likelihood_rows(figures: Figures, validation: Validation) -> list[Markup]:
 def _comparison(figures: Figures, number: int) -> Markup:
     keys = ("validation", "comparisons", number)
     said = []
-    for kind in ("better", "worse", "alike"):
+    for kind in ("better", "worse", "tied"):
         count = len(figures.value(place_of(*keys, kind)))
         words = [figures.html(place_of(*keys, kind, n)) for n in range(count)]
         if words:

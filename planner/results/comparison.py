@@ -1,4 +1,4 @@
-"""How measured schedules stand to the baselines: better, worse or alike in each objective."""
+"""How measured schedules stand to the baselines: better, worse or tied in each objective."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Comparison:
     """A schedule beside a baseline, by the objectives that were measured.
 
     Attributes:
-        alike: the means' intervals meet, or what lies between them is negligible.
+        tied: the means' intervals meet, or what lies between them is negligible.
     """
 
     name: str
     baseline: str
     better: tuple[str, ...]
     worse: tuple[str, ...]
-    alike: tuple[str, ...]
+    tied: tuple[str, ...]
 
     @property
     def beats(self) -> bool:
@@ -49,11 +49,11 @@ def comparisons(
 def _comparison(
     name: str, ours: Measured, baseline: str, theirs: Measured, objectives: Sequence[Objective]
 ) -> Comparison:
-    found: dict[str, list[str]] = {"better": [], "worse": [], "alike": []}
+    found: dict[str, list[str]] = {"better": [], "worse": [], "tied": []}
     for objective in objectives:
         if objective.is_known(ours) and objective.is_known(theirs):
             found[_compared(objective, ours, theirs)].append(objective.name)
-    return Comparison(name, baseline, *(tuple(found[key]) for key in ("better", "worse", "alike")))
+    return Comparison(name, baseline, *(tuple(found[key]) for key in ("better", "worse", "tied")))
 
 
 def _compared(objective: Objective, ours: Measured, theirs: Measured) -> str:
@@ -61,8 +61,8 @@ def _compared(objective: Objective, ours: Measured, theirs: Measured) -> str:
     # Of single requests, which have no interval, nothing can be told.
     apart = one.low > two.high or two.low > one.high
     if objective.is_of_mean and not apart:
-        return "alike"
+        return "tied"
     more = objective.cost(ours) - objective.cost(theirs)
     if abs(more) <= NEGLIGIBLE.get(objective.word, 0.0):
-        return "alike"
+        return "tied"
     return "worse" if more > 0 else "better"

@@ -20,7 +20,7 @@ from staircase.metrics.request_metrics import Summary
 from staircase.metrics.shortfalls import Shortfall, shortfall_lines
 from staircase.timeline import Timeline
 
-SCHEMA = "staircase.validation/3"
+SCHEMA = "staircase.validation/4"
 # Of the model.
 LIKELIHOOD = "nats a token under {} after the question and all whole drafts"
 # How many, of how many, and why.
