@@ -14,24 +14,24 @@ SEED_BITS = 31
 
 
 @dataclass(frozen=True)
-class Place:
+class TextPosition:
     """Where a token stands: in which text, and how many of the text's tokens are before it."""
 
     text: str
     position: int
 
 
-def uniform(seed: int, place: Place) -> float:
+def uniform(seed: int, place: TextPosition) -> float:
     """Uniform in [0, 1), as if drawn anew for every seed and place."""
     return math.ldexp(_bits(seed, place, UNIFORM_BITS), -UNIFORM_BITS)
 
 
-def call_seed(seed: int, place: Place) -> int:
+def call_seed(seed: int, place: TextPosition) -> int:
     """A seed for a server's call whose first token stands at ``place``; 0 … 2³¹ - 1."""
     return _bits(seed, place, SEED_BITS)
 
 
-def _bits(seed: int, place: Place, count: int) -> int:
+def _bits(seed: int, place: TextPosition, count: int) -> int:
     name = f"{seed} {place.position} {place.text}"
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> (64 - count)

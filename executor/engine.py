@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from executor.draws import Place
+from executor.draws import TextPosition
 from executor.prefix import common_prefix
 from staircase.messages import EndReason
 
@@ -82,9 +82,9 @@ class EngineCall:
         found = min(common_prefix(ids, prompt), len(prompt) - 1)
         return min(found, self.header_tokens) if self.owner and owner != self.owner else found
 
-    def place_after(self, count: int) -> Place:
+    def place_after(self, count: int) -> TextPosition:
         """Of the token after ``count`` of this call."""
-        return Place(self.text, self.written + count)
+        return TextPosition(self.text, self.written + count)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from profiles.lengths import LengthProfile, load_lengths
 from profiles.quality.profile import QualityProfile, load_quality
 from profiles.store import content_hash, stored_hash
 from profiles.subject import differences
-from simulator.figures import Wanted
+from simulator.figures import AskedFigures
 from simulator.forecast import SimulatedForecaster
 from simulator.profile_forecaster import (
     ProfileForecaster,
@@ -292,7 +292,7 @@ class Workspace:
                 sampled_workload(known.samples, count) if known else self._given_workload(count)
             ),
             reading_rate=spec.plan.reading_rate,
-            wanted=Wanted.of(spec.plan),
+            wanted=AskedFigures.of(spec.plan),
         )
 
     def forecaster(self) -> ProfileForecaster | SimulatedForecaster | RobustForecaster:

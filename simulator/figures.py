@@ -25,7 +25,7 @@ S_PER_HOUR = 3600
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AskedFigures:
     """What is asked of runs beside their metrics.
 
     Attributes:
@@ -39,13 +39,13 @@ class Wanted:
     capacity_share: float | None = None
 
     @staticmethod
-    def of(spec: PlanSpec) -> Wanted:
+    def of(spec: PlanSpec) -> AskedFigures:
         if not spec.goodput:
-            return Wanted(spec.prices)
+            return AskedFigures(spec.prices)
         slo = Slo(**{f"{name}_s": limit for name, limit in spec.goodput.items()})
         words = (*spec.objectives, *spec.limits)
         is_asked = any(word.partition(".")[0] == "capacity" for word in words)
-        return Wanted(spec.prices, slo, spec.capacity_share if is_asked else None)
+        return AskedFigures(spec.prices, slo, spec.capacity_share if is_asked else None)
 
     def figures(self, runs: Sequence[Run]) -> dict[str, Summary]:
         """By their names in a forecast, means over ``runs``; only what is known and wanted."""
@@ -80,4 +80,4 @@ def _reserved_s(run: Run) -> float:
     return replicas * run.measured.duration_s / run.measured.answered
 
 
-NOTHING_WANTED = Wanted()
+NOTHING_ASKED = AskedFigures()

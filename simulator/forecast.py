@@ -15,7 +15,7 @@ from simulator.analytic.sketch import Sketch, sketch_of
 from simulator.capacity import LEAST, Capacity, CapacitySearch
 from simulator.engine import EngineSetup
 from simulator.extrapolation import outside_range, profiled
-from simulator.figures import NOTHING_WANTED, Wanted
+from simulator.figures import NOTHING_ASKED, AskedFigures
 from simulator.intervals import stated_error, with_profile_error
 from simulator.run import EngineUse, Run, mean_use, run_workload
 from simulator.setups import setup_of, workload_of
@@ -107,7 +107,7 @@ def forecast_of(
     runs: Sequence[Run],
     extrapolated: tuple[str, ...],
     quality: QualityForecast | None = None,
-    wanted: Wanted = NOTHING_WANTED,
+    wanted: AskedFigures = NOTHING_ASKED,
 ) -> Forecast:
     """What ``runs``, one or more replicates, come to."""
     measured = [run.measured for run in runs]
@@ -136,7 +136,7 @@ class SimulatedForecaster:
     workload: Workload
     reading_rate: float
     profiled: Mapping[str, tuple[SimulatedSpec, EngineProfile]]
-    wanted: Wanted = NOTHING_WANTED
+    wanted: AskedFigures = NOTHING_ASKED
     rate_per_s: float | None = None
 
     @staticmethod
@@ -167,7 +167,7 @@ class SimulatedForecaster:
             ),
             scenario.plan.reading_rate,
             profiled(scenario, folder),
-            Wanted.of(scenario.plan),
+            AskedFigures.of(scenario.plan),
             scenario.workload.rate_per_s,
         )
 

@@ -17,7 +17,7 @@ from simulator.analytic.sketch import Sketch, sketch_of
 from simulator.des.batching import BatchingSetup
 from simulator.des.serial import SerialSetup
 from simulator.extrapolation import most_at_once
-from simulator.figures import NOTHING_WANTED, Wanted
+from simulator.figures import NOTHING_ASKED, AskedFigures
 from simulator.forecast import Forecast, forecast_of
 from simulator.intervals import stated_error
 from simulator.profiled import served_together, setup_of_profile
@@ -46,7 +46,7 @@ class ProfileForecaster:
     engines: Mapping[str, EngineSpec | OpenAISpec]
     workload: Workload
     reading_rate: float = READING_RATE
-    wanted: Wanted = NOTHING_WANTED
+    wanted: AskedFigures = NOTHING_ASKED
 
     @property
     def knows_quality(self) -> bool:

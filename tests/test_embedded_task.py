@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executor.embedded import task
-from executor.embedded.desk import Game, play
+from executor.embedded.desk import PlayedBulletin, play
 from executor.embedded.draw_rounds import draw_rounds
 from executor.embedded.evaluate import agreement, draw_bulletins
 from executor.embedded.ordered_desk import ORDERED
@@ -271,7 +271,7 @@ LEARNED: dict[str, list[Layout]] = {
 
 def played(
     name: str, requests: int, reads: Sequence[str]
-) -> Iterator[tuple[list[Game], list[Game]]]:
+) -> Iterator[tuple[list[PlayedBulletin], list[PlayedBulletin]]]:
     """Reports as the model writes them, read by each schedule; beside it all of them read."""
     model, bulletins = load_model(name, "cpu", "float32"), draw_bulletins(TASKS[name], requests, 3)
     told = play(model, bulletins, Schedule())
@@ -282,11 +282,11 @@ def played(
             yield play(model, bulletins, schedule, told), told
 
 
-def score(games: Sequence[Game]) -> float:
+def score(games: Sequence[PlayedBulletin]) -> float:
     return mean(game.score for game in games)
 
 
-def ceiling(games: Sequence[Game]) -> float:
+def ceiling(games: Sequence[PlayedBulletin]) -> float:
     return mean(game.ceiling for game in games)
 
 

@@ -19,8 +19,8 @@ from rich.console import Console
 from scipy.special import expit
 
 from executor.scoring.judge import Judge
-from executor.scoring.verdicts import Game, Ruling, read_reply
-from planner.evaluation.judging import all_games, judge_pairs, read_pairs
+from executor.scoring.verdicts import Pairing, Ruling, read_reply
+from planner.evaluation.judging import all_pairings, judge_pairs, read_pairs
 from planner.evaluation.win_rate import (
     JudgedPair,
     arena_hard,
@@ -70,10 +70,10 @@ class TestReplies:
         assert read_reply("Sorry to say: [[B>A]]").strength == -1, "a verdict is one"
 
     def test_the_prompt_holds_everything_once_and_in_order(self) -> None:
-        prompt = Game("{q} [[A>B]]", "one", "two", "known").prompt
+        prompt = Pairing("{q} [[A>B]]", "one", "two", "known").prompt
         places = [prompt.index(f"\n{words}\n") for words in ("{q} [[A>B]]", "known", "one", "two")]
         assert places == sorted(places)
-        assert "known_answer" not in Game("q", "one", "two").prompt
+        assert "known_answer" not in Pairing("q", "one", "two").prompt
 
 
 def pair(first: int | None, second: int | None, extra: int = 0) -> JudgedPair:
@@ -241,17 +241,17 @@ class TestScriptedJudge:
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
         judge = Judge(spec(fake), path)
-        assert len(judge.unasked(all_games(answers))) == 2 + 1, "failed calls, and the cut line"
+        assert len(judge.unasked(all_pairings(answers))) == 2 + 1, "failed calls, and the cut line"
         assert judge_pairs(judge, answers, lambda: None) == first
-        assert len(Judge(spec(fake), path).unasked(all_games(answers))) == 2
+        assert len(Judge(spec(fake), path).unasked(all_pairings(answers))) == 2
         other = spec(fake).model_copy(update={"model": "another"})
-        assert len(Judge(other, path).unasked(all_games(answers))) == 2 * len(KINDS)
+        assert len(Judge(other, path).unasked(all_pairings(answers))) == 2 * len(KINDS)
 
     def test_without_anything_to_ask_no_server_is_needed(
         self, runs: tuple[Path, Path], tmp_path: Path
     ) -> None:
         nowhere = JudgeSpec(base_url="http://127.0.0.1:9/v1", model="j", tries=1)
-        game = Game("q", "same", "same")
+        game = Pairing("q", "same", "same")
         assert Judge(nowhere, tmp_path / "j.jsonl").rule([game]) == [Ruling("identical", 0)]
 
     @pytest.mark.parametrize(

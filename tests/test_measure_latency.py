@@ -16,7 +16,7 @@ from executor.inprocess.device import Device
 from executor.inprocess.transformers_engine import TransformersEngine
 from executor.measure.contention import measure_contention
 from executor.measure.find_cache import REPEATS, TimedHits, find_cache
-from executor.measure.grid_points import Decode, Mixed, Place, Prefill, Region
+from executor.measure.grid_points import Decode, GridPoint, Mixed, Prefill, Region
 from executor.measure.latency_samples import Samples, expected_s
 from executor.measure.measure_latency import LEAST_S, LEAST_VISITS, Effort, measure_latency
 from executor.measure.measurements import Sample, Target
@@ -69,7 +69,7 @@ def measured(
     return profile, taken
 
 
-def visits(samples: list[Sample]) -> dict[Place, int]:
+def visits(samples: list[Sample]) -> dict[GridPoint, int]:
     places = [sample.place for sample in samples]
     return {place: places.count(place) for place in places}
 

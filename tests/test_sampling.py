@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import chisquare, kstest
 
-from executor.draws import Place, call_seed, uniform
+from executor.draws import TextPosition, call_seed, uniform
 from executor.engine import EngineCall, Key
 from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.sampling import Chooser, Sampling, draw
@@ -42,7 +42,9 @@ rows_of_logits = st.lists(
 )
 
 
-def choose(sampling: Sampling, logits: Sequence[Sequence[float]], places: list[Place]) -> list[int]:
+def choose(
+    sampling: Sampling, logits: Sequence[Sequence[float]], places: list[TextPosition]
+) -> list[int]:
     chooser = Chooser(sampling)
     return chooser.tokens(chooser.in_pass(torch.tensor(logits)), places)
 
@@ -70,7 +72,7 @@ def expected(sampling: Sampling) -> np.ndarray:
     ],
 )
 def test_frequencies_are_those_of_the_softmax(sampling: Sampling) -> None:
-    places = [Place("0/a", position) for position in range(DRAWS)]
+    places = [TextPosition("0/a", position) for position in range(DRAWS)]
     tokens = choose(sampling, [LOGITS.tolist()] * DRAWS, places)
     probabilities = expected(sampling)
     seen = np.bincount(tokens, minlength=len(LOGITS))
@@ -84,7 +86,7 @@ def test_frequencies_are_those_of_the_softmax(sampling: Sampling) -> None:
 def test_nothing_outside_top_k_and_top_p_is_drawn(
     logits: list[list[float]], sampling: Sampling
 ) -> None:
-    tokens = choose(sampling, logits, [Place("0/a", n) for n in range(len(logits))])
+    tokens = choose(sampling, logits, [TextPosition("0/a", n) for n in range(len(logits))])
     for row, token in zip(logits, tokens, strict=True):
         higher = [score for score in row if score > row[token]]
         assert sampling.top_k is None or len(higher) < sampling.top_k
@@ -101,7 +103,7 @@ def test_nothing_outside_top_k_and_top_p_is_drawn(
 def test_a_row_is_drawn_as_if_it_were_alone(
     logits: list[list[float]], sampling: Sampling, random: Random
 ) -> None:
-    places = [Place(f"{n}/a", n) for n in range(len(logits))]
+    places = [TextPosition(f"{n}/a", n) for n in range(len(logits))]
     together = choose(sampling, logits, places)
     alone = [choose(sampling, [row], [place])[0] for row, place in zip(logits, places, strict=True)]
     order = list(range(len(logits)))
@@ -120,23 +122,25 @@ def test_the_ends_of_the_unit_interval_draw_possible_tokens(number: float) -> No
 
 def test_the_lowest_temperatures_are_greedy() -> None:
     logits = [[900.0, -7.0, 1000.0], [0.0, 1e-3, -1e30]]
-    places = [Place("0/a", 0), Place("0/b", 0)]
+    places = [TextPosition("0/a", 0), TextPosition("0/b", 0)]
     assert choose(Sampling(1e-12), logits, places) == choose(Sampling(), logits, places) == [2, 1]
 
 
 def test_logits_that_are_not_numbers_give_a_token_of_the_vocabulary() -> None:
-    assert 0 <= choose(Sampling(1.0), [[float("nan")] * 4], [Place("", 0)])[0] < 4
+    assert 0 <= choose(Sampling(1.0), [[float("nan")] * 4], [TextPosition("", 0)])[0] < 4
 
 
 def test_places_draw_uniformly_and_apart() -> None:
-    numbers = [uniform(3, Place(text, n)) for text in ("0/a", "1/a", "0/b") for n in range(3000)]
+    numbers = [
+        uniform(3, TextPosition(text, n)) for text in ("0/a", "1/a", "0/b") for n in range(3000)
+    ]
     assert kstest(numbers, "uniform").pvalue > LEAST_P
     assert len(set(numbers)) == len(numbers)
     assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 0.05
-    assert uniform(3, Place("0/a", 5)) == numbers[5] != uniform(4, Place("0/a", 5))
+    assert uniform(3, TextPosition("0/a", 5)) == numbers[5] != uniform(4, TextPosition("0/a", 5))
     # "1 1" and "11": seed and position do not run into each other.
-    assert call_seed(1, Place("x", 11)) != call_seed(11, Place("x", 1))
-    assert 0 <= call_seed(1, Place("x", 11)) < 2**31
+    assert call_seed(1, TextPosition("x", 11)) != call_seed(11, TextPosition("x", 1))
+    assert 0 <= call_seed(1, TextPosition("x", 11)) < 2**31
 
 
 # engines

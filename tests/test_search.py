@@ -31,7 +31,7 @@ from planner.search.surrogate import Surrogate
 from planner.workspace import Workspace
 from simulator.analytic.lower_bound import Stage
 from simulator.analytic.sketch import Sketch
-from simulator.figures import Wanted
+from simulator.figures import AskedFigures
 from simulator.forecast import Forecast, SimulatedForecaster, forecast_simulated
 from simulator.forecaster import Forecaster
 from simulator.robust import RobustForecaster
@@ -439,7 +439,7 @@ class TestFigures:
         """Normal: every agent is asked once; nothing but headers could be cached."""
         forecaster = SimulatedForecaster.open(scenario)
         price = PriceSpec(input=2.0, output=8.0)
-        wanted = Wanted({"first": price, "aggregator": price})
+        wanted = AskedFigures({"first": price, "aggregator": price})
         found = wanted.figures([forecaster.play(uniform(forecaster.pipeline, normal()))])[
             "cost"
         ].mean
@@ -455,7 +455,9 @@ class TestFigures:
         assert tokens.cached > 0
         assert tokens.written == 486 * 20
         dear, cheap = (
-            Wanted({"aggregator": PriceSpec(input=1.0, cached=cached)}).figures([run])["cost"].mean
+            AskedFigures({"aggregator": PriceSpec(input=1.0, cached=cached)})
+            .figures([run])["cost"]
+            .mean
             for cached in (None, 0.1)
         )
         assert dear - cheap == pytest.approx(0.9 * tokens.cached / 1e6 / 20)
@@ -490,9 +492,9 @@ class TestFigures:
     ) -> None:
         forecaster = SimulatedForecaster.open(scenario)
         run = forecaster.play(uniform(forecaster.pipeline, normal()))
-        found = Wanted(slo=Slo(ttft_s=1.0)).figures([run])
+        found = AskedFigures(slo=Slo(ttft_s=1.0)).figures([run])
         assert found["reserved_s"].mean == pytest.approx(4 * run.measured.duration_s / 20)
         assert found["goodput_per_s"].mean == 0
         assert "cost" not in found
-        kept = Wanted(slo=Slo(ttft_s=60.0)).figures([run])["goodput_per_s"].mean
+        kept = AskedFigures(slo=Slo(ttft_s=60.0)).figures([run])["goodput_per_s"].mean
         assert kept == pytest.approx(20 / run.measured.duration_s)

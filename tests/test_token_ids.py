@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from executor.draws import Place
+from executor.draws import TextPosition
 from executor.inprocess.models import load_model, load_tokenizer
 from executor.inprocess.sampling import GREEDY, Chooser, Sampling
 from executor.tokens.token_ids import vocabulary_of
@@ -61,5 +61,5 @@ def test_ids_with_gaps_are_all_written(tmp_path: Path) -> None:
 def test_no_token_is_written_that_the_tokenizer_does_not_know(sampling: Sampling) -> None:
     chooser = Chooser(sampling, below=3)
     logits = torch.tensor([[0.0, 2.0, 1.0, 50.0, 60.0]] * 8)
-    places = [Place("a", number) for number in range(8)]
+    places = [TextPosition("a", number) for number in range(8)]
     assert max(chooser.tokens(chooser.in_pass(logits), places)) < 3

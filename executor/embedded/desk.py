@@ -23,7 +23,7 @@ REPORT_TOKENS, BULLETIN_TOKENS = 224, 128
 
 
 @dataclass(frozen=True)
-class Game:
+class PlayedBulletin:
     """One bulletin, played.
 
     Attributes:
@@ -61,8 +61,8 @@ def play(
     model: LoadedModel,
     bulletins: Sequence[Bulletin],
     schedule: Schedule,
-    told: Sequence[Game] = (),
-) -> list[Game]:
+    told: Sequence[PlayedBulletin] = (),
+) -> list[PlayedBulletin]:
     """Plays ``bulletins``, all of the same correspondents.
 
     Args:
@@ -98,12 +98,12 @@ def _pipeline(names: Sequence[str], is_recited: bool) -> Pipeline:
     return Pipeline((*correspondents, editor), "editor")
 
 
-def _game(bulletin: Bulletin, outcome: Outcome) -> Game:
+def _game(bulletin: Bulletin, outcome: Outcome) -> PlayedBulletin:
     names = list(bulletin.notes)
     reports = {name: outcome.texts[name] for name in names}
     ids = {name: outcome.ids[name] for name in names}
     likely = _likely(bulletin.task, reports, outcome)
-    return Game(bulletin, reports, outcome.texts["editor"], likely, ids)
+    return PlayedBulletin(bulletin, reports, outcome.texts["editor"], likely, ids)
 
 
 def _likely(one: Task, reports: dict[str, str], outcome: Outcome) -> Record:

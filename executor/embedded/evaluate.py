@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from executor.embedded import task
-from executor.embedded.desk import Game, play
+from executor.embedded.desk import PlayedBulletin, play
 from executor.embedded.tasks import TASKS
 from executor.embedded_models import MODEL_FOLDERS
 from executor.inprocess.models import LoadedModel, load_model
@@ -41,7 +41,7 @@ def draw_bulletins(one: task.Task, requests: int, correspondents: int) -> list[t
     return [one.draw_bulletin(rng, names) for _ in range(requests)]
 
 
-def summary(games: Sequence[Game]) -> Table:
+def summary(games: Sequence[PlayedBulletin]) -> Table:
     """All that was read: the desk beside each report alone and beside Bayes' rule."""
     alone = np.array([[game.alone(name) for name in game.reports] for game in games])
     faithful = [
@@ -63,19 +63,19 @@ def summary(games: Sequence[Game]) -> Table:
     return table
 
 
-def cell(games: Sequence[Game]) -> str:
+def cell(games: Sequence[PlayedBulletin]) -> str:
     score = np.mean([game.score for game in games])
     ceiling = np.mean([game.ceiling for game in games])
     return f"{score:.3f} / {ceiling:.3f}"
 
 
-def agreement(games: Sequence[Game], told: Sequence[Game]) -> float:
+def agreement(games: Sequence[PlayedBulletin], told: Sequence[PlayedBulletin]) -> float:
     """Share of the fields that are given as after reading everything."""
     pairs = zip(games, told, strict=True)
     return float(np.mean([task.shared_fields(one.told, full.told) for one, full in pairs]))
 
 
-def reads_table(model: LoadedModel, told: Sequence[Game], reads: Sequence[str]) -> Table:
+def reads_table(model: LoadedModel, told: Sequence[PlayedBulletin], reads: Sequence[str]) -> Table:
     """What is read in which layout: the editor / Bayes' rule, agreement."""
     bulletins = [game.bulletin for game in told]
     cells: dict[tuple[str, Layout], str] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from executor.draws import Place
+from executor.draws import TextPosition
 from executor.engine import CallReport, EngineCall, Listener
 from staircase.messages import EndReason
 
@@ -33,7 +33,7 @@ class RunningCall:
         return len(self.ids) - len(self.call.prompt_ids)
 
     @property
-    def next_place(self) -> Place:
+    def next_place(self) -> TextPosition:
         """Where the next token stands."""
         return self.call.place_after(self.written)
 

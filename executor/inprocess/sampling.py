@@ -15,7 +15,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from executor.draws import Place, uniform
+from executor.draws import TextPosition, uniform
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Chooser:
         known = logits[..., : self._below]
         return known.argmax(-1) if self._is_greedy else known
 
-    def tokens(self, left: Tensor, places: Sequence[Place]) -> list[int]:
+    def tokens(self, left: Tensor, places: Sequence[TextPosition]) -> list[int]:
         """The tokens at ``places``, B of them; ``left`` is what ``in_pass`` gave for them."""
         chosen = left if self._is_greedy else self._draw(left, places)
         return [int(token) for token in chosen.tolist()]
 
-    def _draw(self, logits: Tensor, places: Sequence[Place]) -> Tensor:
+    def _draw(self, logits: Tensor, places: Sequence[TextPosition]) -> Tensor:
         scores = logits.double()
         # From the greatest down, so that no temperature makes one infinite.
         scores = scores - scores.amax(-1, keepdim=True)

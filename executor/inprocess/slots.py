@@ -20,7 +20,7 @@ from executor.engine import EngineCall
 STEP_TOKENS = 256
 
 
-class Place(Protocol):
+class SlotWindow(Protocol):
     """Where a forward pass writes, and what it attends to."""
 
     @property
@@ -88,7 +88,7 @@ class SlotCache(Cache):
     transformers makes the right mask; a pass over several lengths needs an explicit one.
     """
 
-    place: Place
+    place: SlotWindow
 
     def __init__(self, slots: int) -> None:
         super().__init__(layers=[])

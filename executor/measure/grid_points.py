@@ -48,7 +48,7 @@ class Mixed:
         return self.batch * self.context_tokens
 
 
-Place = Prefill | Decode | Mixed
+GridPoint = Prefill | Decode | Mixed
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Region:
     block_tokens: int | None = None
     mixed_tokens: int = 0
 
-    def coarse(self) -> list[Place]:
+    def coarse(self) -> list[GridPoint]:
         """Few places that span the region."""
         most = self.max_prompt_tokens
         ratio = 4 if most > SHORT_TOKENS else 2
@@ -77,14 +77,14 @@ class Region:
             *self._mixed(),
         ]
 
-    def near(self, place: Place, taken: Collection[Place], count: int) -> list[Place]:
+    def near(self, place: GridPoint, taken: Collection[GridPoint], count: int) -> list[GridPoint]:
         """The ``count`` places nearest to ``place`` that are not ``taken``, by ratios of sizes."""
-        places: Sequence[Place] = (
+        places: Sequence[GridPoint] = (
             self._prefills(SIZES, self._cached(*SIZES))
             if isinstance(place, Prefill)
             else self._decodes(SIZES, SIZES)
         )
-        free: list[Place] = [other for other in places if other not in taken]
+        free: list[GridPoint] = [other for other in places if other not in taken]
         return sorted(free, key=lambda other: distance(place, other))[:count]
 
     def _cached(self, *wanted: int) -> list[int]:
@@ -110,7 +110,7 @@ class Region:
         return [Mixed(n, b, context) for n, b in product(new, sorted({1, others}))]
 
 
-def distance(one: Place, other: Place) -> float:
+def distance(one: GridPoint, other: GridPoint) -> float:
     """By ratios of sizes, in doublings."""
     pairs = zip(astuple(one), astuple(other), strict=True)
     return sum(abs(math.log2((1 + a) / (1 + b))) for a, b in pairs)

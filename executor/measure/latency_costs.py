@@ -1,4 +1,4 @@
-"""What a visit will take, from those that were paid for: at most in proportion to its work.
+"""What a measurement will take, from those that were paid for: at most in proportion to its work.
 
 An iteration has a fixed part too, so that what is concluded from a smaller one is too much; the
 nearest that is known says it best.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from executor.measure.grid_points import DECODE_RUN, Decode, Mixed, Place, Prefill
+from executor.measure.grid_points import DECODE_RUN, Decode, GridPoint, Mixed, Prefill
 from executor.measure.measurements import Sample
 
 # Visits of a new place: the first one does not count.
@@ -29,7 +29,7 @@ class Costs:
 
     prefills: dict[int, float] = field(default_factory=dict)
     decodes: dict[int, float] = field(default_factory=dict)
-    visits: dict[Place, float] = field(default_factory=dict)
+    visits: dict[GridPoint, float] = field(default_factory=dict)
 
     def add(self, sample: Sample) -> None:
         place = sample.place
@@ -43,14 +43,14 @@ class Costs:
         elif isinstance(place, Decode):
             self.decodes[place.batch] = max(seconds, self.decodes.get(place.batch, 0.0))
 
-    def visit_s(self, place: Place) -> float:
+    def visit_s(self, place: GridPoint) -> float:
         """A new place is visited twice."""
         return self.visits.get(place) or NEW_VISITS * self._once_s(place)
 
-    def all_s(self, places: Sequence[Place]) -> float:
+    def all_s(self, places: Sequence[GridPoint]) -> float:
         return sum(map(self.visit_s, places))
 
-    def _once_s(self, place: Place) -> float:
+    def _once_s(self, place: GridPoint) -> float:
         if isinstance(place, Prefill):
             return self._prefill_s(place.new_tokens) + self._prefill_s(place.cached_tokens)
         prompts_s = place.batch * self._prefill_s(place.context_tokens)

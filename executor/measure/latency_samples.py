@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from executor.measure.grid_points import DECODE_RUN, Decode, Place, Prefill
+from executor.measure.grid_points import DECODE_RUN, Decode, GridPoint, Prefill
 from executor.measure.measurements import Sample
 from profiles.latency.fit import Fit, leave_out_errors
 from profiles.latency.points import (
@@ -47,14 +47,14 @@ class Samples:
     def took_s(self) -> float:
         return sum(sample.took_s for sample in self.taken)
 
-    def by_place(self) -> dict[Place, list[Sample]]:
-        found: dict[Place, list[Sample]] = defaultdict(list)
+    def by_place(self) -> dict[GridPoint, list[Sample]]:
+        found: dict[GridPoint, list[Sample]] = defaultdict(list)
         for sample in self.taken:
             if sample.seconds:
                 found[sample.place].append(sample)
         return dict(sorted(found.items(), key=lambda item: _order(item[0])))
 
-    def tries(self, place: Place) -> int:
+    def tries(self, place: GridPoint) -> int:
         return sum(sample.place == place for sample in self.taken)
 
     def profile(self) -> EngineProfile:
@@ -93,7 +93,7 @@ class Samples:
         return taken / sum(expected_s(profile, sample.place, before_s) for sample in samples)
 
 
-def expected_s(profile: EngineProfile, place: Place, before_s: float = 0.0) -> float:
+def expected_s(profile: EngineProfile, place: GridPoint, before_s: float = 0.0) -> float:
     """What ``profile`` says of ``place``; ``before_s`` goes before a prefill."""
     if isinstance(place, Prefill):
         return before_s + profile.prefill_s(place.new_tokens, place.cached_tokens)
@@ -101,7 +101,7 @@ def expected_s(profile: EngineProfile, place: Place, before_s: float = 0.0) -> f
     return profile.decode_s(place.batch, place.all_context_tokens)
 
 
-def errors(profile: EngineProfile) -> dict[Place, float]:
+def errors(profile: EngineProfile) -> dict[GridPoint, float]:
     """By place, the relative error of a fit that did not see it."""
     return {
         **_errors(
@@ -121,7 +121,7 @@ def decode_place(point: DecodePoint) -> Decode:
     return Decode(point.batch, point.context_tokens // point.batch - DECODE_RUN // 2)
 
 
-def _errors(places: Sequence[Place], rows: Floats, seconds: Floats) -> dict[Place, float]:
+def _errors(places: Sequence[GridPoint], rows: Floats, seconds: Floats) -> dict[GridPoint, float]:
     return dict(zip(places, np.abs(leave_out_errors(rows, seconds)).tolist(), strict=True))
 
 
@@ -134,7 +134,7 @@ def noise(samples: Sequence[Sample]) -> float:
 
 
 def _points(
-    places: dict[Place, list[Sample]],
+    places: dict[GridPoint, list[Sample]],
 ) -> tuple[list[PrefillPoint], list[DecodePoint], list[MixedPoint]]:
     prefill, decode, mixed = [], [], []
     for place, samples in places.items():
@@ -157,5 +157,5 @@ def robust(samples: Iterable[float]) -> tuple[float, float, float]:
     return middle, deviation / middle, float(np.mean(seconds)) / middle
 
 
-def _order(place: Place) -> tuple[str, tuple[int, ...]]:
+def _order(place: GridPoint) -> tuple[str, tuple[int, ...]]:
     return type(place).__name__, astuple(place)

@@ -17,10 +17,10 @@ from itertools import accumulate
 
 from executor.measure.cache_search_cost import longest_within
 from executor.measure.find_cache import find_cache
-from executor.measure.grid_points import Decode, Place, Prefill, Region, distance
+from executor.measure.grid_points import Decode, GridPoint, Prefill, Region, distance
 from executor.measure.latency_costs import Costs
 from executor.measure.latency_samples import Samples, errors, noise
-from executor.measure.measurements import Sample, Target, visit, with_header
+from executor.measure.measurements import Sample, Target, measure_at, with_header
 from executor.measure.unmeasured import unmeasured
 from profiles.latency.fit import FOLDS
 from profiles.latency.profile import LEAST_DECODE_POINTS, EngineProfile
@@ -41,7 +41,7 @@ MOST_FAILURES = 4
 # Of the budget, for finding out about the prefix cache.
 CACHE_SHARE = 0.25
 # Places of each kind without which there is no fit.
-LEAST_PLACES: dict[type[Place], int] = {Prefill: FOLDS, Decode: LEAST_DECODE_POINTS}
+LEAST_PLACES: dict[type[GridPoint], int] = {Prefill: FOLDS, Decode: LEAST_DECODE_POINTS}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def measure_latency(
     while places := work.next_round():
         for place in places:
             if work.is_worth(place):
-                sample = _warm_visit(target, place, is_new=work.is_new(place))
+                sample = _measure_warm(target, place, is_new=work.is_new(place))
                 work.add(sample)
                 on_sample(sample)
     found = replace(samples.stated_profile(), cache=cache)
@@ -96,10 +96,10 @@ def measure_latency(
     return replace(found, unmeasured=left_out)
 
 
-def _warm_visit(target: Target, place: Place, is_new: bool) -> Sample:
-    """The first visit does not count: memory is allocated, shapes are compiled."""
-    took_s = visit(target, place).took_s if is_new else 0.0
-    sample = visit(target, place)
+def _measure_warm(target: Target, place: GridPoint, is_new: bool) -> Sample:
+    """The first measurement does not count: memory is allocated, shapes are compiled."""
+    took_s = measure_at(target, place).took_s if is_new else 0.0
+    sample = measure_at(target, place)
     return replace(sample, took_s=took_s + sample.took_s)
 
 
@@ -117,15 +117,15 @@ class _Work:
     effort: Effort
     rng: random.Random
     spent_s: Callable[[], float]
-    places: list[Place] = field(default_factory=list)
+    places: list[GridPoint] = field(default_factory=list)
     least_s: float = 0.0
-    _warm: set[Place] = field(default_factory=set)
+    _warm: set[GridPoint] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._coarse = self.region.coarse()
         self.places = list(dict.fromkeys([*self._coarse, *self.samples.by_place()]))
         self._costs = Costs()
-        self._tries, self._taken = Counter[Place](), set[Place]()
+        self._tries, self._taken = Counter[GridPoint](), set[GridPoint]()
         passed_s = accumulate(sample.took_s for sample in self.samples.taken)
         for sample, now_s in zip(self.samples.taken, passed_s, strict=True):
             self._know(sample, now_s)
@@ -142,23 +142,23 @@ class _Work:
         if sample.seconds:
             self._taken.add(sample.place)
 
-    def is_new(self, place: Place) -> bool:
+    def is_new(self, place: GridPoint) -> bool:
         """Whether it is asked for the first time."""
         is_new = place not in self._warm
         self._warm.add(place)
         return is_new
 
-    def is_worth(self, place: Place) -> bool:
-        """Whether a visit is over in time, or there is no fit without it."""
+    def is_worth(self, place: GridPoint) -> bool:
+        """Whether a measurement is over in time, or there is no fit without it."""
         return self._fits(place) or place in self._lacking()
 
-    def _fits(self, place: Place) -> bool:
+    def _fits(self, place: GridPoint) -> bool:
         """Also that what a fit still lacks is over in time."""
         reserved = [other for other in self._lacking() if other != place]
         needed_s = self._costs.visit_s(place) + self._costs.all_s(reserved)
         return self.spent_s() + needed_s <= self.effort.budget_s
 
-    def next_round(self) -> list[Place]:
+    def next_round(self) -> list[GridPoint]:
         """Empty if it is good enough, or time is up."""
         if first := self._first():
             return [first]
@@ -168,12 +168,12 @@ class _Work:
                 return self.rng.sample(found, len(found))
         return []
 
-    def _worth_visiting(self) -> list[Place]:
+    def _worth_visiting(self) -> list[GridPoint]:
         """Once more what is known, where not enough time has passed."""
         is_early = self.spent_s() < min(LEAST_S, self.effort.budget_s)
         return [place for place in self.places if is_early and place in self._taken]
 
-    def _first(self) -> Place | None:
+    def _first(self) -> GridPoint | None:
         """Of the coarse grid, the place that is farthest from all that were visited."""
         left = [place for place in self._coarse if not self._tries[place]]
         lacking = self._lacking()
@@ -184,13 +184,13 @@ class _Work:
         known = {type(place) for place in self._taken}
         return min(lacking, key=lambda place: type(place) in known, default=None)
 
-    def _remoteness(self, place: Place) -> float:
+    def _remoteness(self, place: GridPoint) -> float:
         visited = [other for other in self._taken if type(other) is type(place)]
         return min((distance(place, other) for other in visited), default=float("inf"))
 
-    def _lacking(self) -> list[Place]:
+    def _lacking(self) -> list[GridPoint]:
         """The cheapest places without which there is no fit, the cheapest first."""
-        lacking = list[Place]()
+        lacking = list[GridPoint]()
         for kind, least in LEAST_PLACES.items():
             count = least - sum(isinstance(place, kind) for place in self._taken)
             if count > 0:
@@ -199,11 +199,11 @@ class _Work:
                 lacking += sorted(free, key=self._size)[:count]
         return sorted(lacking, key=self._size)
 
-    def _size(self, place: Place) -> tuple[float, int]:
+    def _size(self, place: GridPoint) -> tuple[float, int]:
         """Where no costs are known, tokens tell which is the cheapest."""
         return self._costs.visit_s(place), sum(astuple(place))
 
-    def _missing(self, visits: int) -> list[Place]:
+    def _missing(self, visits: int) -> list[GridPoint]:
         """Every place as often as it lacks visits, but for those that were given up."""
         taken = self.samples.by_place()
         counts = {place: len(taken.get(place, ())) for place in self.places}
@@ -214,7 +214,7 @@ class _Work:
             for _ in range(visits - count)
         ]
 
-    def _refined(self) -> list[Place]:
+    def _refined(self) -> list[GridPoint]:
         """Round the places that are predicted worst, if the fit is not good enough."""
         profile = self.samples.profile()
         found = errors(profile)
@@ -231,7 +231,7 @@ class _Work:
         others = self.rng.sample(self.places, round(REVISITED * len(self.places)))
         return [*dict.fromkeys(wanted)] * ROUND_VISITS + others
 
-    def _beside(self, place: Place, error: float) -> list[Place]:
+    def _beside(self, place: GridPoint, error: float) -> list[GridPoint]:
         """The place again if its own scatter may explain the error, else new ones too."""
         scatter = noise(self.samples.by_place()[place])
         if scatter > error / 2:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from executor.engine import Engine
 from executor.measure.call_recorder import CallRecorder, begin, serve
-from executor.measure.grid_points import DECODE_RUN, Decode, Mixed, Place, Prefill
+from executor.measure.grid_points import DECODE_RUN, Decode, GridPoint, Mixed, Prefill
 
 # Fewer tell nothing: the calls did not decode together.
 LEAST_GAPS = 4
@@ -71,21 +71,21 @@ def known_tokens(target: Target, prompt: list[int]) -> int:
 
 @dataclass(frozen=True)
 class Sample:
-    """One visit.
+    """One measurement.
 
     Attributes:
-        seconds: of iterations there; none if the visit failed to be what it should be.
+        seconds: of iterations there; none if the measure_at failed to be what it should be.
         wait_s: from submission to the beginning of the prefill.
-        took_s: the visit and its preparation.
+        took_s: the measure_at and its preparation.
     """
 
-    place: Place
+    place: GridPoint
     seconds: tuple[float, ...]
     wait_s: float
     took_s: float
 
 
-def visit(target: Target, place: Place) -> Sample:
+def measure_at(target: Target, place: GridPoint) -> Sample:
     """Raises RuntimeError if a call fails."""
     entered_ns = target.now_ns()
     if isinstance(place, Prefill):

@@ -15,7 +15,7 @@ from executor.openai.connecting import Connection, Connector, fields_of, patienc
 from executor.openai.server import Network
 from executor.openai.server_faults import ServerError
 from executor.openai.server_profile import Ask, request_body
-from executor.scoring.verdicts import Game, Ruling, read_reply
+from executor.scoring.verdicts import Pairing, Ruling, read_reply
 from staircase.errors import RecordError
 from staircase.files import first_error, read_json_lines
 from staircase.spec.engine_spec import JudgeSpec
@@ -75,13 +75,13 @@ class Judge:
         self._spec = spec
         self._book = JudgementBook(path)
 
-    def unasked(self, games: Sequence[Game]) -> dict[str, Game]:
+    def unasked(self, games: Sequence[Pairing]) -> dict[str, Pairing]:
         """The games that would be asked about, by key, each once."""
         keys = {self._key(game): game for game in games if game.first != game.second}
         return {key: game for key, game in keys.items() if self._book.get(key) is None}
 
     def rule(
-        self, games: Sequence[Game], on_done: Callable[[], None] = lambda: None
+        self, games: Sequence[Pairing], on_done: Callable[[], None] = lambda: None
     ) -> list[Ruling]:
         """A ruling for each game.
 
@@ -93,25 +93,25 @@ class Judge:
         asked = self._ask(unasked, on_done) if unasked else {}
         return [self._ruling(game, asked) for game in games]
 
-    def _ruling(self, game: Game, asked: Mapping[str, Ruling]) -> Ruling:
+    def _ruling(self, game: Pairing, asked: Mapping[str, Ruling]) -> Ruling:
         if game.first == game.second:
             return Ruling("identical", 0)
         key = self._key(game)
         return self._book.get(key) or asked[key]
 
-    def _key(self, game: Game) -> str:
+    def _key(self, game: Pairing) -> str:
         """Changes with the judge, its settings, the prompt's words, question and answers."""
         spec = self._spec
         judge = [spec.base_url, spec.model, spec.temperature, spec.max_tokens]
         return hashlib.sha256(json.dumps([*judge, game.prompt]).encode()).hexdigest()[:32]
 
-    def _ask(self, games: Mapping[str, Game], on_done: Callable[[], None]) -> dict[str, Ruling]:
+    def _ask(self, games: Mapping[str, Pairing], on_done: Callable[[], None]) -> dict[str, Ruling]:
         with Network() as network:
             caller = _Caller(self._spec, Connector(network).connect("judge", self._spec))
             return network.run(self._ask_all(caller, games, on_done))
 
     async def _ask_all(
-        self, caller: _Caller, games: Mapping[str, Game], on_done: Callable[[], None]
+        self, caller: _Caller, games: Mapping[str, Pairing], on_done: Callable[[], None]
     ) -> dict[str, Ruling]:
         async def ask(key: str) -> Ruling:
             ruling = await caller.ask(games[key])
@@ -131,7 +131,7 @@ class _Caller:
         self._connection = connection
         self._seats = asyncio.Semaphore(spec.max_concurrency)
 
-    async def ask(self, game: Game) -> Ruling:
+    async def ask(self, game: Pairing) -> Ruling:
         server, profile = self._connection.server, self._connection.profile
         ask = Ask(game.prompt, self._spec.max_tokens)
         body = request_body(profile, self._spec.model, fields_of(self._spec), ask)

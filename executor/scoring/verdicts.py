@@ -37,7 +37,7 @@ End with your verdict, exactly one of these labels and only once:
 
 
 @dataclass(frozen=True)
-class Game:
+class Pairing:
     """Two answers to one question, in the order in which the judge sees them."""
 
     question: str

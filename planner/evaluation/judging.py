@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.scoring.judge import Judge
-from executor.scoring.verdicts import Game
+from executor.scoring.verdicts import Pairing
 from planner.evaluation.win_rate import JudgedPair, WinRates, win_rates
 from staircase.errors import RecordError
 from staircase.records import Record, read_records
@@ -25,11 +25,11 @@ class AnswerPair:
     candidate: str
 
     @property
-    def games(self) -> tuple[Game, Game]:
+    def games(self) -> tuple[Pairing, Pairing]:
         """Baseline first, then candidate first."""
         return (
-            Game(self.question, self.baseline, self.candidate, self.reference),
-            Game(self.question, self.candidate, self.baseline, self.reference),
+            Pairing(self.question, self.baseline, self.candidate, self.reference),
+            Pairing(self.question, self.candidate, self.baseline, self.reference),
         )
 
 
@@ -113,7 +113,7 @@ def _pair(ours: Record, theirs: Record) -> AnswerPair:
 
 def judge_pairs(judge: Judge, answers: AnswerPairs, on_done: Callable[[], None]) -> Judgement:
     """Plays both games of every pair."""
-    rulings = judge.rule(all_games(answers), on_done)
+    rulings = judge.rule(all_pairings(answers), on_done)
     judged = [
         JudgedPair(
             pair.request,
@@ -127,5 +127,5 @@ def judge_pairs(judge: Judge, answers: AnswerPairs, on_done: Callable[[], None])
     return Judgement(answers, win_rates(judged), next(failures, None))
 
 
-def all_games(answers: AnswerPairs) -> Sequence[Game]:
+def all_pairings(answers: AnswerPairs) -> Sequence[Pairing]:
     return [game for pair in answers.pairs for game in pair.games]

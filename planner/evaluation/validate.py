@@ -22,7 +22,7 @@ from planner.profiling.latency_profiling import Track, no_track, requests_key
 from planner.results.breakdown import median_request, ttft_parts
 from planner.results.plans import Candidate, Plan, spread_out
 from planner.results.recorded_runs import AskedRun
-from planner.results.validation import Row, TextSample, Validation
+from planner.results.validation import TextSample, Validation, ValidationRow
 from planner.results.validation_log import ValidationLog
 from profiles.store import content_hash
 from simulator.unread import unread_of_timeline
@@ -136,7 +136,7 @@ def _row(
     runs: Sequence[ReadRun],
     figures: Mapping[str, Summary],
     call_ps: Mapping[str, int],
-) -> Row:
+) -> ValidationRow:
     """What was measured of a schedule; ``figures``: what its answers came to."""
     (name, candidate), pipeline = named, scenario.pipeline.build()
     answers = [run.outcome.texts[pipeline.answer] for run in runs]
@@ -150,7 +150,7 @@ def _row(
         **figures,
         **text_figures(faults),
     }
-    return Row(
+    return ValidationRow(
         name,
         candidate,
         measured,

@@ -31,6 +31,7 @@ from planner.report.report_tables import (
     ttft_table,
 )
 from planner.report.report_words import (
+    comparison_rows,
     gains_of,
     held_out_rows,
     likelihood_rows,
@@ -38,7 +39,6 @@ from planner.report.report_words import (
     measured_gain,
     measured_limit_rows,
     shortfall_rows,
-    comparison_rows,
     worst_answers,
 )
 from planner.results.explanation import Explanation

@@ -30,7 +30,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """``kind`` is a class of the style sheet."""
 
     head: Markup
@@ -41,7 +41,7 @@ class Row:
 @dataclass(frozen=True)
 class Table:
     columns: tuple[Markup, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
 
 
 def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -> Table:
@@ -63,7 +63,7 @@ def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -
     return Table(
         (Markup("schedule"), Markup(""), *heads),
         tuple(
-            Row(name, (Cell(Markup(kind)), *(_cell(figures, keys, m) for m in metrics)), kind)
+            ReportRow(name, (Cell(Markup(kind)), *(_cell(figures, keys, m) for m in metrics)), kind)
             for name, kind, keys in entries
         ),
     )
@@ -76,7 +76,7 @@ def text_table(figures: Figures, validation: Validation) -> Table:
     for number in range(len(validation.rows)):
         keys: Keys = ("validation", "rows", number)
         cells = [_cell(figures, (*keys, "measured"), metric) for metric in known]
-        rows.append(Row(figures.html(place_of(*keys, "name")), tuple(cells)))
+        rows.append(ReportRow(figures.html(place_of(*keys, "name")), tuple(cells)))
     heads = [escape(METRICS[metric].column_head) for metric in known]
     return Table((Markup("schedule"), *heads), tuple(rows))
 
@@ -104,7 +104,7 @@ def ttft_table(figures: Figures, measured: int | None) -> Table:
         for number, part in enumerate(figures.value(place_of(*keys, "parts")))
     }
     rows = [
-        Row(
+        ReportRow(
             Markup('<i class="swatch {} in-{}"></i>{} {}').format(
                 hue(role), phase, figures.html(place_of(*found[role, phase], "role")), phase
             ),
@@ -113,7 +113,7 @@ def ttft_table(figures: Figures, measured: int | None) -> Table:
         for role, phase in _parts_in_order(figures, list(columns.values()))
     ]
     totals = [place_of(*keys, "ttft_s", factor=1000) for keys in columns.values()]
-    rows.append(Row(Markup("sum"), tuple(Cell(figures.html(at)) for at in totals), "total"))
+    rows.append(ReportRow(Markup("sum"), tuple(Cell(figures.html(at)) for at in totals), "total"))
     return Table((Markup("ms"), *map(Markup, columns)), tuple(rows))
 
 
@@ -151,7 +151,7 @@ def importance_rows(
             for objective in objectives
         ]
         cells = [Cell(figures.html(at, template="{} %"), figures.scaled(at) / 100) for at in places]
-        rows.append(Row(escape(name), tuple(cells)))
+        rows.append(ReportRow(escape(name), tuple(cells)))
     return Table((Markup("parameter"), *columns), tuple(rows))
 
 
@@ -176,7 +176,7 @@ def neighbour_rows(figures: Figures, explanation: Explanation, objectives: Seque
             head = Markup("{} <b>{}</b>").format(neighbour.parameter, value)
             ends = Markup("" if neighbour.keeps_limits else "beyond a limit")
         cells = [_objective(figures, keys, word, most[word]) for word in objectives]
-        rows.append(Row(head, (*cells, Cell(ends)), kind))
+        rows.append(ReportRow(head, (*cells, Cell(ends)), kind))
     return Table((Markup("one change"), *columns, Markup("")), tuple(rows))
 
 

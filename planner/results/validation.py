@@ -45,7 +45,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Row:
+class ValidationRow:
     """One schedule: what was forecast and what was measured, by metric.
 
     Attributes:
@@ -81,7 +81,7 @@ class Validation:
 
     scenario: str
     requests: int
-    rows: tuple[Row, ...]
+    rows: tuple[ValidationRow, ...]
     comparisons: tuple[Comparison, ...]
     errors: Mapping[str, float]
     limits: tuple[MeasuredLimit, ...]
@@ -120,7 +120,7 @@ class Validation:
 
     @staticmethod
     def of(
-        plan: Plan, rows: Sequence[Row], requests: int, likelihood_by: str | None = None
+        plan: Plan, rows: Sequence[ValidationRow], requests: int, likelihood_by: str | None = None
     ) -> Validation:
         measured = {row.name: row.measured for row in rows}
         bounds = plan.explanation.reading.bounds if plan.explanation else ()
@@ -138,7 +138,7 @@ class Validation:
         )
 
 
-def _errors(rows: Sequence[Row]) -> Iterator[tuple[str, float]]:
+def _errors(rows: Sequence[ValidationRow]) -> Iterator[tuple[str, float]]:
     """Of the metrics that are forecast and were measured above what is negligible."""
     for metric in rows[0].measured:
         least = NEGLIGIBLE.get(metric, 0.0)

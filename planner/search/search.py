@@ -38,7 +38,6 @@ from planner.search.cached_forecasts import (
     Backend,
     CachedForecasts,
     LocalBackend,
-    ScheduleForecaster,
     TrialStore,
 )
 from planner.search.moves import moves_of
@@ -46,7 +45,7 @@ from planner.search.space import Point, Space, paper_staircase
 from planner.search.standstill import Standstill
 from planner.search.surrogate import Surrogate
 from profiles.store import provenance_of_now
-from simulator.forecaster import Forecaster
+from simulator.forecaster import Forecaster, ScheduleForecaster
 from staircase.schedule import Schedule, normal, uniform
 from staircase.spec.scenario import Scenario
 

@@ -8,17 +8,17 @@ from rich.table import Table
 
 from planner.figures.describing import describe_schedule
 from planner.figures.number_format import number
-from planner.tuning.tuning_rounds import Effort, Round, Tuned
+from planner.tuning.tuning_rounds import Effort, Tuned, TuningRound
 from profiles.latency.tuning import Correction
 
 COLUMNS = ("untuned", "tuned", "at pace", "measured", "error")
 
 
-def round_table(round_: Round) -> Table:
+def round_table(round_: TuningRound) -> Table:
     """TTFT by schedule."""
     judged = round_.judged
     title = (
-        f"Round {judged.number}: TTFT in ms over {judged.requests} fresh requests, "
+        f"TuningRound {judged.number}: TTFT in ms over {judged.requests} fresh requests, "
         f"pace {judged.pace:.2f}"
     )
     table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1))
@@ -34,7 +34,7 @@ def round_table(round_: Round) -> Table:
     return table
 
 
-def round_line(round_: Round) -> str:
+def round_line(round_: TuningRound) -> str:
     judged = round_.judged
     return (
         f"median error over {judged.schedules} schedules: untuned {judged.untuned:.1%}, "

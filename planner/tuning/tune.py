@@ -21,7 +21,7 @@ from planner.results.plans import Candidate, Plan
 from planner.tuning.correcting import as_measured, corrected, fit_corrections
 from planner.tuning.pace import Reference
 from planner.tuning.run_log import PlayedRun
-from planner.tuning.tuning_rounds import Effort, Round, Tuned, Verdict, judge
+from planner.tuning.tuning_rounds import Effort, Tuned, TuningRound, Verdict, judge
 from planner.tuning.tuning_runs import Player
 from profiles.latency.profile import LatencyProfile
 from profiles.latency.tuning import Correction, Tuning
@@ -56,7 +56,7 @@ class Tuner:
     log: ItemLog[PlayedRun]
     effort: Effort = field(default_factory=Effort)
     track: Track = no_track
-    _rounds: list[Round] = field(default_factory=list)
+    _rounds: list[TuningRound] = field(default_factory=list)
     _seen: list[PlayedRun] = field(default_factory=list)
     _fitted_on: tuple[int, ...] = ()
 

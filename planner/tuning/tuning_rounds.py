@@ -12,7 +12,7 @@ from planner.results.plans import Candidate
 from planner.tuning.pace import mean_pace
 from planner.tuning.run_log import PlayedRun
 from profiles.latency.profile import LatencyProfile
-from profiles.latency.tuning import JudgedRound
+from profiles.latency.tuning import EvaluatedRound
 from simulator.profile_forecaster import ProfileForecaster
 from staircase.metrics.measured import measure_all
 
@@ -38,7 +38,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Row:
+class TuningRow:
     """TTFT of one schedule in one round: forecast from the measured profile, from the corrected one
     before the runs, from this for the pace of the runs; and measured."""
 
@@ -52,11 +52,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Round:
+class TuningRound:
     """One round, and how its forecasts met its runs."""
 
-    judged: JudgedRound
-    rows: tuple[Row, ...]
+    judged: EvaluatedRound
+    rows: tuple[TuningRow, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Tuned:
     """What came of it; ``latency`` is corrected for the pace of the last round."""
 
     verdict: Verdict
-    rounds: tuple[Round, ...]
+    rounds: tuple[TuningRound, ...]
     latency: LatencyProfile
 
 
@@ -74,7 +74,7 @@ def judge(
     runs: Sequence[PlayedRun],
     measured: ProfileForecaster,
     pace_before: float,
-) -> Round:
+) -> TuningRound:
     """The round in which ``named`` were played.
 
     Args:
@@ -93,7 +93,9 @@ def judge(
         for kind in ("untuned_s", "tuned_s", "at_pace_s")
     )
     requests = len(runs) // len(rows)
-    return Round(JudgedRound(number, len(rows), requests, pace, untuned, tuned, at_pace), rows)
+    return TuningRound(
+        EvaluatedRound(number, len(rows), requests, pace, untuned, tuned, at_pace), rows
+    )
 
 
 def _row(
@@ -102,10 +104,10 @@ def _row(
     runs: Sequence[PlayedRun],
     measured: ProfileForecaster,
     slower: float,
-) -> Row:
+) -> TuningRow:
     taken = measure_all([run.timeline for run in runs], measured.reading_rate).summaries()
     losses = [run.loss for run in runs if run.loss is not None]
-    return Row(
+    return TuningRow(
         name,
         candidate,
         measured(candidate.schedule).metrics["ttft_s"].mean,

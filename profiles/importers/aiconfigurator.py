@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from profiles.importers.rows import Row, read_rows
+from profiles.importers.rows import CsvRow, read_rows
 from profiles.latency.profile import DecodePoint, PrefillPoint
 
 SETUP = ("system", "model", "tp", "dtype")
@@ -36,7 +36,7 @@ class ModelledPoints:
     prefill: list[PrefillPoint] = field(default_factory=list)
     decode: list[DecodePoint] = field(default_factory=list)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: CsvRow) -> None:
         batch, new, context = (row.count(size) for size in SIZES)
         seconds = row.positive("latency_ms") / 1e3
         if row.cells["phase"] == "prefill":
@@ -60,6 +60,6 @@ def read_aiconfigurator(path: Path) -> dict[ModelledSetup, ModelledPoints]:
     return found
 
 
-def _setup(row: Row) -> ModelledSetup:
+def _setup(row: CsvRow) -> ModelledSetup:
     model = row.cells["model"].rpartition("/")[2].removeprefix("Meta-")
     return ModelledSetup(row.cells["system"], model, row.count("tp"), row.cells["dtype"])

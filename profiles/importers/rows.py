@@ -13,7 +13,7 @@ from staircase.files import read_csv
 
 
 @dataclass(frozen=True)
-class Row:
+class CsvRow:
     """Cells by column, and where they stand: in ``place``, a line of ``path``."""
 
     path: Path
@@ -46,14 +46,14 @@ def _value(cell: str) -> float | str:
     return cell
 
 
-def read_rows(path: Path, columns: Sequence[str], what: str) -> list[Row]:
+def read_rows(path: Path, columns: Sequence[str], what: str) -> list[CsvRow]:
     """All rows of these columns, at least one.
 
     Raises:
         ProfileError: the file or a column is missing, or it has no row.
     """
     found = read_csv(path, columns, ProfileError, what)
-    rows = [Row(path, place, cells) for place, cells in found]
+    rows = [CsvRow(path, place, cells) for place, cells in found]
     if not rows:
         raise ProfileError(f"{path}, line 2: no row; it should be {what}")
     return rows

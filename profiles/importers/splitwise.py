@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from profiles.hardware.gpus import HARDWARE
-from profiles.importers.rows import Row, read_rows
+from profiles.importers.rows import CsvRow, read_rows
 from profiles.surface import Floats, Surface, fit_surface
 from staircase.errors import ProfileError
 
@@ -90,7 +90,7 @@ def read_splitwise(path: Path) -> dict[Setup, GridProfile]:
         ProfileError: the file is wrong, or has too few points of a setup.
     """
     rows = read_rows(path, (*SETUP, *SIZES, *TIMES), "Splitwise's perf_model.csv")
-    by_setup: dict[Setup, list[Row]] = defaultdict(list)
+    by_setup: dict[Setup, list[CsvRow]] = defaultdict(list)
     for row in rows:
         by_setup[_setup(row)].append(row)
     profiles = {}
@@ -119,12 +119,12 @@ def fit_grid(points: Iterable[GridPoint]) -> GridProfile:
     )
 
 
-def _setup(row: Row) -> Setup:
+def _setup(row: CsvRow) -> Setup:
     cells: Mapping[str, str] = row.cells
     return Setup(cells["model"], cells["hardware"], row.count("tensor_parallel"))
 
 
-def _points(rows: Iterable[Row]) -> list[GridPoint]:
+def _points(rows: Iterable[CsvRow]) -> list[GridPoint]:
     times: dict[tuple[int, ...], list[tuple[float, ...]]] = defaultdict(list)
     for row in rows:
         sizes = tuple(row.count(column, least=1) for column in SIZES)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from profiles.importers.kernels import KernelTables
-from profiles.importers.rows import Row, read_rows
+from profiles.importers.rows import CsvRow, read_rows
 from profiles.surface import Floats, Form, Surface, fit_surface
 from staircase.errors import ProfileError
 
@@ -77,7 +77,7 @@ def _time(name: str) -> str:
     return f"time_stats.{name}.median"
 
 
-def _read(path: Path, sizes: Sequence[str], kernels: Sequence[str]) -> list[Row]:
+def _read(path: Path, sizes: Sequence[str], kernels: Sequence[str]) -> list[CsvRow]:
     columns = (*sizes, WORKERS, *map(_time, kernels))
     rows = read_rows(path, columns, "a profile in Vidur's format")
     alone = [row for row in rows if row.count(WORKERS) == 1]
@@ -86,22 +86,22 @@ def _read(path: Path, sizes: Sequence[str], kernels: Sequence[str]) -> list[Row]
     return alone
 
 
-def _tokens(row: Row) -> int:
+def _tokens(row: CsvRow) -> int:
     return row.count("num_tokens")
 
 
-def _new_tokens(row: Row) -> int:
+def _new_tokens(row: CsvRow) -> int:
     return row.count("prefill_chunk_size") if _is_prefill(row) else row.count("batch_size")
 
 
-def _is_prefill(row: Row) -> bool:
+def _is_prefill(row: CsvRow) -> bool:
     said = row.cells["is_prefill"].lower()
     if said not in ("true", "false"):
         raise row.error("is_prefill", "must be True or False")
     return said == "true"
 
 
-def _curve(rows: Sequence[Row], kernel: str, size: Callable[[Row], int]) -> Curve:
+def _curve(rows: Sequence[CsvRow], kernel: str, size: Callable[[CsvRow], int]) -> Curve:
     """Medians by size; cells that are empty were not measured."""
     medians = _medians(rows, kernel, lambda row: (size(row),))
     sizes = sorted(medians)
@@ -113,7 +113,7 @@ def _at(sizes: Floats, curve: Curve) -> Floats:
 
 
 def _medians(
-    rows: Sequence[Row], kernel: str, place: Callable[[Row], tuple[int, ...]]
+    rows: Sequence[CsvRow], kernel: str, place: Callable[[CsvRow], tuple[int, ...]]
 ) -> Mapping[tuple[int, ...], float]:
     column = _time(kernel)
     found: dict[tuple[int, ...], list[float]] = defaultdict(list)
@@ -125,7 +125,7 @@ def _medians(
     return {place: float(np.median(times)) for place, times in found.items()}
 
 
-def _attention_grid(rows: Sequence[Row]) -> tuple[tuple[Floats, Floats, Floats, Floats], Floats]:
+def _attention_grid(rows: Sequence[CsvRow]) -> tuple[tuple[Floats, Floats, Floats, Floats], Floats]:
     """Axes and ms of one layer, prefill and decode added up."""
     prefills = [row for row in rows if _is_prefill(row)]
     decodes = [row for row in rows if not _is_prefill(row)]
@@ -144,7 +144,7 @@ def _attention_grid(rows: Sequence[Row]) -> tuple[tuple[Floats, Floats, Floats, 
     return axes, prefill_ms[:, :, None, None] + decode_ms
 
 
-def _surface(rows: Sequence[Row], kernel: str, size: str, form: Form) -> Surface:
+def _surface(rows: Sequence[CsvRow], kernel: str, size: str, form: Form) -> Surface:
     medians = _medians(rows, kernel, lambda row: (row.count(size), row.count("kv_cache_size")))
     for (own, before), ms in medians.items():
         if not own or not ms:
@@ -156,7 +156,7 @@ def _surface(rows: Sequence[Row], kernel: str, size: str, form: Form) -> Surface
     return fit_surface(form, list(medians), np.array(list(medians.values())))
 
 
-def _nodes(rows: Sequence[Row], column: str) -> Floats:
+def _nodes(rows: Sequence[CsvRow], column: str) -> Floats:
     """0 and about ``NODES`` of the measured sizes, evenly by their logarithm, both ends too."""
     sizes = np.unique([float(row.count(column)) for row in rows if row.count(column)])
     path = rows[0].path

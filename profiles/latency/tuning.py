@@ -46,7 +46,7 @@ class Correction:
 
 
 @dataclass(frozen=True)
-class JudgedRound:
+class EvaluatedRound:
     """How well a forecast met runs that its corrections were not fitted on.
 
     Attributes:
@@ -80,7 +80,7 @@ class Tuning:
     corrections: Mapping[str, Correction]
     pace: float
     fitted_on: tuple[int, ...]
-    rounds: tuple[JudgedRound, ...]
+    rounds: tuple[EvaluatedRound, ...]
 
 
 def fit_seconds(

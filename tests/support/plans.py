@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planner.api import plan
 from planner.results.plans import Plan
-from planner.results.validation import Row, Validation
+from planner.results.validation import Validation, ValidationRow
 from staircase.metrics.request_metrics import Summary
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -25,7 +25,7 @@ def validation_of(found: Plan, factor: float = 1.25) -> Validation:
     """As if everything had come to ``factor`` times its forecast."""
     assert found.explanation is not None
     rows = [
-        Row(
+        ValidationRow(
             name,
             candidate,
             {metric: scaled(one, factor) for metric, one in candidate.forecast.items()},

@@ -32,7 +32,7 @@ def judge(
 ) -> None:
     """Have the scenario's judge compare two runs of the same requests, each pair in both orders."""
     from executor.scoring.judge import Judge
-    from planner.evaluation.judging import all_games, judge_pairs, read_pairs
+    from planner.evaluation.judging import all_pairings, judge_pairs, read_pairs
     from planner.tables.judge_table import count_lines, rates_table
 
     work = open_workspace(scenario, out)
@@ -42,7 +42,7 @@ def judge(
     answers = read_pairs(baseline, candidate)
     asked = Judge(spec, work.judgements_path)
     with progress_bars() as track:
-        step = track("judge", len(asked.unasked(all_games(answers))))
+        step = track("judge", len(asked.unasked(all_pairings(answers))))
         found = judge_pairs(asked, answers, step)
     if as_json:
         print_json(found.as_json())
