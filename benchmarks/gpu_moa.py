@@ -35,7 +35,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.gpu.lab import Clock, Journal, Lab, Row
+from benchmarks.gpu.harness import Clock, Harness, Journal, Row
 from benchmarks.gpu.shape import SHAPES
 from benchmarks.gpu.tables import TABLES
 
@@ -55,10 +55,10 @@ class Part:
     module: str
     until: float
 
-    def rows(self, lab: Lab) -> Iterator[Row]:
+    def rows(self, harness: Harness) -> Iterator[Row]:
         module = importlib.import_module(f"benchmarks.gpu.{self.module}")
-        begin: Callable[[Lab], Iterator[Row]] = getattr(module, self.name)
-        return begin(lab)
+        begin: Callable[[Harness], Iterator[Row]] = getattr(module, self.name)
+        return begin(harness)
 
 
 PARTS = (
@@ -73,35 +73,41 @@ PARTS = (
 )
 
 
-def run(lab: Lab, console: Console, parts: Sequence[Part], seconds: float, clock: Clock) -> None:
+def run(
+    harness: Harness, console: Console, parts: Sequence[Part], seconds: float, clock: Clock
+) -> None:
     for part in parts:
-        reason = measure_visibly(lab, console, part, partial(clock.is_past, part.until * seconds))
-        lab.journal.skip(part.name, reason)
-        show(lab, console, part.name, reason)
-        if not lab.journal.rows("machine"):
+        reason = measure_visibly(
+            harness, console, part, partial(clock.is_past, part.until * seconds)
+        )
+        harness.journal.skip(part.name, reason)
+        show(harness, console, part.name, reason)
+        if not harness.journal.rows("machine"):
             raise SystemExit("without a machine and a model there is nothing to measure")
 
 
-def measure_visibly(lab: Lab, console: Console, part: Part, is_up: Callable[[], bool]) -> str:
+def measure_visibly(
+    harness: Harness, console: Console, part: Part, is_up: Callable[[], bool]
+) -> str:
     columns = (TextColumn("{task.description}: {task.completed:.0f} rows"), TimeElapsedColumn())
     # Drawn only between measurements, which a thread that draws would disturb.
     with Progress(*columns, console=console, auto_refresh=False) as progress:
         task = progress.add_task(part.name, total=None)
         on_row = partial(progress.update, task, advance=1, refresh=True)
-        return measure_part(lab, part, on_row, is_up)
+        return measure_part(harness, part, on_row, is_up)
 
 
 def measure_part(
-    lab: Lab, part: Part, on_row: Callable[[], None], is_up: Callable[[], bool]
+    harness: Harness, part: Part, on_row: Callable[[], None], is_up: Callable[[], bool]
 ) -> str:
     """Keeps every row; says why there are no more, or nothing if there are all."""
     if is_up():
         return "no time was left"
     rows: list[Row] = []
     try:
-        for row in part.rows(lab):
+        for row in part.rows(harness):
             rows.append(row)
-            lab.journal.put(part.name, rows)
+            harness.journal.put(part.name, rows)
             on_row()
             if is_up():
                 return f"time was up after {len(rows)} rows"
@@ -111,9 +117,9 @@ def measure_part(
     return ""
 
 
-def show(lab: Lab, console: Console, part: str, reason: str) -> None:
-    if lab.journal.rows(part):
-        console.print(TABLES[part](lab.journal))
+def show(harness: Harness, console: Console, part: str, reason: str) -> None:
+    if harness.journal.rows(part):
+        console.print(TABLES[part](harness.journal))
     if reason:
         console.print(f"[yellow]{part}: left out or cut short[/]: {reason}")
 
@@ -135,10 +141,10 @@ def options() -> argparse.Namespace:
 def main() -> None:
     clock, chosen, console = Clock(), options(), Console()
     journal = Journal(chosen.out / FILE, chosen.shape)
-    lab = Lab(SHAPES[chosen.shape], chosen.device, chosen.out, journal, chosen.requests)
+    harness = Harness(SHAPES[chosen.shape], chosen.device, chosen.out, journal, chosen.requests)
     needed = {*chosen.parts, *([] if journal.rows("machine") else ["machine"])}
     parts = [part for part in PARTS if part.name in needed]
-    run(lab, console, parts, chosen.seconds, clock)
+    run(harness, console, parts, chosen.seconds, clock)
     console.print(f"{clock.now_s:.0f} s; everything is in {chosen.out / FILE}")
 
 

@@ -27,7 +27,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.gpu.alone import machine
-from benchmarks.gpu.lab import Clock, Journal, Lab, Row
+from benchmarks.gpu.harness import Clock, Harness, Journal, Row
 from benchmarks.gpu.profiling import measure
 from benchmarks.gpu.shape import SHAPES, Shape
 from executor.line_log import LineLog
@@ -79,12 +79,12 @@ class Done:
     path: Path
 
 
-def profile_shape(name: str, lab: Lab, seconds: float, console: Console) -> Done:
+def profile_shape(name: str, harness: Harness, seconds: float, console: Console) -> Done:
     """Measures and saves one shape within ``seconds``, loading it included."""
     clock = Clock()
-    [about] = machine(lab)
-    key = content_hash([name, about["device"], about["torch"], dict(lab.shape.config)])
-    log = SampleLog(LineLog(lab.folder / PARTIAL, [key]))
+    [about] = machine(harness)
+    key = content_hash([name, about["device"], about["torch"], dict(harness.shape.config)])
+    log = SampleLog(LineLog(harness.folder / PARTIAL, [key]))
     columns = (TextColumn("{task.description}: {task.completed:.0f} visits"), TimeElapsedColumn())
     # Drawn only between measurements, which a thread that draws would disturb.
     with Progress(*columns, console=console, auto_refresh=False) as progress:
@@ -95,9 +95,9 @@ def profile_shape(name: str, lab: Lab, seconds: float, console: Console) -> Done
             progress.update(task, advance=1, refresh=True)
 
         effort = Effort(seconds - clock.now_s)
-        found = measure(lab, effort, log.samples(key), keep)
-    path = lab.folder / f"{_file_name(str(about['device']))}-{name}.json"
-    settings = {"benchmark": "gpu_profile", "shape": name, **lab.shape.config, **about}
+        found = measure(harness, effort, log.samples(key), keep)
+    path = harness.folder / f"{_file_name(str(about['device']))}-{name}.json"
+    settings = {"benchmark": "gpu_profile", "shape": name, **harness.shape.config, **about}
     save_latency(path, LatencyProfile({name: found}, provenance_of_now(settings)))
     return Done(about, found, path)
 
@@ -141,9 +141,9 @@ def run(shapes: Sequence[str], device: str, folder: Path, seconds: float, consol
         left_s = (seconds - clock.now_s) / (len(shapes) - number)
         began_s = clock.now_s
         try:
-            # Nobody else holds the lab: the next model needs the memory.
+            # Nobody else holds the harness: the next model needs the memory.
             done[name] = profile_shape(
-                name, Lab(PROFILED[name], device, folder, journal), left_s, console
+                name, Harness(PROFILED[name], device, folder, journal), left_s, console
             )
         except Exception as error:
             # The GPU is lent for minutes: whatever fails, the other shapes are worth having.

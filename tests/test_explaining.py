@@ -13,7 +13,7 @@ from planner.results.breakdown import roles_of, ttft_parts
 from planner.results.comparison import comparisons
 from planner.results.plans import Candidate, Plan
 from planner.search.importance import PARAMETERS, importances, parameters_of
-from planner.search.neighbours import around
+from planner.search.neighbours import neighbours_of
 from planner.workspace import Workspace
 from simulator.analytic.lower_bound import Stage
 from simulator.core.cost import linear_cost
@@ -60,7 +60,7 @@ class TestAround:
     def test_each_differs_and_only_as_it_says(self, staircase: Staircase) -> None:
         schedule = uniform(PIPELINE, staircase)
         own = parameters_of(schedule, "z")
-        for near in around(schedule, PlanSpec(), PIPELINE):
+        for near in neighbours_of(schedule, PlanSpec(), PIPELINE):
             assert near.schedule != schedule
             there = parameters_of(near.schedule, "z")
             if near.parameter in ("first", "chunk", "write"):
@@ -72,7 +72,7 @@ class TestAround:
 
     def test_sizes_are_the_next_of_the_scenario(self) -> None:
         spec = PlanSpec(first=[2, 8, 20, 30], chunk=[16], write=[4, 8])
-        near = list(around(uniform(PIPELINE, constant(8, 16, 8)), spec, PIPELINE))
+        near = list(neighbours_of(uniform(PIPELINE, constant(8, 16, 8)), spec, PIPELINE))
         sizes = [(one.parameter, one.value) for one in near if one.parameter != "layout"]
         assert sizes[:3] == [("first", "2"), ("first", "20"), ("write", "4")]
         assert {one.value for one in near if one.parameter == "layout"} == set(LAYOUTS) - {
@@ -83,7 +83,7 @@ class TestAround:
         schedule = replace(uniform(THREE, normal()), without=("b",))
 
         def left_out(most: int) -> list[str]:
-            near = around(schedule, PlanSpec(leave_out=most), THREE)
+            near = neighbours_of(schedule, PlanSpec(leave_out=most), THREE)
             return [one.value for one in near if one.parameter == "without"]
 
         assert left_out(2) == ["a, b", "nobody", "b, c"]
@@ -93,7 +93,7 @@ class TestAround:
     def test_a_first_step_is_never_moved_past_the_next(self) -> None:
         """What later steps read beyond the first stays; so they stay in order."""
         schedule = uniform(PIPELINE, explicit([(8, 4), (9, 4)]))
-        for near in around(schedule, PlanSpec(), PIPELINE):
+        for near in neighbours_of(schedule, PlanSpec(), PIPELINE):
             reads = [step.read or 0 for step in near.schedule.staircases["z"].steps]
             assert reads == sorted(reads)
 
@@ -128,7 +128,7 @@ def test_neighbours_are_forecast_as_the_plan_is(found: Plan) -> None:
     assert found.explanation is not None
     work = Workspace.open(EXAMPLES / "paper_moa.yaml", None)
     judge, spec = work.forecaster(), work.scenario.plan
-    variations = list(around(found.named()["chosen"].schedule, spec, judge.pipeline))
+    variations = list(neighbours_of(found.named()["chosen"].schedule, spec, judge.pipeline))
     assert len(variations) == len(found.explanation.neighbours)
     for near, told in list(zip(variations, found.explanation.neighbours, strict=True))[::4]:
         forecast = judge(near.schedule).metrics

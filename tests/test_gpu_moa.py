@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu.lab import Journal
+from benchmarks.gpu.harness import Journal
 from benchmarks.gpu.moa import LAYOUTS, medians
 from benchmarks.gpu.shape import SHAPES
 from profiles.latency.profile import load_latency

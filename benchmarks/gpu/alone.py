@@ -9,7 +9,7 @@ from itertools import takewhile
 
 import torch
 
-from benchmarks.gpu.lab import Lab, Row
+from benchmarks.gpu.harness import Harness, Row
 from benchmarks.gpu.shape import (
     DATASHEET_BYTES_PER_S,
     copy_bytes_per_s,
@@ -29,9 +29,9 @@ VARIANTS = {"eager": False, "static": True}
 # Parts: each gives rows, of which every one is kept as soon as it is there.
 
 
-def machine(lab: Lab) -> Iterator[Row]:
+def machine(harness: Harness) -> Iterator[Row]:
     """The device, its memory's speed, and what the model's shape asks of it."""
-    device = lab.model.device
+    device = harness.model.device
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or "CPU"
     copied = copy_bytes_per_s(device)
@@ -42,72 +42,74 @@ def machine(lab: Lab) -> Iterator[Row]:
         "cuda": torch.version.cuda,
         "python": platform.python_version(),
         **{package: version(package) for package in ("torch", "transformers", "numpy")},
-        "dtype": lab.shape.dtype,
+        "dtype": harness.shape.dtype,
         "copy_bytes_per_s": copied,
         # Where no datasheet is known, the copy is the bound.
         "bytes_per_s": datasheet[0] if datasheet else copied,
-        "weight_bytes": weight_bytes(lab.model),
-        "kv_bytes_per_token": kv_bytes_per_token(lab.model),
-        "flop_per_token": flop_per_token(lab.model),
+        "weight_bytes": weight_bytes(harness.model),
+        "kv_bytes_per_token": kv_bytes_per_token(harness.model),
+        "flop_per_token": flop_per_token(harness.model),
     }
 
 
-def decode(lab: Lab) -> Iterator[Row]:
+def decode(harness: Harness) -> Iterator[Row]:
     """Seconds between tokens, by variant, batch and context, the longest context first."""
-    for batch in lab.shape.batches:
+    for batch in harness.shape.batches:
         for variant, is_static in VARIANTS.items():
-            with lab.engines(batch, is_static=is_static) as [engine]:
-                for context in lab.shape.contexts:
+            with harness.engines(batch, is_static=is_static) as [engine]:
+                for context in harness.shape.contexts:
                     yield {
                         "variant": variant,
                         "batch": batch,
                         "context_tokens": context,
-                        "gaps_s": _gaps_s(lab, engine, batch, context),
+                        "gaps_s": _gaps_s(harness, engine, batch, context),
                         "graphs": engine.graphs,
                     }
 
 
-def _gaps_s(lab: Lab, engine: BatchingEngine, batch: int, context: int) -> list[float]:
+def _gaps_s(harness: Harness, engine: BatchingEngine, batch: int, context: int) -> list[float]:
     """The second run finds its prompts cached, so that all calls decode from its beginning."""
-    prompts = [lab.prompt(context) for _ in range(batch)]
+    prompts = [harness.prompt(context) for _ in range(batch)]
     serve(engine, prompts, WARM_UP_TOKENS)
-    return serve(engine, prompts, lab.shape.decoded_tokens).joint_gaps_s()
+    return serve(engine, prompts, harness.shape.decoded_tokens).joint_gaps_s()
 
 
-def prefill(lab: Lab) -> Iterator[Row]:
+def prefill(harness: Harness) -> Iterator[Row]:
     """Seconds from a prompt's beginning to its first token, by its length, in one pass."""
-    longest = max(lab.shape.prompts)
-    with lab.engines(1, max_num_batched_tokens=longest) as [engine]:
-        for tokens in lab.shape.prompts:
-            seconds = [_prefill_s(lab, engine, tokens) for _ in range(lab.shape.repeats + 1)]
+    longest = max(harness.shape.prompts)
+    with harness.engines(1, max_num_batched_tokens=longest) as [engine]:
+        for tokens in harness.shape.prompts:
+            seconds = [
+                _prefill_s(harness, engine, tokens) for _ in range(harness.shape.repeats + 1)
+            ]
             # The first one warms up.
             yield {"prompt_tokens": tokens, "seconds": seconds[1:]}
 
 
-def _prefill_s(lab: Lab, engine: BatchingEngine, tokens: int) -> float:
-    recorder = serve(engine, [lab.prompt(tokens)], 1)
+def _prefill_s(harness: Harness, engine: BatchingEngine, tokens: int) -> float:
+    recorder = serve(engine, [harness.prompt(tokens)], 1)
     return (recorder.times_ns[0][0] - recorder.reports[0].started_ns) / 1e9
 
 
-def equality(lab: Lab) -> Iterator[Row]:
+def equality(harness: Harness) -> Iterator[Row]:
     """How far greedy texts agree: of graphs and eager decoding, and of eager in a batch and alone.
 
     The second says how much of the first is rounding: nothing but the batch differs there.
     """
-    largest = max(batch for batch in lab.shape.batches if batch <= 4)
-    prompts = [lab.prompt(COMPARED_PROMPT_TOKENS) for _ in range(largest)]
-    alone = [_written(lab, [prompt], is_static=False)[0] for prompt in prompts]
-    batched = _written(lab, prompts, is_static=False)
+    largest = max(batch for batch in harness.shape.batches if batch <= 4)
+    prompts = [harness.prompt(COMPARED_PROMPT_TOKENS) for _ in range(largest)]
+    alone = [_written(harness, [prompt], is_static=False)[0] for prompt in prompts]
+    batched = _written(harness, prompts, is_static=False)
     yield _agreement("eager in a batch, eager alone", batched, alone)
-    graphs = [_written(lab, [prompt], is_static=True)[0] for prompt in prompts]
+    graphs = [_written(harness, [prompt], is_static=True)[0] for prompt in prompts]
     yield _agreement("static alone, eager alone", graphs, alone)
-    graphs = _written(lab, prompts, is_static=True)
+    graphs = _written(harness, prompts, is_static=True)
     yield _agreement("static in a batch, eager in a batch", graphs, batched)
 
 
-def _written(lab: Lab, prompts: Sequence[list[int]], is_static: bool) -> list[list[int]]:
-    with lab.engines(len(prompts), is_static=is_static) as [engine]:
-        return serve(engine, prompts, lab.shape.compared_tokens).tokens
+def _written(harness: Harness, prompts: Sequence[list[int]], is_static: bool) -> list[list[int]]:
+    with harness.engines(len(prompts), is_static=is_static) as [engine]:
+        return serve(engine, prompts, harness.shape.compared_tokens).tokens
 
 
 def _agreement(pair: str, some: Sequence[list[int]], others: Sequence[list[int]]) -> Row:

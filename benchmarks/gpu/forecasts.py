@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
-from benchmarks.gpu.lab import Lab, Row
+from benchmarks.gpu.harness import Harness, Row
 from benchmarks.gpu.moa import (
     AGGREGATOR,
     DEPLOYMENTS,
@@ -31,12 +31,12 @@ from staircase.metrics.request_metrics import measure
 from staircase.spec.engine_spec import EngineSpec
 
 
-def forecast(lab: Lab) -> Iterator[Row]:
+def forecast(harness: Harness) -> Iterator[Row]:
     """By deployment and variant, on engines that batch and take turns as the measured ones do."""
-    profile = load_latency(lab.folder / PROFILE_FILE)[AGGREGATOR]
+    profile = load_latency(harness.folder / PROFILE_FILE)[AGGREGATOR]
     for deployment in DEPLOYMENTS:
-        pipeline, engines = pipeline_of(lab.shape, deployment), _engines(profile, deployment)
-        for row in _forecasts(lab.shape, pipeline, engines):
+        pipeline, engines = pipeline_of(harness.shape, deployment), _engines(profile, deployment)
+        for row in _forecasts(harness.shape, pipeline, engines):
             yield {"deployment": deployment} | row
 
 

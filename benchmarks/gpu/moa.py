@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from benchmarks.gpu.lab import Lab, Row
+from benchmarks.gpu.harness import Harness, Row
 from benchmarks.gpu.shape import Shape
 from executor.measure.call_recorder import serve
 from executor.runtime import Job, Outcome, Runtime, ServedModel
@@ -63,43 +63,43 @@ def pipeline_of(shape: Shape, deployment: str) -> Pipeline:
     )
 
 
-def apart(lab: Lab) -> Iterator[Row]:
+def apart(harness: Harness) -> Iterator[Row]:
     """An engine for the proposers and one for the aggregator."""
-    return _played(lab, "apart")
+    return _played(harness, "apart")
 
 
-def together(lab: Lab) -> Iterator[Row]:
+def together(harness: Harness) -> Iterator[Row]:
     """One engine that batches all four."""
-    return _played(lab, "together")
+    return _played(harness, "together")
 
 
-def _played(lab: Lab, deployment: str) -> Iterator[Row]:
+def _played(harness: Harness, deployment: str) -> Iterator[Row]:
     """Every variant in turn, each time on a new question, so that no prompt is cached before."""
-    pipeline, variants = pipeline_of(lab.shape, deployment), variants_of(lab.shape)
-    with _runtime(lab, deployment) as runtime:
+    pipeline, variants = pipeline_of(harness.shape, deployment), variants_of(harness.shape)
+    with _runtime(harness, deployment) as runtime:
         # The least and the most steps: what they capture and warm up serves the others.
         for variant in variants[:2]:
-            _play(lab, runtime, pipeline, variant)
-        for number in range(lab.requests):
-            for variant in lab.rng.sample(variants, len(variants)):
-                outcome = _play(lab, runtime, pipeline, variant)
+            _play(harness, runtime, pipeline, variant)
+        for number in range(harness.requests):
+            for variant in harness.rng.sample(variants, len(variants)):
+                outcome = _play(harness, runtime, pipeline, variant)
                 yield {"deployment": deployment, **asdict(variant), "round": number} | _row(outcome)
 
 
 @contextmanager
-def _runtime(lab: Lab, deployment: str) -> Iterator[Runtime]:
+def _runtime(harness: Harness, deployment: str) -> Iterator[Runtime]:
     agents = DEPLOYMENTS[deployment]
-    longest = lab.shape.query_tokens + (len(PROPOSERS) + 2) * lab.shape.written_tokens
-    with lab.engines(*map(len, agents.values())) as engines:
+    longest = harness.shape.query_tokens + (len(PROPOSERS) + 2) * harness.shape.written_tokens
+    with harness.engines(*map(len, agents.values())) as engines:
         for engine in engines:
             # Room for the longest prompt from the beginning: graphs are captured anew after a move.
-            serve(engine, [lab.prompt(longest)], 1)
+            serve(engine, [harness.prompt(longest)], 1)
         served = [ServedModel(engine, FORM) for engine in engines]
         yield Runtime(dict(zip(agents, served, strict=True)))
 
 
-def _play(lab: Lab, runtime: Runtime, pipeline: Pipeline, variant: Variant) -> Outcome:
-    letters = lab.rng.choices(string.ascii_lowercase, k=lab.shape.query_tokens)
+def _play(harness: Harness, runtime: Runtime, pipeline: Pipeline, variant: Variant) -> Outcome:
+    letters = harness.rng.choices(string.ascii_lowercase, k=harness.shape.query_tokens)
     job = Job(pipeline, variant.schedule(pipeline), Question("".join(letters)))
     outcome = runtime.run([job])[0]
     if outcome.timeline.error:

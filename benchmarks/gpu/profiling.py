@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from benchmarks.gpu.alone import WARM_UP_TOKENS
-from benchmarks.gpu.lab import Clock, Lab, Row
+from benchmarks.gpu.harness import Clock, Harness, Row
 from benchmarks.gpu.moa import AGGREGATOR, PROPOSERS
 from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.static_steps import LEAST_WINDOW
@@ -21,11 +21,13 @@ PROFILE_FILE = "latency.json"
 PROFILE_S = 25.0
 
 
-def profile(lab: Lab) -> Iterator[Row]:
-    fitted = measure(lab, Effort(PROFILE_S))
+def profile(harness: Harness) -> Iterator[Row]:
+    fitted = measure(harness, Effort(PROFILE_S))
     engines = dict.fromkeys((*PROPOSERS, AGGREGATOR), fitted)
-    settings = {"benchmark": "gpu_moa", **lab.journal.rows("machine")[0]}
-    save_latency(lab.folder / PROFILE_FILE, LatencyProfile(engines, provenance_of_now(settings)))
+    settings = {"benchmark": "gpu_moa", **harness.journal.rows("machine")[0]}
+    save_latency(
+        harness.folder / PROFILE_FILE, LatencyProfile(engines, provenance_of_now(settings))
+    )
     yield {
         "file": PROFILE_FILE,
         "call_s": fitted.call_s,
@@ -38,30 +40,30 @@ def profile(lab: Lab) -> Iterator[Row]:
 
 
 def measure(
-    lab: Lab,
+    harness: Harness,
     effort: Effort,
     known: Sequence[Sample] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
 ) -> EngineProfile:
     """Of an engine with as many slots as the shape's largest batch, all in the effort's time."""
     clock = Clock()
-    longest, slots = lab.shape.profiled_tokens, max(lab.shape.batches)
-    with lab.engines(slots, max_num_batched_tokens=longest + slots) as [engine]:
-        if lab.is_static:
-            _capture(lab, engine, longest, slots)
-        target = Target(engine, lab.prompt, longest, slots, mixed_tokens=longest)
+    longest, slots = harness.shape.profiled_tokens, max(harness.shape.batches)
+    with harness.engines(slots, max_num_batched_tokens=longest + slots) as [engine]:
+        if harness.is_static:
+            _capture(harness, engine, longest, slots)
+        target = Target(engine, harness.prompt, longest, slots, mixed_tokens=longest)
         left = replace(effort, budget_s=effort.budget_s - clock.now_s)
         return measure_latency(target, left, known, on_sample)
 
 
-def _capture(lab: Lab, engine: BatchingEngine, longest: int, slots: int) -> None:
+def _capture(harness: Harness, engine: BatchingEngine, longest: int, slots: int) -> None:
     """Captures every window, the longest first, so that no capture falls into a measurement.
 
     Calls one by one go to one slot after the other, and with it to every number of rows.
     """
     windows = [LEAST_WINDOW << n for n in range(16) if LEAST_WINDOW << n < longest]
     for tokens in [longest, *(window // 2 + 1 for window in reversed(windows))]:
-        prompts = [lab.prompt(tokens) for _ in range(slots)]
+        prompts = [harness.prompt(tokens) for _ in range(slots)]
         serve(engine, prompts, WARM_UP_TOKENS)
         for prompt in prompts:
             serve(engine, [prompt], WARM_UP_TOKENS)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from benchmarks.gpu.lab import Journal, Row
+from benchmarks.gpu.harness import Journal, Row
 from benchmarks.gpu.moa import METRICS, medians
 
 Key = tuple[str, str, str]

@@ -11,7 +11,7 @@ from planner.results.explanation import Explanation, Gain, LimitUse, Neighbour
 from planner.results.plans import Candidate, Plan
 from planner.results.reader_gain import ReaderGain, bounds_of
 from planner.search.importance import importances
-from planner.search.neighbours import around
+from planner.search.neighbours import neighbours_of
 from simulator.analytic.lower_bound import Stage
 from simulator.forecaster import Forecaster
 from staircase.pipeline import Pipeline
@@ -87,7 +87,7 @@ class _Explainer:
     def _neighbours(self, goals: Goals, pipeline: Pipeline) -> Iterator[Neighbour]:
         known = {one.schedule.key: one for one in self.plan.candidates}
         rejected = {self.plan.candidates[number].schedule.key for number in self.plan.rejected}
-        for near in around(self.plan.named()["chosen"].schedule, self.spec, pipeline):
+        for near in neighbours_of(self.plan.named()["chosen"].schedule, self.spec, pipeline):
             name = near.schedule.key
             if name not in known:
                 known[name] = Candidate.of(near.schedule, self.forecaster(near.schedule))

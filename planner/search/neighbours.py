@@ -27,7 +27,7 @@ class Variation:
     schedule: Schedule
 
 
-def around(schedule: Schedule, spec: PlanSpec, pipeline: Pipeline) -> Iterator[Variation]:
+def neighbours_of(schedule: Schedule, spec: PlanSpec, pipeline: Pipeline) -> Iterator[Variation]:
     """Variations of ``schedule`` by the staircase of the answering agent."""
     answer = pipeline.answer
     for layout in spec.layouts:

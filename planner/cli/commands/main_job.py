@@ -146,8 +146,8 @@ def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
     _tell_what_is_not_known(work)
     with progress_bars() as track:
         step = track("search", work.scenario.plan.trials)
-        around = cache(lambda: track("around the choice", None))
-        watcher = Watcher(begun, step, lambda: around()())
+        explaining = cache(lambda: track("around the choice", None))
+        watcher = Watcher(begun, step, lambda: explaining()())
         return plan_of(work, forecaster, watcher=watcher, workers=workers, ray=ray)
 
 

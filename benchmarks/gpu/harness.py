@@ -77,7 +77,7 @@ class Clock:
 
 
 @dataclass
-class Lab:
+class Harness:
     """What every part works with."""
 
     shape: Shape
