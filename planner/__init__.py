@@ -1,26 +1,64 @@
-"""The search, its validation and report, and the command line.
+"""The front door, and the command line.
 
     from planner import plan
 
-What is named here is imported when it is asked for: the search takes a while to import.
+What is named here is imported when it is asked for: who only simulates needs no torch.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from planner.api import plan
+    from planner.api.explaining import explain, write_report
+    from planner.api.opening import uniform_schedule
+    from planner.api.planning import Watcher, plan
+    from planner.api.profiling import profile
+    from planner.api.running import Pace, run
+    from planner.api.simulating import capacity, compare, simulate
+    from planner.api.validating import validate
+    from planner.figures.describing import describe_schedule
+    from planner.progress import Progress
     from planner.results.plans import Candidate, Plan, load_plan
+    from staircase.spec.scenario import load_scenario
 
-__all__ = ["Candidate", "Plan", "load_plan", "plan"]
+__all__ = [
+    "Candidate",
+    "Pace",
+    "Plan",
+    "Progress",
+    "Watcher",
+    "capacity",
+    "compare",
+    "describe_schedule",
+    "explain",
+    "load_plan",
+    "load_scenario",
+    "plan",
+    "profile",
+    "run",
+    "simulate",
+    "uniform_schedule",
+    "validate",
+    "write_report",
+]
+
+_PLACES = {
+    "planner.api.explaining": ("explain", "write_report"),
+    "planner.api.opening": ("uniform_schedule",),
+    "planner.api.planning": ("Watcher", "plan"),
+    "planner.api.profiling": ("profile",),
+    "planner.api.running": ("Pace", "run"),
+    "planner.api.simulating": ("capacity", "compare", "simulate"),
+    "planner.api.validating": ("validate",),
+    "planner.figures.describing": ("describe_schedule",),
+    "planner.progress": ("Progress",),
+    "planner.results.plans": ("Candidate", "Plan", "load_plan"),
+    "staircase.spec.scenario": ("load_scenario",),
+}
+_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plan":
-        from planner.api import plan
-
-        return plan
-    if name in __all__:
-        from planner.results import plans
-
-        return getattr(plans, name)
+    if name in _PLACE_OF:
+        return getattr(import_module(_PLACE_OF[name]), name)
     raise AttributeError(f"module 'planner' has no attribute {name!r}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from planner.api import Watcher, plan_of
+from planner.api.planning import Watcher, plan_of
 from planner.figures.front import front_of
 from planner.figures.objectives import Goals, Objective, parse_objectives
 from planner.results.plans import Candidate, Plan

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.api import plan
+from planner.api.planning import plan
 from planner.results.plans import save_plan
 from planner.workspace import Workspace
 from profiles.latency.profile import LatencyProfile, save_latency
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 # Imported once, by the process of which all commands are forked.
 HEAVY = [
     "executor.opened_engines",
-    "planner.api",
+    "planner.api.planning",
     "planner.evaluation.validate",
     "planner.profiling.quality_profiling",
 ]

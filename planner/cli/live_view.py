@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from executor.runtime import ServedModel
+from executor.opened_engines import OpenedEngines
+from executor.runtime import Job, Outcome, ServedModel
 from executor.tokens.streaming_text import StreamingText
 from staircase.pipeline import Pipeline
 
@@ -58,3 +59,10 @@ class LiveView:
         """The end of what an agent has written, on one line."""
         self._texts[agent].update(list(self._ids[agent]))
         return " ".join(self._texts[agent].text.split())[-60:]
+
+
+def play_shown(opened: OpenedEngines, job: Job, screen: Console) -> Outcome:
+    """Plays one request and shows it meanwhile."""
+    view = LiveView(job.pipeline, opened.runtime.served, screen)
+    with view.shown():
+        return opened.runtime.run([job], on_token=view.on_token)[0]

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -16,13 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from planner.progress import Progress, Track
 from staircase.bounds import MOST, MOST_SEED, MOST_WORKERS
-from staircase.errors import StaircaseError
 
 if TYPE_CHECKING:
-    from executor.line_log import LineLog
     from planner.workspace import Workspace
-    from staircase.schedule import Schedule
 
 # Where the output is no terminal, nothing has to fit.
 ANY_COLUMNS = 10_000
@@ -120,38 +118,8 @@ def open_workspace(
     return work.with_plan(plan_changes) if plan_changes else work
 
 
-def schedule_of(
-    work: Workspace,
-    staircase: str,
-    layout: str,
-    barrier: str,
-    reading: str = "exact",
-    starve: str = "wait",
-    without: Sequence[str] | None = None,
-) -> Schedule:
-    """The same staircase for every reading agent."""
-    from staircase.errors import ScheduleError
-    from staircase.schedule import Schedule, parse_barrier, parse_staircase
-
-    steps = parse_staircase(staircase)
-    readers = work.scenario.pipeline.build().readers
-    if not readers and not steps.is_normal:
-        raise ScheduleError("--staircase has no effect here: no agent reads another's text")
-    staircases = {agent.name: steps for agent in readers}
-    return Schedule(
-        staircases,
-        layout,  # type: ignore[arg-type]
-        parse_barrier(barrier),
-        reading,  # type: ignore[arg-type]
-        starve,  # type: ignore[arg-type]
-        without=tuple(without or ()),
-    )
-
-
 @contextmanager
-def progress_bars(
-    transient: bool = False, between_steps: bool = False
-) -> Iterator[Callable[[str, int | None], Callable[[], None]]]:
+def progress_bars(transient: bool = False, between_steps: bool = False) -> Iterator[Track]:
     """Progress bars on stderr, which vanish at the end if they are ``transient``.
 
     They are drawn only ``between_steps`` where a thread that draws would disturb what is measured.
@@ -195,31 +163,12 @@ def print_json(content: Any) -> None:
     print(json.dumps(without_nan(content), indent=1))
 
 
-@contextmanager
-def kept_work(path: Path, keys: Collection[str], what: str) -> Iterator[LineLog]:
-    """A log of what a command has finished, called ``what``, which is removed in the end.
-
-    An interrupt or an error leaves it, and says so.
-
-    Raises:
-        InputError: nothing can be written there.
-    """
-    from executor.line_log import LineLog
-    from staircase.files import check_writable
-
-    check_writable(path)
-    log = LineLog(path, keys, what)
-    say([*log.notes, *([f"going on with {len(log)} {what} of {path}"] if len(log) else [])])
-    try:
-        yield log
-    except (KeyboardInterrupt, StaircaseError):
-        if path.exists():
-            say([f"kept: {path}; the same command goes on from there"])
-        raise
-    log.remove()
-
-
 def say(words: Iterable[str]) -> None:
     """Lines on stderr, as they are."""
     for line in words:
         notes.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def on_terminal() -> Progress:
+    """Bars and lines on stderr."""
+    return Progress(progress_bars, say)

@@ -17,7 +17,7 @@ from executor.opened_engines import OpenedEngines
 from executor.runtime import Outcome
 from executor.scorer import ForcedText
 from executor.scoring.likelihood import OtherReader
-from planner.profiling.latency_profiling import Track
+from planner.progress import Track
 from planner.results.recorded_runs import AskedRun
 from planner.results.validation import LeftOut
 from planner.results.validation_log import ValidationLog

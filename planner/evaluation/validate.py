@@ -18,7 +18,8 @@ from planner.evaluation.model_figures import (
     model_figures,
     quality_figures,
 )
-from planner.profiling.latency_profiling import Track, no_track, requests_key
+from planner.profiling.latency_profiling import requests_key
+from planner.progress import Track, no_track
 from planner.results.breakdown import median_request, ttft_parts
 from planner.results.plans import Candidate, Plan, spread_out
 from planner.results.recorded_runs import AskedRun

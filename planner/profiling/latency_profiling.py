@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from executor.measure.contention import (
@@ -18,6 +17,7 @@ from executor.measure.sample_log import SampleLog
 from executor.opened_engines import OpenedEngines
 from planner.profiling.subjects import form_settings, latency_subjects
 from planner.profiling.targets import key_of, target_of
+from planner.progress import Track, no_track
 from profiles.latency.profile import EngineProfile, LatencyProfile
 from profiles.store import content_hash, provenance_of_now
 from staircase.errors import EngineError
@@ -27,17 +27,9 @@ from staircase.spec.scenario import Scenario
 # Their prompts are other ones than when they are measured.
 BESIDE = 1
 
-Track = Callable[[str, int | None], Callable[[], None]]
-
-
 # Of an engine's budget, for taking turns with another one; fewer repetitions tell nothing.
 CONTENTION_SHARE = 0.2
 LEAST_REPEATS = 3
-
-
-def no_track(what: str, total: int | None) -> Callable[[], None]:
-    """A progress bar that shows nothing."""
-    return lambda: None
 
 
 def measured_engines(scenario: Scenario) -> dict[str, EngineSpec | OpenAISpec]:

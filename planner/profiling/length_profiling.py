@@ -10,9 +10,10 @@ from executor.kept_runs import check_answered
 from executor.line_log import ItemLog
 from executor.opened_engines import OpenedEngines, read_dataset
 from executor.runtime import Job
-from planner.profiling.latency_profiling import Track, no_track, requests_key
+from planner.profiling.latency_profiling import requests_key
 from planner.profiling.quality_profiling import BATCH
 from planner.profiling.subjects import pipeline_subject
+from planner.progress import Track, no_track
 from profiles.lengths import LengthProfile, LengthSample
 from profiles.store import provenance_of_now
 from staircase.metrics.request_metrics import summarize

@@ -18,8 +18,9 @@ from executor.measure.quality_log import QualityLog
 from executor.opened_engines import OpenedEngines, read_dataset
 from executor.runtime import Job, Outcome
 from executor.scoring.scores import AnswerScorer, answer_scorer
-from planner.profiling.latency_profiling import Track, measured_engines, no_track, requests_key
+from planner.profiling.latency_profiling import measured_engines, requests_key
 from planner.profiling.subjects import pipeline_subject
+from planner.progress import Track, no_track
 from profiles.quality.calibration import PlayedSchedule
 from profiles.quality.forecast import QualityForecaster
 from profiles.quality.held import HeldText

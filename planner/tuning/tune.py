@@ -16,7 +16,7 @@ from pathlib import Path
 from executor.line_log import ItemLog
 from executor.opened_engines import OpenedEngines, read_dataset
 from planner.evaluation.validate import contenders, question_at
-from planner.profiling.latency_profiling import Track, no_track
+from planner.progress import Track, no_track
 from planner.results.plans import Candidate, Plan
 from planner.tuning.correcting import as_measured, corrected, fit_corrections
 from planner.tuning.pace import Reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from planner.api import plan
+from planner.api.planning import plan
 from planner.results.plans import Plan
 from planner.results.validation import Validation, ValidationRow
 from staircase.metrics.request_metrics import Summary

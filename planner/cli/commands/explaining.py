@@ -22,7 +22,7 @@ def explain(
     ctx: typer.Context, plan: PlanPath, out: OutFolder = None, as_json: AsJson = False
 ) -> None:
     """Say in one screen what a plan chose, what it gains, where TTFT goes and what decides."""
-    from planner.report.explain_text import explanation_lines
+    from planner.api.explaining import explain as explained
     from planner.results.plans import load_plan
     from planner.results.validation import load_validation
     from planner.workspace import Workspace
@@ -43,5 +43,5 @@ def explain(
         comparisons = [asdict(one) for one in checked.comparisons] if checked else None
         print_json({**asdict(found.explanation), "comparisons": comparisons})
         return
-    for line in explanation_lines(found, found.explanation, checked):
+    for line in explained(found, checked).split("\n"):
         screen.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from planner.cli.commands.measuring import measure_profiles, show_profiles
+from planner.cli.commands.measuring import show_profiles
 from planner.cli.given import refuse
 from planner.cli.terminal import (
     AsJson,
@@ -19,8 +19,8 @@ from planner.cli.terminal import (
     Seed,
     Trials,
     Workers,
-    kept_work,
     notes,
+    on_terminal,
     open_workspace,
     print_json,
     progress_bars,
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
     from planner.results.plans import Plan
     from planner.results.validation import Validation
     from planner.workspace import Workspace
-    from simulator.analytic.lower_bound import Stage
-    from staircase.timeline import Timeline
-
-
-# Requests of a schedule in a trace.
-TRACED = 3
 
 
 def plan(
@@ -104,14 +98,11 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Run the plan's schedules on the real models and set forecast beside measurement."""
+    from planner.api.validating import validation_of
     from planner.results.plans import load_plan
-    from staircase.files import check_writable
 
     work = open_workspace(scenario, out)
-    found = load_plan(work.plan_path)
-    if save:
-        check_writable(save)
-    checked = _validate(work, found, requests or work.scenario.requests.count, save)
+    checked = validation_of(work, load_plan(work.plan_path), requests, save, on_terminal())
     if as_json:
         print_json(asdict(checked))
     else:
@@ -120,23 +111,25 @@ def validate(
 
 def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = False) -> None:
     """The main job on embedded models: profile, plan, validate, report. Needs no download."""
+    from planner.api.profiling import profiles_of
+    from planner.api.validating import validation_of
     from planner.sole_use import sole_use
 
     work = open_workspace(Path(__file__).parents[2] / "demo.yaml", out)
     with sole_use(work.folder, "demo"):
-        measured = measure_profiles(work)
+        measured = profiles_of(work, progress=on_terminal())
         found = _plan(work)
-        checked = _validate(work, found, requests or work.scenario.requests.count)
+        checked = validation_of(work, found, requests, progress=on_terminal())
     if as_json:
         print_json(asdict(checked))
         return
-    show_profiles(work, measured)
+    show_profiles(work, measured.items())
     _show_plan(work, found)
     _show_validation(work, checked)
 
 
 def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
-    from planner.api import Watcher, plan_of
+    from planner.api.planning import Watcher, plan_of
 
     def begun(known: int, where: str) -> None:
         if known:
@@ -164,59 +157,6 @@ def _tell_what_is_not_known(work: Workspace) -> None:
         )
     for words in latency_notes(work.latency().engines):
         notes.print(words)
-
-
-def _validate(work: Workspace, found: Plan, requests: int, save: Path | None = None) -> Validation:
-    from planner.cli.commands.opened_engines import opened_bench
-    from planner.evaluation.validate import contenders, runs_key
-    from planner.evaluation.validate import validate as check
-    from planner.report.report import write_report
-    from planner.results.recorded_runs import recorded, save_runs
-    from planner.results.validation import save_validation
-    from planner.results.validation_log import ValidationLog
-    from planner.sole_use import sole_use
-
-    front, stage = work.scenario.plan.validated_front, work.profile_forecaster().stage
-    key = runs_key(work.scenario, work.source, found, requests, front)
-    keys = ValidationLog.keys(key, work.scenario)
-    with (
-        sole_use(work.folder, "validate"),
-        kept_work(work.runs_path, keys, "runs and scores") as kept,
-        opened_bench(work.scenario, is_measured=True) as opened,
-        progress_bars() as track,
-    ):
-        checked, real = check(
-            work.scenario,
-            work.source,
-            found,
-            opened,
-            requests,
-            front,
-            track,
-            stage.call_ps,
-            ValidationLog.of(kept, key, work.scenario),
-        )
-        save_validation(work.validation_path, checked)
-        if save:
-            save_runs(save, recorded(work.scenario, contenders(found, front), real))
-        write_report(work.report_path, found, checked)
-        lines = {name: [run.outcome.timeline for run in some] for name, some in real.items()}
-        _write_trace(work, found, stage, lines)
-    return checked
-
-
-def _write_trace(
-    work: Workspace, found: Plan, stage: Stage, real: dict[str, list[Timeline]]
-) -> None:
-    """Of each schedule with a name, some requests, simulated and real."""
-    from staircase.trace import write_trace
-
-    runs: dict[str, list[Timeline]] = {}
-    for name, candidate in found.named().items():
-        runs[f"simulated {name}"] = stage.play(candidate.schedule)[:TRACED]
-    for name in found.named():
-        runs[f"real {name}"] = real[name][:TRACED]
-    write_trace(work.trace_path, runs)
 
 
 def _named(found: Plan) -> dict[str, Any]:

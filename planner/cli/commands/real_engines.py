@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,26 +19,20 @@ from planner.cli.terminal import (
     Trace,
     Without,
     finite,
-    kept_work,
     notes,
+    on_terminal,
     open_workspace,
     print_json,
-    progress_bars,
-    schedule_of,
     screen,
 )
 from staircase.bounds import LEAST_RATE, MOST, MOST_RATE
 from staircase.errors import EngineError
 
 if TYPE_CHECKING:
-    from executor.line_log import ItemLog
+    from executor.opened_engines import OpenedEngines
     from executor.runtime import Job, Outcome
-    from planner.cli.playing import Faults, Pace
+    from planner.api.running import Played
     from planner.workspace import Workspace
-    from staircase.records import Exchange
-    from staircase.schedule import Schedule
-    from staircase.timeline import Timeline
-    from staircase.workload import Question
 
 
 def run(
@@ -78,87 +70,42 @@ def run(
 
     An interrupted run with --save goes on where it was when the same is asked for again.
     """
-    from planner.cli.playing import Pace, planned_schedule, questions_of
+    from planner.api.opening import uniform_schedule
+    from planner.api.running import Pace, planned_schedule, play, questions_of
+    from staircase.files import check_writable
+    from staircase.trace import write_trace
+    from staircase.workload import Question
 
     _check_given(ctx, question, staircase, requests or 1)
     work = open_workspace(scenario, out)
-    chosen = (
-        schedule_of(work, staircase, layout, barrier, without=without)
+    pipeline = work.scenario.pipeline.build()
+    schedule = (
+        uniform_schedule(pipeline, staircase, layout, barrier, without=without or ())
         if staircase
         else planned_schedule(work)
     )
-    asked = questions_of(work, question, requests or 1)
-    _run(work, chosen, asked, Pace(concurrency, rate), save, trace, as_json)
+    asked = questions_of(work, requests or 1) if question is None else [Question(question)]
+    if trace:
+        check_writable(trace)
+    is_shown = len(asked) == 1 and not as_json
+    played = play(
+        work,
+        schedule,
+        asked,
+        Pace(concurrency, rate),
+        save,
+        on_terminal(),
+        _show_answer if is_shown else None,
+    )
+    if trace:
+        write_trace(trace, {"real": played.timelines})
+    _show_runs(work, played, as_json)
 
 
-def _run(
-    work: Workspace,
-    schedule: Schedule,
-    questions: Sequence[Question],
-    pace: Pace,
-    save: Path | None,
-    trace: Path | None,
-    as_json: bool,
-) -> None:
-    from executor.runtime import Job
-    from executor.scoring.scores import answer_scorer
-    from planner.cli.playing import exchange_of, run_key
-    from staircase.files import check_writable
-    from staircase.records import write_records
-    from staircase.trace import write_trace
+def _show_answer(opened: OpenedEngines, job: Job) -> Outcome:
+    from planner.cli.live_view import play_shown
 
-    pipeline = work.scenario.pipeline.build()
-    jobs = [Job(pipeline, schedule, one) for one in questions]
-    scorer = answer_scorer(work.scenario.requests, work.source)
-    for path in filter(None, (save, trace)):
-        check_writable(path)
-    with _kept(save, run_key(work.scenario, jobs, pace)) as kept:
-        outcomes, faults = _play(work, jobs, pace, kept, is_shown=len(jobs) == 1 and not as_json)
-        lines = [outcome.timeline for outcome in outcomes]
-        said = [exchange_of(*pair, scorer) for pair in zip(jobs, outcomes, strict=True)]
-        if trace:
-            write_trace(trace, {"real": lines})
-        if save:
-            write_records(save, lines, work.scenario.plan.reading_rate, said)
-        _show_runs(work, lines, said, faults, as_json)
-
-
-@contextmanager
-def _kept(save: Path | None, key: str) -> Iterator[ItemLog[Outcome] | None]:
-    """Finished runs, kept beside the record to come; None where none is written."""
-    from executor.line_log import ItemLog
-    from executor.runtime import Outcome
-    from planner.sole_use import sole_use
-    from staircase.files import is_no_file
-
-    if save is None or is_no_file(save):
-        yield None
-        return
-    with (
-        sole_use(save, "run", is_file=True),
-        kept_work(save.with_suffix(".partial.jsonl"), [key], "runs") as log,
-    ):
-        yield ItemLog(log, key, Outcome)
-
-
-def _play(
-    work: Workspace,
-    jobs: list[Job],
-    pace: Pace,
-    kept: ItemLog[Outcome] | None,
-    is_shown: bool,
-) -> tuple[list[Outcome], list[Faults]]:
-    """A single one may be shown as it grows."""
-    from planner.cli.commands.opened_engines import opened_bench
-    from planner.cli.playing import faults_of, play_many, play_one
-
-    with opened_bench(work.scenario, is_measured=len(jobs) > 1) as opened:
-        if is_shown:
-            outcomes = [play_one(opened, jobs[0], screen)]
-        else:
-            with progress_bars() as track:
-                outcomes = play_many(opened, jobs, pace, kept, track("real runs", len(jobs)))
-        return outcomes, faults_of(opened, jobs, outcomes)
+    return play_shown(opened, job, screen)
 
 
 def _check_given(
@@ -172,13 +119,7 @@ def _check_given(
         refuse(ctx, "concurrency", "rate", why="it needs --requests of 2 or more")
 
 
-def _show_runs(
-    work: Workspace,
-    lines: list[Timeline],
-    said: list[Exchange],
-    faults: list[Faults],
-    as_json: bool,
-) -> None:
+def _show_runs(work: Workspace, played: Played, as_json: bool) -> None:
     """Metrics; beside a single answer on stderr, as stdout is the answer's. A failure is told."""
     from planner.tables.metrics_table import metrics_table, run_lines
     from staircase.metrics.measured import measure_all
@@ -187,6 +128,7 @@ def _show_runs(
     from staircase.metrics.shortfalls import count_shortfalls, missing_of, shortfall_lines
     from staircase.metrics.text_faults import text_figures
 
+    lines, said, faults = played.timelines, played.exchanges, played.faults
     measured = measure_all(lines, work.scenario.plan.reading_rate)
     scores = [one.score for one in said if one.score is not None]
     metrics = measured.summaries() if measured.answered else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,18 +23,12 @@ from planner.cli.terminal import (
     Without,
     finite,
     notes,
+    on_terminal,
     open_workspace,
     print_json,
-    progress_bars,
-    schedule_of,
     screen,
 )
 from staircase.bounds import LEAST_CAPACITY_SHARE, LEAST_READING_RATE, MOST_RATE
-
-if TYPE_CHECKING:
-    from planner.workspace import Workspace
-    from simulator.forecast import Forecast
-    from staircase.schedule import Schedule
 
 
 def simulate(
@@ -59,6 +53,8 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Forecast one schedule."""
+    from planner.api.opening import uniform_schedule
+    from planner.api.simulating import forecast_of
     from planner.results.plans import Candidate
     from planner.tables.metrics_table import metrics_table, run_lines, use_lines
     from staircase.files import check_writable
@@ -70,10 +66,16 @@ def simulate(
     work = open_workspace(scenario, out).with_requests(requests)
     if not work.scenario.simulated:
         refuse(ctx, "replicates", why="it needs simulated engines, whose noise can be drawn again")
-    schedule = schedule_of(work, staircase, layout, barrier, reading, starve, without)
+    pipeline = work.scenario.pipeline.build()
+    schedule = uniform_schedule(
+        pipeline, staircase, layout, barrier, reading, starve, without or ()
+    )
     for path in filter(None, (save, trace)):
         check_writable(path)
-    forecast = _forecast(work, schedule, requests, replicates, bool(trace or save))
+    if work.scenario.simulated:
+        _tell_of_compiling()
+    needs_timelines = bool(trace or save)
+    forecast = forecast_of(work, schedule, requests, replicates, needs_timelines, on_terminal())
     if trace:
         write_trace(trace, {"simulated": forecast.timelines})
     if save:
@@ -90,29 +92,6 @@ def simulate(
         screen.print(words, highlight=False)
     for words in candidate.extrapolated:
         screen.print(f"extrapolated: {words}")
-
-
-def _forecast(
-    work: Workspace,
-    schedule: Schedule,
-    requests: int | None,
-    replicates: int,
-    needs_timelines: bool,
-) -> Forecast:
-    if not work.scenario.simulated:
-        return work.profile_forecaster(requests)(schedule)
-    from simulator.forecast import forecast_simulated
-
-    _tell_of_compiling()
-    with progress_bars(transient=True) as track:
-        return forecast_simulated(
-            work.scenario,
-            schedule,
-            work.source,
-            replicates=replicates,
-            needs_timelines=needs_timelines,
-            on_replicate=track("simulate", replicates),
-        )
 
 
 def _tell_of_compiling() -> None:
@@ -143,9 +122,10 @@ def capacity(
     as_json: AsJson = False,
 ) -> None:
     """Find the highest request rate of simulated engines that keeps limits of latency."""
+    from planner.api.opening import uniform_schedule
+    from planner.api.simulating import capacity_in
     from planner.figures.number_format import number
     from planner.tables.metrics_table import capacity_table
-    from simulator.forecast import capacity_of, replicated
     from staircase.errors import SloError
     from staircase.metrics.run_metrics import parse_slo
 
@@ -153,11 +133,11 @@ def capacity(
         raise SloError("capacity needs a limit, as in --slo ttft:500")
     limits = parse_slo(slo)
     work = open_workspace(scenario, None).with_requests(requests)
-    schedule = schedule_of(work, staircase, layout, barrier, without=without)
+    schedule = uniform_schedule(
+        work.scenario.pipeline.build(), staircase, layout, barrier, without=without or ()
+    )
     _tell_of_compiling()
-    with progress_bars(transient=True) as track:
-        worlds = list(replicated(work.scenario, work.source, replicates))
-        found = capacity_of(worlds, schedule, limits, share, track("rates", None))
+    found = capacity_in(work, limits, schedule, share, replicates, on_terminal())
     if as_json:
         print_json({**asdict(found), "profiles": work.profile_hashes()})
         return
@@ -193,13 +173,11 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Set a forecast beside a measurement of the same requests, metric by metric."""
-    from planner.evaluation.compare import compare as set_side_by_side
+    from planner.api import simulating
     from planner.tables.compare_table import comparison_table, describe_pairs
     from staircase.metrics.request_metrics import READING_RATE
-    from staircase.records import read_records
 
-    records = read_records(forecast), read_records(measured)
-    comparison = set_side_by_side(*records, reading_rate or READING_RATE)
+    comparison = simulating.compare(forecast, measured, reading_rate or READING_RATE)
     if as_json:
         print_json(asdict(comparison))
         return

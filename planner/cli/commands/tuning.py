@@ -14,7 +14,7 @@ from planner.cli.terminal import (
     Requests,
     ScenarioPath,
     finite,
-    kept_work,
+    on_terminal,
     open_workspace,
     print_json,
     progress_bars,
@@ -84,7 +84,8 @@ def tune(
 def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
     """Also the plan with the tuned profile, which is the scenario's plan from now on."""
     from executor.line_log import ItemLog
-    from planner.cli.commands.opened_engines import opened_bench
+    from planner.api.engines import engines_of
+    from planner.kept_work import kept_work
     from planner.sole_use import sole_use
     from planner.tuning.pace import reference_of
     from planner.tuning.run_log import PlayedRun
@@ -99,8 +100,8 @@ def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
     key = _key(work, effort, base)
     with (
         sole_use(work.folder, "tune"),
-        kept_work(work.tuning_path, [key], "runs") as log,
-        opened_bench(work.scenario, is_measured=True) as opened,
+        kept_work(work.tuning_path, [key], "runs", on_terminal()) as log,
+        engines_of(work.scenario, on_terminal(), is_measured=True) as opened,
         progress_bars(between_steps=True) as track,
     ):
         tuner = Tuner(
@@ -134,7 +135,7 @@ def _search(
     latency: LatencyProfile,
     track: Callable[[str, int | None], Callable[[], None]],
 ) -> Plan:
-    from planner.api import Watcher, plan_of
+    from planner.api.planning import Watcher, plan_of
     from profiles.latency.profile import latency_hash
 
     hashes = {**work.profile_hashes(), "latency": latency_hash(latency)}

@@ -37,7 +37,7 @@ def variants(
     as_json: AsJson = False,
 ) -> None:
     """Plan each variant of a scenario: other placements, replicas, proposers."""
-    from planner.api import Watcher
+    from planner.api.planning import Watcher
     from planner.variants import common_front, plan_variants, variant_spaces
 
     changes = {"trials": trials, "seed": seed}

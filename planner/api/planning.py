@@ -1,4 +1,4 @@
-"""Planning from Python: what ``staircase plan`` does, as a function.
+"""Planning: what ``staircase plan`` does.
 
 from planner import plan
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from planner.api.opening import AnyScenario, check_count, workspace_of
 from planner.figures.objectives import Goals, parse_limits, parse_objectives
 from planner.report.explaining import explained
 from planner.report.report import write_report
@@ -28,8 +29,6 @@ from planner.sole_use import sole_use
 from planner.workspace import Workspace
 from simulator.forecaster import Forecaster
 from simulator.profile_forecaster import ProfileForecaster
-from staircase.errors import InputError
-from staircase.spec.scenario import Scenario
 from staircase.trace import write_trace
 
 
@@ -49,7 +48,7 @@ class Watcher:
 
 
 def plan(
-    scenario: str | Path | Scenario,
+    scenario: AnyScenario,
     *,
     objectives: Sequence[str] | None = None,
     slo: Mapping[str, float] | None = None,
@@ -80,9 +79,8 @@ def plan(
         InputError: the scenario, an objective or a limit is wrong, a profile is missing, or no
             schedule is within the limits.
     """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise InputError(f"workers: {workers!r} must be a whole number, 1 or more")
-    work = _workspace(scenario, out).with_plan(_changes(objectives, trials, seed))
+    check_count("workers", workers)
+    work = workspace_of(scenario, out).with_plan(_changes(objectives, trials, seed))
     if slo is not None:
         work = work.with_limits(parse_limits(slo, "slo"))
     return plan_of(work, work.forecaster(), write, watcher, workers, ray)
@@ -141,15 +139,6 @@ def _trials(
     with StoredTrials(storage, work.search_name(hashes), goals) as log:
         watcher.begun(len(log), storage.where)
         yield log
-
-
-def _workspace(scenario: str | Path | Scenario, out: str | Path | None) -> Workspace:
-    if not isinstance(scenario, str | Path | Scenario):
-        raise InputError(f"scenario: {scenario!r} must be a scenario file or a Scenario")
-    folder = None if out is None else Path(out)
-    if isinstance(scenario, Scenario):
-        return Workspace(scenario, Path(), folder or Path("runs") / scenario.name)
-    return Workspace.open(Path(scenario), folder)
 
 
 def _changes(
