@@ -35,6 +35,22 @@ if TYPE_CHECKING:
     from planner.workspace import Workspace
 
 
+Concurrency = Annotated[int, typer.Option(min=1, max=MOST, help="Requests at a time.")]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=LEAST_RATE,
+        max=MOST_RATE,
+        callback=finite,
+        help="Requests a second, at random times.",
+    ),
+]
+Record = Annotated[
+    Path | None,
+    typer.Option(help="Write a record of the requests here, for 'compare' and 'judge'."),
+]
+
+
 def run(
     ctx: typer.Context,
     scenario: ScenarioPath,
@@ -48,22 +64,11 @@ def run(
     barrier: BarrierWord = "all",
     without: Without = None,
     requests: Requests = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=MOST, help="Requests at a time.")] = 1,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            min=LEAST_RATE,
-            max=MOST_RATE,
-            callback=finite,
-            help="Requests a second, at random times.",
-        ),
-    ] = None,
+    concurrency: Concurrency = 1,
+    rate: Rate = None,
     out: OutFolder = None,
     trace: Trace = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(help="Write a record of the requests here, for 'compare' and 'judge'."),
-    ] = None,
+    save: Record = None,
     as_json: AsJson = False,
 ) -> None:
     """Play a schedule on the real engines: watch one answer grow, or measure many.

@@ -30,6 +30,11 @@ from planner.cli.terminal import (
 )
 from staircase.bounds import LEAST_CAPACITY_SHARE, LEAST_READING_RATE, MOST_RATE
 
+Reading = Annotated[str, typer.Option(help="exact, or latest: all that is there.")]
+Starve = Annotated[
+    str, typer.Option(help="When the next read is not there yet: wait, or write on.")
+]
+
 
 def simulate(
     ctx: typer.Context,
@@ -37,10 +42,8 @@ def simulate(
     staircase: StaircaseWord = "normal",
     layout: LayoutName = "append_rounds",
     barrier: BarrierWord = "all",
-    reading: Annotated[str, typer.Option(help="exact, or latest: all that is there.")] = "exact",
-    starve: Annotated[
-        str, typer.Option(help="When the next read is not there yet: wait, or write on.")
-    ] = "wait",
+    reading: Reading = "exact",
+    starve: Starve = "wait",
     without: Without = None,
     requests: Requests = None,
     replicates: Replicates = 1,
