@@ -18,7 +18,7 @@ from executor.opened_engines import open_engines
 from executor.scorer import ForcedText
 from executor.scoring.likelihood import OtherReader
 from planner.evaluation.model_figures import ModelFigures, left_out, likelihood_figures
-from planner.evaluation.validate import validate
+from planner.evaluation.validate import contenders, validate
 from planner.figures.json_pointers import Figures
 from planner.profiling.latency_profiling import requests_key
 from planner.report.report_words import likelihood_rows
@@ -33,6 +33,7 @@ from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule, constant, uniform
 from staircase.spec.scenario import Scenario, load_scenario
 from tests.support.letter_model import save_letter_model
+from tests.support.plans import small_plan
 from tests.test_cli import staircase
 
 REQUESTS, SCHEDULES = 3, 3
@@ -290,3 +291,18 @@ def test_a_wrong_model_is_told_with_file_and_key(
     assert done.returncode == 2
     assert f"{path}: {words}" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_nothing_is_run_twice_under_two_names() -> None:
+    """``normal`` is the same in every layout, and ends the front in one."""
+    found = small_plan()
+    named = found.named()
+    again = [
+        number
+        for number, one in enumerate(found.candidates)
+        if one.forecast == named["normal"].forecast and one not in named.values()
+    ]
+    assert again
+    shown = contenders(replace(found, front=(*found.front, *again)), len(found.candidates))
+    assert len({repr(one.forecast) for one in shown.values()}) == len(shown)
+    assert len(shown) > len(named)

@@ -179,9 +179,14 @@ def question_at(turn: int, place: int, places: int, requests: int) -> int:
 
 
 def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
-    """The named candidates, and ``front`` others of the front."""
+    """The named candidates, and ``front`` others of the front.
+
+    A schedule whose whole forecast is that of a named one plays the same, as ``normal`` does in
+    every layout: it is no other.
+    """
     named = plan.named()
-    others = [n for n in plan.front if plan.candidates[n] not in named.values()]
+    known = [one.forecast for one in named.values()]
+    others = [n for n in plan.front if plan.candidates[n].forecast not in known]
     spread = spread_out(others, front)
     return named | {f"front {n + 1}": plan.candidates[k] for n, k in enumerate(spread)}
 
