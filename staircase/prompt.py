@@ -94,12 +94,6 @@ def turn(agent: str) -> str:
     return f"turn/{agent}"
 
 
-def fixed_names(agent: str, sources: Sequence[str]) -> list[str]:
-    """Names of all texts in ``agent``'s prompt that do not grow."""
-    labels = [label(agent, name) for name in sources]
-    return [header(agent), nonce(agent), query(agent), own(agent), *labels, turn(agent)]
-
-
 def build_prompt(
     agent: str,
     sources: Sequence[str],

@@ -39,9 +39,9 @@ from staircase import (
 )
 from staircase.errors import ScheduleError, WorkloadError
 from staircase.metrics.request_metrics import measure
-from staircase.prompt import fixed_names
 from staircase.schedule import LAYOUTS, Layout, Step
 from staircase.timeline import PS_PER_S, Timeline
+from tests.support.prompt_texts import fixed_names
 from tests.support.random_cases import random_cost
 
 CASES, STAIRCASES = 160, 6

@@ -13,9 +13,9 @@ from staircase.prompt import (
     Segment,
     build_prompt,
     common_prefix_tokens,
-    fixed_names,
 )
 from staircase.schedule import LAYOUTS, Layout
+from tests.support.prompt_texts import fixed_names
 
 SOURCES = ("p", "q")
 FIXED = dict(zip(fixed_names("z", SOURCES), (3, 2, 5, 2, 1, 1, 2), strict=True))

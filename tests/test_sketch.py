@@ -28,9 +28,9 @@ from staircase import (
     normal,
     single,
 )
-from staircase.prompt import fixed_names
 from staircase.schedule import LAYOUTS, proposers_of
 from staircase.timeline import to_ps
+from tests.support.prompt_texts import fixed_names
 
 COST = linear_cost(
     iteration_s=0.01, token_s=1e-4, sequence_s=1e-3, context_s=1e-7, max_tokens=64, max_sequences=8

@@ -30,8 +30,8 @@ from staircase import (
     single,
 )
 from staircase.errors import WorkloadError
-from staircase.prompt import fixed_names
 from staircase.schedule import LAYOUTS, proposers_of
+from tests.support.prompt_texts import fixed_names
 
 
 @dataclass(frozen=True)
