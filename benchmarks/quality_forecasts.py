@@ -155,9 +155,9 @@ def rows(proposers: int, requests: int) -> Iterator[Row]:
         profile = profiled(scenario, opened)
         seconds = time.perf_counter() - started
         print(f"{proposers} proposers: {len(profile.samples)} requests in {seconds:.0f} s")
-        forecaster, scorer = (
+        forecaster, scorers = (
             forecaster_of(scenario, profile),
-            opened.scorers_of(pipeline)[pipeline.answer],
+            opened.scorers_of(pipeline),
         )
         questions = read_dataset(scenario, Path(), requests, offset=FRESH)
         fully = opened.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
@@ -167,7 +167,7 @@ def rows(proposers: int, requests: int) -> Iterator[Row]:
             assert forecast is not None
             outcomes = opened.runtime.run([Job(pipeline, schedule, one) for one in questions])
             pairs = zip(outcomes, fully, strict=True)
-            found = [measure_quality(pipeline, scorer, *pair, layout) for pair in pairs]
+            found = [measure_quality(pipeline, scorers, *pair, layout) for pair in pairs]
             answers = [outcome.texts[pipeline.answer] for outcome in outcomes]
             scores = [score(*pair) or 0.0 for pair in zip(questions, answers, strict=True)]
             yield Row(

@@ -94,7 +94,7 @@ def test_other_numbers_for_the_same_tokens_change_nothing(
         asked, (full, *less) = played(proposing, model, some)
         sample = measure_sample(some, {"z": asked}, full, None, [0, 4, 8], 4)
         pairs = zip(less, LAYOUTS, strict=True)
-        figures = [measure_quality(some, asked, one, full, layout) for one, layout in pairs]
+        figures = [measure_quality(some, {"z": asked}, one, full, layout) for one, layout in pairs]
         found.append(([one.texts for one in (full, *less)], sample.surfaces, figures))
     assert found[0] == found[1]
     assert all(one.loss > 0 for one in found[0][2])

@@ -205,7 +205,6 @@ def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
     levels = (0, 16, 32, 48, 64, 96)
     with open_engines(scenario) as opened:
         outcomes = opened.runtime.run([Job(pipeline, Schedule(), one) for one in questions])
-        answering = opened.scorers_of(pipeline)[pipeline.answer]
         scorers = opened.scorers_of(pipeline)
         samples = [measure_sample(pipeline, scorers, one, None, levels, 8) for one in outcomes]
         sources = {"editor": pipeline["editor"].reads}
@@ -218,7 +217,7 @@ def test_pairs_come_from_schedules_that_were_played(tmp_path: Path) -> None:
             round_counts=ROUND_COUNTS,
         )
         forecaster = QualityForecaster(profile)
-        probe = ScheduleProbe(pipeline, opened.runtime, answering, scorer, forecaster)
+        probe = ScheduleProbe(pipeline, opened.runtime, scorers, scorer, forecaster)
         kept = ItemLog(LineLog(tmp_path / "log.jsonl", ["key"]), "key", PlayedFigures)
         found = probe.measure(questions, outcomes, kept, lambda: steps.append(1))
     probes = len(probes_in(LAYOUTS))

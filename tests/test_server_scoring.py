@@ -198,7 +198,9 @@ def test_a_profile_by_a_server_is_the_in_process_one(model: LoadedModel) -> None
     def measured(scorer: Scorer) -> tuple[Any, Any]:
         asked = PromptScorer(scorer, dict.fromkeys("pqz", engine))
         found = measure_sample(pipeline, {"z": asked}, full, None, [0, 8], 4)
-        return found.surfaces["z"], measure_quality(pipeline, asked, less, full, "append_rounds")
+        return found.surfaces["z"], measure_quality(
+            pipeline, {"z": asked}, less, full, "append_rounds"
+        )
 
     surfaces, executed = measured(ModelScorer(model))
     with asked(manners(model, "prompt_logprobs"), PromptScores("prompt_logprobs", WHOLE)) as scorer:

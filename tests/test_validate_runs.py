@@ -169,7 +169,7 @@ def test_every_score_has_its_bar(scenario: Scenario, tmp_path: Path) -> None:
     checked(scenario, log_in(tmp_path, scenario), bars)
     checked(scenario, log_in(tmp_path, scenario), again)
     likelihoods = bars.totals.pop("likelihood of the answers")
-    assert bars.totals == {"real runs": RUNS, "quality of the answers": RUNS}
+    assert bars.totals == {"real runs": RUNS, "quality of what was written": RUNS}
     assert likelihoods
     assert bars.done == {**bars.totals, "likelihood of the answers": likelihoods}
     assert again.done == bars.done

@@ -73,7 +73,10 @@ def test_the_loss_is_that_of_the_played_text_beside_whole_drafts(
     prompts = [forced.prompt("rebuild", forced.flat(level)) for level in (None, READ)]
     expected = float(np.mean(forced.compare(prompts[0], prompts[1:])[0].loss))
     cut = replace(less, ids={**less.ids, **{name: full.ids[name][:READ] for name in agent.reads}})
-    assert measure_quality(pipeline, scorer, cut, cut, "rebuild").loss == pytest.approx(0, abs=1e-6)
-    measured = measure_quality(pipeline, scorer, cut, full, "rebuild").loss
+    scorers = {"editor": scorer}
+    assert measure_quality(pipeline, scorers, cut, cut, "rebuild").loss == pytest.approx(
+        0, abs=1e-6
+    )
+    measured = measure_quality(pipeline, scorers, cut, full, "rebuild").loss
     assert measured == pytest.approx(expected, 1e-4)
     assert expected > 0.05

@@ -89,14 +89,14 @@ class ScheduleProbe:
 
     Attributes:
         runtime: of the engines, by which ``outcomes`` were played.
-        scorer: of the answering agent's model.
+        scorers: by name, of the agents who read others.
         forecaster: of the profile as it is before any calibration.
         layouts: those that the profile knows.
     """
 
     pipeline: Pipeline
     runtime: Runtime
-    scorer: PromptScorer
+    scorers: Mapping[str, PromptScorer]
     answer_scorer: AnswerScorer
     forecaster: QualityForecaster
     layouts: Sequence[Layout] = LAYOUTS
@@ -110,16 +110,15 @@ class ScheduleProbe:
     ) -> tuple[PlayedSchedule, ...]:
         """Plays ``questions``, whose fully read ``outcomes`` are known, under some schedules.
 
-        Both are those of the profile's first samples. Nothing with several reading agents:
-        forecasts add up their losses, of which only the answer's can be measured. What is
+        Both are those of the profile's first samples. Nothing where nobody reads. What is
         ``kept`` is not played again.
 
         Raises:
             EngineError: a request failed.
         """
-        if len(self.pipeline.readers) != 1:
+        sources = {name for agent in self.pipeline.readers for name in agent.reads}
+        if not sources:
             return ()
-        sources = self.pipeline.readers[0].reads
         longest = max(len(outcome.ids[name]) for outcome in outcomes for name in sources)
         normal = [Job(self.pipeline, Schedule(), question) for question in questions]
         layouts: dict[str, Layout | None] = {"normal": None}
@@ -159,7 +158,7 @@ class ScheduleProbe:
 
     def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> PlayedFigures:
         layout = job.schedule.layout
-        quality = measure_quality(job.pipeline, self.scorer, outcome, full, layout)
+        quality = measure_quality(job.pipeline, self.scorers, outcome, full, layout)
         forecast = self.forecaster.of_sample(number, outcome.timeline, layout)
         score = self.answer_scorer(job.question, outcome.texts[job.pipeline.answer])
         return PlayedFigures(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -19,34 +21,63 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class MeasuredQuality:
-    """The executed answer beside full reading: means over its tokens (``executor.scorer``)."""
+    """What was executed beside full reading (``executor.scorer``).
+
+    Of one agent's text means over its tokens. Of several agents' texts losses and gaps add up and
+    agreements multiply, as in forecasts.
+    """
 
     loss: float
     agreement: float
     nll_gap: float
 
+    @staticmethod
+    def of_all(found: list[MeasuredQuality]) -> MeasuredQuality:
+        return MeasuredQuality(
+            sum(one.loss for one in found),
+            prod(one.agreement for one in found),
+            sum(one.nll_gap for one in found),
+        )
+
+
+UNKNOWN = MeasuredQuality(NAN, NAN, NAN)
+
 
 def measure_quality(
-    pipeline: Pipeline, asked: PromptScorer, outcome: Outcome, full: Outcome, layout: Layout
+    pipeline: Pipeline,
+    scorers: Mapping[str, PromptScorer],
+    outcome: Outcome,
+    full: Outcome,
+    layout: Layout,
 ) -> MeasuredQuality:
-    """Compares each distribution from which the answer was written with the fully read one.
+    """Compares each distribution from which a text was written with the fully read one.
+
+    Of the answer, and of all who read others before it. Nothing of an answer without tokens.
 
     Args:
-        asked: the scorer of the answering agent.
+        scorers: of these agents, by name.
         full: a fully read run of the same question, which tells what drafts that ``outcome``
             left unfinished would have said.
     """
     outcome = with_whole_drafts(pipeline, outcome, full)
-    agent = pipeline[pipeline.answer]
-    forced = ForcedReading(agent, asked, outcome.ids)
+    if not outcome.timeline.written[pipeline.answer]:
+        return UNKNOWN
+    written = [name for name in scorers if outcome.timeline.written[name]]
+    return MeasuredQuality.of_all(
+        [_of_agent(pipeline, name, scorers[name], outcome, layout) for name in written]
+    )
+
+
+def _of_agent(
+    pipeline: Pipeline, name: str, asked: PromptScorer, outcome: Outcome, layout: Layout
+) -> MeasuredQuality:
+    forced = ForcedReading(pipeline[name], asked, outcome.ids)
     calls = {call.number: call for call in outcome.calls}
     pieces = [
-        (calls[span.call], Segment(agent.name, span.written, span.written + span.output_tokens))
+        (calls[span.call], Segment(name, span.written, span.written + span.output_tokens))
         for span in outcome.timeline.spans
-        if span.agent == agent.name and span.output_tokens
+        if span.agent == name and span.output_tokens
     ]
-    if not pieces:
-        return MeasuredQuality(NAN, NAN, NAN)
     seen = [call.prompt.extended(piece) for call, piece in pieces]
     scored = forced.score([forced.prompt(layout, forced.flat(None)), *seen])
     reference = next(scored)
@@ -55,7 +86,7 @@ def measure_quality(
         for (_, piece), less in zip(pieces, scored, strict=True)
     ]
     means = (
-        float(np.concatenate([getattr(one, name) for one in found]).mean())
-        for name in ("loss", "agreement", "nll_gap")
+        float(np.concatenate([getattr(one, key) for one in found]).mean())
+        for key in ("loss", "agreement", "nll_gap")
     )
     return MeasuredQuality(*means)

@@ -79,7 +79,7 @@ def model_figures(
     """
     qualities: list[MeasuredQuality | None] = [None] * len(runs)
     if opened.can_score(pipeline):
-        step = track("quality of the answers", len(runs))
+        step = track("quality of what was written", len(runs))
         qualities = [_quality(opened, pipeline, run, kept, step) for run in runs]
     reader = opened.other_reader
     if reader is None:
@@ -98,8 +98,8 @@ def _quality(
     kept: ValidationLog | None,
     on_done: Callable[[], None],
 ) -> MeasuredQuality:
-    scorer = opened.scorers_of(pipeline)[pipeline.answer]
-    measure = partial(measure_quality, pipeline, scorer, run.outcome, run.full, run.layout)
+    scorers = opened.scorers_of(pipeline)
+    measure = partial(measure_quality, pipeline, scorers, run.outcome, run.full, run.layout)
     found = measure() if kept is None else kept.quality.item(run.name, measure)
     on_done()
     return found

@@ -108,7 +108,7 @@ def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[P
     probe = ScheduleProbe(
         pipeline,
         opened.runtime,
-        opened.scorers_of(pipeline)[pipeline.answer],
+        opened.scorers_of(pipeline),
         sampler.score,
         QualityForecaster(profile),
         sampler.layouts,

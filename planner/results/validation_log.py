@@ -33,7 +33,7 @@ class ValidationLog:
             key: of the runs.
         """
         scoring = content_hash(scenario.scoring_models)
-        return key, f"{key} quality {scoring}", f"{key} likelihood {scoring}"
+        return key, f"{key} quality of all {scoring}", f"{key} likelihood {scoring}"
 
     @staticmethod
     def of(lines: LineLog, key: str, scenario: Scenario) -> ValidationLog:

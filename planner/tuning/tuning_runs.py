@@ -52,10 +52,10 @@ class Player:
     def _loss(self, job: Job, outcome: Outcome) -> float | None:
         if not self.opened.can_score(self.pipeline):
             return None
-        scorer = self.opened.scorers_of(self.pipeline)[self.pipeline.answer]
+        scorers = self.opened.scorers_of(self.pipeline)
         is_cut = has_cut_drafts(self.pipeline, outcome)
         full = self._fully_read(job) if is_cut else outcome
-        return measure_quality(self.pipeline, scorer, outcome, full, job.schedule.layout).loss
+        return measure_quality(self.pipeline, scorers, outcome, full, job.schedule.layout).loss
 
     def _fully_read(self, job: Job) -> Outcome:
         """Played once a question."""
