@@ -127,7 +127,7 @@ def test_a_cluster_is_joined_and_left_as_it_was(work: Workspace) -> None:
         port = free.getsockname()[1]
     ray = str(Path(sys.executable).parent / "ray")
     begin = [ray, "start", "--head", "--block", "--num-cpus=2"]
-    options = [f"--port={port}", "--include-dashboard=false", "--object-store-store=80000000"]
+    options = [f"--port={port}", "--include-dashboard=false", "--object-store-memory=80000000"]
     quiet = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
     cluster = subprocess.Popen([*begin, *options], cwd="/", env=quiet, start_new_session=True)
     try:
