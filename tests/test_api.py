@@ -119,7 +119,10 @@ def test_limits_in_the_plan_are_those_that_were_kept(found: Plan) -> None:
 
 def test_best(found: Plan) -> None:
     chosen = found.named()["chosen"]
-    assert found.best() == found.best("smooth_start") == chosen
+    assert found.best() == chosen
+    earliest = found.best("smooth_start")
+    assert 0 <= chosen.smooth_start_s - earliest.smooth_start_s <= 1 / found.reading_rate
+    assert chosen.forecast["unread"].mean <= earliest.forecast["unread"].mean
     kept = [one for one in found.candidates if one.forecast["unread"].mean <= 0.25]
     assert found.best("unread").forecast["unread"] == min(
         (one.forecast["unread"] for one in kept), key=lambda summary: summary.mean
