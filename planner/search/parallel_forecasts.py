@@ -187,7 +187,8 @@ def _connect(workers: int, address: str | None) -> None:
         )
     except (OSError, RuntimeError, ValueError) as error:
         where = f"--ray {address}: no Ray cluster there" if address else "Ray does not start here"
-        raise PlanError(f"{where} ({_first_line(error)})") from None
+        hint = "; one that wants a token needs RAY_AUTH_MODE=token" if address else ""
+        raise PlanError(f"{where} ({_first_line(error)}{hint})") from None
 
 
 def _knock(address: str) -> None:

@@ -99,8 +99,10 @@ def _show_quality(work: Workspace) -> None:
         f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}; "
         f"loss within {loss_error(quality.samples):.1%}"
     )
+    if not quality.played:
+        screen.print("loss is not calibrated: no schedule was played")
     kinds = ["interleave" if one == "interleave" else "flat" for one in quality.layouts]
-    for layout in dict.fromkeys(kinds):
+    for layout in dict.fromkeys(kinds if quality.played else ()):
         found = loss_calibration(quality.played, layout)
         screen.print(
             f"loss of {layout} layouts under schedules that were played: {found.factor:.2f} of the "
