@@ -34,7 +34,7 @@ from tests.support.llama_build import binary
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS, RESULTS = ROOT / "examples" / "real", ROOT / "results"
-PARTS = ("servers", "in_process", "mixed", "debate")
+PARTS = ("servers", "batched", "in_process", "mixed", "debate")
 # A server reads 100 MB and warms up.
 UP_WITHIN_S = 120.0
 CONTEXT = 2048

@@ -22,11 +22,9 @@ def lay_for_decoding(network: Any) -> None:
     """Lays wide layers of ``network`` column by column; only strides change, in place."""
     if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return
-    embedding = network.get_input_embeddings()
     for layer in _wide_layers(network):
-        # Embeddings are looked up by row; tied ones stay.
-        if embedding is None or layer.weight is not embedding.weight:
-            layer.weight.data = layer.weight.data.t().contiguous().t()
+        # A tied embedding, too: a row of it is slower to look up, but that is nothing in a pass.
+        layer.weight.data = layer.weight.data.t().contiguous().t()
 
 
 def _wide_layers(network: Any) -> Iterator[nn.Linear]:
