@@ -94,7 +94,7 @@ class Row:
     forecast: QualityForecast
     loss: Summary
     agreement: Summary
-    score: Summary
+    score: Summary | None = None
 
     @property
     def loss_error(self) -> float:
@@ -107,8 +107,14 @@ class Row:
         return abs(one.mean - other.mean) <= width
 
     @property
+    def agreement_error(self) -> float:
+        return self.forecast.agreement.mean - self.agreement.mean
+
+    @property
     def score_error(self) -> float:
-        assert self.forecast.score is not None
+        """NaN without a score."""
+        if self.forecast.score is None or self.score is None:
+            return math.nan
         return self.forecast.score.mean - self.score.mean
 
 
@@ -183,7 +189,6 @@ def table(found: Sequence[Row], requests: int) -> Table:
     columns = ("loss", "measured", "error", "within", "agreement", "measured", "score", "measured")
     shown = Table("proposers: schedule", *columns, title=f"{requests} requests each")
     for row in found:
-        assert row.forecast.score is not None
         shown.add_row(
             row.name,
             _words(row.forecast.loss),
@@ -198,8 +203,21 @@ def table(found: Sequence[Row], requests: int) -> Table:
     return shown
 
 
-def _words(figure: Summary) -> str:
-    return f"{figure.mean:.3f} ±{(figure.high - figure.low) / 2:.3f}"
+def _words(figure: Summary | None) -> str:
+    return f"{figure.mean:.3f} ±{(figure.high - figure.low) / 2:.3f}" if figure else ""
+
+
+def tell(found: Sequence[Row], requests: int) -> None:
+    Console(width=150).print(table(found, requests))
+    forecast, real = [row.forecast.loss.mean for row in found], [row.loss.mean for row in found]
+    near = sum(abs(row.score_error) <= POINTS for row in found)
+    agreeing = sum(abs(row.agreement_error) <= POINTS for row in found)
+    print(f"Spearman of forecast and measured loss: {spearmanr(forecast, real).statistic:.3f}")
+    print(f"median relative error of the loss: {median(row.loss_error for row in found):.1%}")
+    print(f"90 % intervals that cover: {sum(row.is_covered for row in found)} of {len(found)}")
+    print(f"agreement within {POINTS:.0%}: {agreeing} of {len(found)}")
+    if any(row.score for row in found):
+        print(f"score within {POINTS:.0%}: {near} of {len(found)}")
 
 
 def measured(counts: Sequence[int], requests: int, processes: int) -> list[Row]:
@@ -215,13 +233,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     found = measured(options.proposers, options.requests, options.processes)
-    Console(width=150).print(table(found, options.requests))
-    forecast, real = [row.forecast.loss.mean for row in found], [row.loss.mean for row in found]
-    near = sum(abs(row.score_error) <= POINTS for row in found)
-    print(f"Spearman of forecast and measured loss: {spearmanr(forecast, real).statistic:.3f}")
-    print(f"median relative error of the loss: {median(row.loss_error for row in found):.1%}")
-    print(f"90 % intervals that cover: {sum(row.is_covered for row in found)} of {len(found)}")
-    print(f"score within {POINTS:.0%}: {near} of {len(found)}")
+    tell(found, options.requests)
 
 
 if __name__ == "__main__":

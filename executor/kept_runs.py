@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from executor.line_log import ItemLog
@@ -11,6 +14,8 @@ from staircase.errors import EngineError
 from staircase.timeline import to_s
 
 T = TypeVar("T")
+# Judging needs no more memory for a second request at once, and a second core is mostly there.
+JUDGES = min(4, os.cpu_count() or 1)
 
 
 def play_kept(
@@ -80,6 +85,68 @@ def play_rest(
         jobs, concurrency, keep, arrivals_s=arrivals_s, skipped=known.keys(), passed_s=passed_s
     )
     return [found[place] for place in sorted(found)]
+
+
+def play_judged(
+    runtime: Runtime,
+    jobs: Sequence[Job],
+    names: Sequence[str],
+    kept: ItemLog[T],
+    judge: Callable[[Outcome], T],
+    on_done: Callable[[], None] = lambda: None,
+    *,
+    concurrency: int = 1,
+    places: Collection[int] | None = None,
+) -> list[T]:
+    """What ``judge`` says of ``jobs``; it is called in threads, while others are played.
+
+    Args:
+        names: of what is kept, by job; a job that ``kept`` has is not played again.
+        on_done: called for every job, also for those that were kept, in any thread.
+        places: of the jobs that count; None: all do.
+
+    Raises:
+        EngineError: a request failed.
+        Exception: what ``judge`` or ``on_done`` raised.
+    """
+    wanted = range(len(jobs)) if places is None else places
+    found = {place: item for place, item in known_items(kept, names).items() if place in wanted}
+    verdicts: dict[int, Future[T]] = {}
+    for _ in found:
+        on_done()
+
+    def judged(outcome: Outcome) -> T:
+        item = judge(outcome)
+        kept.add(names[outcome.timeline.request], item)
+        on_done()
+        return item
+
+    def take(outcome: Outcome) -> None:
+        check_answered(outcome)
+        _raise_failures(verdicts.values())
+        verdicts[outcome.timeline.request] = pool.submit(judged, outcome)
+
+    with _judges() as pool:
+        skipped = {place for place in range(len(jobs)) if place in found or place not in wanted}
+        runtime.run(jobs, concurrency, take, skipped=skipped)
+        found |= {place: verdict.result() for place, verdict in verdicts.items()}
+    return [found[place] for place in sorted(found)]
+
+
+@contextmanager
+def _judges() -> Iterator[ThreadPoolExecutor]:
+    """Threads; after an interrupt they finish only what they have begun."""
+    pool = ThreadPoolExecutor(JUDGES)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _raise_failures(verdicts: Iterable[Future[T]]) -> None:
+    for verdict in verdicts:
+        if verdict.done():
+            verdict.result()
 
 
 def known_items(kept: ItemLog[T], names: Iterable[str]) -> dict[int, T]:

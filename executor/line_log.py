@@ -8,6 +8,7 @@ leaves: it is cut off before the next one is written, and nothing else of the fi
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -43,6 +44,7 @@ class LineLog:
         # Bytes before half a line at the end, and what a last line lacks that has no end.
         self._whole_bytes: int | None = None
         self._missing = ""
+        self._writing = threading.Lock()
         self._read(keys)
 
     @property
@@ -63,15 +65,19 @@ class LineLog:
         """Raises InputError if nothing can be written there."""
         content = {"key": key, **line}
         text = json.dumps({**content, "hash": content_hash(content)})
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:
-                if self._whole_bytes is not None:
-                    file.truncate(self._whole_bytes)
-                file.write(f"{self._missing}{text}\n".encode())
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror})") from None
-        self._whole_bytes, self._missing = None, ""
+        with self._writing:
+            try:
+                self._write(text)
+            except OSError as error:
+                raise InputError(f"{self.path}: cannot be written ({error.strerror})") from None
+            self._whole_bytes, self._missing = None, ""
+
+    def _write(self, line: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            if self._whole_bytes is not None:
+                file.truncate(self._whole_bytes)
+            file.write(f"{self._missing}{line}\n".encode())
 
     def remove(self) -> None:
         """What was measured is in the profile now."""

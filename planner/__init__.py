@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from planner.api.explaining import explain, write_report
+    from planner.api.judging import judge
     from planner.api.opening import uniform_schedule
-    from planner.api.planning import Watcher, plan
+    from planner.api.planning import plan
     from planner.api.profiling import profile
     from planner.api.running import Pace, run
     from planner.api.simulating import capacity, compare, simulate
+    from planner.api.tuning import tune
     from planner.api.validating import validate
+    from planner.api.variants import plan_variants
     from planner.figures.describing import describe_schedule
     from planner.progress import Progress
     from planner.results.plans import Candidate, Plan, load_plan
@@ -26,17 +29,19 @@ __all__ = [
     "Pace",
     "Plan",
     "Progress",
-    "Watcher",
     "capacity",
     "compare",
     "describe_schedule",
     "explain",
+    "judge",
     "load_plan",
     "load_scenario",
     "plan",
+    "plan_variants",
     "profile",
     "run",
     "simulate",
+    "tune",
     "uniform_schedule",
     "validate",
     "write_report",
@@ -45,11 +50,14 @@ __all__ = [
 _PLACES = {
     "planner.api.explaining": ("explain", "write_report"),
     "planner.api.opening": ("uniform_schedule",),
-    "planner.api.planning": ("Watcher", "plan"),
+    "planner.api.judging": ("judge",),
+    "planner.api.planning": ("plan",),
     "planner.api.profiling": ("profile",),
     "planner.api.running": ("Pace", "run"),
     "planner.api.simulating": ("capacity", "compare", "simulate"),
+    "planner.api.tuning": ("tune",),
     "planner.api.validating": ("validate",),
+    "planner.api.variants": ("plan_variants",),
     "planner.figures.describing": ("describe_schedule",),
     "planner.progress": ("Progress",),
     "planner.results.plans": ("Candidate", "Plan", "load_plan"),

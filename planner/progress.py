@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 Track = Callable[[str, int | None], Callable[[], None]]
@@ -43,6 +43,16 @@ class Progress:
 
     tracking: Tracking = _untracked
     say: Callable[[Iterable[str]], None] = lambda words: None
+
+    def within(self, track: Track) -> Progress:
+        """The same for work that is part of what ``track`` shows."""
+
+        def tracking(
+            transient: bool = False, between_steps: bool = False
+        ) -> AbstractContextManager[Track]:
+            return nullcontext(track)
+
+        return replace(self, tracking=tracking)
 
 
 SILENT = Progress()

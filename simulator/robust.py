@@ -11,12 +11,10 @@ from simulator.analytic.lower_bound import Stage
 from simulator.analytic.sketch import Sketch
 from simulator.forecast import Forecast
 from simulator.forecaster import Forecaster
+from staircase.metrics.directions import GAINS
 from staircase.metrics.request_metrics import Summary
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
-
-# Of which more is better, so that the worse end is the lower one.
-GAINS = ("goodput_per_s", "capacity_per_s", "agreement", "score")
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class RobustForecaster:
 
     def _worse(self, name: str, found: Sequence[Mapping[str, Summary]]) -> Summary:
         """By statistic; ``low`` and ``high`` are the least and the greatest mean."""
+        # The worse end of what is to be large is the lower one.
         share = 1 - self.quantile if name in GAINS else self.quantile
         values = {
             field.name: [getattr(one[name], field.name) for one in found]

@@ -114,6 +114,12 @@ door: Any = planner
         (lambda: door.run(PAPER, []), r"^questions: \[\] must be a text or a list of texts"),
         (lambda: door.run(PAPER, requests=0), "^requests: 0 must be a whole"),
         (lambda: door.compare("nowhere", "there"), "nowhere: no such file"),
+        (lambda: door.tune(PAPER, rounds=0), "^rounds: 0 must be a whole"),
+        (lambda: door.tune(PAPER, tolerance="5 %"), "^tolerance: '5 %' must be a number from"),
+        (lambda: door.tune(PAPER, budget_s=-1.0), "^budget_s: -1.0 must be a number from"),
+        (lambda: door.tune(PAPER), "is simulated: there is nothing to measure and tune"),
+        (lambda: door.judge(PAPER, "one", "other"), "^judge: is missing"),
+        (lambda: door.plan_variants(PAPER), "variants"),
     ],
 )
 def test_arguments_are_checked_in_a_line(call: Any, said: str) -> None:

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from planner.api.variants import common_front, plans_of, variant_spaces
 from planner.cli.app import app
 from planner.figures.objectives import Goals, parse_objectives
-from planner.variants import common_front, plan_variants, variant_spaces
 from planner.workspace import Workspace
 from staircase.errors import PlanError, ScenarioError
 from staircase.spec.scenario import load_scenario, load_variants
@@ -64,7 +64,7 @@ def test_what_shares_an_engine_waits_for_it_and_pays_less(
     tmp_path: Path, content: dict[str, Any]
 ) -> None:
     content["workload"] |= {"rate_per_s": 20.0}
-    plans = plan_variants(spaces_of(tmp_path, content))
+    plans = plans_of(spaces_of(tmp_path, content)).plans
     apart, shared = (
         plans[name].candidates[plans[name].normal].forecast
         for name in ("a GPU each", "layers share")
@@ -77,7 +77,7 @@ def test_what_shares_an_engine_waits_for_it_and_pays_less(
 
 
 def test_nobody_beats_a_member_of_the_common_front(tmp_path: Path, content: dict[str, Any]) -> None:
-    plans = plan_variants(spaces_of(tmp_path, content))
+    plans = plans_of(spaces_of(tmp_path, content)).plans
     goals = Goals(parse_objectives(["smooth_start", "unread", "cost"]))
     every = [goals.costs(one.forecast) for p in plans.values() for one in p.front_candidates]
     front = [goals.costs(member.candidate.forecast) for member in common_front(plans)]
@@ -138,9 +138,9 @@ def test_what_cannot_be_compared_is_not(tmp_path: Path, content: dict[str, Any])
     }
     content["variants"] = {"all": {}, "fewer": fewer}
     with pytest.raises(PlanError, match=r"variants.fewer: its agents are not those of 'all'"):
-        plan_variants(spaces_of(tmp_path, content))
+        plans_of(spaces_of(tmp_path, content))
     content["plan"]["objectives"] = ["ttft", "cost"]
-    assert set(plan_variants(spaces_of(tmp_path, content))) == {"all", "fewer"}
+    assert set(plans_of(spaces_of(tmp_path, content)).plans) == {"all", "fewer"}
     content["variants"] = {"all": {}, "other": {"plan": {"objectives": ["e2e", "unread"]}}}
     with pytest.raises(PlanError, match=r"variants.other: its objectives are e2e, unread"):
-        plan_variants(spaces_of(tmp_path, content))
+        plans_of(spaces_of(tmp_path, content))

@@ -90,6 +90,8 @@ class ForcedReading:
         found = {one: reference.against(of) for one, of in zip(others, scored, strict=True)}
         return [found.get(prompt, same) for prompt in less]
 
-    def score(self, prompts: Sequence[Prompt]) -> Iterator[Distributions]:
-        """Those from which the agent's tokens in each prompt were drawn."""
-        return self.asked.score(self.agent.name, prompts, self.ids)
+    def score(
+        self, prompts: Sequence[Prompt], last: Sequence[int] | None = None
+    ) -> Iterator[Distributions]:
+        """Those from which the agent's tokens in each prompt were drawn, or its ``last`` ones."""
+        return self.asked.score(self.agent.name, prompts, self.ids, last)

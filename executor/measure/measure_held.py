@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from executor.kept_runs import check_answered, known_items, play_rest
+from executor.kept_runs import play_judged
 from executor.line_log import ItemLog
 from executor.measure.forced_reading import ForcedReading
 from executor.replaying import replaying
@@ -34,12 +34,14 @@ class HoldProbe:
         runtime: of the engines; the answering agent's is greedy.
         scorer: of the answering agent's model.
         layout: in which it reads.
+        concurrency: how many texts are written at once.
     """
 
     pipeline: Pipeline
     runtime: Runtime
     scorer: PromptScorer
     layout: Layout
+    concurrency: int = 1
 
     def measure(
         self,
@@ -63,17 +65,16 @@ class HoldProbe:
         parts = [self._read(outcomes[number], share) for number, share in places]
 
         def verify(outcome: Outcome) -> HeldText:
-            check_answered(outcome)
             number, share = places[outcome.timeline.request]
             full = {name: outcomes[number].ids[name] for name in self._agent.reads}
             whole_reading = replace(outcome, ids={**outcome.ids, **full})
-            text = self._verified(number, share, self.layout, whole_reading)
-            kept.add(names[outcome.timeline.request], text)
-            return text
+            return self._verified(number, share, self.layout, whole_reading)
 
         with replaying(self.runtime, self._alone, parts) as (pipeline, runtime):
             jobs = [Job(pipeline, Schedule(layout=self.layout), questions[n]) for n, _ in places]
-            found = play_rest(runtime, jobs, known_items(kept, names), verify, on_done)
+            found = play_judged(
+                runtime, jobs, names, kept, verify, on_done, concurrency=self.concurrency
+            )
         return (*whole, *found)
 
     @cached_property

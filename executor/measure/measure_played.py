@@ -5,14 +5,15 @@ What is made of it: ``profiles.quality.calibration``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from executor.kept_runs import check_answered, known_items, play_rest
+from executor.kept_runs import play_judged
 from executor.line_log import ItemLog
 from executor.measure.measure_quality import measure_quality
 from executor.replaying import replaying
@@ -26,6 +27,10 @@ from staircase.schedule import LAYOUTS, Layout, Schedule, constant, explicit, un
 from staircase.workload import Question
 
 NAN = float("nan")
+InTime = Callable[[Sequence[range]], Iterable[range]]
+"""Those of some blocks of requests for which there is time."""
+# Every schedule is played by so many requests before the next ones are.
+BLOCK = 12
 INTERLEAVED: Layout = "interleave"
 # Share of the longest source text that is read at once or in chunks, tokens written a step (None:
 # all), layout. They span the range of loss.
@@ -92,6 +97,7 @@ class ScheduleProbe:
         scorers: by name, of the agents who read others.
         forecaster: of the profile as it is before any calibration.
         layouts: those that the profile knows.
+        concurrency: how many requests are played at once.
     """
 
     pipeline: Pipeline
@@ -100,6 +106,7 @@ class ScheduleProbe:
     answer_scorer: AnswerScorer
     forecaster: QualityForecaster
     layouts: Sequence[Layout] = LAYOUTS
+    concurrency: int = 1
 
     def measure(
         self,
@@ -107,11 +114,12 @@ class ScheduleProbe:
         outcomes: Sequence[Outcome],
         kept: ItemLog[PlayedFigures],
         on_done: Callable[[], None] = lambda: None,
+        in_time: InTime = iter,
     ) -> tuple[PlayedSchedule, ...]:
         """Plays ``questions``, whose fully read ``outcomes`` are known, under some schedules.
 
         Both are those of the profile's first samples. Nothing where nobody reads. What is
-        ``kept`` is not played again.
+        ``kept`` is not played again, and of blocks of requests only those that are ``in_time``.
 
         Raises:
             EngineError: a request failed.
@@ -121,19 +129,25 @@ class ScheduleProbe:
             return ()
         longest = max(len(outcome.ids[name]) for outcome in outcomes for name in sources)
         normal = [Job(self.pipeline, Schedule(), question) for question in questions]
-        layouts: dict[str, Layout | None] = {"normal": None}
-        found = {
-            "normal": [
-                kept.item(f"normal {n}", partial(self._figures, n, job, outcomes[n], outcomes[n]))
-                for n, job in enumerate(normal)
-            ]
-        }
+        found = defaultdict[str, list[PlayedFigures]](list)
         with replaying(self.runtime, self.pipeline, outcomes) as (pipeline, runtime):
-            for name, schedule in probe_schedules(pipeline, longest, self.layouts).items():
-                jobs = [Job(pipeline, schedule, question) for question in questions]
-                found[name] = self._played(name, jobs, outcomes, runtime, kept, on_done)
-                layouts[name] = schedule.layout
-        return _table(found, layouts)
+            schedules = probe_schedules(pipeline, longest, self.layouts)
+            jobs = {
+                name: [Job(pipeline, schedule, question) for question in questions]
+                for name, schedule in schedules.items()
+            }
+            for block in in_time(_blocks(len(questions))):
+                found["normal"] += [
+                    kept.item(
+                        f"normal {n}",
+                        partial(self._figures, n, normal[n], outcomes[n], outcomes[n]),
+                    )
+                    for n in block
+                ]
+                for name, some in jobs.items():
+                    found[name] += self._played(name, some, outcomes, runtime, kept, on_done, block)
+        layouts = {name: schedule.layout for name, schedule in schedules.items()}
+        return _table(found, {"normal": None, **layouts})
 
     def _played(
         self,
@@ -143,18 +157,18 @@ class ScheduleProbe:
         runtime: Runtime,
         kept: ItemLog[PlayedFigures],
         on_done: Callable[[], None],
+        places: range,
     ) -> list[PlayedFigures]:
-        """Figures of ``jobs``, each judged as soon as it was played."""
+        """Figures of the ``jobs`` at ``places``."""
         names = [f"{name} {number}" for number in range(len(jobs))]
 
         def judge(outcome: Outcome) -> PlayedFigures:
-            check_answered(outcome)
             number = outcome.timeline.request
-            figures = self._figures(number, jobs[number], outcome, full[number])
-            kept.add(names[number], figures)
-            return figures
+            return self._figures(number, jobs[number], outcome, full[number])
 
-        return play_rest(runtime, jobs, known_items(kept, names), judge, on_done)
+        return play_judged(
+            runtime, jobs, names, kept, judge, on_done, concurrency=self.concurrency, places=places
+        )
 
     def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> PlayedFigures:
         layout = job.schedule.layout
@@ -170,6 +184,10 @@ class ScheduleProbe:
             forecast.rounds_disagreement,
             NAN if score is None else score,
         )
+
+
+def _blocks(requests: int) -> list[range]:
+    return [range(first, min(first + BLOCK, requests)) for first in range(0, requests, BLOCK)]
 
 
 def _table(

@@ -79,10 +79,14 @@ def _of_agent(
         if span.agent == name and span.output_tokens
     ]
     seen = [call.prompt.extended(piece) for call, piece in pieces]
-    scored = forced.score([forced.prompt(layout, forced.flat(None)), *seen])
+    # Of each step only what was written in it.
+    scored = forced.score(
+        [forced.prompt(layout, forced.flat(None)), *seen],
+        [forced.text_tokens, *(piece.tokens for _, piece in pieces)],
+    )
     reference = next(scored)
     found = [
-        reference.rows(piece.start, piece.stop).against(less.rows(-piece.tokens, None))
+        reference.rows(piece.start, piece.stop).against(less)
         for (_, piece), less in zip(pieces, scored, strict=True)
     ]
     means = (

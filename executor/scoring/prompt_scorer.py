@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from executor.engine import Tokens
 from executor.prompts.as_read import as_read
@@ -23,14 +23,25 @@ class PromptScorer:
     engines: Mapping[str, Tokens]
 
     def score(
-        self, agent: str, prompts: Sequence[Prompt], ids: Mapping[str, Sequence[int]]
+        self,
+        agent: str,
+        prompts: Sequence[Prompt],
+        ids: Mapping[str, Sequence[int]],
+        last: Sequence[int] | None = None,
     ) -> Iterator[Distributions]:
         """Those from which the tokens of ``agent`` in each prompt were drawn.
+
+        Args:
+            last: of each prompt only so many of the agent's tokens, the last ones, at least one.
 
         Raises:
             EngineError: a prompt could not be scored.
         """
-        return self.scorer.score([self._forced(agent, prompt, ids) for prompt in prompts])
+        forced = [self._forced(agent, prompt, ids) for prompt in prompts]
+        if last is not None:
+            pairs = zip(forced, last, strict=True)
+            forced = [replace(one, positions=one.positions[-tokens:]) for one, tokens in pairs]
+        return self.scorer.score(forced)
 
     def _forced(self, agent: str, prompt: Prompt, ids: Mapping[str, Sequence[int]]) -> ForcedText:
         tokens: list[int] = []

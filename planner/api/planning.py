@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from planner.api.opening import AnyScenario, check_count, workspace_of
 from planner.figures.objectives import Goals, parse_limits, parse_objectives
+from planner.progress import SILENT, Progress, Track
 from planner.report.explaining import explained
 from planner.report.report import write_report
 from planner.results.plans import Plan, save_plan
@@ -32,21 +33,6 @@ from simulator.profile_forecaster import ProfileForecaster
 from staircase.trace import write_trace
 
 
-@dataclass(frozen=True)
-class Watcher:
-    """Hears of a search's progress.
-
-    Attributes:
-        begun: with how many forecasts it goes on that were made before, and where they lie.
-        tried: a schedule was forecast or recalled.
-        explained: a forecast for the explanation was made.
-    """
-
-    begun: Callable[[int, str], None] = lambda known, where: None
-    tried: Callable[[], None] = lambda: None
-    explained: Callable[[], None] = lambda: None
-
-
 def plan(
     scenario: AnyScenario,
     *,
@@ -56,9 +42,9 @@ def plan(
     seed: int | None = None,
     out: str | Path | None = None,
     write: bool = False,
-    watcher: Watcher = Watcher(),
     workers: int = 1,
     ray: str | None = None,
+    progress: Progress = SILENT,
 ) -> Plan:
     """Searches schedules on the simulator: with measured profiles, or on simulated engines.
 
@@ -83,39 +69,49 @@ def plan(
     work = workspace_of(scenario, out).with_plan(_changes(objectives, trials, seed))
     if slo is not None:
         work = work.with_limits(parse_limits(slo, "slo"))
-    return plan_of(work, work.forecaster(), write, watcher, workers, ray)
+    return plan_of(work, work.forecaster(), write, workers, ray, progress=progress)
 
 
 def plan_of(
     work: Workspace,
     forecaster: Forecaster,
     write: bool = True,
-    watcher: Watcher = Watcher(),
     workers: int = 1,
     ray: str | None = None,
     hashes: Mapping[str, str] | None = None,
+    what: str = "search",
+    progress: Progress = SILENT,
 ) -> Plan:
     """The same of a workspace, asking a ``forecaster``.
 
     Args:
         hashes: of the profiles that it asks; None: of the stored ones.
+        what: the search is called so in the progress.
     """
     hashes = hashes or work.profile_hashes()
     with sole_use(work.folder, "plan") if write else nullcontext():
         trials: AbstractContextManager[TrialStore] = (
-            _trials(work, forecaster, hashes, watcher) if write else nullcontext(NO_STORE)
+            _trials(work, forecaster, hashes, progress) if write else nullcontext(NO_STORE)
         )
-        with trials as store, backend_of(forecaster, workers, ray) as backend:
-            held_out = work.held_out(
-                forecaster.latency if isinstance(forecaster, ProfileForecaster) else None
-            )
-            found = search(
-                work.scenario, forecaster, hashes, watcher.tried, store, backend, held_out
-            )
-        found = explained(found, work.scenario.plan, forecaster, watcher.explained)
+        with trials as store, progress.tracking() as track:
+            with backend_of(forecaster, workers, ray) as backend:
+                step = track(what, work.scenario.plan.trials)
+                held_out = _held_out(work, forecaster)
+                found = search(work.scenario, forecaster, hashes, step, store, backend, held_out)
+            found = explained(found, work.scenario.plan, forecaster, _explaining(track))
         if write:
             _write(work, found)
     return found
+
+
+def _held_out(work: Workspace, forecaster: Forecaster) -> Forecaster | None:
+    return work.held_out(forecaster.latency if isinstance(forecaster, ProfileForecaster) else None)
+
+
+def _explaining(track: Track) -> Callable[[], None]:
+    """Shown from the first step on: there need be none."""
+    begun = cache(lambda: track("around the choice", None))
+    return lambda: begun()()
 
 
 def _write(work: Workspace, found: Plan) -> None:
@@ -131,13 +127,14 @@ def _write(work: Workspace, found: Plan) -> None:
 
 @contextmanager
 def _trials(
-    work: Workspace, forecaster: Forecaster, hashes: Mapping[str, str], watcher: Watcher
+    work: Workspace, forecaster: Forecaster, hashes: Mapping[str, str], progress: Progress
 ) -> Iterator[TrialStore]:
     """Those that were made before and those to come, where the workspace keeps them."""
     storage = open_storage(work.storage)
     goals = Goals.of(work.scenario.plan, forecaster.knows_quality)
     with StoredTrials(storage, work.search_name(hashes), goals) as log:
-        watcher.begun(len(log), storage.where)
+        if len(log):
+            progress.say([f"going on with {len(log)} forecasts of {storage.where}"])
         yield log
 
 

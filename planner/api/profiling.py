@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +16,7 @@ from planner.kept_work import kept_work
 from planner.profiling.latency_profiling import keys_of, make_latency
 from planner.profiling.length_profiling import lengths_key, make_lengths
 from planner.profiling.quality_profiling import make_quality, quality_key
+from planner.profiling.text_batches import in_batches
 from planner.progress import SILENT, Progress
 from planner.sole_use import sole_use
 from planner.workspace import Workspace
@@ -77,23 +78,39 @@ def profiles_of(
         return {}
     for path in {work.latency_path, work.quality_path, work.lengths_path} - {*given.values()}:
         check_writable(path)
-    with sole_use(work.folder, "profile"), engines_of(work.scenario, progress, True) as opened:
-        why = opened.why_no_scores(work.scenario.pipeline.build())
-        kinds: list[Kind] = [only] if only else _wanted(work, why, progress)
-        return {kind: _MAKERS[kind](work, opened, progress) for kind in kinds if kind not in given}
+    with sole_use(work.folder, "profile"):
+        found: dict[Kind, Path] = {}
+        if only in (None, "latency") and "latency" not in given:
+            found["latency"] = _latency(work, progress)
+        if only != "latency":
+            found |= _texts(work, only, given, progress)
+        return found
 
 
-def _wanted(work: Workspace, why_no_quality: str | None, progress: Progress) -> list[Kind]:
+def _texts(
+    work: Workspace, only: Kind | None, given: Mapping[str, Path], progress: Progress
+) -> dict[Kind, Path]:
+    """Quality, or how long texts are. No clock counts, so engines write in batches."""
+    with engines_of(in_batches(work.scenario), progress, True) as opened:
+        kind = only or _wanted(work, opened, progress)
+        if kind is None or kind in given:
+            return {}
+        return {kind: (_quality if kind == "quality" else _lengths)(work, opened, progress)}
+
+
+def _wanted(work: Workspace, opened: OpenedEngines, progress: Progress) -> Kind | None:
     """A workload that is given says how long texts are."""
-    if why_no_quality is None:
-        return ["latency", "quality"]
-    progress.say([f"quality cannot be measured: {why_no_quality}"])
-    return ["latency"] if work.scenario.workload else ["latency", "lengths"]
+    why = opened.why_no_scores(work.scenario.pipeline.build())
+    if why is None:
+        return "quality"
+    progress.say([f"quality cannot be measured: {why}"])
+    return None if work.scenario.workload else "lengths"
 
 
-def _latency(work: Workspace, opened: OpenedEngines, progress: Progress) -> Path:
+def _latency(work: Workspace, progress: Progress) -> Path:
     keys = keys_of(work.scenario).values()
     with (
+        engines_of(work.scenario, progress, True) as opened,
         kept_work(work.samples_path, keys, "samples", progress) as kept,
         progress.tracking(between_steps=True) as track,
     ):
@@ -111,7 +128,7 @@ def _quality(work: Workspace, opened: OpenedEngines, progress: Progress) -> Path
         progress.tracking() as track,
     ):
         log = QualityLog.of(kept, key)
-        found = make_quality(work.scenario, work.source, opened, log, track)
+        found = make_quality(in_batches(work.scenario), work.source, opened, log, track)
         save_quality(work.quality_path, found)
     return work.quality_path
 
@@ -124,13 +141,6 @@ def _lengths(work: Workspace, opened: OpenedEngines, progress: Progress) -> Path
         progress.tracking() as track,
     ):
         kept = ItemLog(lines, key, LengthSample)
-        found = make_lengths(work.scenario, work.source, opened, why, kept, track)
+        found = make_lengths(in_batches(work.scenario), work.source, opened, why, kept, track)
         save_lengths(work.lengths_path, found)
     return work.lengths_path
-
-
-_MAKERS: Mapping[Kind, Callable[[Workspace, OpenedEngines, Progress], Path]] = {
-    "latency": _latency,
-    "quality": _quality,
-    "lengths": _lengths,
-}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from staircase.metrics.directions import GAINS
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -16,7 +18,6 @@ class Metric:
         row: in the table of all figures; empty: its label.
         column: at the head of a table of schedules; empty: its label.
         is_time: it is in seconds, and shown in milliseconds.
-        is_gain: more is better.
         is_each: every request has its own, so a limit is on a percentile.
     """
 
@@ -26,8 +27,12 @@ class Metric:
     row: str = ""
     column: str = ""
     is_time: bool = False
-    is_gain: bool = False
     is_each: bool = False
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether more is better."""
+        return self.name in GAINS
 
     @property
     def factor(self) -> float:
@@ -66,15 +71,15 @@ _ALL = (
     _time("device_s", "device", "device", is_each=False),
     _time("reserved_s", "reserved", "reserved", is_each=False),
     Metric("cost", "cost", "cost"),
-    Metric("goodput_per_s", "goodput", "goodput", is_gain=True),
-    Metric("capacity_per_s", "capacity", "capacity", is_gain=True),
+    Metric("goodput_per_s", "goodput", "goodput"),
+    Metric("capacity_per_s", "capacity", "capacity"),
     Metric("answer_tokens", "answer tokens"),
     Metric("thinking_tokens", "thinking tokens"),
     Metric("prefilled_tokens", "prefill", "prefill", row="prefilled tokens"),
     Metric("cached_tokens", "cached", row="cached tokens"),
     Metric("unread", "unread", "unread", row="unread share"),
     Metric("loss", "loss", "loss", row="loss, nats a token"),
-    Metric("agreement", "quality", "quality", is_gain=True),
+    Metric("agreement", "quality", "quality"),
     # Of texts: see ``staircase.metrics.text_faults``.
     Metric("leaks", "answers that repeat texts of the prompt", column="leaks"),
     Metric("seams", "answers that show a seam", column="seams"),
@@ -83,7 +88,7 @@ _ALL = (
     # Under another model: see ``executor.scoring.likelihood``.
     Metric("log_likelihood", "log-likelihood, nats a token", column="log-likelihood"),
     Metric("beyond_normal", "log-likelihood beyond normal's", column="beyond normal"),
-    Metric("score", "score", "score", row="task score", is_gain=True),
+    Metric("score", "score", "score", row="task score"),
 )
 METRICS = {one.name: one for one in _ALL}
 # Those that can be objectives and limits, by the users' word.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from executor.kept_runs import check_answered
+from executor.kept_runs import play_judged
 from executor.line_log import ItemLog
 from executor.opened_engines import OpenedEngines, read_dataset
-from executor.runtime import Job
+from executor.runtime import Job, Outcome
 from planner.profiling.latency_profiling import requests_key
 from planner.profiling.quality_profiling import BATCH
 from planner.profiling.subjects import pipeline_subject
+from planner.profiling.text_batches import requests_at_once
 from planner.progress import Track, no_track
 from profiles.lengths import LengthProfile, LengthSample
 from profiles.store import provenance_of_now
@@ -20,7 +21,6 @@ from staircase.metrics.request_metrics import summarize
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.spec.scenario import Scenario
-from staircase.workload import Question
 
 
 def lengths_key(scenario: Scenario) -> str:
@@ -52,10 +52,9 @@ def make_lengths(
     step = track("lengths of drafts and answers", None)
     samples: list[LengthSample] = []
     while len(samples) < most and not _is_known(samples, scenario.profile.quality_error):
-        count = min(BATCH, most - len(samples))
-        for sample in _samples(scenario, folder, opened, kept, count, len(samples)):
-            samples.append(sample)
-            step()
+        first = len(samples)
+        numbers = range(first, min(first + BATCH, most))
+        samples += _samples(scenario, folder, opened, kept, numbers, step)
     settings = scenario.profile.model_dump(mode="json", include={"requests", "quality_error"})
     return LengthProfile(
         tuple(samples), why, pipeline_subject(scenario), provenance_of_now(settings)
@@ -67,17 +66,24 @@ def _samples(
     folder: Path,
     opened: OpenedEngines,
     kept: ItemLog[LengthSample],
-    count: int,
-    offset: int,
-) -> Iterator[LengthSample]:
+    numbers: range,
+    step: Callable[[], None],
+) -> list[LengthSample]:
     pipeline = scenario.pipeline.build()
-    for number, question in enumerate(read_dataset(scenario, folder, count, offset), offset):
-        yield kept.item(str(number), partial(_played, opened, pipeline, question))
+    questions = read_dataset(scenario, folder, len(numbers), numbers.start)
+    jobs = [Job(pipeline, Schedule(), question) for question in questions]
+    return play_judged(
+        opened.runtime,
+        jobs,
+        list(map(str, numbers)),
+        kept,
+        partial(_lengths, pipeline),
+        step,
+        concurrency=requests_at_once(scenario),
+    )
 
 
-def _played(opened: OpenedEngines, pipeline: Pipeline, question: Question) -> LengthSample:
-    (outcome,) = opened.runtime.run([Job(pipeline, Schedule(), question)])
-    check_answered(outcome)
+def _lengths(pipeline: Pipeline, outcome: Outcome) -> LengthSample:
     lengths = {name: len(ids) for name, ids in outcome.ids.items()}
     written = {agent.name: lengths.pop(agent.name) for agent in pipeline}
     return LengthSample(lengths, written, outcome.timeline.thinking_tokens)

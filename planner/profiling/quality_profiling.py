@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count, takewhile
 from pathlib import Path
 
 import numpy as np
 
-from executor.kept_runs import play_kept
+from executor.kept_runs import JUDGES, play_kept
 from executor.measure.measure_held import SHARES, HoldProbe
 from executor.measure.measure_played import ScheduleProbe, probes_in
 from executor.measure.measure_surfaces import APPENDED, ROUND_COUNTS, measure_sample
@@ -20,6 +21,8 @@ from executor.runtime import Job, Outcome
 from executor.scoring.scores import AnswerScorer, answer_scorer
 from planner.profiling.latency_profiling import measured_engines, requests_key
 from planner.profiling.subjects import pipeline_subject
+from planner.profiling.text_batches import requests_at_once
+from planner.profiling.time_budget import TimeBudget
 from planner.progress import Track, no_track
 from profiles.quality.calibration import PlayedSchedule
 from profiles.quality.forecast import QualityForecaster
@@ -41,8 +44,10 @@ MOST_BINS = 16
 LEFT_OUT = 2
 # How far a draft holds is measured on so many requests: each costs an answer a share that is read.
 HELD_REQUESTS = 8
-# Scoring needs no more memory for a second request at once, and a second core is mostly there.
-WORKERS = min(4, os.cpu_count() or 1)
+# The same where there is no time left for more.
+FEWEST_HELD = 2
+# Shares of the time budget by which requests are scored, and by which they are played again.
+SCORED_BY, PLAYED_BY = 0.4, 0.85
 
 
 def check_quality(opened: OpenedEngines, pipeline: Pipeline) -> None:
@@ -77,7 +82,11 @@ def make_quality(
 
     Until the interval of the loss is as narrow as ``profile.quality_error`` says, or
     ``profile.requests`` are measured; then they are played under some schedules, which calibrates
-    forecasts and ties the task's score to them, and it is seen how far drafts hold.
+    forecasts and ties the task's score to them, and it is seen how far drafts hold. With
+    ``profile.quality_budget_s`` fewer are measured and played where time is short.
+
+    Args:
+        scenario: the engines of ``opened`` (``text_batches.in_batches``).
 
     Raises:
         ScenarioError: quality cannot be measured here.
@@ -87,8 +96,9 @@ def make_quality(
     check_quality(opened, pipeline)
     opened.load_scorers(pipeline)
     sampler = _Sampler(scenario, folder, opened, pipeline, log)
+    budget = TimeBudget(scenario.profile.quality_budget_s)
     step = track("quality: with less read", scenario.profile.requests)
-    while not sampler.is_done:
+    for _ in budget.blocks(takewhile(lambda _: not sampler.is_done, count()), SCORED_BY):
         sampler.measure_more(step)
     profile = QualityProfile(
         tuple(scenario.profile.read_levels),
@@ -99,11 +109,13 @@ def make_quality(
         of=pipeline_subject(scenario),
         round_counts=ROUND_COUNTS if APPENDED in sampler.layouts else (),
     )
-    played = _played(sampler, profile, track)
-    return replace(profile, played=played, held=_held(sampler, track))
+    played = _played(sampler, profile, budget, track)
+    return replace(profile, played=played, held=_held(sampler, budget, track))
 
 
-def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[PlayedSchedule, ...]:
+def _played(
+    sampler: _Sampler, profile: QualityProfile, budget: TimeBudget, track: Track
+) -> tuple[PlayedSchedule, ...]:
     pipeline, opened = sampler.pipeline, sampler.opened
     probe = ScheduleProbe(
         pipeline,
@@ -112,19 +124,22 @@ def _played(sampler: _Sampler, profile: QualityProfile, track: Track) -> tuple[P
         sampler.score,
         QualityForecaster(profile),
         sampler.layouts,
+        requests_at_once(sampler.scenario),
     )
     probes = len(probes_in(sampler.layouts))
     step = track("quality: schedules played", len(profile.samples) * probes)
-    return probe.measure(sampler.questions, sampler.outcomes, sampler.log.played, step)
+    in_time = partial(budget.blocks, until=PLAYED_BY)
+    return probe.measure(sampler.questions, sampler.outcomes, sampler.log.played, step, in_time)
 
 
-def _held(sampler: _Sampler, track: Track) -> tuple[HeldText, ...]:
+def _held(sampler: _Sampler, budget: TimeBudget, track: Track) -> tuple[HeldText, ...]:
     if why_not_held(sampler.scenario):
         return ()
     pipeline, opened = sampler.pipeline, sampler.opened
     scorer = opened.scorers_of(pipeline)[pipeline.answer]
-    probe = HoldProbe(pipeline, opened.runtime, scorer, sampler.layouts[0])
-    outcomes = sampler.outcomes[:HELD_REQUESTS]
+    at_once = requests_at_once(sampler.scenario)
+    probe = HoldProbe(pipeline, opened.runtime, scorer, sampler.layouts[0], at_once)
+    outcomes = sampler.outcomes[: HELD_REQUESTS if budget.is_left(PLAYED_BY) else FEWEST_HELD]
     step = track("quality: how far drafts hold", len(outcomes) * len(SHARES))
     return probe.measure(sampler.questions, outcomes, sampler.log.held, step)
 
@@ -176,10 +191,16 @@ class _Sampler:
         questions = read_dataset(self.scenario, self.folder, count, offset=first)
         jobs = [Job(self.pipeline, Schedule(), question) for question in questions]
         self.questions += questions
-        self.outcomes += play_kept(self.opened.runtime, jobs, self.log.full, first=first)
+        self.outcomes += play_kept(
+            self.opened.runtime,
+            jobs,
+            self.log.full,
+            first=first,
+            concurrency=requests_at_once(self.scenario),
+        )
         self.bin_tokens = self.bin_tokens or self._bin_tokens()
         numbers = range(first, first + count)
-        with ThreadPoolExecutor(WORKERS) as pool:
+        with ThreadPoolExecutor(JUDGES) as pool:
             for sample in pool.map(self._sample, numbers):
                 self.samples.append(sample)
                 on_sample()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from planner.api.variants import Member
 from planner.figures.axis import Axis
 from planner.figures.describing import describe_schedule
 from planner.figures.objectives import parse_objectives
-from planner.variants import Member
 
 
 def variants_table(members: Sequence[Member], objectives: Sequence[str], title: str) -> Table:

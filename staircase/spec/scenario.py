@@ -89,13 +89,14 @@ class ProfileSpec(Strict):
     at once.
 
     Quality: until the loss is known within ``quality_error`` of itself (half of its 90 % interval),
-    or ``requests`` are measured.
+    or ``requests`` are measured; with ``quality_budget_s`` fewer where so many seconds are short.
     """
 
     latency: str | None = None
     quality: str | None = None
     requests: Count = 96
     quality_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
+    quality_budget_s: PositiveSeconds | None = None
     read_levels: list[TokensFrom0] = [
         *range(0, 32, 4),
         *range(32, 64, 8),

@@ -11,9 +11,9 @@ from planner.cli.terminal import (
     AsJson,
     OutFolder,
     ScenarioPath,
+    on_terminal,
     open_workspace,
     print_json,
-    progress_bars,
     screen,
 )
 from staircase.errors import EngineError, ScenarioError
@@ -31,19 +31,13 @@ def judge(
     as_json: AsJson = False,
 ) -> None:
     """Have the scenario's judge compare two runs of the same requests, each pair in both orders."""
-    from executor.scoring.judge import Judge
-    from planner.evaluation.judging import all_pairings, judge_pairs, read_pairs
+    from planner.api.judging import judged_of
     from planner.tables.judge_table import count_lines, rates_table
 
     work = open_workspace(scenario, out)
-    spec = work.scenario.judge
-    if spec is None:
+    if work.scenario.judge is None:
         raise ScenarioError(f"{scenario}: judge: is missing; needs a base_url and a model")
-    answers = read_pairs(baseline, candidate)
-    asked = Judge(spec, work.judgements_path)
-    with progress_bars() as track:
-        step = track("judge", len(asked.unasked(all_pairings(answers))))
-        found = judge_pairs(asked, answers, step)
+    found = judged_of(work, baseline, candidate, on_terminal())
     if as_json:
         print_json(found.as_json())
     else:

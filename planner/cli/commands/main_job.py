@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +22,6 @@ from planner.cli.terminal import (
     on_terminal,
     open_workspace,
     print_json,
-    progress_bars,
     screen,
 )
 
@@ -129,19 +127,11 @@ def demo(out: OutFolder = None, requests: Requests = None, as_json: AsJson = Fal
 
 
 def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
-    from planner.api.planning import Watcher, plan_of
-
-    def begun(known: int, where: str) -> None:
-        if known:
-            notes.print(f"going on with {known} forecasts of {where}")
+    from planner.api.planning import plan_of
 
     forecaster = work.forecaster()  # Before there is a bar: what is missing gets one line.
     _tell_what_is_not_known(work)
-    with progress_bars() as track:
-        step = track("search", work.scenario.plan.trials)
-        explaining = cache(lambda: track("around the choice", None))
-        watcher = Watcher(begun, step, lambda: explaining()())
-        return plan_of(work, forecaster, watcher=watcher, workers=workers, ray=ray)
+    return plan_of(work, forecaster, workers=workers, ray=ray, progress=on_terminal())
 
 
 def _tell_what_is_not_known(work: Workspace) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,17 +16,14 @@ from planner.cli.terminal import (
     on_terminal,
     open_workspace,
     print_json,
-    progress_bars,
     screen,
 )
 from staircase.bounds import LEAST_BUDGET_S, LEAST_TOLERANCE, LONGEST_RUN_S, MOST, MOST_TOLERANCE
-from staircase.errors import ScenarioError
 
 if TYPE_CHECKING:
     from planner.results.plans import Plan
     from planner.tuning.tuning_rounds import Effort, Tuned
     from planner.workspace import Workspace
-    from profiles.latency.profile import LatencyProfile
 
 
 def tune(
@@ -63,86 +59,15 @@ def tune(
 
     An interrupted tuning goes on where it was when the same is asked for again.
     """
-    from planner.tuning.tuning_rounds import Effort
+    from planner.api.tuning import effort_of, tuned_of
 
     work = open_workspace(scenario, out)
-    spec = work.scenario
-    effort = Effort(
-        rounds,
-        tolerance,
-        requests or spec.requests.count,
-        spec.plan.validated_front if front is None else front,
-        budget,
-    )
-    tuned, last = tune_profiles(work, effort)
+    effort = effort_of(work, rounds, tolerance, budget, requests, front)
+    found = tuned_of(work, effort, on_terminal())
     if as_json:
-        print_json({"latency": str(work.tuned_path), **_content(tuned)})
+        print_json({"latency": str(work.tuned_path), **_content(found.tuned)})
     else:
-        _show(work, effort, tuned, last)
-
-
-def tune_profiles(work: Workspace, effort: Effort) -> tuple[Tuned, Plan]:
-    """Also the plan with the tuned profile, which is the scenario's plan from now on."""
-    from executor.line_log import ItemLog
-    from planner.api.engines import engines_of
-    from planner.kept_work import kept_work
-    from planner.sole_use import sole_use
-    from planner.tuning.pace import reference_of
-    from planner.tuning.run_log import PlayedRun
-    from planner.tuning.tune import Tuner
-    from profiles.latency.profile import save_latency
-    from profiles.store import stored_hash
-
-    for name in work.scenario.simulated:
-        raise ScenarioError(f"engine {name!r} is simulated: there is nothing to measure and tune")
-    forecaster = work.measured_forecaster()
-    base = stored_hash(work.latency_path)
-    key = _key(work, effort, base)
-    with (
-        sole_use(work.folder, "tune"),
-        kept_work(work.tuning_path, [key], "runs", on_terminal()) as log,
-        engines_of(work.scenario, on_terminal(), is_measured=True) as opened,
-        progress_bars(between_steps=True) as track,
-    ):
-        tuner = Tuner(
-            work.scenario,
-            work.source,
-            opened,
-            forecaster,
-            base,
-            lambda latency: _search(work, latency, track),
-            reference_of(opened, forecaster.pipeline, forecaster.latency),
-            ItemLog(log, key, PlayedRun),
-            effort,
-            track,
-        )
-        tuned = tuner.run()
-        save_latency(work.tuned_path, tuned.latency)
-        found = _search(work, tuned.latency, track)
-    return tuned, found
-
-
-def _key(work: Workspace, effort: Effort, base: str) -> str:
-    """Changes with everything that the runs of a round depend on."""
-    from profiles.store import content_hash
-
-    asked = [work.search_name({"latency": base}), effort.requests, effort.front, effort.budget_s]
-    return content_hash(asked)
-
-
-def _search(
-    work: Workspace,
-    latency: LatencyProfile,
-    track: Callable[[str, int | None], Callable[[], None]],
-) -> Plan:
-    from planner.api.planning import Watcher, plan_of
-    from profiles.latency.profile import latency_hash
-
-    hashes = {**work.profile_hashes(), "latency": latency_hash(latency)}
-    step = track("search", work.scenario.plan.trials)
-    return plan_of(
-        work, work.profile_forecaster_with(latency), watcher=Watcher(tried=step), hashes=hashes
-    )
+        _show(work, effort, found.tuned, found.plan)
 
 
 def _content(tuned: Tuned) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +13,14 @@ from planner.cli.terminal import (
     Seed,
     Trials,
     Workers,
+    on_terminal,
     open_workspace,
     print_json,
-    progress_bars,
     screen,
 )
 
 if TYPE_CHECKING:
-    from planner.results.plans import Plan
-    from planner.variants import Member
+    from planner.api.variants import PlannedVariants
     from planner.workspace import Workspace
 
 # So many of the common front are shown.
@@ -37,45 +36,36 @@ def variants(
     as_json: AsJson = False,
 ) -> None:
     """Plan each variant of a scenario: other placements, replicas, proposers."""
-    from planner.api.planning import Watcher
-    from planner.variants import common_front, plan_variants, variant_spaces
+    from planner.api.variants import plan_variants, variant_spaces
 
-    changes = {"trials": trials, "seed": seed}
-    given = {key: value for key, value in changes.items() if value is not None}
-    base = open_workspace(scenario, out)
-    spaces = {name: work.with_plan(given) for name, work in variant_spaces(scenario, base).items()}
-    with progress_bars() as track:
-
-        def watch(name: str, count: int) -> Watcher:
-            return Watcher(tried=track(f"search: {name}", count))
-
-        plans = plan_variants(spaces, watch, workers)
-    front = common_front(plans)
+    found = plan_variants(
+        scenario, trials=trials, seed=seed, out=out, workers=workers, progress=on_terminal()
+    )
+    spaces = variant_spaces(scenario, open_workspace(scenario, out))
     if as_json:
-        print_json(_content(spaces, plans, front))
+        print_json(_content(spaces, found))
         return
-    _show(plans, front)
+    _show(found)
     for work in spaces.values():
         screen.print(f"written: {work.report_path}")
 
 
-def _content(
-    spaces: Mapping[str, Workspace], plans: Mapping[str, Plan], front: Sequence[Member]
-) -> dict[str, Any]:
+def _content(spaces: Mapping[str, Workspace], found: PlannedVariants) -> dict[str, Any]:
     return {
         "variants": {
             name: {"plan": str(spaces[name].plan_path), "chosen": asdict(plan.named()["chosen"])}
-            for name, plan in plans.items()
+            for name, plan in found.plans.items()
         },
-        "front": [asdict(member) for member in front],
+        "front": [asdict(member) for member in found.front],
     }
 
 
-def _show(plans: Mapping[str, Plan], front: Sequence[Member]) -> None:
+def _show(found: PlannedVariants) -> None:
+    from planner.api.variants import Member
     from planner.results.plans import spread_out
     from planner.tables.variants_table import variants_table
-    from planner.variants import Member
 
+    plans, front = found.plans, found.front
     objectives = next(iter(plans.values())).objectives
     chosen = [Member(name, plan.named()["chosen"]) for name, plan in plans.items()]
     screen.print(variants_table(chosen, objectives, "The choice of each variant"))

@@ -1,4 +1,6 @@
-"""A scenario's variants, each planned: other agents, engines or devices that agents share.
+"""Planning variants: what ``staircase variants`` does.
+
+A variant has other agents, engines or devices that agents share.
 
 Where agents run is not part of a schedule, so it is not searched with it: the scenario lists the
 possible placements, and each gets a search of its own. The fronts of all make a common
@@ -8,13 +10,15 @@ be compared between pipelines of the same agents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from planner.api.planning import Watcher, plan_of
+from planner.api.opening import check_count, workspace_of
+from planner.api.planning import plan_of
 from planner.figures.front import front_of
 from planner.figures.objectives import Goals, Objective, parse_objectives
+from planner.progress import SILENT, Progress
 from planner.results.plans import Candidate, Plan
 from planner.workspace import Workspace
 from staircase.errors import PlanError
@@ -32,6 +36,42 @@ class Member:
     candidate: Candidate
 
 
+@dataclass(frozen=True)
+class PlannedVariants:
+    """Plans by variant, and what no schedule of any variant beats."""
+
+    plans: Mapping[str, Plan]
+    front: tuple[Member, ...]
+
+
+def plan_variants(
+    scenario: str | Path,
+    *,
+    trials: int | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    workers: int = 1,
+    progress: Progress = SILENT,
+) -> PlannedVariants:
+    """Plans each variant of a scenario file; the plans are kept in ``variants/NAME`` of ``out``.
+
+    Args:
+        trials: schedules to try of each.
+        out: folder of results [default: runs/NAME].
+        workers: processes that simulate, on this machine.
+
+    Raises:
+        InputError: the scenario is wrong or has no variants, none of a variant's schedules is
+            within its limits, or its objectives cannot be compared with those of the others.
+    """
+    check_count("workers", workers)
+    spaces = variant_spaces(Path(scenario), workspace_of(scenario, out))
+    given = {"trials": trials, "seed": seed}
+    changes = {key: value for key, value in given.items() if value is not None}
+    changed = {name: work.with_plan(changes) for name, work in spaces.items()}
+    return plans_of(changed, workers, progress)
+
+
 def variant_spaces(path: Path, work: Workspace) -> dict[str, Workspace]:
     """The variants of the scenario in ``path`` by name, each with a folder in that of ``work``.
 
@@ -44,20 +84,10 @@ def variant_spaces(path: Path, work: Workspace) -> dict[str, Workspace]:
     }
 
 
-def plan_variants(
-    spaces: Mapping[str, Workspace],
-    watch: Callable[[str, int], Watcher] = lambda name, trials: Watcher(),
-    workers: int = 1,
-) -> dict[str, Plan]:
-    """A plan of each, kept in its folder.
-
-    Args:
-        watch: of a variant and its number of trials: who hears of its search.
-
-    Raises:
-        PlanError: none of a variant's schedules is within its limits, or its objectives cannot be
-            compared with those of the others.
-    """
+def plans_of(
+    spaces: Mapping[str, Workspace], workers: int = 1, progress: Progress = SILENT
+) -> PlannedVariants:
+    """The same of workspaces."""
     forecasters = {name: work.forecaster() for name, work in spaces.items()}
     objectives = {
         name: Goals.of(work.scenario.plan, forecasters[name].knows_quality).objectives
@@ -66,13 +96,19 @@ def plan_variants(
     _check_objectives(objectives)
     _check_agents(spaces, next(iter(objectives.values())))
     found: dict[str, Plan] = {}
-    for name, work in spaces.items():
-        watcher = watch(name, work.scenario.plan.trials)
-        try:
-            found[name] = plan_of(work, forecasters[name], watcher=watcher, workers=workers)
-        except PlanError as error:
-            raise PlanError(f"variants.{name}: {error}") from None
-    return found
+    with progress.tracking() as track:
+        for name, work in spaces.items():
+            try:
+                found[name] = plan_of(
+                    work,
+                    forecasters[name],
+                    workers=workers,
+                    what=f"search: {name}",
+                    progress=progress.within(track),
+                )
+            except PlanError as error:
+                raise PlanError(f"variants.{name}: {error}") from None
+    return PlannedVariants(found, common_front(found))
 
 
 def _check_objectives(objectives: Mapping[str, Sequence[Objective]]) -> None:

@@ -1,0 +1,38 @@
+"""Texts that are written for quality and lengths are written in batches: no clock counts there."""
+
+from __future__ import annotations
+
+from staircase.spec.engine_spec import EngineSpec, OpenAISpec
+from staircase.spec.scenario import Scenario
+
+# A batch of so many tokens takes a small model on a CPU little longer than one token does.
+AT_ONCE = 6
+
+
+def in_batches(scenario: Scenario) -> Scenario:
+    """``scenario`` with ``AT_ONCE`` slots or more for each engine here in single precision.
+
+    There a text does not depend on what else is in the batch. Other engines stay as they are.
+    """
+    batched = {
+        name: spec.model_copy(update={"slots": max(spec.slots, AT_ONCE)})
+        for name, spec in scenario.real.items()
+        if spec.dtype == "float32"
+    }
+    return scenario.model_copy(update={"engines": {**scenario.engines, **batched}})
+
+
+def requests_at_once(scenario: Scenario) -> int:
+    """How many requests are played at a time, so that no reading agent loses its KV cache."""
+    readers = [agent.engine for agent in scenario.pipeline.build().readers]
+    places = (
+        _places(scenario.engines[engine]) // readers.count(engine)
+        for engine in dict.fromkeys(readers)
+    )
+    return max(1, min(AT_ONCE, *places, AT_ONCE))
+
+
+def _places(spec: object) -> int:
+    if isinstance(spec, EngineSpec):
+        return spec.slots
+    return spec.max_concurrency if isinstance(spec, OpenAISpec) else 1
