@@ -14,9 +14,9 @@ import pytest
 from planner.profiling.profile_warnings import RESTATES
 from profiles.latency.profile import load_latency
 from tests.support.chat_scenario import chat_scenario
+from tests.support.command_line import staircase
 from tests.support.fake_server import FakeServer, Manners
 from tests.support.real_servers import SERVERS, RealServers
-from tests.test_cli import staircase
 from tests.test_odd_servers import delta
 
 CHATS = frozenset({"chat/completions"})

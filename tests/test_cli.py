@@ -14,21 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.command_line import staircase
 from tests.support.report_numbers import check_numbers
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "tests" / "support" / "desk.yaml"
-
-
-def staircase(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "planner.cli.app", *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(cwd)},
-    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from planner.cli.terminal import PlainConsole, progress_bars
 from planner.profiling.profile_warnings import LARGE_ERROR, latency_notes
 from planner.report.explain_text import _gain_lines
 from planner.results.explanation import Gain
-from tests.test_cli import DEMO, staircase
+from tests.support.command_line import staircase
+from tests.test_cli import DEMO
 from tests.test_tune import measured_profile
 
 

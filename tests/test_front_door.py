@@ -12,7 +12,7 @@ import yaml
 import planner
 from staircase.errors import InputError
 from staircase.schedule import constant
-from tests.test_cli import staircase
+from tests.support.command_line import staircase
 
 ROOT = Path(__file__).parents[1]
 PAPER, LAYERS = (ROOT / "examples" / name for name in ("paper_moa.yaml", "two_layers.yaml"))

@@ -34,8 +34,9 @@ from staircase.errors import RecordError, ScenarioError
 from staircase.records import Exchange, write_records
 from staircase.spec.engine_spec import JudgeSpec
 from staircase.spec.scenario import load_scenario
+from tests.support.command_line import staircase
 from tests.support.fake_server import FakeServer, Manners, Reply
-from tests.test_cli import DEMO, staircase
+from tests.test_cli import DEMO
 from tests.test_compare import timeline
 
 VERDICTS = {"A>>B": 2, "A>B": 1, "A=B": 0, "B>A": -1, "B>>A": -2}

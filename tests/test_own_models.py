@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import staircase
 from tests.support.four_models import save_four_models, write_scenario
-from tests.test_cli import staircase
 
 
 @pytest.mark.slow

@@ -20,7 +20,8 @@ from profiles.store import provenance_of_now
 from profiles.subject import EngineSubject, PipelineSubject
 from staircase.errors import ProfileError
 from staircase.spec.scenario import load_scenario
-from tests.test_cli import DEMO, staircase
+from tests.support.command_line import staircase
+from tests.test_cli import DEMO
 from tests.test_tune import measured_profile
 
 

@@ -23,8 +23,9 @@ from staircase import Schedule, constant, uniform
 from staircase.errors import EngineError, ModelError, RecordError, ScenarioError
 from staircase.metrics.request_metrics import summarize
 from staircase.spec.scenario import Scenario, load_scenario
+from tests.support.command_line import staircase
 from tests.support.fake_server import FakeServer, Manners
-from tests.test_cli import DEMO, staircase
+from tests.test_cli import DEMO
 
 KEY = "sk-very-secret"
 

@@ -21,8 +21,8 @@ from staircase.schedule import LAYOUTS, Layout, constant, uniform
 from staircase.spec.scenario import Scenario
 from staircase.workload import Question
 from tests.support.chat_scenario import chat_scenario
+from tests.support.command_line import staircase
 from tests.support.fake_server import FakeServer, Manners
-from tests.test_cli import staircase
 from tests.test_openai_engine import numbers, setting
 from tests.test_remote_scenarios import demo
 

@@ -25,8 +25,8 @@ from staircase.metrics.shortfalls import Shortfall, count_shortfalls, shortfall_
 from staircase.records import read_records, record, write_records
 from staircase.schedule import Barrier
 from staircase.timeline import Span, Timeline
+from tests.support.command_line import staircase
 from tests.support.fake_server import FakeServer, Fault, Manners
-from tests.test_cli import staircase
 from tests.test_openai_engine import LENGTH, SCHEDULE, numbers, run
 from tests.test_remote_scenarios import demo, write_demo
 

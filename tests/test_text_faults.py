@@ -22,9 +22,9 @@ from planner.tables.validation_table import as_rich, text_cells
 from staircase import Question, Schedule, constant, single, uniform
 from staircase.metrics.text_faults import find_faults, repetition
 from staircase.spec.scenario import load_scenario
+from tests.support.command_line import staircase
 from tests.support.fake_server import FakeServer, Manners, Reply
 from tests.support.plans import small_plan, validation_of
-from tests.test_cli import staircase
 from tests.test_remote_scenarios import write_demo
 
 DEMO = Path(__file__).parent / "support" / "desk.yaml"

@@ -16,7 +16,8 @@ from planner.workspace import Workspace
 from profiles.latency.profile import LatencyProfile, save_latency
 from profiles.latency.tuning import Correction, Tuning
 from profiles.store import provenance_of_now, stored_hash
-from tests.test_cli import DEMO, ROOT, staircase, wait_for
+from tests.support.command_line import staircase
+from tests.test_cli import DEMO, ROOT, wait_for
 from tests.test_tune import measured_profile
 
 ENGINES = ("north", "south", "east", "editor")

@@ -32,9 +32,9 @@ from staircase.metrics.request_metrics import summarize
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule, constant, uniform
 from staircase.spec.scenario import Scenario, load_scenario
+from tests.support.command_line import staircase
 from tests.support.letter_model import save_letter_model
 from tests.support.plans import small_plan
-from tests.test_cli import staircase
 
 REQUESTS, SCHEDULES = 3, 3
 RUNS = REQUESTS * SCHEDULES
