@@ -63,6 +63,13 @@ def test_compare_takes_files(tmp_path: Path) -> None:
     assert found.metrics["ttft_s"].bias == told["metrics"]["ttft_s"]["bias"]
 
 
+def test_files_are_named_by_words_too(tmp_path: Path) -> None:
+    found = planner.plan(planner.load_scenario(str(PAPER)), trials=3, out=tmp_path, write=True)
+    assert planner.load_plan(str(tmp_path / "plan.json")).chosen == found.chosen
+    with pytest.raises(InputError, match="nowhere.yaml: no such file"):
+        planner.load_scenario("nowhere.yaml")
+
+
 def test_a_plan_is_explained_and_reported(tmp_path: Path) -> None:
     found = planner.plan(PAPER, trials=10)
     assert planner.describe_schedule(found.named()["chosen"].schedule) in planner.explain(found)
