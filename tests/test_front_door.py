@@ -66,7 +66,7 @@ def test_compare_takes_files(tmp_path: Path) -> None:
 def test_files_are_named_by_words_too(tmp_path: Path) -> None:
     found = planner.plan(planner.load_scenario(str(PAPER)), trials=3, out=tmp_path, write=True)
     assert planner.load_plan(str(tmp_path / "plan.json")).chosen == found.chosen
-    with pytest.raises(InputError, match="nowhere.yaml: no such file"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml: no such file"):
         planner.load_scenario("nowhere.yaml")
 
 

@@ -77,6 +77,22 @@ class Region:
             *self._mixed(),
         ]
 
+    @property
+    def telling_batches(self) -> list[Decode]:
+        """The cheapest decodes that tell what a batch costs from what context does."""
+        short = min(LEAST_CONTEXT, max(1, self.max_prompt_tokens - DECODE_RUN))
+        return [Decode(1, short), Decode(self.max_batch, short)]
+
+    def apart(self, one: GridPoint, other: GridPoint) -> float:
+        """By ratios of sizes, each as a share of the ratio that the coarse grid spans.
+
+        A batch goes to 8 where a context goes to 800: what it costs is as hard to guess.
+        """
+        sizes = zip(*(astuple(p) for p in self.coarse() if type(p) is type(one)), strict=True)
+        spans = [max(_doublings(min(some), max(some)), 1.0) for some in sizes]
+        pairs = zip(astuple(one), astuple(other), spans, strict=True)
+        return sum(_doublings(a, b) / span for a, b, span in pairs)
+
     def near(self, place: GridPoint, taken: Collection[GridPoint], count: int) -> list[GridPoint]:
         """The ``count`` places nearest to ``place`` that are not ``taken``, by ratios of sizes."""
         places: Sequence[GridPoint] = (
@@ -113,4 +129,8 @@ class Region:
 def distance(one: GridPoint, other: GridPoint) -> float:
     """By ratios of sizes, in doublings."""
     pairs = zip(astuple(one), astuple(other), strict=True)
-    return sum(abs(math.log2((1 + a) / (1 + b))) for a, b in pairs)
+    return sum(_doublings(a, b) for a, b in pairs)
+
+
+def _doublings(one: int, other: int) -> float:
+    return abs(math.log2((1 + one) / (1 + other)))

@@ -17,7 +17,7 @@ from itertools import accumulate
 
 from executor.measure.cache_search_cost import longest_within
 from executor.measure.find_cache import find_cache
-from executor.measure.grid_points import Decode, GridPoint, Prefill, Region, distance
+from executor.measure.grid_points import Decode, GridPoint, Prefill, Region
 from executor.measure.latency_costs import Costs
 from executor.measure.latency_samples import Samples, errors, noise
 from executor.measure.measurements import Sample, Target, measure_at, with_header
@@ -186,7 +186,7 @@ class _Work:
 
     def _remoteness(self, place: GridPoint) -> float:
         visited = [other for other in self._taken if type(other) is type(place)]
-        return min((distance(place, other) for other in visited), default=float("inf"))
+        return min((self.region.apart(place, other) for other in visited), default=float("inf"))
 
     def _lacking(self) -> list[GridPoint]:
         """The cheapest places without which there is no fit, the cheapest first."""
@@ -196,8 +196,12 @@ class _Work:
             if count > 0:
                 own = [p for p in self._coarse if isinstance(p, kind) and p not in self._taken]
                 free = [place for place in own if self._tries[place] < MOST_FAILURES]
-                lacking += sorted(free, key=self._size)[:count]
+                lacking += sorted(free, key=self._need)[:count]
         return sorted(lacking, key=self._size)
+
+    def _need(self, place: GridPoint) -> tuple[bool, tuple[float, int]]:
+        """What a fit cannot do without first, then the cheapest."""
+        return place not in self.region.telling_batches, self._size(place)
 
     def _size(self, place: GridPoint) -> tuple[float, int]:
         """Where no costs are known, tokens tell which is the cheapest."""
