@@ -4,7 +4,7 @@
 
 SCENARIO is a file such as ``examples/real/batched.yaml``; PROFILES is a folder with its
 ``latency.json`` and ``quality.json`` (``staircase profile SCENARIO --out PROFILES``). There are
-four schedules in each of the profile's layouts. They play as many questions that the profile was
+as many schedules in each of the profile's layouts, two or four. They play as many questions that the profile was
 not made of, with the drafts of the fully read run. What was played is kept in PROFILES, so an
 interrupted run goes on. No clock counts.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from benchmarks.quality_forecasts import Row, tell
-from executor.kept_runs import play_judged, play_kept
+from executor.kept_runs import play_kept, play_measured
 from executor.line_log import ItemLog, LineLog
 from executor.measure.measure_quality import MeasuredQuality, measure_quality
 from executor.opened_engines import OpenedEngines, open_engines, read_dataset
@@ -35,15 +35,29 @@ from staircase.metrics.request_metrics import summarize
 from staircase.schedule import Layout, Schedule, parse_staircase
 from staircase.spec.scenario import Scenario, load_scenario
 
+SCHEDULES = 16
 # Of drafts of some 100 tokens.
 CASES: dict[Layout, tuple[str, ...]] = {
-    "append_rounds": ("constant:16,24,16", "steps:32/500", "steps:20/16,64/500", "constant:8,12,6"),
+    "append_rounds": (
+        "constant:16,24,16",
+        "steps:32/500",
+        "steps:20/16,64/500",
+        "constant:8,12,6",
+        "geometric:10,2,64,12",
+        "steps:60/500",
+        "constant:36,30,10",
+        "steps:12/6,40/24,80/500",
+    ),
     "rebuild": ("constant:12,20,10", "geometric:8,1.7,48,12", "steps:24/500", "steps:16/12,72/500"),
     "rebuild_query_first": (
         "constant:20,12,8",
         "constant:36,24,16",
         "geometric:12,1.5,40,8",
         "steps:48/500",
+        "steps:24/500",
+        "constant:10,16,12",
+        "steps:30/20,70/500",
+        "constant:48,20,10",
     ),
     "interleave": (
         "constant:16,16,12",
@@ -59,7 +73,7 @@ def schedules_of(scenario: Scenario) -> dict[str, Schedule]:
     return {
         f"{words}, {layout}": uniform(pipeline, parse_staircase(words), layout)
         for layout in scenario.plan.layouts
-        for words in CASES[layout]
+        for words in CASES[layout][: SCHEDULES // len(scenario.plan.layouts)]
     }
 
 
@@ -103,7 +117,7 @@ def measured(
     with replaying(opened.runtime, pipeline, full) as (replayed, runtime):
         for name, schedule in schedules_of(scenario).items():
 
-            def judge(outcome: Outcome, layout: Layout = schedule.layout) -> MeasuredQuality:
+            def measure(outcome: Outcome, layout: Layout = schedule.layout) -> MeasuredQuality:
                 beside = full[outcome.timeline.request]
                 return measure_quality(replayed, scorers, outcome, beside, layout)
 
@@ -111,7 +125,7 @@ def measured(
             names = [f"{name} {number}" for number in range(requests)]
             yield (
                 name,
-                play_judged(runtime, jobs, names, kept, judge, step, concurrency=at_once),
+                play_measured(runtime, jobs, names, kept, measure, step, concurrency=at_once),
             )
 
 

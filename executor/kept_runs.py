@@ -14,8 +14,8 @@ from staircase.errors import EngineError
 from staircase.timeline import to_s
 
 T = TypeVar("T")
-# Judging needs no more memory for a second request at once, and a second core is mostly there.
-JUDGES = min(4, os.cpu_count() or 1)
+# Scoring needs no more memory for a second request at once, and a second core is mostly there.
+MEASURING_THREADS = min(4, os.cpu_count() or 1)
 
 
 def play_kept(
@@ -87,18 +87,18 @@ def play_rest(
     return [found[place] for place in sorted(found)]
 
 
-def play_judged(
+def play_measured(
     runtime: Runtime,
     jobs: Sequence[Job],
     names: Sequence[str],
     kept: ItemLog[T],
-    judge: Callable[[Outcome], T],
+    measure: Callable[[Outcome], T],
     on_done: Callable[[], None] = lambda: None,
     *,
     concurrency: int = 1,
     places: Collection[int] | None = None,
 ) -> list[T]:
-    """What ``judge`` says of ``jobs``; it is called in threads, while others are played.
+    """What ``measure`` makes of ``jobs``; it is called in threads, while others are played.
 
     Args:
         names: of what is kept, by job; a job that ``kept`` has is not played again.
@@ -107,46 +107,46 @@ def play_judged(
 
     Raises:
         EngineError: a request failed.
-        Exception: what ``judge`` or ``on_done`` raised.
+        Exception: what ``measure`` or ``on_done`` raised.
     """
     wanted = range(len(jobs)) if places is None else places
     found = {place: item for place, item in known_items(kept, names).items() if place in wanted}
-    verdicts: dict[int, Future[T]] = {}
+    pending: dict[int, Future[T]] = {}
     for _ in found:
         on_done()
 
-    def judged(outcome: Outcome) -> T:
-        item = judge(outcome)
+    def measured(outcome: Outcome) -> T:
+        item = measure(outcome)
         kept.add(names[outcome.timeline.request], item)
         on_done()
         return item
 
     def take(outcome: Outcome) -> None:
         check_answered(outcome)
-        _raise_failures(verdicts.values())
-        verdicts[outcome.timeline.request] = pool.submit(judged, outcome)
+        _raise_failures(pending.values())
+        pending[outcome.timeline.request] = pool.submit(measured, outcome)
 
-    with _judges() as pool:
+    with _threads() as pool:
         skipped = {place for place in range(len(jobs)) if place in found or place not in wanted}
         runtime.run(jobs, concurrency, take, skipped=skipped)
-        found |= {place: verdict.result() for place, verdict in verdicts.items()}
+        found |= {place: future.result() for place, future in pending.items()}
     return [found[place] for place in sorted(found)]
 
 
 @contextmanager
-def _judges() -> Iterator[ThreadPoolExecutor]:
+def _threads() -> Iterator[ThreadPoolExecutor]:
     """Threads; after an interrupt they finish only what they have begun."""
-    pool = ThreadPoolExecutor(JUDGES)
+    pool = ThreadPoolExecutor(MEASURING_THREADS)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _raise_failures(verdicts: Iterable[Future[T]]) -> None:
-    for verdict in verdicts:
-        if verdict.done():
-            verdict.result()
+def _raise_failures(pending: Iterable[Future[T]]) -> None:
+    for future in pending:
+        if future.done():
+            future.result()
 
 
 def known_items(kept: ItemLog[T], names: Iterable[str]) -> dict[int, T]:

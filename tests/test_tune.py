@@ -22,6 +22,7 @@ from executor.tokens.rendering import PromptFormat, fixed_texts
 from planner.evaluation.validate import question_at
 from planner.results.plans import Plan
 from planner.search.search import search
+from planner.tables.tune_table import round_table
 from planner.tuning.pace import Reference
 from planner.tuning.run_log import PlayedRun
 from planner.tuning.tune import Tuner
@@ -155,8 +156,8 @@ def tuned(folder: Path, truth: Truth, has_reference: bool = True, **effort: floa
 
 
 def errors(found: Tuned) -> list[tuple[float, float, float]]:
-    judged = [one.judged for one in found.rounds]
-    return [(one.untuned, one.tuned, one.at_pace) for one in judged]
+    evaluated = [one.evaluated for one in found.rounds]
+    return [(one.untuned, one.tuned, one.at_pace) for one in evaluated]
 
 
 def test_known_factors_are_recovered_and_the_error_vanishes(tmp_path: Path) -> None:
@@ -166,6 +167,7 @@ def test_known_factors_are_recovered_and_the_error_vanishes(tmp_path: Path) -> N
     assert untuned > 0.1
     assert still > 0.1
     assert judged < 0.01
+    assert str(round_table(found.rounds[0]).title).startswith("Round 1: TTFT in ms over 4 fresh")
     assert found.verdict == "agreed"
     assert found.latency.tuning
     for correction in found.latency.tuning.corrections.values():
@@ -190,7 +192,7 @@ def test_a_machine_that_slows_down_between_rounds_is_told_apart(tmp_path: Path) 
         one.search = noted
         found = one.run()
     (_, _, first), (_, as_forecast, at_pace) = errors(found)
-    paces = [one.judged.pace for one in found.rounds]
+    paces = [one.evaluated.pace for one in found.rounds]
     assert paces[1] > 1.3 * paces[0]
     assert first > 0.05
     assert as_forecast > 0.2
@@ -203,7 +205,7 @@ def test_a_profile_that_is_right_is_left(tmp_path: Path) -> None:
     found = tuned(tmp_path, Truth())
     assert found.verdict == "agreed"
     assert len(found.rounds) == 1
-    assert found.rounds[0].judged.at_pace < 0.01
+    assert found.rounds[0].evaluated.at_pace < 0.01
     for name, profile in found.latency.engines.items():
         correction = found.latency.tuning.corrections[name]  # type: ignore[union-attr]
         assert correction == Correction(1.0, 1.0, 1.1, 2e-4)

@@ -102,5 +102,7 @@ def test_an_interrupted_tuning_goes_on_and_leaves_a_plan(tmp_path: Path) -> None
     tuning = work.latency().tuning
     assert tuning
     assert tuning.base == stored_hash(work.latency_path)
-    assert [one["judged"]["number"] for one in said["rounds"]] == [r.number for r in tuning.rounds]
+    assert [one["evaluated"]["number"] for one in said["rounds"]] == [
+        r.number for r in tuning.rounds
+    ]
     assert load_plan(work.plan_path).profile_hashes == work.profile_hashes()

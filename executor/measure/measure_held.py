@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from executor.kept_runs import play_judged
+from executor.kept_runs import play_measured
 from executor.line_log import ItemLog
 from executor.measure.forced_reading import ForcedReading
 from executor.replaying import replaying
@@ -72,7 +72,7 @@ class HoldProbe:
 
         with replaying(self.runtime, self._alone, parts) as (pipeline, runtime):
             jobs = [Job(pipeline, Schedule(layout=self.layout), questions[n]) for n, _ in places]
-            found = play_judged(
+            found = play_measured(
                 runtime, jobs, names, kept, verify, on_done, concurrency=self.concurrency
             )
         return (*whole, *found)

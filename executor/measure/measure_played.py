@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from executor.kept_runs import play_judged
+from executor.kept_runs import play_measured
 from executor.line_log import ItemLog
 from executor.measure.measure_quality import measure_quality
 from executor.replaying import replaying
@@ -162,12 +162,19 @@ class ScheduleProbe:
         """Figures of the ``jobs`` at ``places``."""
         names = [f"{name} {number}" for number in range(len(jobs))]
 
-        def judge(outcome: Outcome) -> PlayedFigures:
+        def measure(outcome: Outcome) -> PlayedFigures:
             number = outcome.timeline.request
             return self._figures(number, jobs[number], outcome, full[number])
 
-        return play_judged(
-            runtime, jobs, names, kept, judge, on_done, concurrency=self.concurrency, places=places
+        return play_measured(
+            runtime,
+            jobs,
+            names,
+            kept,
+            measure,
+            on_done,
+            concurrency=self.concurrency,
+            places=places,
         )
 
     def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> PlayedFigures:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from executor.kept_runs import play_judged
+from executor.kept_runs import play_measured
 from executor.line_log import ItemLog
 from executor.opened_engines import OpenedEngines, read_dataset
 from executor.runtime import Job, Outcome
@@ -72,7 +72,7 @@ def _samples(
     pipeline = scenario.pipeline.build()
     questions = read_dataset(scenario, folder, len(numbers), numbers.start)
     jobs = [Job(pipeline, Schedule(), question) for question in questions]
-    return play_judged(
+    return play_measured(
         opened.runtime,
         jobs,
         list(map(str, numbers)),

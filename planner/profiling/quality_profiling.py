@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from executor.kept_runs import JUDGES, play_kept
+from executor.kept_runs import MEASURING_THREADS, play_kept
 from executor.measure.measure_held import SHARES, HoldProbe
 from executor.measure.measure_played import ScheduleProbe, probes_in
 from executor.measure.measure_surfaces import APPENDED, ROUND_COUNTS, measure_sample
@@ -200,7 +200,7 @@ class _Sampler:
         )
         self.bin_tokens = self.bin_tokens or self._bin_tokens()
         numbers = range(first, first + count)
-        with ThreadPoolExecutor(JUDGES) as pool:
+        with ThreadPoolExecutor(MEASURING_THREADS) as pool:
             for sample in pool.map(self._sample, numbers):
                 self.samples.append(sample)
                 on_sample()

@@ -16,10 +16,10 @@ COLUMNS = ("untuned", "tuned", "at pace", "measured", "error")
 
 def round_table(round_: TuningRound) -> Table:
     """TTFT by schedule."""
-    judged = round_.judged
+    found = round_.evaluated
     title = (
-        f"TuningRound {judged.number}: TTFT in ms over {judged.requests} fresh requests, "
-        f"pace {judged.pace:.2f}"
+        f"Round {found.number}: TTFT in ms over {found.requests} fresh requests, "
+        f"pace {found.pace:.2f}"
     )
     table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1))
     table.add_column("")
@@ -35,17 +35,17 @@ def round_table(round_: TuningRound) -> Table:
 
 
 def round_line(round_: TuningRound) -> str:
-    judged = round_.judged
+    found = round_.evaluated
     return (
-        f"median error over {judged.schedules} schedules: untuned {judged.untuned:.1%}, "
-        f"tuned before the runs {judged.tuned:.1%}, tuned at their pace {judged.at_pace:.1%}"
+        f"median error over {found.schedules} schedules: untuned {found.untuned:.1%}, "
+        f"tuned before the runs {found.tuned:.1%}, tuned at their pace {found.at_pace:.1%}"
     )
 
 
 def verdict_line(tuned: Tuned, effort: Effort) -> str:
     if not tuned.rounds:
         return "the budget was used before three turns were played: nothing was judged"
-    last = tuned.rounds[-1].judged
+    last = tuned.rounds[-1].evaluated
     words = {
         "agreed": f"forecast and measurement agree within {effort.tolerance:.1%} on runs that no "
         f"correction had seen, after {last.number} of {effort.rounds} rounds",

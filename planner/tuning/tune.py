@@ -21,7 +21,7 @@ from planner.results.plans import Candidate, Plan
 from planner.tuning.correcting import as_measured, corrected, fit_corrections
 from planner.tuning.pace import Reference
 from planner.tuning.run_log import PlayedRun
-from planner.tuning.tuning_rounds import Effort, Tuned, TuningRound, Verdict, judge
+from planner.tuning.tuning_rounds import Effort, Tuned, TuningRound, Verdict, evaluated_round
 from planner.tuning.tuning_runs import Player
 from profiles.latency.profile import LatencyProfile
 from profiles.latency.tuning import Correction, Tuning
@@ -74,11 +74,11 @@ class Tuner:
             runs = self._play(number, named)
             if not runs:
                 return self._tuned("budget used", corrections, pace)
-            self._rounds.append(judge(number, named, runs, self.forecaster, pace))
+            self._rounds.append(evaluated_round(number, named, runs, self.forecaster, pace))
             self._seen += runs
-            judged = self._rounds[-1].judged
-            pace = judged.pace
-            if judged.at_pace <= self.effort.tolerance:
+            last = self._rounds[-1].evaluated
+            pace = last.pace
+            if last.at_pace <= self.effort.tolerance:
                 return self._tuned("agreed", corrections, pace)
             corrections = fit_corrections(self.forecaster, self._seen)
             self._fitted_on = (*self._fitted_on, number)
@@ -89,7 +89,7 @@ class Tuner:
 
     def _corrected(self, corrections: Mapping[str, Correction], pace: float) -> LatencyProfile:
         now = {name: correction.at(pace) for name, correction in corrections.items()}
-        rounds = tuple(one.judged for one in self._rounds)
+        rounds = tuple(one.evaluated for one in self._rounds)
         tuning = Tuning(self.base, dict(corrections), pace, self._fitted_on, rounds)
         return replace(corrected(self.forecaster.latency, now), tuning=tuning)
 

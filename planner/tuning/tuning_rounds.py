@@ -1,4 +1,4 @@
-"""What the rounds of a tuning are, and how a round's forecasts are judged by its runs."""
+"""What the rounds of a tuning are, and how a round's forecasts are evaluated by its runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TuningRow:
 class TuningRound:
     """One round, and how its forecasts met its runs."""
 
-    judged: EvaluatedRound
+    evaluated: EvaluatedRound
     rows: tuple[TuningRow, ...]
 
 
@@ -68,7 +68,7 @@ class Tuned:
     latency: LatencyProfile
 
 
-def judge(
+def evaluated_round(
     number: int,
     named: Mapping[str, Candidate],
     runs: Sequence[PlayedRun],
