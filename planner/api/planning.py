@@ -8,16 +8,17 @@ found.best("smooth_start").schedule
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from planner.api.explaining import report_or_why_not
 from planner.api.opening import AnyScenario, check_count, workspace_of
 from planner.figures.objectives import Goals, parse_limits, parse_objectives
 from planner.report.explaining import explained
-from planner.report.report import write_report
 from planner.results.plans import Plan, save_plan
 from planner.search.cached_forecasts import NO_STORE, TrialStore
 from planner.search.journal import remove_journal
@@ -40,11 +41,13 @@ class Watcher:
         begun: with how many forecasts it goes on that were made before, and where they lie.
         tried: a schedule was forecast or recalled.
         explained: a forecast for the explanation was made.
+        said: why there is no report, in a line.
     """
 
     begun: Callable[[int, str], None] = lambda known, where: None
     tried: Callable[[], None] = lambda: None
     explained: Callable[[], None] = lambda: None
+    said: Callable[[str], None] = warnings.warn
 
 
 def plan(
@@ -114,14 +117,14 @@ def plan_of(
             )
         found = explained(found, work.scenario.plan, forecaster, watcher.explained)
         if write:
-            _write(work, found)
+            _write(work, found, watcher)
     return found
 
 
-def _write(work: Workspace, found: Plan) -> None:
+def _write(work: Workspace, found: Plan, watcher: Watcher) -> None:
     """The files of a plan that is finished; what the search kept meanwhile is no longer needed."""
     save_plan(work.plan_path, found)
-    write_report(work.report_path, found)
+    report_or_why_not(work.report_path, found, None, watcher.said)
     assert found.explanation is not None
     lines = found.explanation.timelines
     write_trace(work.trace_path, {f"simulated {name}": [one] for name, one in lines.items()})

@@ -166,7 +166,11 @@ def print_json(content: Any) -> None:
 def say(words: Iterable[str]) -> None:
     """Lines on stderr, as they are."""
     for line in words:
-        notes.print(line, soft_wrap=True, highlight=False, markup=False)
+        tell(line)
+
+
+def tell(line: str) -> None:
+    notes.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def on_terminal() -> Progress:

@@ -25,6 +25,7 @@ from planner.cli.terminal import (
     print_json,
     progress_bars,
     screen,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
     with progress_bars() as track:
         step = track("search", work.scenario.plan.trials)
         explaining = cache(lambda: track("around the choice", None))
-        watcher = Watcher(begun, step, lambda: explaining()())
+        watcher = Watcher(begun, step, lambda: explaining()(), tell)
         return plan_of(work, forecaster, watcher=watcher, workers=workers, ray=ray)
 
 
@@ -183,8 +184,7 @@ def _show_plan(work: Workspace, found: Plan) -> None:
             screen.print(f"not chosen, on held-out requests {'; '.join(one.missed)}: {schedule}")
     for words in chosen.extrapolated:
         screen.print(f"extrapolated: {words}")
-    for path in (work.plan_path, work.report_path, work.trace_path):
-        screen.print(f"written: {path}")
+    _show_written(work.plan_path, work.report_path, work.trace_path)
 
 
 def _show_validation(work: Workspace, checked: Validation) -> None:
@@ -209,5 +209,9 @@ def _show_validation(work: Workspace, checked: Validation) -> None:
     )
     for words in checked.shortfall_lines:
         screen.print(words, highlight=False, markup=False)
-    for path in (work.validation_path, work.trace_path, work.report_path):
+    _show_written(work.validation_path, work.trace_path, work.report_path)
+
+
+def _show_written(*paths: Path) -> None:
+    for path in filter(Path.is_file, paths):
         screen.print(f"written: {path}")

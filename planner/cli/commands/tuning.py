@@ -19,6 +19,7 @@ from planner.cli.terminal import (
     print_json,
     progress_bars,
     screen,
+    tell,
 )
 from staircase.bounds import LEAST_BUDGET_S, LEAST_TOLERANCE, LONGEST_RUN_S, MOST, MOST_TOLERANCE
 from staircase.errors import ScenarioError
@@ -141,7 +142,10 @@ def _search(
     hashes = {**work.profile_hashes(), "latency": latency_hash(latency)}
     step = track("search", work.scenario.plan.trials)
     return plan_of(
-        work, work.profile_forecaster_with(latency), watcher=Watcher(tried=step), hashes=hashes
+        work,
+        work.profile_forecaster_with(latency),
+        watcher=Watcher(tried=step, said=tell),
+        hashes=hashes,
     )
 
 

@@ -17,6 +17,7 @@ from planner.cli.terminal import (
     print_json,
     progress_bars,
     screen,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def variants(
     with progress_bars() as track:
 
         def watch(name: str, count: int) -> Watcher:
-            return Watcher(tried=track(f"search: {name}", count))
+            return Watcher(tried=track(f"search: {name}", count), said=tell)
 
         plans = plan_variants(spaces, watch, workers)
     front = common_front(plans)
@@ -55,8 +56,9 @@ def variants(
         print_json(_content(spaces, plans, front))
         return
     _show(plans, front)
-    for work in spaces.values():
-        screen.print(f"written: {work.report_path}")
+    for path in (work.report_path for work in spaces.values()):
+        if path.is_file():
+            screen.print(f"written: {path}")
 
 
 def _content(
