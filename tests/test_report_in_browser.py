@@ -48,7 +48,8 @@ LOOK = """
   check(seen.filter(n => !n.closest(".tall table")));
   check(document.querySelectorAll("section"));
   const outside = [...document.querySelectorAll("body *")].filter(n => !n.closest(".wide")
-    && (n.matches("text") || !n.closest("svg g")) && n.getBoundingClientRect().right > innerWidth + 1).map(n => n.tagName + " " + words_of(n));
+    && (n.matches("text") || !n.closest("svg g"))
+    && n.getBoundingClientRect().right > innerWidth + 1).map(n => n.tagName + " " + words_of(n));
   const loaded = performance.getEntriesByType("resource").map(entry => entry.name);
   parent.postMessage(JSON.stringify({ width: innerWidth, overlaps, outside, loaded,
     texts: document.querySelectorAll("svg text").length,

@@ -86,4 +86,4 @@ def _whiskers(one: Dataset, style: Style, names: list[str], title: str | None) -
 
 
 def _axis() -> alt.Axis:
-    return alt.Axis(labelLimit=110, grid=False)
+    return alt.Axis(labelLimit=110, grid=False, offset=8)

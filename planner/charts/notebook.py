@@ -19,6 +19,7 @@ from planner.figures.metric_table import METRICS
 from planner.figures.objectives import parse_objective
 
 # What is shown of a validation, as far as it was measured.
+KEY = "○ forecast  ● measured, with the mean's 90 % interval"
 MEASURED = ("ttft", "smooth_start", "e2e", "loss")
 
 
@@ -43,7 +44,8 @@ def validation_figure(figures: Figures) -> Any:
             f"{axis.label}{axis.unit and ', ms'}": measured_intervals(figures, NOTEBOOK, axis)
             for axis in axes
             if axis.metric in known
-        }
+        },
+        KEY,
     )
 
 
@@ -61,7 +63,8 @@ def comparison_figure(figures: Figures) -> Any:
                 columns,
             )
             for metric in figures.value("comparison/metrics")
-        }
+        },
+        KEY,
     )
 
 
@@ -71,15 +74,15 @@ def request_figure(figures: Figures) -> Any:
     return NOTEBOOK.configured(request_chart(figures, NOTEBOOK, "request", until_ms))
 
 
-def _together(charts: Mapping[str, Any]) -> Any:
+def _together(charts: Mapping[str, Any], title: str = "") -> Any:
     titled = [_part(chart).properties(title=title) for title, chart in charts.items()]
-    figure = alt.concat(*titled, columns=2)
+    figure = alt.concat(*titled, columns=2, title=title or alt.Undefined)
     return NOTEBOOK.configured(figure.resolve_scale(color="independent", stroke="independent"))
 
 
 def _part(chart: Any) -> Any:
     """A chart that stands beside others, in which datasets may have the same names."""
-    chart = chart.properties(usermeta=alt.Undefined)
+    chart.usermeta = alt.Undefined
     for one in (chart, *getattr(chart, "layer", ())):
         if isinstance(one.data, alt.InlineData):
             one.data = alt.InlineData(values=one.data.values)

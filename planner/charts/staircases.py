@@ -13,7 +13,7 @@ from planner.figures.json_pointers import Figures, place_of
 
 SPAN = {"own": "written", "wrote": "output_tokens", "sources": "read", "step": "step"}
 MEMBER = {"own": "written", "wrote": "output_tokens", "read": "read", "number": "number"}
-HEIGHT = 280
+HEIGHT = 330
 ACROSS = "tokens that {} has written"
 
 

@@ -40,7 +40,14 @@ class Style:
     @property
     def legend(self) -> Any:
         """A page has a key of its own, which folds on narrow screens."""
-        return None if self.is_page else alt.Legend(title=None, orient="top", symbolType="square")
+        return None if self.is_page else self._legend(symbolType="square")
+
+    @property
+    def line_legend(self) -> Any:
+        return None if self.is_page else self._legend(symbolType="stroke", symbolStrokeWidth=3)
+
+    def _legend(self, **look: Any) -> alt.Legend:
+        return alt.Legend(title=None, orient="top", symbolOpacity=1, columns=4, **look)
 
     @property
     def width(self) -> Any:
@@ -77,7 +84,7 @@ class Style:
                 "axis": axis,
                 "axisY": {"tickCount": 5, "domain": False, "ticks": False},
                 "axisX": {"tickCount": 5, "grid": False},
-                "legend": {"labelColor": soft, "labelFontSize": 12, "columns": 3},
+                "legend": {"labelColor": soft, "labelFontSize": 12},
                 "title": {"color": soft, "fontSize": 13, "anchor": "start"},
             }
         )
@@ -89,4 +96,4 @@ PAGE, NOTEBOOK = Style(True), Style(False)
 def schedule_hue(style: Style, names: tuple[str, ...] = NAMES) -> alt.Color:
     """The colour of ``schedule``."""
     scale = style.scale({name: SCHEDULES[name] for name in names})
-    return alt.Color("schedule:N", scale=scale, legend=style.legend)
+    return alt.Color("schedule:N", scale=scale, legend=style.line_legend)

@@ -88,7 +88,8 @@ def _stack(parts: Dataset, style: Style, y: alt.Y) -> Any:
 def _heads(totals: Dataset, style: Style, y: alt.Y) -> list[alt.Chart]:
     """The words above a bar, and what it stands for."""
     base = alt.Chart(totals.data).encode(y=y)
-    look: dict[str, Any] = {"baseline": "bottom", "dy": -4, "fontSize": 12, "color": style.colour("soft")}
+    soft = style.colour("soft")
+    look: dict[str, Any] = {"baseline": "bottom", "dy": -4, "fontSize": 12, "color": soft}
     told = base.transform_calculate(told="format(datum.ms, ',.4~r') + ' ms'")
     return [
         base.mark_text(align="left", **look).encode(x=alt.value(0), text="bar:N"),
@@ -100,7 +101,7 @@ def _mark(bound: Dataset, style: Style, y: alt.Y) -> Any:
     return (
         alt.Chart(bound.data)
         .transform_calculate(share="datum.whole ? min(1, datum.ms / datum.whole) : 0")
-        .mark_tick(color=style.colour("ink"), thickness=2, bandSize=24, yOffset=8)
+        .mark_tick(color=style.colour("ink"), thickness=2, bandSize=18, yOffset=8)
         .encode(
             x="share:Q",
             y=y,

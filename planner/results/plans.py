@@ -283,8 +283,8 @@ def save_plan(path: Path, plan: Plan) -> str:
     return save(path, SCHEMA, plan, Plan)
 
 
-def load_plan(path: Path) -> Plan:
-    return load(path, SCHEMA, Plan, PlanError)
+def load_plan(path: str | Path) -> Plan:
+    return load(Path(path), SCHEMA, Plan, PlanError)
 
 
 def find(candidates: Iterable[Candidate], schedule: Schedule) -> int:

@@ -265,13 +265,13 @@ def scored_by(engine: str) -> str:
     return f"engines.{engine}.scored_by"
 
 
-def load_scenario(path: Path) -> Scenario:
+def load_scenario(path: str | Path) -> Scenario:
     """The scenario in ``path``.
 
     Raises:
         ScenarioError: one line with file, key and what would be right.
     """
-    return _scenario(read_yaml(path), str(path))
+    return _scenario(read_yaml(Path(path)), str(path))
 
 
 def load_variants(path: Path) -> dict[str, Scenario]:
