@@ -38,36 +38,42 @@ def front_chart(figures: Figures, style: Style) -> Any:
         alt.Tooltip("x:Q", title=across.words, format=".4~g"),
         alt.Tooltip("y:Q", title=up.words, format=".4~g"),
     ]
-    base = alt.Chart(dots.data).encode(x=x, y=y)
-    joined = base.transform_filter("datum.is_front === 'yes'").mark_line(
-        color=style.colour("main"), strokeWidth=1.5, opacity=0.6
+    layers = (
+        _joined(alt.Chart(dots.data).encode(x=x, y=y), style),
+        picking(style, _points(alt.Chart(dots.data).encode(x=x, y=y), style, tips)),
+        _crosses(alt.Chart(crosses.data).encode(x=x, y=y), style, crosses, tips),
     )
-    points = (
-        base.transform_calculate(size=f"{SIZES}[datum.kind]")
+    return with_columns(style.sized(alt.layer(*layers), HEIGHT), (dots, crosses))
+
+
+def _joined(chart: alt.Chart, style: Style) -> Any:
+    """The line through the members of the front."""
+    members = chart.transform_filter("datum.is_front === 'yes'")
+    line = members.mark_line(color=style.colour("main"), strokeWidth=1.5, opacity=0.6)
+    return line.encode(order="x:Q")
+
+
+def _points(chart: alt.Chart, style: Style, tips: list[alt.Tooltip]) -> Any:
+    """All candidates; the one that is picked has a ring."""
+    ring, none = alt.value(style.colour("violet")), alt.value("transparent")
+    return (
+        chart.transform_calculate(size=f"{SIZES}[datum.kind]")
         .mark_point(filled=True, opacity=1, cursor="pointer", strokeWidth=3)
         .encode(
             color=alt.Color("kind:N", scale=style.scale(KINDS), legend=style.legend),
             size=alt.Size("size:Q", scale=None),
-            stroke=alt.condition(
-                is_shown(style),
-                alt.value(style.colour("violet")),
-                alt.value("transparent"),
-            ),
+            stroke=alt.condition(is_shown(style), ring, none),
             tooltip=[alt.Tooltip("kind:N"), alt.Tooltip("staircase:N"), *tips],
         )
     )
-    measured = (
-        alt.Chart(crosses.data)
-        .mark_point(shape=CROSS, size=60, strokeWidth=2, filled=False, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            stroke=alt.Stroke("schedule:N", scale=_measured_scale(style, crosses), legend=None),
-            tooltip=[alt.Tooltip("schedule:N", title="measured"), *tips],
-        )
+
+
+def _crosses(chart: alt.Chart, style: Style, found: Dataset, tips: list[alt.Tooltip]) -> Any:
+    """What was measured."""
+    colours = alt.Stroke("schedule:N", scale=_measured_scale(style, found), legend=None)
+    return chart.mark_point(shape=CROSS, size=60, strokeWidth=2, filled=False, opacity=1).encode(
+        stroke=colours, tooltip=[alt.Tooltip("schedule:N", title="measured"), *tips]
     )
-    chart = alt.layer(joined.encode(order="x:Q"), picking(style, points), measured)
-    return with_columns(style.sized(chart, HEIGHT), (dots, crosses))
 
 
 def _measured_scale(style: Style, crosses: Dataset) -> alt.Scale:
