@@ -22,6 +22,7 @@ MANY = 12
 KINDS = {"simulated": "grey", "on the front": "main", **SCHEDULES}
 del KINDS["picked"]
 SIZES = {kind: {"simulated": 26, "on the front": 75}.get(kind, 130) for kind in KINDS}
+PICKED_SIZE = 170
 CROSS = "M-1,-1L1,1M-1,1L1,-1"
 SCHEDULE = TypeAdapter(Schedule)
 
@@ -57,7 +58,7 @@ def _points(chart: alt.Chart, style: Style, tips: list[alt.Tooltip]) -> Any:
     """All candidates; the one that is picked has a ring."""
     ring, none = alt.value(style.colour("violet")), alt.value("transparent")
     return (
-        chart.transform_calculate(size=f"{SIZES}[datum.kind]")
+        chart.transform_calculate(size=f"{is_shown(style)} ? {PICKED_SIZE} : {SIZES}[datum.kind]")
         .mark_point(filled=True, opacity=1, cursor="pointer", strokeWidth=3)
         .encode(
             color=alt.Color("kind:N", scale=style.scale(KINDS), legend=style.legend),

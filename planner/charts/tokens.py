@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 
@@ -18,6 +18,8 @@ WIDER = 1.25
 # Of so many tokens of an answer something is told.
 TOLD = 80
 MS = 1e-9  # of a picosecond
+# Between tokens all of which are known, and between some of them.
+Rise = Literal["step-after", "linear"]
 RATE = "/plan/reading_rate"
 MEMBER = {"tokens": "tokens", "times": "answer_ps", "number": "number", "rate": RATE}
 
@@ -35,15 +37,17 @@ def tokens_chart(
     named = dataset(figures, "answers", {"times": "answer_ps", "rate": RATE}, entries)
     data = [named, *([picked_rows(figures, "tokens", MEMBER)] if has_picked else [])]
     last = max((max(row["times"], default=0) for row in named.rows), default=0) * MS
-    charts = [
+    until = max(last, 1) * WIDER
+    all_tokens = (
         alt.Chart(named.data)
         .transform_flatten(["times"])
         .transform_window(tokens="row_number()", groupby=["schedule"])
-    ]
+    )
+    layers = _lines(_timed(all_tokens), style, until, "step-after")
     if has_picked:
         member = alt.Chart(data[1].data).transform_filter(is_shown(style))
-        charts.append(member.transform_flatten(["tokens", "times"]))
-    layers = [layer for one in charts for layer in _lines(_timed(one), style, max(last, 1) * WIDER)]
+        some_tokens = member.transform_flatten(["tokens", "times"])
+        layers += _lines(_timed(some_tokens), style, until, "linear")
     return with_columns(style.sized(alt.layer(*layers), HEIGHT), data)
 
 
@@ -59,7 +63,7 @@ def _timed(chart: alt.Chart) -> alt.Chart:
     )
 
 
-def _lines(chart: alt.Chart, style: Style, until: float) -> list[alt.Chart]:
+def _lines(chart: alt.Chart, style: Style, until: float, rise: Rise) -> list[alt.Chart]:
     time = alt.X(
         "ms:Q",
         title="ms since the request's arrival",
@@ -80,6 +84,6 @@ def _lines(chart: alt.Chart, style: Style, until: float) -> list[alt.Chart]:
     reader = there.encode(x=alt.X("read_at:Q"))
     return [
         reader.mark_line(strokeWidth=1.3, strokeDash=[1, 4], strokeCap="round", clip=True),
-        there.mark_line(strokeWidth=2.2, interpolate="step-after"),
+        there.mark_line(strokeWidth=2.2, strokeJoin="round", interpolate=rise),
         told.mark_point(opacity=0, size=80).encode(tooltip=tips),
     ]
