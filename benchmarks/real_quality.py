@@ -4,9 +4,9 @@
 
 SCENARIO is a file such as ``examples/real/batched.yaml``; PROFILES is a folder with its
 ``latency.json`` and ``quality.json`` (``staircase profile SCENARIO --out PROFILES``). There are
-as many schedules in each of the profile's layouts, two or four. They play as many questions that the profile was
-not made of, with the drafts of the fully read run. What was played is kept in PROFILES, so an
-interrupted run goes on. No clock counts.
+as many schedules in each of the profile's layouts, two or four. They play as many questions that
+the profile was not made of, with the drafts of the fully read run. What was played is kept in
+PROFILES, so an interrupted run goes on. No clock counts.
 """
 
 from __future__ import annotations

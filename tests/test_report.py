@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from planner.charts.embedding import library
 from planner.figures.axis import Axis
 from planner.figures.describing import describe_schedule
 from planner.figures.json_pointers import Figures, place_of
@@ -21,7 +22,8 @@ from planner.results.plans import Plan, load_plan, save_plan
 from planner.results.validation import Validation, load_validation, save_validation
 from staircase.errors import PlanError
 from tests.support.plans import small_plan, validation_of
-from tests.support.report_numbers import Texts, check_numbers
+from tests.support.report_charts import check_charts, loaded, specs
+from tests.support.report_numbers import check_numbers
 
 MOST_BYTES = 3 << 20
 
@@ -59,10 +61,26 @@ def test_every_number_stands_in_the_json(found: Plan, tmp_path: Path) -> None:
     assert counts[1] > counts[0]
 
 
+def test_every_value_of_a_chart_stands_in_the_json(found: Plan, tmp_path: Path) -> None:
+    counts = [check_charts(page, documents) for page, documents in pages(tmp_path, found)]
+    assert counts[0] > 200
+    assert counts[1] > counts[0]
+
+
+def test_a_value_from_elsewhere_is_found_out(found: Plan, tmp_path: Path) -> None:
+    page, documents = next(pages(tmp_path, found))
+    value = specs(page)["front"]["layer"][1]["data"]["values"][3]["x"]
+    with pytest.raises(AssertionError):
+        check_charts(page.replace(f'"x":{value}', f'"x":{value + 1}'), documents)
+    with pytest.raises(AssertionError):
+        check_charts(page.replace('"kind":"simulated"', '"kind":"17 simulated"'), documents)
+
+
 @pytest.mark.slow
 def test_so_it_does_whatever_the_objectives(other: Plan, tmp_path: Path) -> None:
     for page, documents in pages(tmp_path, other):
         assert check_numbers(page, documents) > 100
+        assert check_charts(page, documents) > 200
 
 
 def test_a_number_from_elsewhere_is_found_out(found: Plan, tmp_path: Path) -> None:
@@ -117,11 +135,10 @@ def test_only_times_are_in_milliseconds(word: str, unit: str) -> None:
 def test_it_is_self_contained(found: Plan, tmp_path: Path) -> None:
     for page, _ in pages(tmp_path, found):
         assert len(page.encode()) < MOST_BYTES
-        assert not re.search(r"https?:|//[a-z]|@import|url\(", page.replace("  // What a mark", ""))
-        parser = Texts()
-        parser.feed(page)
-        loaded = [value for name, value in parser.attributes if name in ("src", "href", "srcset")]
-        assert loaded == ["data:,"]
+        # What is in the library is not asked for (``test_report_in_browser``).
+        assert page.count(library()) == 1
+        assert not re.search(r"https?:|@import|url\(", page.replace(library(), ""))
+        assert loaded(page) == ["data:,"]
 
 
 def test_names_are_text_not_markup(found: Plan, tmp_path: Path) -> None:

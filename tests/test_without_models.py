@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from planner.cli.app import OF_MODELS
+from planner.extras import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 # A name that stands for nothing in sys.modules cannot be imported.
-BLOCKED = f"import sys; sys.modules.update(dict.fromkeys({OF_MODELS}))"
+BLOCKED = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS['models']}))"
 START = f"{BLOCKED}; from planner.cli.app import main; main()"
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
-from planner.report import report
+from planner.extras import MissingExtraError, extras
+from planner.progress import SILENT, Progress
 from planner.report.explain_text import explanation_lines
 from planner.results.plans import Plan
 from planner.results.validation import Validation
@@ -26,6 +28,23 @@ def write_report(path: str | Path, plan: Plan, validation: Validation | None = N
     """One self-contained HTML page of a plan and, if it was validated, of that.
 
     Raises:
-        InputError: the plan has no explanation, or nothing can be written there.
+        InputError: the plan has no explanation, nothing can be written there, or the extra
+            ``report`` is not installed.
     """
+    with extras():
+        from planner.report import report
     report.write_report(Path(path), plan, validation)
+
+
+def report_or_why_not(
+    path: Path, plan: Plan, validation: Validation | None, progress: Progress
+) -> None:
+    """Where the extra ``report`` is missing a line says so, and no older report is left."""
+    try:
+        write_report(path, plan, validation)
+    except MissingExtraError as error:
+        path.unlink(missing_ok=True)
+        words = f"no report: {error}"
+        if progress is SILENT:
+            warnings.warn(words, stacklevel=2)
+        progress.say([words])

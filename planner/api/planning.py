@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from planner.api.explaining import report_or_why_not
 from planner.api.opening import AnyScenario, check_count, workspace_of
 from planner.figures.objectives import Goals, parse_limits, parse_objectives
 from planner.progress import SILENT, Progress, Track
 from planner.report.explaining import explained
-from planner.report.report import write_report
 from planner.results.plans import Plan, save_plan
 from planner.search.cached_forecasts import NO_STORE, TrialStore
 from planner.search.journal import remove_journal
@@ -100,7 +100,7 @@ def plan_of(
                 found = search(work.scenario, forecaster, hashes, step, store, backend, held_out)
             found = explained(found, work.scenario.plan, forecaster, _explaining(track))
         if write:
-            _write(work, found)
+            _write(work, found, progress)
     return found
 
 
@@ -114,10 +114,10 @@ def _explaining(track: Track) -> Callable[[], None]:
     return lambda: begun()()
 
 
-def _write(work: Workspace, found: Plan) -> None:
+def _write(work: Workspace, found: Plan, progress: Progress) -> None:
     """The files of a plan that is finished; what the search kept meanwhile is no longer needed."""
     save_plan(work.plan_path, found)
-    write_report(work.report_path, found)
+    report_or_why_not(work.report_path, found, None, progress)
     assert found.explanation is not None
     lines = found.explanation.timelines
     write_trace(work.trace_path, {f"simulated {name}": [one] for name, one in lines.items()})

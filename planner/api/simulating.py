@@ -9,6 +9,7 @@ from pathlib import Path
 from planner.api.opening import AnyScenario, AnySchedule, check_count, schedule_of, workspace_of
 from planner.evaluation import compare as comparing
 from planner.progress import SILENT, Progress
+from planner.results.simulated import Simulated
 from planner.workspace import Workspace
 from simulator.capacity import Capacity
 from simulator.forecast import Forecast, capacity_of, forecast_simulated, replicated
@@ -27,7 +28,7 @@ def simulate(
     replicates: int = 1,
     out: str | Path | None = None,
     progress: Progress = SILENT,
-) -> Forecast:
+) -> Simulated:
     """Forecasts one schedule: with measured profiles, or on simulated engines.
 
     Args:
@@ -42,7 +43,8 @@ def simulate(
     if replicates > 1 and not work.scenario.simulated:
         raise InputError("replicates: needs simulated engines, whose noise can be drawn again")
     pipeline = work.scenario.pipeline.build()
-    return forecast_of(work, schedule_of(pipeline, schedule), requests, replicates, True, progress)
+    wanted = schedule_of(pipeline, schedule)
+    return Simulated.of(forecast_of(work, wanted, requests, replicates, True, progress))
 
 
 def forecast_of(

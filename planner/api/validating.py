@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from planner.api.engines import engines_of
+from planner.api.explaining import report_or_why_not
 from planner.api.opening import AnyScenario, check_count, workspace_of
 from planner.evaluation import validate as running
 from planner.kept_work import kept_work
 from planner.progress import SILENT, Progress
-from planner.report.report import write_report
 from planner.results.plans import Plan, load_plan
 from planner.results.recorded_runs import recorded, save_runs
 from planner.results.validation import Validation, save_validation
@@ -92,7 +92,7 @@ def validation_of(
         save_validation(work.validation_path, checked)
         if save:
             save_runs(save, recorded(work.scenario, running.contenders(found, front), real))
-        write_report(work.report_path, found, checked)
+        report_or_why_not(work.report_path, found, checked, progress)
         lines = {name: [run.outcome.timeline for run in some] for name, some in real.items()}
         _write_trace(work, found, stage, lines)
     return checked

@@ -22,12 +22,11 @@ from planner.cli.commands import (
     variants,
 )
 from planner.cli.terminal import notes
+from planner.extras import what_to_install
 from staircase.errors import EngineError, InputError
 
 # What shells call it when Ctrl-C ended a command.
 INTERRUPTED = 130
-# Who only simulates does without the packages of the extra ``models``.
-OF_MODELS = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub")
 
 app = typer.Typer(
     name="staircase",
@@ -94,9 +93,10 @@ def main() -> None:
         _tell("error:", error)
         sys.exit(2)
     except ModuleNotFoundError as error:
-        if error.name not in OF_MODELS:
+        line = what_to_install(error.name)
+        if line is None:
             raise
-        _tell("error:", f"this needs {error.name}: pip install 'staircase[models]'")
+        _tell("error:", line)
         sys.exit(2)
     except EngineError as error:
         _tell("engine:", error)

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
+from planner.extras import extras
+from planner.figures.json_pointers import Figures
+from planner.figures.metric_table import METRICS
+from planner.figures.number_format import number
+from planner.results.shown import Row, Shown
 from staircase.metrics.request_metrics import (
     READING_RATE,
     Summary,
@@ -22,6 +29,7 @@ from staircase.metrics.request_metrics import (
 from staircase.records import Record
 
 NAN = float("nan")
+ERRORS = ("bias", "mape", "pearson", "ks")
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class MetricComparison:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """Two records, by metric.
 
     Attributes:
@@ -60,6 +68,36 @@ class Comparison:
     unlike_pairs: int
     metrics: Mapping[str, MetricComparison]
     lacking: Mapping[str, int]
+
+    def table_rows(self) -> list[Row]:
+        """One of each metric."""
+        return [
+            {
+                "metric": name,
+                **{f"forecast.{key}": value for key, value in asdict(one.forecast).items()},
+                **{f"measured.{key}": value for key, value in asdict(one.measured).items()},
+                **{key: getattr(one, key) for key in ERRORS},
+            }
+            for name, one in self.metrics.items()
+        ]
+
+    def shown_rows(self) -> list[Row]:
+        return [
+            {
+                "": METRICS[name].row_head,
+                "forecast": number(one.forecast.mean * METRICS[name].factor),
+                "measured": number(one.measured.mean * METRICS[name].factor),
+                **{key: number(getattr(one, key)) for key in ERRORS},
+            }
+            for name, one in self.metrics.items()
+        ]
+
+    def figure(self) -> Any:
+        """Both means of every metric, with their intervals."""
+        with extras():
+            from planner.charts.notebook import comparison_figure
+        content = TypeAdapter(Comparison).dump_python(self, mode="json")
+        return comparison_figure(Figures({"comparison": content}))
 
 
 def compare(

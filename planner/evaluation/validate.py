@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +23,11 @@ from planner.progress import Track, no_track
 from planner.results.breakdown import median_request, ttft_parts
 from planner.results.plans import Candidate, Plan, spread_out
 from planner.results.recorded_runs import AskedRun
-from planner.results.validation import TextSample, Validation, ValidationRow
+from planner.results.validation import AnsweredQuestion, TextSample, Validation, ValidationRow
 from planner.results.validation_log import ValidationLog
 from profiles.store import content_hash
 from simulator.unread import unread_of_timeline
+from staircase.metrics.distributions import distributions
 from staircase.metrics.measured import measure_all
 from staircase.metrics.request_metrics import Summary, summarize
 from staircase.metrics.shortfalls import count_shortfalls
@@ -38,6 +39,8 @@ from staircase.workload import Question, RequestShape
 
 # Questions of the validation start here, far from those that the quality profile was made of.
 FRESH = 1_000_000
+# Questions whose answers are kept as samples.
+SAMPLES = 3
 
 
 def validate(
@@ -85,6 +88,8 @@ def validate(
         row = _row(scenario, opened, (name, candidate), runs, figures, call_ps or {})
         rows.append(replace(row, left_out=left_out(said[name])))
     checked = Validation.of(plan, rows, requests, scenario.requests.likelihood_by)
+    named = {name: played[name] for name in plan.named()}
+    checked = replace(checked, samples=tuple(_samples(pipeline, named)))
     return checked, {name: [run.asked for run in runs] for name, runs in played.items()}
 
 
@@ -159,6 +164,7 @@ def _row(
         since_arrival(lines[median_request(lines)]),
         count_shortfalls(lines),
         _worst(questions, answers, faults),
+        distributions=distributions(lines),
     )
 
 
@@ -217,6 +223,19 @@ def _scores(
     scores = [scorer(run.asked.question, run.outcome.texts[pipeline.answer]) for run in runs]
     known = [score for score in scores if score is not None]
     return {"score": summarize(known)} if known else {}
+
+
+def _samples(
+    pipeline: Pipeline, played: Mapping[str, Sequence[ReadRun]]
+) -> Iterator[AnsweredQuestion]:
+    """The first questions, answered by every schedule."""
+    for number in range(min(SAMPLES, *map(len, played.values()))):
+        runs = {
+            name: next(run.asked for run in some if run.question == number)
+            for name, some in played.items()
+        }
+        answers = {name: one.outcome.texts[pipeline.answer] for name, one in runs.items()}
+        yield AnsweredQuestion(runs["normal"].question.text, answers)
 
 
 def _worst(

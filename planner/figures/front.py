@@ -29,6 +29,14 @@ def _is_beaten(point: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     return bool(np.any(np.all(others <= point, axis=1)))
 
 
+def corner_of(points: ArrayLike) -> list[float]:
+    """Just beyond the worst of ``points`` in every objective, so that each beats some volume."""
+    rows = np.asarray(points, dtype=float)
+    worst, best = rows.max(axis=0), rows.min(axis=0)
+    corner: list[float] = (worst + 0.01 * (worst - best) + 1e-9).tolist()
+    return corner
+
+
 def hypervolume(points: Sequence[Sequence[float]], corner: Sequence[float]) -> float:
     """The volume below ``corner`` that points of one objective or more beat.
 

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planner.figures.objectives import Goals, Objective, parse_objective
+from planner.report.front_growth import front_growth
+from planner.report.front_members import MEMBERS, front_member
 from planner.results.breakdown import TtftParts, median_request, ttft_parts
-from planner.results.explanation import Explanation, Gain, LimitUse, Neighbour
-from planner.results.plans import Candidate, Plan
+from planner.results.explanation import Explanation, FrontMember, Gain, LimitUse, Neighbour
+from planner.results.plans import Candidate, Plan, spread_out
 from planner.results.reader_gain import ReaderGain, bounds_of
 from planner.search.importance import importances
 from planner.search.neighbours import neighbours_of
 from simulator.analytic.lower_bound import Stage
 from simulator.forecaster import Forecaster
+from staircase.metrics.distributions import distributions
 from staircase.pipeline import Pipeline
 from staircase.spec.plan_spec import PlanSpec
 from staircase.timeline import Timeline, since_arrival
@@ -56,7 +59,18 @@ class _Explainer:
             importances=importances(plan.candidates, goals, answer),
             figures=_figures(plan.named()["chosen"], goals),
             neighbours=tuple(self._neighbours(goals, stage.pipeline)),
+            front=tuple(self._front(stage, typical)),
+            distributions={name: distributions(lines) for name, lines in played.items()},
+            growth=front_growth(plan.candidates, goals),
         )
+
+    def _front(self, stage: Stage, typical: int) -> Iterator[FrontMember]:
+        """Each played, of the same request as the named ones."""
+        for number in spread_out(self.plan.front, MEMBERS):
+            lines = stage.play(self.plan.candidates[number].schedule)
+            self.on_forecast()
+            line, rate = since_arrival(lines[typical]), self.spec.reading_rate
+            yield front_member(number, line, stage.pipeline.answer, rate)
 
     def _gains(self, goals: Goals) -> Iterator[Gain]:
         named = self.plan.named()

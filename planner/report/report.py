@@ -13,19 +13,28 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
-from pydantic import TypeAdapter
 
+from planner.charts.distributions import distribution_chart
+from planner.charts.embedding import embedded, library
+from planner.charts.front import front_chart
+from planner.charts.front_growth import growth_chart
+from planner.charts.intervals import measured_intervals
+from planner.charts.picked import picked
+from planner.charts.request import MS, request_chart
+from planner.charts.staircases import staircase_chart
+from planner.charts.style import NAMES, PAGE
+from planner.charts.tokens import tokens_chart
+from planner.charts.ttft import Bar, ttft_chart
 from planner.figures.axis import Axis, axes_of
 from planner.figures.describing import phrase_of
 from planner.figures.json_pointers import Figures, place_of
+from planner.figures.metric_table import METRICS
 from planner.figures.objectives import parse_objective
-from planner.report.drawing import MS, draw_staircases, draw_timeline
-from planner.report.drawing_bars import Bar, draw_intervals, draw_ttft
-from planner.report.drawing_front import draw_front
-from planner.report.drawing_tokens import draw_tokens
+from planner.report.candidates_table import candidates_table
 from planner.report.report_tables import (
     importance_rows,
     neighbour_rows,
+    percentile_table,
     summary_table,
     text_table,
     ttft_table,
@@ -38,9 +47,11 @@ from planner.report.report_words import (
     limit_rows,
     measured_gain,
     measured_limit_rows,
+    sample_answers,
     shortfall_rows,
     worst_answers,
 )
+from planner.results.documents import figures_of
 from planner.results.explanation import Explanation
 from planner.results.plans import Plan
 from planner.results.validation import Validation
@@ -48,7 +59,6 @@ from planner.search.importance import PARAMETERS
 from staircase.errors import PlanError
 from staircase.files import write_text
 
-NAMES = ("normal", "paper default", "chosen")
 # What is set beside measurements in a picture, beside the objectives.
 ALSO = ("ttft", "smooth_start", "e2e")
 
@@ -65,14 +75,6 @@ def render(plan: Plan, validation: Validation | None = None) -> str:
     page = _Page(plan, plan.explanation, validation, figures_of(plan, validation))
     templates = Environment(loader=PackageLoader("planner"), autoescape=True, trim_blocks=True)
     return templates.get_template("report.html").render(page=page)
-
-
-def figures_of(plan: Plan, validation: Validation | None) -> Figures:
-    """Of the files' contents, as ``profiles.store.save`` writes them."""
-    documents = {"plan": TypeAdapter(Plan).dump_python(plan, mode="json")}
-    if validation is not None:
-        documents["validation"] = TypeAdapter(Validation).dump_python(validation, mode="json")
-    return Figures(documents)
 
 
 @dataclass(frozen=True)
@@ -100,29 +102,31 @@ class _Page:
             self.at(place_of(*keys, n)) for n in range(self.figures.value(place_of(*keys, "#")))
         ]
 
-    # pictures
+    # charts
+
+    @property
+    def library(self) -> Markup:
+        return library()
 
     @property
     def staircase(self) -> Markup:
-        place = place_of("plan", "explanation", "timelines")
-        return Markup(draw_staircases(self.figures, place, self.explanation.answer))
+        return embedded("staircase", picked(staircase_chart(self.figures, PAGE)))
 
     @property
     def front(self) -> Markup:
-        return Markup(draw_front(self.figures, self.plan, self.explanation.answer))
+        return embedded("front", picked(front_chart(self.figures, PAGE)))
 
     @property
     def tokens(self) -> Iterator[tuple[str, Markup]]:
         """Of the named schedules, forecast and, where it was validated, real."""
-        keys = ("plan", "explanation", "timelines")
-        yield "forecast", Markup(draw_tokens(self.figures, {n: place_of(*keys, n) for n in NAMES}))
+        places = {name: place_of("plan", "explanation", "timelines", name) for name in NAMES}
+        chart = tokens_chart(self.figures, PAGE, places)
+        yield "forecast", embedded("tokens", picked(chart))
         if self.validation:
-            places = {
-                name: place_of("validation", "rows", row, "timeline")
-                for name in NAMES
-                for row in self._rows(name)
-            }
-            yield "real", Markup(draw_tokens(self.figures, places))
+            rows = {name: self._row_places(name, "timeline") for name in NAMES}
+            real = {name: found[0] for name, found in rows.items() if found}
+            chart = tokens_chart(self.figures, PAGE, real, has_picked=False)
+            yield "real", embedded("tokens-real", chart)
 
     @property
     def timelines(self) -> Iterator[list[tuple[str, Markup]]]:
@@ -130,12 +134,20 @@ class _Page:
         pairs = [list(self._timelines(name)) for name in ("chosen", "normal")]
         for places in pairs if self.validation else [[*pairs[0], *pairs[1]]]:
             until = max(self.figures.value(at)["completed_ps"] for _, at in places) * MS
-            yield [(words, Markup(draw_timeline(self.figures, at, until))) for words, at in places]
+            yield [(words, self._request(words, at, until)) for words, at in places]
+
+    def _request(self, words: str, place: str, until_ms: float) -> Markup:
+        name = f"request-{words.replace(', ', '-')}"
+        return embedded(name, request_chart(self.figures, PAGE, place, until_ms))
 
     def _timelines(self, name: str) -> Iterator[tuple[str, str]]:
         yield f"{name}, forecast", place_of("plan", "explanation", "timelines", name)
-        for row in self._rows(name):
-            yield f"{name}, real", place_of("validation", "rows", row, "timeline")
+        for place in self._row_places(name, "timeline"):
+            yield f"{name}, real", place
+
+    def _row_places(self, name: str, *keys: str) -> list[str]:
+        """Of the measured schedule with this name, if there is one."""
+        return [place_of("validation", "rows", number, *keys) for number in self._rows(name)]
 
     def _rows(self, name: str) -> list[int]:
         rows = self.validation.rows if self.validation else ()
@@ -143,32 +155,48 @@ class _Page:
 
     @property
     def ttft(self) -> Markup:
-        return Markup(draw_ttft(self.figures, list(self._bars())))
+        return embedded("ttft", ttft_chart(self.figures, PAGE, list(self._bars())))
 
     def _bars(self) -> Iterator[Bar]:
         for name in NAMES:
-            keys = ("plan", "explanation")
-            yield Bar(f"{name}, forecast", (*keys, "ttft", name), (*keys, "bound", name))
-            for row in self._rows(name):
-                yield Bar(f"{name}, measured", ("validation", "rows", row, "ttft"))
+            places = [place_of("plan", "explanation", kind, name) for kind in ("ttft", "bound")]
+            yield Bar(f"{name}, forecast", *places)
+            for place in self._row_places(name, "ttft"):
+                yield Bar(f"{name}, measured", place)
 
     @property
     def intervals(self) -> list[tuple[Markup, Markup]]:
         """Forecast and measurement in each figure that was measured, with words."""
         if self.validation is None:
             return []
-        shown = [
-            axis
-            for axis in self._axes()
-            if any(axis.metric in row.measured for row in self.validation.rows)
-        ]
+        rows = self.validation.rows
+        shown = [a for a in self._axes() if any(a.metric in row.measured for row in rows)]
         return [
-            (Markup("{}{}").format(axis.label, axis.unit and ", ms"), self._intervals(axis))
+            (
+                Markup("{}{}").format(axis.label, axis.unit and ", ms"),
+                embedded(f"interval-{axis.metric}", measured_intervals(self.figures, PAGE, axis)),
+            )
             for axis in shown
         ]
 
-    def _intervals(self, axis: Axis) -> Markup:
-        return Markup(draw_intervals(self.figures, axis))
+    @property
+    def distributions(self) -> list[tuple[str, Markup]]:
+        """Of the named schedules, forecast and measured."""
+        if not self.explanation.distributions:
+            return []
+        return [
+            (METRICS[name].label, embedded(f"distribution-{name}", chart))
+            for name in ("ttft_s", "itl_s")
+            for chart in [distribution_chart(self.figures, PAGE, name)]
+        ]
+
+    @property
+    def growth(self) -> Markup | None:
+        return (
+            embedded("growth", growth_chart(self.figures, PAGE))
+            if self.explanation.growth
+            else None
+        )
 
     def _axes(self) -> list[Axis]:
         """Of each metric once: its mean is drawn, whatever the objective's statistic."""
@@ -188,6 +216,18 @@ class _Page:
     @property
     def summary(self) -> Any:
         return summary_table(self.figures, self.plan, self.validation)
+
+    @property
+    def percentiles(self) -> Any:
+        return percentile_table(self.figures, self.plan, self.validation)
+
+    @property
+    def candidates(self) -> Any:
+        return candidates_table(self.figures, self.plan, self.explanation.answer)
+
+    @property
+    def samples(self) -> Any:
+        return sample_answers(self.figures, self.validation) if self.validation else []
 
     @property
     def ttft_rows(self) -> Any:

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from planner.charts.ttft import role_colour
 from planner.figures.axis import Axis
 from planner.figures.json_pointers import Figures, place_of
 from planner.figures.metric_table import METRICS
 from planner.figures.objectives import parse_objective
 from planner.figures.shown_columns import WITH_INTERVAL, shown_columns, text_columns
-from planner.report.drawing_bars import hue
 from planner.results.explanation import Explanation
 from planner.results.plans import Plan
 from planner.results.validation import Validation
 
 Keys = tuple[str | int, ...]
 EXPLANATION: Keys = ("plan", "explanation")
+PERCENTILES, PERCENTILES_OF = ("p50", "p90", "p99"), ("ttft_s", "smooth_start_s", "e2e_s", "itl_s")
 
 
 @dataclass(frozen=True)
@@ -46,27 +47,58 @@ class Table:
 
 def summary_table(figures: Figures, plan: Plan, validation: Validation | None) -> Table:
     """The named schedules' forecasts, or every validated one's beside its measurement."""
-    entries: list[tuple[Markup, str, Keys]] = []
-    if validation is None:
-        for name in plan.named():
-            number = getattr(plan, name.split()[0])
-            entries.append((escape(name), "forecast", ("plan", "candidates", number, "forecast")))
-    else:
-        for number in range(len(validation.rows)):
-            keys: Keys = ("validation", "rows", number)
-            name = figures.html(place_of(*keys, "name"))
-            entries.append((name, "forecast", (*keys, "candidate", "forecast")))
-            entries.append((name, "measured", (*keys, "measured")))
+    entries = _entries(figures, plan, validation)
     known = {metric for _, _, keys in entries for metric in figures.value(place_of(*keys))}
     metrics = shown_columns(known)
     heads = [escape(METRICS[metric].column_head) for metric in metrics]
     return Table(
         (Markup("schedule"), Markup(""), *heads),
         tuple(
-            ReportRow(name, (Cell(Markup(kind)), *(_cell(figures, keys, m) for m in metrics)), kind)
+            ReportRow(
+                name, (Cell(Markup(kind)), *(metric_cell(figures, keys, m) for m in metrics)), kind
+            )
             for name, kind, keys in entries
         ),
     )
+
+
+def percentile_table(figures: Figures, plan: Plan, validation: Validation | None) -> Table:
+    """What half, nine in ten and ninety-nine in a hundred requests stay below."""
+    heads = [
+        Markup(f"{METRICS[metric].column or METRICS[metric].label} {statistic.upper()}")
+        for metric in PERCENTILES_OF
+        for statistic in PERCENTILES
+    ]
+    rows = []
+    for name, kind, keys in _entries(figures, plan, validation):
+        known = figures.value(place_of(*keys))
+        places = [
+            place_of(*keys, metric, one, factor=METRICS[metric].factor) if metric in known else ""
+            for metric in PERCENTILES_OF
+            for one in PERCENTILES
+        ]
+        cells = [Cell(figures.html(at) if at else Markup("–")) for at in places]
+        rows.append(ReportRow(name, (Cell(Markup(kind)), *cells), kind))
+    return Table((Markup("ms"), Markup(""), *heads), tuple(rows))
+
+
+def _entries(
+    figures: Figures, plan: Plan, validation: Validation | None
+) -> list[tuple[Markup, str, Keys]]:
+    """Of schedules: the name, forecast or measured, and where the figures stand."""
+    if validation is None:
+        numbers = {name: getattr(plan, name.split()[0]) for name in plan.named()}
+        return [
+            (escape(name), "forecast", ("plan", "candidates", number, "forecast"))
+            for name, number in numbers.items()
+        ]
+    found: list[tuple[Markup, str, Keys]] = []
+    for number in range(len(validation.rows)):
+        keys: Keys = ("validation", "rows", number)
+        name = figures.html(place_of(*keys, "name"))
+        found.append((name, "forecast", (*keys, "candidate", "forecast")))
+        found.append((name, "measured", (*keys, "measured")))
+    return found
 
 
 def text_table(figures: Figures, validation: Validation) -> Table:
@@ -75,13 +107,13 @@ def text_table(figures: Figures, validation: Validation) -> Table:
     rows = []
     for number in range(len(validation.rows)):
         keys: Keys = ("validation", "rows", number)
-        cells = [_cell(figures, (*keys, "measured"), metric) for metric in known]
+        cells = [metric_cell(figures, (*keys, "measured"), metric) for metric in known]
         rows.append(ReportRow(figures.html(place_of(*keys, "name")), tuple(cells)))
     heads = [escape(METRICS[metric].column_head) for metric in known]
     return Table((Markup("schedule"), *heads), tuple(rows))
 
 
-def _cell(figures: Figures, keys: Keys, metric: str) -> Cell:
+def metric_cell(figures: Figures, keys: Keys, metric: str) -> Cell:
     if metric not in figures.value(place_of(*keys)):
         return Cell(Markup("–"))
     factor = METRICS[metric].factor
@@ -105,8 +137,8 @@ def ttft_table(figures: Figures, measured: int | None) -> Table:
     }
     rows = [
         ReportRow(
-            Markup('<i class="swatch {} in-{}"></i>{} {}').format(
-                hue(role), phase, figures.html(place_of(*found[role, phase], "role")), phase
+            Markup('<i class="swatch in-{}" style="background:var(--{})"></i>{} {}').format(
+                phase, role_colour(role), figures.html(place_of(*found[role, phase], "role")), phase
             ),
             tuple(_part(figures, keys, role, phase) for keys in columns.values()),
         )

@@ -71,6 +71,18 @@ def worst_answers(figures: Figures, validation: Validation) -> Iterator[dict[str
             }
 
 
+def sample_answers(
+    figures: Figures, validation: Validation
+) -> Iterator[tuple[Markup, list[tuple[str, Markup]]]]:
+    """A few questions, each with what was answered under normal and under the choice."""
+    for number in range(len(validation.samples)):
+        keys = ("validation", "samples", number)
+        answers = [
+            (name, figures.html(place_of(*keys, "answers", name))) for name in ("normal", "chosen")
+        ]
+        yield figures.html(place_of(*keys, "question")), answers
+
+
 def limit_rows(figures: Figures, explanation: Explanation) -> list[Markup]:
     """Each limit: what the choice has, and what it costs."""
     lines = []

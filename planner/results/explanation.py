@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from planner.results.breakdown import TtftParts
 from planner.results.reader_gain import ReaderGain
@@ -60,6 +60,37 @@ class LimitUse:
 
 
 @dataclass(frozen=True)
+class FrontMember:
+    """A member of the front as it was played, of the request that ``Explanation.timelines`` are of.
+
+    Attributes:
+        number: of the candidate.
+        written, output_tokens, read: of every call of the answer: tokens written before it, tokens
+            that it wrote, and the most that it had read of a source.
+        tokens, answer_ps: some of the answer's tokens, counted from 1, and when each was there.
+    """
+
+    number: int
+    written: tuple[int, ...]
+    output_tokens: tuple[int, ...]
+    read: tuple[int, ...]
+    tokens: tuple[int, ...]
+    answer_ps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FrontGrowth:
+    """The front after so many schedules.
+
+    Attributes:
+        hypervolume: as a share of the last front's.
+    """
+
+    simulated: int
+    hypervolume: float
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Why this schedule, and what it does.
 
@@ -75,6 +106,10 @@ class Explanation:
             at 0.
         importances: of each parameter, by objective.
         figures: the choice's, by objective; what ``neighbours`` are set beside.
+        front: members of the front, evenly spread where there are many.
+        distributions: of TTFT and ITL, by the names of ``Plan.named``
+            (``staircase.metrics.distributions``).
+        growth: of the front, where it changed, and at the end of the search.
     """
 
     answer: str
@@ -88,3 +123,6 @@ class Explanation:
     importances: Mapping[str, Mapping[str, float]]
     figures: Mapping[str, float]
     neighbours: tuple[Neighbour, ...]
+    front: tuple[FrontMember, ...] = ()
+    distributions: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    growth: tuple[FrontGrowth, ...] = ()

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from planner.extras import extras
+from planner.figures.describing import describe_schedule
 from planner.figures.front import front_of
 from planner.figures.objectives import Goals, Limit, merged, parse_limits, parse_objective
 from planner.results.explanation import Explanation
+from planner.results.shown import Row, Shown, figures_by_statistic, shown_figures
 from profiles.store import Provenance, content_hash, load, save
 from simulator.forecast import Forecast
 from staircase.errors import PlanError
@@ -82,7 +86,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """What a search found.
 
     Attributes:
@@ -156,6 +160,37 @@ class Plan:
         """The same for plans that differ in provenance only."""
         body = TypeAdapter(Plan).dump_python(self, mode="json", exclude={"provenance"})
         return content_hash(body)
+
+    def table_rows(self) -> list[Row]:
+        """One of each candidate."""
+        names = {candidate.schedule.key: name for name, candidate in self.named().items()}
+        return [
+            {
+                "candidate": number,
+                "name": names.get(one.schedule.key, ""),
+                "on_front": number in self.front,
+                "schedule": describe_schedule(one.schedule),
+                **figures_by_statistic(one.forecast),
+            }
+            for number, one in enumerate(self.candidates)
+        ]
+
+    def shown_rows(self) -> list[Row]:
+        """Of the named candidates."""
+        return [
+            {"": name, **shown_figures(one.forecast), "schedule": describe_schedule(one.schedule)}
+            for name, one in self.named().items()
+        ]
+
+    def figure(self) -> Any:
+        """The front, the staircases, and tokens over time."""
+        from planner.results.documents import figures_of
+
+        if self.explanation is None:
+            raise PlanError("the plan has no explanation; make one with 'staircase plan'")
+        with extras():
+            from planner.charts.notebook import plan_figure
+        return plan_figure(figures_of(self))
 
     def named(self) -> dict[str, Candidate]:
         """The candidates that every table shows."""

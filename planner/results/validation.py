@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from planner.extras import extras
 from planner.figures.objectives import parse_objective
 from planner.results.breakdown import TtftParts
 from planner.results.comparison import NEGLIGIBLE, Comparison, comparisons
 from planner.results.measured_limits import MeasuredLimit, limit_words, measured_limits
 from planner.results.plans import Candidate, Plan
 from planner.results.reader_gain import ReaderGain
+from planner.results.shown import Row, Shown, figures_by_statistic, shown_figures
 from profiles.store import Provenance, load, provenance_of_now, save
 from staircase.errors import PlanError
 from staircase.metrics.request_metrics import Summary
@@ -37,6 +40,14 @@ class TextSample:
 
 
 @dataclass(frozen=True)
+class AnsweredQuestion:
+    """What schedules answered to one question, by the names of ``Plan.named``."""
+
+    question: str
+    answers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """Answers of which a figure is not known, and why, in words."""
 
@@ -54,6 +65,7 @@ class ValidationRow:
         shortfalls: which agents' texts its answers lack, and why.
         worst: the answer with most faults as a text; None if all have none.
         left_out: answers without a likelihood.
+        distributions: of TTFT and ITL (``staircase.metrics.distributions``).
     """
 
     name: str
@@ -64,10 +76,15 @@ class ValidationRow:
     shortfalls: tuple[Shortfall, ...] = ()
     worst: TextSample | None = None
     left_out: tuple[LeftOut, ...] = ()
+    distributions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def both(self) -> dict[str, Mapping[str, Summary]]:
+        return {"forecast": self.candidate.forecast, "measured": self.measured}
 
 
 @dataclass(frozen=True)
-class Validation:
+class Validation(Shown):
     """Rows over the same requests.
 
     Attributes:
@@ -77,6 +94,7 @@ class Validation:
         limits: of every schedule each of the plan's, as measured.
         reading: what a reader gains, as measured.
         likelihood_by: the model that was asked how likely answers are.
+        samples: a few questions with the answers of the named schedules.
     """
 
     scenario: str
@@ -88,11 +106,35 @@ class Validation:
     reading: ReaderGain
     provenance: Provenance = field(compare=False)
     likelihood_by: str | None = None
+    samples: tuple[AnsweredQuestion, ...] = ()
 
     def is_of(self, plan: Plan) -> bool:
         """Whether it is of this plan, not of one that was made before."""
         rows = {row.name: row.candidate for row in self.rows}
         return all(rows.get(name) == one for name, one in plan.named().items())
+
+    def table_rows(self) -> list[Row]:
+        """Two of each schedule: forecast and measured."""
+        return [
+            {"schedule": row.name, "kind": kind, **figures_by_statistic(summaries)}
+            for row in self.rows
+            for kind, summaries in row.both.items()
+        ]
+
+    def shown_rows(self) -> list[Row]:
+        return [
+            {"": row.name, " ": kind, **shown_figures(summaries)}
+            for row in self.rows
+            for kind, summaries in row.both.items()
+        ]
+
+    def figure(self) -> Any:
+        """Forecast and measurement of every schedule, with their intervals."""
+        from planner.results.documents import figures_of
+
+        with extras():
+            from planner.charts.notebook import validation_figure
+        return validation_figure(figures_of(validation=self))
 
     @property
     def reading_lines(self) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from planner.figures.front import hypervolume
+from planner.figures.front import corner_of, hypervolume
 
 # So much more hypervolume is none.
 LEAST_GAIN = 1e-3
@@ -29,12 +29,11 @@ class Standstill:
 
         The corner is the worst of this front and the last, so that both are measured alike.
         """
-        both = np.array([p for p in (*front, *self._front) if np.all(np.isfinite(p))])
-        if not len(both):
+        both = [p for p in (*front, *self._front) if np.all(np.isfinite(p))]
+        if not both:
             gained = False
         else:
-            worst, best = both.max(axis=0), both.min(axis=0)
-            corner = (worst + 0.01 * (worst - best) + 1e-9).tolist()
+            corner = corner_of(both)
             now, before = hypervolume(front, corner), hypervolume(self._front, corner)
             gained = before < now * (1 - LEAST_GAIN)
         self._front = front

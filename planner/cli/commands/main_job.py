@@ -173,8 +173,7 @@ def _show_plan(work: Workspace, found: Plan) -> None:
             screen.print(f"not chosen, on held-out requests {'; '.join(one.missed)}: {schedule}")
     for words in chosen.extrapolated:
         screen.print(f"extrapolated: {words}")
-    for path in (work.plan_path, work.report_path, work.trace_path):
-        screen.print(f"written: {path}")
+    _show_written(work.plan_path, work.report_path, work.trace_path)
 
 
 def _show_validation(work: Workspace, checked: Validation) -> None:
@@ -199,5 +198,9 @@ def _show_validation(work: Workspace, checked: Validation) -> None:
     )
     for words in checked.shortfall_lines:
         screen.print(words, highlight=False, markup=False)
-    for path in (work.validation_path, work.trace_path, work.report_path):
+    _show_written(work.validation_path, work.trace_path, work.report_path)
+
+
+def _show_written(*paths: Path) -> None:
+    for path in filter(Path.is_file, paths):
         screen.print(f"written: {path}")

@@ -46,8 +46,9 @@ def variants(
         print_json(_content(spaces, found))
         return
     _show(found)
-    for work in spaces.values():
-        screen.print(f"written: {work.report_path}")
+    for path in (work.report_path for work in spaces.values()):
+        if path.is_file():
+            screen.print(f"written: {path}")
 
 
 def _content(spaces: Mapping[str, Workspace], found: PlannedVariants) -> dict[str, Any]:
