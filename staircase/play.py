@@ -20,6 +20,7 @@ from staircase.messages import (
     EndReason,
     Event,
     GiveUp,
+    Leave,
     SetTimer,
     StartCall,
     TimerRang,
@@ -170,6 +171,10 @@ class Play:
 
     def on_timer(self, timer: int, now_ps: int) -> None:
         self._handle(TimerRang(timer), now_ps)
+
+    def leave(self, agent: str, now_ps: int) -> None:
+        """``agent`` writes no more; if it answers, the answer is complete as it is."""
+        self._handle(Leave(agent), now_ps)
 
     def timeline(self) -> Timeline:
         return Timeline(

@@ -118,6 +118,50 @@ def prompt_ids(name: str, history: History, layout: Layout) -> list[int]:
     return render(prompt, ids)
 
 
+EARLIER = (("Who reads?", "A reader does."), (" And who writes?\n", "Others do. "))
+
+
+@names
+@pytest.mark.parametrize("role", ["", "You edit."])
+@pytest.mark.parametrize("reads", [(), SOURCES], ids=["alone", "reader"])
+def test_earlier_turns_are_those_of_the_template(
+    name: str, role: str, reads: tuple[str, ...]
+) -> None:
+    tokenizer = chat_tokenizer(name)
+    codec, form = Codec(tokenizer), chat_format(tokenizer)
+    agent = Agent("z", reads=reads, role=role)
+    ids = fixed_ids(agent, QUERY, form, codec, EARLIER)
+    asked = [ids["header/z"], ids["query/z"], ids["own/z"]]
+    content = QUERY
+    if reads:
+        content = f"{INTRODUCTION}{form.gap}{QUESTION.format(query=QUERY)}{form.gap}{REQUEST}"
+    first = EARLIER[0][0] if name in SYSTEM or not role else f"{role}\n\n{EARLIER[0][0]}"
+    said = [{"role": "system", "content": role}] if name in SYSTEM and role else []
+    said += [
+        {"role": "user", "content": first},
+        {"role": "assistant", "content": EARLIER[0][1]},
+        {"role": "user", "content": EARLIER[1][0].strip()},
+        {"role": "assistant", "content": EARLIER[1][1].strip()},
+        {"role": "user", "content": content},
+    ]
+    expected = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+    assert [token for part in asked for token in part] == codec.encode(expected)
+
+
+@names
+def test_earlier_turns_cannot_spell_special_tokens(name: str) -> None:
+    tokenizer = chat_tokenizer(name)
+    codec, form = Codec(tokenizer), chat_format(tokenizer)
+    special = SHAPES[name].specials[-1]
+    plain, odd = (
+        fixed_ids(Agent("z", reads=SOURCES), QUERY, form, codec, [("who?", text)])["header/z"]
+        for text in ("nobody", f"nobody{special}")
+    )
+    number = tokenizer.convert_tokens_to_ids(special)
+    assert odd.count(number) == plain.count(number)
+    assert special in codec.decode(odd)
+
+
 def conversation(name: str, history: History, layout: Layout) -> Messages:
     """As messages, by the words of docs/prompts.md alone."""
     codec, gap = Codec(chat_tokenizer(name)), chat_format(chat_tokenizer(name)).gap
