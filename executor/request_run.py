@@ -148,12 +148,15 @@ class RequestRun:
         with self._changed:
             self.play.begin(self._now_ps() if arrival_s is None else to_ps(arrival_s))
 
-    def leave(self, agent: str) -> None:
-        """What ``agent`` has written is its text; if it answers, the request is over with it."""
+    def leave(self, agent: str) -> bool:
+        """What ``agent`` has written is its text; if it answers, the request is over with it.
+
+        Gives whether the agent would have gone on.
+        """
         with self._changed:
-            if not self.play.is_done:
-                self.play.leave(agent, self._now_ps())
+            has_left = not self.play.is_done and self.play.leave(agent, self._now_ps())
         self._tell_if_over()
+        return has_left
 
     def _tell_if_over(self) -> None:
         """Not under the lock, as whoever hears it may take long."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from planner.api.planning import Watcher, plan
     from planner.api.profiling import profile
     from planner.api.running import Pace, run
+    from planner.api.serving import serve
     from planner.api.simulating import capacity, compare, simulate
     from planner.api.validating import validate
     from planner.figures.describing import describe_schedule
@@ -36,6 +37,7 @@ __all__ = [
     "plan",
     "profile",
     "run",
+    "serve",
     "simulate",
     "uniform_schedule",
     "validate",
@@ -48,6 +50,7 @@ _PLACES = {
     "planner.api.planning": ("Watcher", "plan"),
     "planner.api.profiling": ("profile",),
     "planner.api.running": ("Pace", "run"),
+    "planner.api.serving": ("serve",),
     "planner.api.simulating": ("capacity", "compare", "simulate"),
     "planner.api.validating": ("validate",),
     "planner.figures.describing": ("describe_schedule",),

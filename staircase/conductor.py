@@ -121,6 +121,11 @@ class Conductor:
         """Numbers of the calls that have neither ended nor failed."""
         return list(self._running)
 
+    def has_ended(self, agent: str) -> bool:
+        """Whether it writes no more, or will not once its call has ended."""
+        state = self._states[agent]
+        return state.phase == "ended" or state.is_left
+
     # events
 
     def _take(self, event: Event) -> Iterator[Command]:

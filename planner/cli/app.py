@@ -17,6 +17,7 @@ from planner.cli.commands import (
     main_job,
     profiles,
     real_engines,
+    serving,
     simulation,
     tuning,
     variants,
@@ -28,6 +29,8 @@ from staircase.errors import EngineError, InputError
 INTERRUPTED = 130
 # Who only simulates does without the packages of the extra ``models``.
 OF_MODELS = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub")
+OF_SERVE = ("fastapi", "starlette", "uvicorn", "prometheus_client")
+EXTRAS = {**dict.fromkeys(OF_MODELS, "models"), **dict.fromkeys(OF_SERVE, "serve")}
 
 app = typer.Typer(
     name="staircase",
@@ -72,6 +75,7 @@ for command in (
     tuning.tune,
     real_engines.run,
     real_engines.engines,
+    serving.serve,
     judging.judge,
     main_job.demo,
 ):
@@ -94,9 +98,9 @@ def main() -> None:
         _tell("error:", error)
         sys.exit(2)
     except ModuleNotFoundError as error:
-        if error.name not in OF_MODELS:
+        if error.name not in EXTRAS:
             raise
-        _tell("error:", f"this needs {error.name}: pip install 'staircase[models]'")
+        _tell("error:", f"this needs {error.name}: pip install 'staircase[{EXTRAS[error.name]}]'")
         sys.exit(2)
     except EngineError as error:
         _tell("engine:", error)
