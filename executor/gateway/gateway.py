@@ -54,6 +54,10 @@ class Gateway:
     def running(self) -> list[Answering]:
         return [one for office in self._offices.values() for one in office.running]
 
+    def office(self, name: str) -> Office:
+        """Of the plan with this name."""
+        return self._offices[name]
+
     def ask(self, ask: Ask, key: str) -> Answering:
         """Begins to answer; ``key`` is who asks.
 

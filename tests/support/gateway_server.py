@@ -100,8 +100,15 @@ def running(
     settings: Settings | None = None,
     grace_s: float = 5.0,
 ) -> Iterator[Running]:
+    with listening_to(Gateway(plans, keys), settings, grace_s) as found:
+        yield found
+
+
+@contextmanager
+def listening_to(
+    gateway: Gateway, settings: Settings | None = None, grace_s: float = 5.0
+) -> Iterator[Running]:
     """In the end nothing may be left of any request."""
-    gateway = Gateway(plans, keys)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
