@@ -147,6 +147,11 @@ class Tokens(Protocol):
         """Those with the same value share token ids."""
         ...
 
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Of tokens that no text spells, as those that end a turn."""
+        ...
+
     def encode(self, text: str) -> list[int]: ...
 
     def encode_content(self, text: str) -> list[int]:
@@ -169,6 +174,10 @@ class Tokened:
     @property
     def vocabulary(self) -> str:
         return self._tokens.vocabulary
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        return self._tokens.special_ids
 
     def encode(self, text: str) -> list[int]:
         return self._tokens.encode(text)

@@ -119,16 +119,18 @@ class Answering:
             return await self._play(live, self.point)
 
     async def _play(self, live: LiveAnswer, point: Point) -> str:
+        finish = "failed"
         try:
             async for piece in live.pieces():
                 if piece.is_token:
                     self._moments.token_s.append(self._loop.time())
                 if piece.finish is not None:
+                    finish = piece.finish
                     self._close(live, point)
                 self._pieces.put_nowait(piece)
         finally:
             self._note(live, point)
-        return live.ended_by or "stop"
+        return live.ended_by or finish
 
     def _close(self, live: LiveAnswer, point: Point) -> None:
         assert live.outcome is not None
