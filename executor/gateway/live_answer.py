@@ -82,7 +82,9 @@ class LiveAnswer:
             self._loop.call_soon_threadsafe(put, event)
 
         def on_token(job: int, agent: str, ids: Sequence[int]) -> None:
-            hear((agent, ids, len(ids)))
+            # The loop is woken for nothing else.
+            if agent == self._answer or self._drafts is not None:
+                hear((agent, ids, len(ids)))
 
         # Long prompts take long to encode.
         self._run = await asyncio.to_thread(self._runtime.start, self._job, on_token, hear, hear)
