@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -314,3 +316,13 @@ def test_metrics_count_what_was_answered() -> None:
     assert lines[ratio] == "1.0"
     made = f'staircase_completion_tokens_total{{agent="ed",plan="{PLAN}"}}'
     assert float(lines[made]) == TOKENS + 3
+
+
+def test_the_dashboard_shows_metrics_that_there_are() -> None:
+    dashboard = Path(__file__).parents[1] / "examples" / "serve" / "grafana.json"
+    asked = set(re.findall(r"staircase_[a-z_]+", dashboard.read_text()))
+    with running(plan_on(scripted())) as server:
+        events(server)
+        text = httpx.get(f"{server.base}/metrics").text
+    there = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    assert {re.sub("_bucket$", "", name) for name in asked} <= there
