@@ -208,7 +208,8 @@ def _served(
     thinking = ThinkingEngine(engine) if thoughts else engine
     spec = {**scenario.remote, **scenario.real}[name]
     own = {"temperature": spec.temperature, "top_p": spec.top_p, "top_k": spec.top_k or 0}
-    settable = engine.settable if isinstance(engine, OpenAIEngine) else frozenset({"ignore_end"})
+    in_process = frozenset({"ignore_end", "seed"})
+    settable = engine.settable if isinstance(engine, OpenAIEngine) else in_process
     return ServedModel(thinking, form, has_nonces, thoughts, own, settable)
 
 

@@ -33,7 +33,8 @@ class ServedModel:
             cache has nothing else for it that other requests left.
         thoughts: how agents think before they answer, by name, of those that do.
         own: how it samples where a request says nothing of it, by the names of ``Wish.sampling``.
-        settable: what a request may wish: names of ``Wish.sampling``, and ``ignore_end``.
+        settable: what a request may wish: names of ``Wish.sampling``, ``ignore_end``, and ``seed``
+            (``Job.drawn_as``), which an engine that draws nothing need not have.
     """
 
     engine: Engine

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from executor.runtime import Outcome
-from staircase.metrics.shortfalls import missing_of
+from staircase.messages import EndReason
+from staircase.metrics.shortfalls import shortfalls_of
 from staircase.pipeline import Pipeline
 from staircase.timeline import Span, Timeline, to_s
 
@@ -33,8 +34,18 @@ def account_of(pipeline: Pipeline, outcome: Outcome) -> dict[str, Any]:
     for agent in pipeline:
         spans = [span for span in line.spans if span.agent == agent.name]
         found["agents"][agent.name] = _of_agent(line, spans)
-    missing = missing_of(line)
-    return found | ({"missing": dict(missing)} if missing else {})
+    missing = _missing(line)
+    return found | ({"missing": missing} if missing else {})
+
+
+def _missing(line: Timeline) -> dict[str, str]:
+    """By agent, why its text is not there, or not all; what a server said is not for clients."""
+    last = {span.agent: span.reason for span in line.spans}
+    found = {}
+    for one in shortfalls_of(line):
+        why = one.why if last[one.agent] in get_args(EndReason) else "failed"
+        found[one.agent] = f"in part: {why}" if one.is_part else why
+    return found
 
 
 def _of_agent(line: Timeline, spans: Sequence[Span]) -> dict[str, Any]:

@@ -51,6 +51,20 @@ class Ask:
             raise refusal("ignore_eos", "the engine that answers always ends where its model does")
         return Wish(self.ignore_end, self._drawn(served))
 
+    def check_seed(self, served: Mapping[str, ServedModel], answering: str) -> None:
+        """Of engines by name, of which ``answering`` gets the request's own temperature.
+
+        Raises:
+            ApiError: one of them draws, and takes no seed.
+        """
+        if self.seed is None:
+            return
+        for name, one in served.items():
+            own = one.own.get("temperature", 0.0)
+            drawn = self.sampling.get("temperature", own) if name == answering else own
+            if drawn and "seed" not in one.settable:
+                raise refusal("seed", f"engine {name!r} takes none")
+
     def _drawn(self, served: ServedModel) -> Mapping[str, float]:
         temperature = self.sampling.get("temperature", served.own.get("temperature", 0.0))
         wished = {n: v for n, v in self.sampling.items() if v != served.own.get(n)}

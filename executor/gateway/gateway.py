@@ -70,6 +70,7 @@ class Gateway:
         # What cannot be honoured is refused before anything waits.
         pipeline_for(office.plan.pipeline, ask)
         ask.wish(office.plan.answering_model)
+        ask.check_seed(office.plan.runtime.served, office.plan.answering.engine)
         return Answering(office, point, ask, key)
 
     def _find(self, model: str) -> tuple[Office, Point | None]:

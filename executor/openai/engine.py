@@ -195,8 +195,8 @@ class OpenAIEngine(Tokened):
 
     @property
     def settable(self) -> frozenset[str]:
-        """What a call may wish: names of ``Wish.sampling``, and ``ignore_end``."""
-        found = {"temperature", *({"top_p", "top_k"} & self._profile.fields)}
+        """What a request may wish, as in ``ServedModel.settable``."""
+        found = {"temperature", *({"top_p", "top_k", "seed"} & self._profile.fields)}
         if self._profile.fields & {"ignore_eos", "min_tokens"}:
             found.add("ignore_end")
         return frozenset(found)
