@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from executor.gateway.bodies import EFFECTLESS, Body, ChatBody, CompletionBody
+from executor.gateway.api.bodies import EFFECTLESS, Body, ChatBody, CompletionBody
 from tests.support.gateway_server import PLAN, Running, plan_on, running, scripted
 from tests.support.scripted_engine import ScriptedEngine
 

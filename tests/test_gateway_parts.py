@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.gateway.api_error import ApiError
-from executor.gateway.bodies import Message
-from executor.gateway.conversation import conversation_of
+from executor.gateway.api.api_error import ApiError
+from executor.gateway.api.bodies import Message
+from executor.gateway.api.conversation import conversation_of
 from executor.gateway.deadlines import limits_s
 from executor.gateway.figures import Moments
 from executor.gateway.seats import Seats

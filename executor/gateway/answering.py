@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from opentelemetry.context import Context
+from opentelemetry.trace import Tracer
+
 from executor.gateway.accounts import account_of, usage_of
-from executor.gateway.api_error import ApiError
-from executor.gateway.ask import Ask
+from executor.gateway.api.api_error import ApiError
+from executor.gateway.api.ask import Ask
+from executor.gateway.api.chunks import Piece
 from executor.gateway.deadlines import limits_s
 from executor.gateway.figures import Figures, Moments
-from executor.gateway.live_answer import EndedBy, LiveAnswer, Piece
+from executor.gateway.live_answer import EndedBy, LiveAnswer
 from executor.gateway.seats import Seats
 from executor.gateway.served_plan import CHOSEN, SINGLE, Point, ServedPlan, single_point
+from executor.gateway.spans import own_tracer, trace_request
 
 log = logging.getLogger("staircase.gateway")
 
@@ -26,12 +32,14 @@ class Office:
 
     Attributes:
         rate_per_s: tokens a second of the plan's reader.
+        tracer: gets a span of every request.
     """
 
     plan: ServedPlan
     figures: Figures
     seats: Seats
     rate_per_s: float
+    tracer: Tracer = field(default_factory=own_tracer)
     running: set[Answering] = field(default_factory=set)
 
 
@@ -43,7 +51,10 @@ class Answering:
         usage, account: when it is over.
     """
 
-    def __init__(self, office: Office, point: Point | None, ask: Ask, key: str) -> None:
+    def __init__(
+        self, office: Office, point: Point | None, ask: Ask, key: str, parent: Context
+    ) -> None:
+        self._parent = parent
         self._office = office
         self._asked_point = point
         self._ask = ask
@@ -147,6 +158,8 @@ class Answering:
         if live.outcome is None:
             return
         figures.note_outcome(name, live.outcome, live.late)
+        now_ns = time.time_ns()
+        trace_request(self._office.tracer, name, point, live.outcome, now_ns, self._parent)
         error = live.outcome.timeline.error
         if error is not None:
             # What a server says may hold parts of a prompt.

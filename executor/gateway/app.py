@@ -17,12 +17,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from executor.gateway.answering import Answering
-from executor.gateway.api_error import ApiError
-from executor.gateway.ask import Ask, ask_of
-from executor.gateway.bodies import ChatBody, CompletionBody
-from executor.gateway.chunks import DONE, KEEP_ALIVE, Shape
+from executor.gateway.api.api_error import ApiError
+from executor.gateway.api.ask import Ask, ask_of
+from executor.gateway.api.bodies import ChatBody, CompletionBody
+from executor.gateway.api.chunks import DONE, KEEP_ALIVE, Piece, Shape
 from executor.gateway.gateway import Gateway
-from executor.gateway.live_answer import Piece
+from executor.gateway.spans import parent_of
 
 DEADLINE = "staircase-deadline-s"
 SCHEDULE = "staircase-schedule"
@@ -109,7 +109,8 @@ class _Desk:
         name = keys.name(request.headers.get("authorization"))
         with ExitStack() as stack:
             stack.enter_context(keys.asking(name))
-            answering = self._gateway.ask(_with_deadline(ask, request), name)
+            parent = parent_of(request.headers)
+            answering = self._gateway.ask(_with_deadline(ask, request), name, parent)
             stack.callback(answering.leave, "client")
             number = secrets.token_hex(12)
             shape = Shape(ask.kind, number, int(time.time()), ask.model)

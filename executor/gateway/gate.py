@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from executor.gateway.conversation import asked_text
+from executor.gateway.api.conversation import asked_text
 from staircase.workload import Question
 
 

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from opentelemetry.context import Context
+
 from executor.gateway.answering import Answering, Office
-from executor.gateway.api_error import ApiError
-from executor.gateway.ask import Ask
+from executor.gateway.api.api_error import ApiError
+from executor.gateway.api.ask import Ask
 from executor.gateway.figures import Figures
 from executor.gateway.keys import Keys
 from executor.gateway.live_answer import pipeline_for
@@ -58,8 +60,8 @@ class Gateway:
         """Of the plan with this name."""
         return self._offices[name]
 
-    def ask(self, ask: Ask, key: str) -> Answering:
-        """Begins to answer; ``key`` is who asks.
+    def ask(self, ask: Ask, key: str, parent: Context | None = None) -> Answering:
+        """Begins to answer; ``key`` is who asks, in the span ``parent``.
 
         Raises:
             ApiError: it cannot be done here.
@@ -71,7 +73,7 @@ class Gateway:
         pipeline_for(office.plan.pipeline, ask)
         ask.wish(office.plan.answering_model)
         ask.check_seed(office.plan.runtime.served, office.plan.answering.engine)
-        return Answering(office, point, ask, key)
+        return Answering(office, point, ask, key, parent or Context())
 
     def _find(self, model: str) -> tuple[Office, Point | None]:
         name, at, point = model.rpartition(BETWEEN)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from executor.gateway.api_error import ApiError
+from executor.gateway.api.api_error import ApiError
 
 NOBODY = ""
 SCHEME = "bearer"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
-from executor.gateway.api_error import ApiError
-from executor.gateway.ask import Ask
+from executor.gateway.api.api_error import ApiError
+from executor.gateway.api.ask import Ask
+from executor.gateway.api.chunks import Finish, Piece
 from executor.gateway.drafts import Drafts
 from executor.gateway.served_plan import Point
 from executor.gateway.stop_texts import StopTexts
@@ -17,24 +18,8 @@ from executor.runtime import Job, Outcome, RequestRun, Runtime
 from executor.tokens.streaming_text import StreamingText
 from staircase.pipeline import Pipeline
 
-Finish = Literal["stop", "length"]
 # Why an answer ended before its model ended it.
 EndedBy = Literal["stop text", "deadline", "client", "shutdown"]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What a token of the answer adds, or of a draft.
-
-    Attributes:
-        finish: why the answer ends with it; None if it goes on.
-        is_token: false of what comes with no token of the answer.
-    """
-
-    text: str = ""
-    reasoning: str = ""
-    finish: Finish | None = None
-    is_token: bool = True
 
 
 # What is heard: how many tokens of which ids an agent has written.

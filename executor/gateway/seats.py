@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from executor.gateway.api_error import ApiError
+from executor.gateway.api.api_error import ApiError
 
 # Weight of the newest service time in their moving mean.
 NEWEST = 0.2

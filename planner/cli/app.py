@@ -29,7 +29,7 @@ from staircase.errors import EngineError, InputError
 INTERRUPTED = 130
 # Who only simulates does without the packages of the extra ``models``.
 OF_MODELS = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub")
-OF_SERVE = ("fastapi", "starlette", "uvicorn", "prometheus_client")
+OF_SERVE = ("fastapi", "starlette", "uvicorn", "prometheus_client", "opentelemetry")
 EXTRAS = {**dict.fromkeys(OF_MODELS, "models"), **dict.fromkeys(OF_SERVE, "serve")}
 
 app = typer.Typer(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from executor.engine import Wish
-from executor.gateway.api_error import refusal
-from executor.gateway.bodies import EFFECTLESS, Body, ChatBody, CompletionBody, Kind
-from executor.gateway.conversation import Conversation, checked_text, conversation_of
+from executor.gateway.api.api_error import refusal
+from executor.gateway.api.bodies import EFFECTLESS, Body, ChatBody, CompletionBody, Kind
+from executor.gateway.api.conversation import Conversation, checked_text, conversation_of
 from executor.runtime import ServedModel
 from staircase.workload import Question
 

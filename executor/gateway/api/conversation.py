@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from executor.gateway.api_error import ApiError, refusal
-from executor.gateway.bodies import Message
+from executor.gateway.api.api_error import ApiError, refusal
+from executor.gateway.api.bodies import Message
 from staircase.workload import Question
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from executor.gateway.api_error import ApiError
-from executor.gateway.bodies import Kind
-from executor.gateway.live_answer import Piece
+from executor.gateway.api.api_error import ApiError
+from executor.gateway.api.bodies import Kind
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": the answer is on its way\n\n"
@@ -16,6 +16,24 @@ OBJECTS: Mapping[Kind, tuple[str, str, str]] = {
     "chat": ("chatcmpl", "chat.completion.chunk", "chat.completion"),
     "text": ("cmpl", "text_completion", "text_completion"),
 }
+
+
+Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a token of the answer adds, or of a draft.
+
+    Attributes:
+        finish: why the answer ends with it; None if it goes on.
+        is_token: false of what comes with no token of the answer.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    finish: Finish | None = None
+    is_token: bool = True
 
 
 class Shape:
