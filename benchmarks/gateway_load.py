@@ -46,6 +46,7 @@ class Seen:
     wrong: int = 0
     tokens: int = 0
     refused_s: list[float] = field(default_factory=list)
+    ttft_s: list[float] = field(default_factory=list)
 
 
 def serve(concurrency: int, queue: int) -> None:
@@ -66,8 +67,10 @@ async def one(client: httpx.AsyncClient, seen: Seen) -> None:
         seen.schedules[answer.headers["staircase-schedule"]] += 1
         async for line in answer.aiter_lines():
             if line.startswith("data: {"):
-                delta = json.loads(line[6:])["choices"][0]["delta"]
-                text += delta["content"]
+                content = json.loads(line[6:])["choices"][0]["delta"]["content"]
+                if content and not text:
+                    seen.ttft_s.append(time.perf_counter() - began)
+                text += content
     seen.tokens += len(text)
     seen.wrong += text != WHOLE
 
@@ -134,14 +137,28 @@ def report(process: int, count: int, seconds: float) -> None:
     memory = asyncio.run(clients(count, seconds, seen, process))
     took, used = time.monotonic() - began, cpu_s(process) - cpu
     time.sleep(1)
+    told_s = ttft_told_s()
     print(f"{count} clients, {took:.0f} s: {dict(seen.statuses)}, wrong answers {seen.wrong}")
     print(f"schedules {dict(seen.schedules)}")
     print(f"{seen.tokens} tokens, {used / max(1, seen.tokens) * 1e3:.3f} ms CPU a token")
     print(f"memory {memory[0] / 1024:.0f} MiB, in the end {memory[1] / memory[0] - 1:+.1%}")
     print(f"files and threads before {before}, after {left(process)}")
+    mine_s = statistics.fmean(seen.ttft_s)
+    print(f"first token {mine_s:.4f} s as clients saw it, {told_s:.4f} s by /metrics")
     if seen.refused_s:
         p99 = statistics.quantiles(seen.refused_s, n=100)[-1] if len(seen.refused_s) > 1 else 0
         print(f"429 after {statistics.median(seen.refused_s):.4f} s, p99 {p99:.4f} s")
+
+
+def ttft_told_s() -> float:
+    """The mean by /metrics, of all schedules, the two clients before among them."""
+    lines = httpx.get(f"{URL}/metrics").text.splitlines()
+
+    def total(name: str) -> float:
+        found = (line.split()[-1] for line in lines if line.startswith(f"staircase_{name}{{"))
+        return sum(map(float, found))
+
+    return total("ttft_seconds_sum") / total("ttft_seconds_count")
 
 
 def wait_until_ready() -> None:

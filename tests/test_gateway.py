@@ -127,6 +127,9 @@ class TestOpenAIClient:
         names = [one.id for one in server.client().models.list()]
         expected = [n + p for n in (PLAN, "other") for p in ("", "@normal", "@single")]
         assert names == expected
+        assert [server.client().models.retrieve(name).id for name in names] == names
+        with pytest.raises(openai.NotFoundError):
+            server.client().models.retrieve("nobody")
 
     @pytest.mark.parametrize("point", ["", "@normal", "@single"])
     def test_points_by_name(self, server: Running, point: str) -> None:

@@ -107,8 +107,10 @@ class Answering:
         except asyncio.CancelledError:
             ended = self._left or "client"
             self._pieces.put_nowait(ApiError(503, "shutting_down", "the server is shutting down"))
-        except Exception:
-            log.exception("a request of %s failed", name)
+        except Exception as error:  # a gate is somebody's program
+            # Its words may be those of a prompt.
+            log.error("a request of %s failed: %s", name, type(error).__name__)
+            log.debug("it failed so", exc_info=error)
             self._pieces.put_nowait(ApiError(500, "internal_error", "the gateway failed"))
         finally:
             self._office.running.discard(self)

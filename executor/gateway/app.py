@@ -75,6 +75,11 @@ def make_app(gateway: Gateway, settings: Settings = Settings()) -> FastAPI:
         gateway.keys.name(request.headers.get("authorization"))
         return JSONResponse({"object": "list", "data": list(gateway.models())})
 
+    @app.get("/v1/models/{model}", responses={404: {"model": ErrorAnswer}})
+    async def model(model: str, request: Request) -> Response:
+        gateway.keys.name(request.headers.get("authorization"))
+        return JSONResponse(gateway.model(model))
+
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
         gateway.keys.name(request.headers.get("authorization"))

@@ -79,15 +79,23 @@ class Gateway:
         name, at, point = model.rpartition(BETWEEN)
         office = self._offices.get(name if at else model)
         if office is None or (at and point not in office.plan.points):
-            known = ", ".join(one["id"] for one in self.models())
+            known = ", ".join(one for o in self._offices.values() for one in o.plan.models)
             raise ApiError(404, "model_not_found", f"no model {model!r}; known: {known}", "model")
         return office, office.plan.points[point] if at else None
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One of ``models``.
+
+        Raises:
+            ApiError: there is none of this name.
+        """
+        self._find(name)
+        return {"id": name, "object": "model", "created": 0, "owned_by": OWNER}
 
     def models(self) -> Iterator[dict[str, Any]]:
         """As /v1/models lists them."""
         for office in self._offices.values():
-            for model in office.plan.models:
-                yield {"id": model, "object": "model", "created": 0, "owned_by": OWNER}
+            yield from map(self.model, office.plan.models)
 
     def metrics(self) -> bytes:
         """In Prometheus's format."""
