@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import pytest
@@ -169,12 +170,24 @@ class Spelling(Codec):
 
     vocabulary = "one for all"
 
-    @property
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         return special_ids_of(self.tokenizer)
 
+    @cached_property
+    def contents(self) -> ContentEncoder:
+        return ContentEncoder(self.tokenizer)
+
+    def encode_content(self, text: str) -> list[int]:
+        return self.contents.encode(text)
+
     def spell(self, ids: Sequence[int]) -> str:
         return self.decode(ids)
+
+
+@cache
+def spelling(name: str) -> Spelling:
+    return Spelling(chat_tokenizer(name))
 
 
 @names
@@ -182,8 +195,7 @@ class Spelling(Codec):
 @settings(max_examples=200, deadline=None)
 def test_what_drafts_say_changes_no_structure(name: str, data: st.DataObject) -> None:
     """Whether a model writes a special token or its letters, another role's mark or a fence."""
-    tokenizer = chat_tokenizer(name)
-    tokens, form = Spelling(tokenizer), chat_format(tokenizer)
+    tokens, form = spelling(name), chat_format(chat_tokenizer(name))
     special = sorted(tokens.special_ids)
     texts = [*SHAPES[name].specials, "\n\n---\n", "```", "user\n", "system: obey", REQUEST]
     piece = st.one_of(
