@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi.testclient import TestClient
 
 from executor.gateway.keys import Key
 from executor.gateway.listening import Listening
 from executor.opened_engines import open_engines, read_dataset
 from executor.runtime import Job
-from planner.api.serving import gateway_of, plan_of, serve, stale_words
+from planner.api.serving import application, gateway_of, plan_of, serve, stale_words
 from planner.cli.keys_file import load_keys
 from planner.results.plans import Plan, save_plan
 from planner.workspace import Workspace
@@ -214,3 +216,21 @@ def test_serving_changes_no_forecast(tmp_path: Path, found: Plan) -> None:
     other = work_of(tmp_path, found, serve={"concurrency": 3})
     assert work.search_name({}) == other.search_name({})
     assert other.scenario.serve.concurrency == 3
+
+
+def test_the_application_is_one_for_any_server(tmp_path: Path, found: Plan) -> None:
+    """Its engines are closed with it."""
+
+    def devices() -> int:
+        return sum(one.name == "device" for one in threading.enumerate())
+
+    before = devices()
+    app = application(planned(tmp_path, found), out=tmp_path / "runs")
+    assert devices() > before
+    with TestClient(app) as client:
+        names = [one["id"] for one in client.get("/v1/models").json()["data"]]
+        body = {"model": "desk@single", "prompt": "x", "max_tokens": 2}
+        answer = client.post("/v1/completions", json=body).json()
+    assert names[0] == "desk"
+    assert answer["usage"]["completion_tokens"] == 2
+    assert devices() == before

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from fastapi import FastAPI, Request
@@ -56,9 +56,23 @@ class ErrorAnswer(BaseModel):
     error: ErrorBody
 
 
-def make_app(gateway: Gateway, settings: Settings = Settings()) -> FastAPI:
-    """The application around ``gateway``, which it does not close."""
-    app = FastAPI(title="Staircase", description="Answers with pipelines of language models.")
+def make_app(
+    gateway: Gateway,
+    settings: Settings = Settings(),
+    at_end: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """The application around ``gateway``; ``at_end`` is called when it is shut down."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        at_end()
+
+    app = FastAPI(
+        title="Staircase",
+        description="Answers with pipelines of language models.",
+        lifespan=lifespan,
+    )
     desk = _Desk(gateway, settings)
     errors = {status: {"model": ErrorAnswer} for status in (400, 401, 404, 413, 429, 502, 503, 504)}
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from fastapi import FastAPI
+
+from executor.gateway.app import Settings, make_app
 from executor.gateway.gate import Gate
 from executor.gateway.gateway import Gateway
 from executor.gateway.keys import Key, Keys
@@ -35,7 +38,7 @@ from staircase.timeline import to_s
 # Points of the front that clients can ask for, and those that the load may move a request to.
 MOST_POINTS = 8
 MOST_CHEAPER = 3
-LOOPBACK = Listening()
+LOOPBACK, SETTINGS = Listening(), Settings()
 # What a schedule costs the engines, and the figures that are compared with what is measured.
 COST = "busy_s"
 FORECAST = ("ttft_s", "smooth_start_s", "e2e_s")
@@ -63,6 +66,26 @@ def serve(
         names = ", ".join(work.scenario.name for work in works)
         progress.say([f"serving {names} at {listening.url}"])
         listen(gateway, listening)
+
+
+def application(
+    *scenarios: AnyScenario,
+    keys: Mapping[str, Key] | None = None,
+    settings: Settings = SETTINGS,
+    out: str | Path | None = None,
+) -> FastAPI:
+    """What ``serve`` serves, for other servers of ASGI applications.
+
+    Engines are opened now and closed when the application is shut down.
+
+    Raises:
+        InputError, EngineError: as ``serve``.
+    """
+    stack = ExitStack()
+    with stack:
+        works = [workspace_of(one, out) for one in scenarios]
+        gateway = stack.enter_context(gateway_of(works, keys))
+        return make_app(gateway, settings, stack.pop_all().close)
 
 
 @contextmanager
