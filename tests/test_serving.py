@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from fastapi.testclient import TestClient
@@ -208,6 +214,29 @@ class TestCommand:
         assert done.returncode == 2
         assert told in done.stderr
         assert "Traceback" not in done.stderr
+
+    def test_serves_until_a_signal(self, tmp_path: Path, found: Plan) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        words = ["serve", planned(tmp_path, found), "--out", tmp_path / "runs", "--port", port]
+        command = [sys.executable, "-m", "planner.cli.app", *map(str, words)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr
+            assert f"serving desk at http://127.0.0.1:{port}/v1" in process.stderr.readline()
+            base = f"http://127.0.0.1:{port}"
+            for _ in range(600):
+                try:
+                    assert httpx.get(f"{base}/ready").status_code == 200
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            body = {"model": "desk@single", "prompt": "x", "max_tokens": 2}
+            assert httpx.post(f"{base}/v1/completions", json=body).status_code == 200
+            process.send_signal(signal.SIGTERM)
+            told = process.stderr.read()
+        assert process.returncode == 0
+        assert "Traceback" not in told
 
 
 def test_serving_changes_no_forecast(tmp_path: Path, found: Plan) -> None:
