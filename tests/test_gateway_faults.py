@@ -149,6 +149,31 @@ class TestEngines:
         assert chunks[-1] == "[DONE]"
 
 
+class Unreadable(Counting):
+    """Its tokens cannot be decoded any more after the fifth."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        if 6 in ids:
+            raise ValueError(SECRET)
+        return super().decode(ids)
+
+
+def test_whatever_breaks_in_the_gateway_no_call_goes_on() -> None:
+    engines = {
+        "ann": Counting(100_000),
+        "bo": Counting(100_000),
+        "ed": Unreadable(100_000, token_s=0.01),
+    }
+    with running(plan_on(scripted(**engines), most=100_000)) as server:
+        answer = post(server)
+        wait_for(lambda: not any(engine.open for engine in engines.values()))
+        found = streamed(server)
+        wait_for(lambda: not any(engine.open for engine in engines.values()))
+    assert answer.status_code == 500
+    assert found[-1]["error"]["code"] == "internal_error"
+    assert "gpu7" not in answer.text
+
+
 class TestClientsThatLeave:
     @pytest.mark.parametrize("model", [PLAN, f"{PLAN}@normal"])
     def test_all_calls_are_cancelled(self, model: str) -> None:
@@ -286,6 +311,12 @@ class TestShutdown:
             assert post(server).status_code == 503
             assert httpx.get(f"{server.base}/ready").status_code == 503
             assert len("".join(c.choices[0].delta.content or "" for c in stream)) == 60
+
+    def test_without_a_token_there_is_no_answer(self) -> None:
+        slow = scripted(ed=ScriptedEngine(9, prefill_s=NEVER_S))
+        with running(plan_on(slow), grace_s=0.2) as server:
+            threading.Timer(0.2, server.server.handle_exit, (signal.SIGTERM, None)).start()
+            assert post(server).status_code == 503
 
     def test_after_the_grace_period_answers_end_where_they_are(self) -> None:
         slow = scripted(ed=ScriptedEngine(10_000, token_s=0.01))

@@ -142,6 +142,9 @@ class Answering:
                     self._close(live, point)
                 self._pieces.put_nowait(piece)
         finally:
+            if live.outcome is None:
+                # Whatever went wrong, its calls must not go on.
+                live.end(self._left or "client")
             self._note(live, point)
         return live.ended_by or finish
 

@@ -140,6 +140,8 @@ class LiveAnswer:
             raise failed(self._answer)
         if self.ended_by == "deadline" and not self.tokens:
             raise ApiError(504, "deadline_exceeded", "no token of the answer was there in time")
+        if self.ended_by == "shutdown" and not self.tokens:
+            raise ApiError(503, "shutting_down", "the server is shutting down")
         rest = self._stops.add(self._text.rest(list(outcome.ids[self._answer])))
         piece = held or Piece(is_token=False)
         text = piece.text + rest + self._stops.end()
