@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -219,10 +220,20 @@ class TestCommand:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        words = ["serve", planned(tmp_path, found), "--out", tmp_path / "runs", "--port", port]
+        words = [
+            "serve",
+            planned(tmp_path, found),
+            "--out",
+            tmp_path / "runs",
+            "--port",
+            port,
+            "--json",
+        ]
         command = [sys.executable, "-m", "planner.cli.app", *map(str, words)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, **pipes) as process:
             assert process.stderr
+            assert process.stdout
             assert f"serving desk at http://127.0.0.1:{port}/v1" in process.stderr.readline()
             base = f"http://127.0.0.1:{port}"
             for _ in range(600):
@@ -234,9 +245,11 @@ class TestCommand:
             body = {"model": "desk@single", "prompt": "x", "max_tokens": 2}
             assert httpx.post(f"{base}/v1/completions", json=body).status_code == 200
             process.send_signal(signal.SIGTERM)
-            told = process.stderr.read()
+            told, printed = process.stderr.read(), json.loads(process.stdout.read())
         assert process.returncode == 0
         assert "Traceback" not in told
+        assert printed["url"] == f"{base}/v1"
+        assert printed["models"][:2] == ["desk", "desk@normal"]
 
 
 def test_serving_changes_no_forecast(tmp_path: Path, found: Plan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -50,12 +50,14 @@ def serve(
     keys: Mapping[str, Key] | None = None,
     out: str | Path | None = None,
     progress: Progress = SILENT,
+    on_open: Callable[[Gateway], None] = lambda gateway: None,
 ) -> None:
     """Serves the scenarios' plans until a signal ends it.
 
     Args:
         keys: of clients, by name; None: everybody may ask.
         out: folder in which the plan lies, of a single scenario [default: runs/NAME].
+        on_open: called when all engines are there.
 
     Raises:
         InputError: a scenario is wrong, or there is no plan for it.
@@ -65,6 +67,7 @@ def serve(
     with gateway_of(works, keys, progress) as gateway:
         names = ", ".join(work.scenario.name for work in works)
         progress.say([f"serving {names} at {listening.url}"])
+        on_open(gateway)
         listen(gateway, listening)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.cli.terminal import OutFolder, finite, on_terminal
+from planner.cli.terminal import AsJson, OutFolder, finite, on_terminal, print_json
 from staircase.bounds import LONGEST_RUN_S, MOST
 from staircase.errors import InputError
+
+if TYPE_CHECKING:
+    from executor.gateway.gateway import Gateway
 
 
 def serve(
@@ -46,6 +50,7 @@ def serve(
         bool, typer.Option(help="Log what servers say when they fail, parts of prompts among it.")
     ] = False,
     out: OutFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Serve plans behind an OpenAI-compatible API, a model name for each.
 
@@ -74,10 +79,18 @@ def serve(
         None if tls_key is None else str(tls_key),
         Settings(keep_alive, max_body << 10),
     )
+
+    def tell(gateway: Gateway) -> None:
+        if as_json:
+            models = [one["id"] for one in gateway.models()]
+            print_json({"url": listening.url, "models": models})
+            sys.stdout.flush()
+
     serve_plans(
         *scenarios,
         listening=listening,
         keys=load_keys(keys) if keys is not None else None,
         out=out,
         progress=on_terminal(),
+        on_open=tell,
     )
