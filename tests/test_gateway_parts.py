@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from executor.gateway.api.api_error import ApiError
@@ -32,6 +32,7 @@ def cut(text: str, sizes: Sequence[int]) -> list[str]:
 
 
 class TestStopTexts:
+    @example("baa", ["a", "baa"], [])
     @given(LETTERS, STOPS, st.lists(st.integers(0, 4), max_size=12))
     def test_ends_before_the_first_wherever_the_text_is_cut(
         self, text: str, stops: list[str], sizes: list[int]

@@ -1,4 +1,4 @@
-"""Ends an answer before the first of some texts, wherever tokens are cut."""
+"""Ends an answer before the first of some texts to be complete, wherever tokens are cut."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class StopTexts:
         if self.is_found:
             return ""
         self._held += text
-        places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        if places:
+        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
             self.is_found = True
-            return self._held[: min(places)]
+            # The first to be complete, however the text is cut.
+            return self._held[: min(found)[1]]
         shown = self._held[: len(self._held) - self._begun()]
         self._held = self._held[len(shown) :]
         return shown
