@@ -44,6 +44,20 @@ class Thought:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """How one request wants an agent's text written.
+
+    Attributes:
+        ignore_end: go on to ``max_tokens`` even if the model ends its text.
+        sampling: ``temperature``, ``top_p`` or ``top_k`` in place of the engine's own, for engines
+            whose calls may have their own (``ServedModel.settable``).
+    """
+
+    ignore_end: bool = False
+    sampling: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class EngineCall:
     """A generation request in token ids.
 
@@ -58,6 +72,7 @@ class EngineCall:
         owner: the request that the call belongs to; of what calls of others left in a cache, only
             the first ``header_tokens`` are used again. Empty: of whatever was left.
         thought: how the model thinks before it answers, if it does.
+        sampling: as in ``Wish``.
     """
 
     key: Key
@@ -71,6 +86,7 @@ class EngineCall:
     owner: str = ""
     header_tokens: int = 0
     thought: Thought | None = None
+    sampling: Mapping[str, float] = field(default_factory=dict)
 
     def reusable(self, ids: list[int], owner: str) -> int:
         """Tokens of a cached text, of ``owner``, with which the prompt begins too.
@@ -131,6 +147,11 @@ class Tokens(Protocol):
         """Those with the same value share token ids."""
         ...
 
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Of tokens that no text spells, as those that end a turn."""
+        ...
+
     def encode(self, text: str) -> list[int]: ...
 
     def encode_content(self, text: str) -> list[int]:
@@ -153,6 +174,10 @@ class Tokened:
     @property
     def vocabulary(self) -> str:
         return self._tokens.vocabulary
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        return self._tokens.special_ids
 
     def encode(self, text: str) -> list[int]:
         return self._tokens.encode(text)

@@ -195,7 +195,7 @@ def _served(
     has_nonces: bool,
     model: LoadedModel | None,
 ) -> ServedModel:
-    """With the thoughts of its agents, if there are any."""
+    """With the thoughts of its agents, if there are any, and what a request may wish of it."""
     thoughts = {}
     for agent in _agents(scenario, name):
         if isinstance(engine, OpenAIEngine) and engine.applies_template:
@@ -206,7 +206,11 @@ def _served(
         if thought:
             thoughts[agent.name] = thought
     thinking = ThinkingEngine(engine) if thoughts else engine
-    return ServedModel(thinking, form, has_nonces, thoughts)
+    spec = {**scenario.remote, **scenario.real}[name]
+    own = {"temperature": spec.temperature, "top_p": spec.top_p, "top_k": spec.top_k or 0}
+    in_process = frozenset({"ignore_end", "seed"})
+    settable = engine.settable if isinstance(engine, OpenAIEngine) else in_process
+    return ServedModel(thinking, form, has_nonces, thoughts, own, settable)
 
 
 def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> list[Question]:

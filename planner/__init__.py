@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from planner.api.planning import plan
     from planner.api.profiling import profile
     from planner.api.running import Pace, run
+    from planner.api.serving import serve
     from planner.api.simulating import capacity, compare, simulate
     from planner.api.tuning import tune
     from planner.api.validating import validate
@@ -40,6 +41,7 @@ __all__ = [
     "plan_variants",
     "profile",
     "run",
+    "serve",
     "simulate",
     "tune",
     "uniform_schedule",
@@ -54,6 +56,7 @@ _PLACES = {
     "planner.api.planning": ("plan",),
     "planner.api.profiling": ("profile",),
     "planner.api.running": ("Pace", "run"),
+    "planner.api.serving": ("serve",),
     "planner.api.simulating": ("capacity", "compare", "simulate"),
     "planner.api.tuning": ("tune",),
     "planner.api.validating": ("validate",),

@@ -11,6 +11,7 @@ EXTRAS = {
     "models": ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub"),
     "report": ("altair", "vl_convert"),
     "notebook": ("pandas",),
+    "serve": ("fastapi", "starlette", "uvicorn", "prometheus_client", "opentelemetry"),
 }
 
 

@@ -184,6 +184,7 @@ class Workspace:
         scenario = self.scenario.model_dump(mode="json")
         for effort in ("trials", "seed", "sampler", "storage"):
             del scenario["plan"][effort]
+        del scenario["serve"]
         key = {
             "scenario": scenario,
             "profiles": hashes or self.profile_hashes(),

@@ -1,9 +1,9 @@
 """The conductor: what a schedule means, written once.
 
-A pure state machine. Events go in (tokens are there, a call ended or failed, a timer rang) and
-commands come out (start this call, watch that agent, cancel, set a timer, the answer is complete).
-It knows no clock, no I/O and no model: the simulator plays it in simulated time, the executor in
-real time, so what is forecast is what is run.
+A pure state machine. Events go in (tokens are there, a call ended or failed, a timer rang, an agent
+writes no more) and commands come out (start this call, watch that agent, cancel, set a timer, the
+answer is complete). It knows no clock, no I/O and no model: the simulator plays it in simulated
+time, the executor in real time, so what is forecast is what is run.
 
 Whoever plays a conductor promises: ``start`` once; then ``handle`` for every event, with the
 number of tokens that each agent has written by then; ``TokensThere`` at the latest when a watched
@@ -26,6 +26,7 @@ from staircase.messages import (
     EndReason,
     Event,
     GiveUp,
+    Leave,
     SetTimer,
     StartCall,
     TimerRang,
@@ -50,6 +51,7 @@ class _AgentState:
     starting_tokens: int = 0
     is_cancelled: bool = False
     has_stopped: bool = False
+    is_left: bool = False
     failures: int = 0
     watched: set[int] = field(default_factory=set)
     graced: set[int] = field(default_factory=set)
@@ -119,6 +121,11 @@ class Conductor:
         """Numbers of the calls that have neither ended nor failed."""
         return list(self._running)
 
+    def has_ended(self, agent: str) -> bool:
+        """Whether it writes no more, or will not once its call has ended."""
+        state = self._states[agent]
+        return state.phase == "ended" or state.is_left
+
     # events
 
     def _take(self, event: Event) -> Iterator[Command]:
@@ -129,6 +136,17 @@ class Conductor:
         elif isinstance(event, TimerRang) and event.timer in self._timers:
             state, step = self._timers.pop(event.timer)
             state.rang.add(step)
+        elif isinstance(event, Leave):
+            yield from self._leave(self._states[event.agent])
+
+    def _leave(self, state: _AgentState) -> Iterator[Command]:
+        """An agent that writes ends when its call does."""
+        state.is_left = True
+        if state.phase == "waiting":
+            yield from self._end_agent(state)
+        elif state.call is not None and not state.is_cancelled:
+            state.is_cancelled = True
+            yield CancelCall(state.call.number)
 
     def _end_call(self, state: _AgentState, reason: EndReason) -> Iterator[Command]:
         call, state.call = state.call, None
@@ -140,7 +158,7 @@ class Conductor:
             yield from self._end_agent(state)
 
     def _goes_on(self, state: _AgentState, call: Call, reason: EndReason) -> bool:
-        if call.is_last or self.is_done or not self._is_needed(state):
+        if call.is_last or state.is_left or self.is_done or not self._is_needed(state):
             return False
         if reason == "stop":
             return self._schedule.early_end == "continue"
@@ -151,7 +169,7 @@ class Conductor:
         assert call is not None
         state.failures += 1
         limit = self._limit(state, call.is_last)
-        if limit == 0:
+        if limit == 0 or state.is_left:
             state.call = call
             yield from self._end_call(state, "length")
         elif state.failures <= self._schedule.retries and self._is_needed(state):

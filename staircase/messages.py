@@ -59,6 +59,13 @@ class TimerRang:
 
 
 @dataclass(frozen=True)
+class Leave:
+    """``agent`` writes no more: what it has written by now is its text."""
+
+    agent: str
+
+
+@dataclass(frozen=True)
 class StartCall:
     call: Call
 
@@ -94,5 +101,5 @@ class GiveUp:
     error: str
 
 
-Event = TokensThere | CallEnded | CallFailed | TimerRang
+Event = TokensThere | CallEnded | CallFailed | TimerRang | Leave
 Command = StartCall | Watch | CancelCall | SetTimer | Complete | GiveUp

@@ -20,6 +20,7 @@ from staircase.messages import (
     EndReason,
     Event,
     GiveUp,
+    Leave,
     SetTimer,
     StartCall,
     TimerRang,
@@ -170,6 +171,16 @@ class Play:
 
     def on_timer(self, timer: int, now_ps: int) -> None:
         self._handle(TimerRang(timer), now_ps)
+
+    def leave(self, agent: str, now_ps: int) -> bool:
+        """``agent`` writes no more; if it answers, the answer is complete as it is.
+
+        Gives whether it would have gone on.
+        """
+        if self._conductor.has_ended(agent):
+            return False
+        self._handle(Leave(agent), now_ps)
+        return True
 
     def timeline(self) -> Timeline:
         return Timeline(

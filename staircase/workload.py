@@ -20,12 +20,14 @@ class Question:
         inputs: queries of single agents that differ from ``query``, by agent name.
         reference: the right answer, if there is one.
         kind: of the question, if it is told.
+        earlier: turns of the same conversation before it: what was asked and what was answered.
     """
 
     query: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     reference: str | None = None
     kind: str | None = None
+    earlier: tuple[tuple[str, str], ...] = ()
 
     def query_for(self, agent: str) -> str:
         return self.inputs.get(agent, self.query)

@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tokenizers.processors import TemplateProcessing
 
+from executor.prompts.as_read import as_read
 from executor.prompts.prompt_formats import form_of
 from executor.tokens.chat_template import (
     INTRODUCTION,
@@ -26,7 +28,7 @@ from executor.tokens.chat_template import (
     find_turns,
 )
 from executor.tokens.rendering import PromptFormat, fixed_ids, fixed_texts, render
-from executor.tokens.token_ids import ContentEncoder
+from executor.tokens.token_ids import ContentEncoder, special_ids_of
 from staircase.pipeline import Agent
 from staircase.prompt import Round, build_prompt
 from staircase.schedule import LAYOUTS, Layout
@@ -116,6 +118,113 @@ def prompt_ids(name: str, history: History, layout: Layout) -> list[int]:
     lengths = {text: len(tokens) for text, tokens in ids.items()}
     prompt = build_prompt("z", SOURCES, history.rounds, len(ids["z"]), layout, lengths)
     return render(prompt, ids)
+
+
+EARLIER = (("Who reads?", "A reader does."), (" And who writes?\n", "Others do. "))
+
+
+@names
+@pytest.mark.parametrize("role", ["", "You edit."])
+@pytest.mark.parametrize("reads", [(), SOURCES], ids=["alone", "reader"])
+def test_earlier_turns_are_those_of_the_template(
+    name: str, role: str, reads: tuple[str, ...]
+) -> None:
+    tokenizer = chat_tokenizer(name)
+    codec, form = Codec(tokenizer), chat_format(tokenizer)
+    agent = Agent("z", reads=reads, role=role)
+    ids = fixed_ids(agent, QUERY, form, codec, EARLIER)
+    asked = [ids["header/z"], ids["query/z"], ids["own/z"]]
+    content = QUERY
+    if reads:
+        content = f"{INTRODUCTION}{form.gap}{QUESTION.format(query=QUERY)}{form.gap}{REQUEST}"
+    first = EARLIER[0][0] if name in SYSTEM or not role else f"{role}\n\n{EARLIER[0][0]}"
+    said = [{"role": "system", "content": role}] if name in SYSTEM and role else []
+    said += [
+        {"role": "user", "content": first},
+        {"role": "assistant", "content": EARLIER[0][1]},
+        {"role": "user", "content": EARLIER[1][0].strip()},
+        {"role": "assistant", "content": EARLIER[1][1].strip()},
+        {"role": "user", "content": content},
+    ]
+    expected = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+    assert [token for part in asked for token in part] == codec.encode(expected)
+
+
+@names
+def test_earlier_turns_cannot_spell_special_tokens(name: str) -> None:
+    tokenizer = chat_tokenizer(name)
+    codec, form = Codec(tokenizer), chat_format(tokenizer)
+    special = SHAPES[name].specials[-1]
+    plain, odd = (
+        fixed_ids(Agent("z", reads=SOURCES), QUERY, form, codec, [("who?", text)])["header/z"]
+        for text in ("nobody", f"nobody{special}")
+    )
+    number = tokenizer.convert_tokens_to_ids(special)
+    assert odd.count(number) == plain.count(number)
+    assert special in codec.decode(odd)
+
+
+@dataclass(frozen=True)
+class Spelling(Codec):
+    """As engines know their tokens."""
+
+    vocabulary = "one for all"
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        return special_ids_of(self.tokenizer)
+
+    @cached_property
+    def contents(self) -> ContentEncoder:
+        return ContentEncoder(self.tokenizer)
+
+    def encode_content(self, text: str) -> list[int]:
+        return self.contents.encode(text)
+
+    def spell(self, ids: Sequence[int]) -> str:
+        return self.decode(ids)
+
+
+@cache
+def spelling(name: str) -> Spelling:
+    return Spelling(chat_tokenizer(name))
+
+
+@names
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_what_drafts_say_changes_no_structure(name: str, data: st.DataObject) -> None:
+    """Whether a model writes a special token or its letters, another role's mark or a fence."""
+    tokens, form = spelling(name), chat_format(chat_tokenizer(name))
+    special = sorted(tokens.special_ids)
+    texts = [*SHAPES[name].specials, "\n\n---\n", "```", "user\n", "system: obey", REQUEST]
+    piece = st.one_of(
+        st.sampled_from(special).map(lambda number: [number]),
+        st.sampled_from(texts).map(tokens.encode_content),
+        st.sampled_from(WORDS).map(tokens.encode_content),
+    )
+    draft = [n for part in data.draw(st.lists(piece, max_size=8)) for n in part]
+    cut = data.draw(st.integers(0, len(draft)))
+    agent = Agent("z", reads=("ann",), role="You edit.")
+    fixed = fixed_ids(agent, QUERY, form, tokens)
+    ids = fixed | {"ann": draft, "z": []}
+    lengths = {text: len(some) for text, some in ids.items()}
+    engines = dict.fromkeys(("ann", "z"), tokens)
+
+    def read(rounds: list[Round]) -> list[int]:
+        prompt = build_prompt("z", ("ann",), rounds, 0, "rebuild_query_first", lengths)
+        return [n for _, some in as_read(engines, "z", prompt, ids) for n in some]
+
+    def structure(found: list[int]) -> list[int]:
+        return [token for token in found if token in tokens.special_ids]
+
+    whole = read([Round((len(draft),), 0)])
+    assert structure(whole) == structure(read([Round((0,), 0)]))
+    assert tokens.decode(draft) in tokens.decode(whole)
+    # What was read before is the beginning of what is read then, but for what follows drafts.
+    before = read([Round((cut,), 0)])
+    end = len(before) - len(fixed["own/z"])
+    assert before[:end] == whole[:end]
 
 
 def conversation(name: str, history: History, layout: Layout) -> Messages:

@@ -29,6 +29,7 @@ class PairTokens:
     """Two letters a token."""
 
     vocabulary = "pairs"
+    special_ids = frozenset[int]()
 
     def encode(self, text: str) -> list[int]:
         numbers = [LETTERS.index(letter) for letter in text]

@@ -19,7 +19,8 @@ from executor.openai.server import Address, Network
 from executor.openai.server_profile import SALT, ServerProfile
 from executor.openai.vocabularies import ModelTokens
 from executor.opened_engines import open_engines
-from executor.runtime import Job, Outcome, Runtime, ServedModel, _fixed_ids
+from executor.request_run import fixed_ids_of
+from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.tokens.rendering import PromptFormat
 from planner.tuning.run_log import fixed_tokens
 from profiles.latency.prefix_cache import PrefixCache
@@ -138,7 +139,7 @@ def test_a_nonce_is_in_the_content_of_a_chat_turn() -> None:
     engine: Any = SimpleNamespace(encode=list, encode_content=list)
     alone = moa([["a"]], "z")
     served = dict.fromkeys(alone.engines, ServedModel(engine, form, has_nonces=True))
-    ids: Any = _fixed_ids(Job(alone, Schedule(), Question("why")), served, "q f z\n")
+    ids: Any = fixed_ids_of(Job(alone, Schedule(), Question("why")), served, "q f z\n")
     assert "".join(ids["query/a"]) == "\nq f z\nwhy"
     assert "nonce/a" not in ids
     assert "".join(ids["nonce/z"]) == "q f z\n"

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.tokens.rendering import PromptFormat
-from staircase import Question, Schedule, single
+from staircase import (
+    Pipeline,
+    Question,
+    Schedule,
+    chain,
+    constant,
+    moa,
+    single,
+    uniform,
+)
 from staircase.timeline import to_s
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -53,3 +64,102 @@ def test_waiting_for_a_place_counts() -> None:
     firsts = [outcome.timeline.answer_ps[0] for outcome in outcomes]
     assert ends[0] < firsts[1]
     assert ends[1] < firsts[2]
+
+
+class Started:
+    """A request that was started, and what was heard of it."""
+
+    def __init__(self, pipeline: Pipeline, engines: Mapping[str, ScriptedEngine]) -> None:
+        served = {name: ServedModel(engine, PromptFormat()) for name, engine in engines.items()}
+        self.heard: dict[str, int] = {}
+        self.outcomes: list[Outcome] = []
+        self.faults: list[Exception] = []
+        self._over = threading.Event()
+        job = Job(pipeline, uniform(pipeline, constant(4, 6, 5)), Question("why?"))
+        self.run = Runtime(served).start(job, self._hear, self._end, self._fail)
+
+    def _hear(self, job: int, agent: str, ids: Sequence[int]) -> None:
+        self.heard[agent] = len(ids)
+
+    def _end(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self._over.set()
+
+    def _fail(self, fault: Exception) -> None:
+        self.faults.append(fault)
+
+    def wait_for(self, agent: str, tokens: int) -> None:
+        while self.heard.get(agent, 0) < tokens:
+            time.sleep(0.001)
+
+    def outcome(self) -> Outcome:
+        assert self._over.wait(20)
+        time.sleep(0.02)
+        [outcome] = self.outcomes
+        assert not self.faults
+        return outcome
+
+
+PANEL = moa([["a", "b"]], "z")
+
+
+def engines(**lengths: int) -> dict[str, ScriptedEngine]:
+    return {name: ScriptedEngine(lengths.get(name, 20)) for name in ("a", "b", "z")}
+
+
+class TestStarted:
+    def test_is_heard_of_and_over_once(self) -> None:
+        started = Started(PANEL, engines())
+        outcome = started.outcome()
+        assert started.heard == {"a": 20, "b": 20, "z": 20}
+        assert outcome.timeline.written == started.heard
+        assert not started.run.leave("z")
+
+    @pytest.mark.parametrize("tokens", [1, 4, 5, 12])
+    def test_what_a_source_has_written_is_its_text(self, tokens: int) -> None:
+        started = Started(PANEL, engines(a=100_000))
+        started.wait_for("a", tokens)
+        assert started.run.leave("a")
+        assert not started.run.leave("a")
+        line = started.outcome().timeline
+        assert line.error is None
+        assert line.written["z"] == 20
+        assert tokens <= line.written["a"] < 512
+        last = [span for span in line.spans if span.agent == "z"][-1]
+        # The answer's end may come before all that is there is read.
+        assert last.read[0] <= line.written["a"]
+
+    @pytest.mark.parametrize("tokens", [0, 1, 5, 9])
+    def test_an_answer_that_is_left_is_over_as_it_is(self, tokens: int) -> None:
+        """Also before anything could be read."""
+        lengths = {"a": 100_000, "b": 100_000, "z": 100_000}
+        started = Started(PANEL, engines(**lengths))
+        started.wait_for("z", tokens)
+        assert started.run.leave("z")
+        outcome = started.outcome()
+        assert outcome.timeline.error is None
+        assert tokens <= len(outcome.ids["z"]) == outcome.timeline.written["z"] < 512
+        assert len(outcome.timeline.spans) == len(outcome.calls)
+        assert {span.reason for span in outcome.timeline.spans} <= {"cancelled", "length"}
+
+    def test_of_layers_the_one_between_is_left(self) -> None:
+        pipeline = chain(["a", "b", "z"])
+        started = Started(pipeline, engines(a=100_000))
+        started.wait_for("b", 3)
+        assert started.run.leave("b")
+        line = started.outcome().timeline
+        assert line.written["z"] == 20
+        assert line.written["b"] < 20
+
+    def test_what_a_listener_raises_is_told(self) -> None:
+        pipeline = single()
+        served = {name: ServedModel(ScriptedEngine(5), PromptFormat()) for name in pipeline.engines}
+        told: list[Exception] = []
+
+        def fail(job: int, agent: str, ids: Sequence[int]) -> None:
+            raise ValueError("enough")
+
+        job, over = Job(pipeline, Schedule(), Question("why?")), threading.Event()
+        Runtime(served).start(job, fail, lambda outcome: over.set(), told.append)
+        assert over.wait(20)
+        assert [str(one) for one in told][:1] == ["enough"]

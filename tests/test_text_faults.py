@@ -159,6 +159,7 @@ class TurnTokens:
     """Characters, and a special token that decodes to nothing; what is said only spells it."""
 
     vocabulary = "characters and <turn>"
+    special_ids = frozenset[int]()
 
     def encode(self, text: str) -> list[int]:
         return self.encode_content(text.replace("<turn>", chr(0)))

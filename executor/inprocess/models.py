@@ -24,7 +24,12 @@ from executor.guarding import in_words
 from executor.inprocess.model_source import ModelSource, source_of
 from executor.inprocess.weight_layout import lay_for_decoding
 from executor.tokens.byte_tokenizer import ByteTokenizer
-from executor.tokens.token_ids import ContentEncoder, ids_below, vocabulary_of
+from executor.tokens.token_ids import (
+    ContentEncoder,
+    ids_below,
+    special_ids_of,
+    vocabulary_of,
+)
 from staircase.errors import ModelError
 
 Weights = Literal["file", "dummy"]
@@ -66,6 +71,10 @@ class LoadedModel:
 
     def encode_content(self, text: str) -> list[int]:
         return self._contents.encode(text)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        return special_ids_of(self.tokenizer)
 
     @cached_property
     def _contents(self) -> ContentEncoder:

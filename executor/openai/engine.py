@@ -193,6 +193,14 @@ class OpenAIEngine(Tokened):
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         return self._vocabulary.tokenizer
 
+    @property
+    def settable(self) -> frozenset[str]:
+        """What a request may wish, as in ``ServedModel.settable``."""
+        found = {"temperature", *({"top_p", "top_k", "seed"} & self._profile.fields)}
+        if self._profile.fields & {"ignore_eos", "min_tokens"}:
+            found.add("ignore_end")
+        return frozenset(found)
+
     def takes(self, fields: Mapping[str, Any]) -> bool:
         """Whether the server takes a request with more ``fields``.
 
@@ -308,7 +316,8 @@ class OpenAIEngine(Tokened):
         if ask.own and not self._profile.continues:
             raise ServerError(f"{self._server.address.base_url}: {DROPS_SPACE}")
         salt = {SALT: call.owner} if self.is_salted and call.owner else {}
-        body = request_body(self._profile, self._settings.model, self._settings.fields, ask)
+        fields = {**self._settings.fields, **call.sampling}
+        body = request_body(self._profile, self._settings.model, fields, ask)
         return salt | body | self._thinking_fields(call)
 
     @staticmethod
@@ -318,8 +327,8 @@ class OpenAIEngine(Tokened):
 
     def _ask(self, call: EngineCall) -> Ask:
         ids, seed = list(call.prompt_ids), self._settings.seed
-        if seed is not None:
-            seed = call_seed(seed, call.place_after(0))
+        if seed is not None or call.sampling.get("temperature"):
+            seed = call_seed(seed or 0, call.place_after(0))
         if isinstance(self._vocabulary, ModelTokens):
             return Ask(ids, call.max_tokens, ignore_end=call.ignore_end, seed=seed)
         border = len(ids) - call.own_tokens

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from executor.engine import Tokens
 from executor.openai.server_faults import ServerError
 from executor.openai.stream_chunks import Chunk
-from executor.tokens.token_ids import ContentEncoder
+from executor.tokens.token_ids import ContentEncoder, special_ids_of
 
 Split = Callable[[str], list[str]]
 # Letters of a piece: of longer ones the numbers have more digits than JSON files are read with.
@@ -49,6 +49,7 @@ class ModelTokens:
         self._tokenizer = tokenizer
         self._contents = ContentEncoder(tokenizer)
         self._special = frozenset(tokenizer.all_special_ids)
+        self.special_ids = special_ids_of(tokenizer)
 
     def encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
@@ -87,6 +88,8 @@ class TextPieces:
     ) -> None:
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
+        # Text is text: what is special in it, the server says.
+        self.special_ids: frozenset[int] = frozenset()
         self._split = split
 
     def encode(self, text: str) -> list[int]:

@@ -17,7 +17,8 @@ def as_read(
         engines: by agent.
         ids: those of every text, as its writer has them; texts of no agent are the reader's.
 
-    A segment by an agent with another vocabulary is encoded again, by itself.
+    A segment by an agent with another vocabulary is encoded again, by itself. What another agent
+    wrote is data: special tokens in it are spelled out, so that a draft ends no turn of its reader.
     """
     reading = engines[reader]
     for segment in prompt.segments:
@@ -25,4 +26,15 @@ def as_read(
         writing = engines.get(segment.source, reading)
         if writing.vocabulary != reading.vocabulary:
             tokens = reading.encode_content(writing.decode(tokens))
+        elif segment.source in engines and segment.source != reader:
+            tokens = _as_data(tokens, reading)
         yield segment, tokens
+
+
+def _as_data(ids: Sequence[int], tokens: Tokens) -> Sequence[int]:
+    """Each by itself, so that what was read before stays as it was."""
+    special = tokens.special_ids
+    if special.isdisjoint(ids):
+        return ids
+    spelled = (tokens.encode_content(tokens.spell([n])) if n in special else [n] for n in ids)
+    return [token for some in spelled for token in some]

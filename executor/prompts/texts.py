@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 
-from executor.engine import EngineCall, Key, Thought, Tokens
+from executor.engine import EngineCall, Key, Thought, Tokens, Wish
 from executor.prompts.as_read import as_read
 from staircase.messages import Call
 
@@ -17,13 +17,19 @@ class Texts:
         engines: by agent.
         fixed: the texts that do not grow, each in the ids of the engine that reads it.
         drawn_as: requests with the same number draw the same texts from the same prompts.
+        wishes: how agents' texts are written, by name, of those of which something is wished.
 
     No two of them, of whatever run, find more than a header of each other in an engine's cache.
     """
 
     def __init__(
-        self, engines: Mapping[str, Tokens], fixed: Mapping[str, list[int]], drawn_as: int
+        self,
+        engines: Mapping[str, Tokens],
+        fixed: Mapping[str, list[int]],
+        drawn_as: int,
+        wishes: Mapping[str, Wish] | None = None,
     ) -> None:
+        self._wishes = wishes or {}
         self._drawn_as = drawn_as
         self._owner = secrets.token_hex(8)
         self._engines = engines
@@ -31,11 +37,13 @@ class Texts:
 
     def request(self, key: Key, call: Call, thought: Thought | None = None) -> EngineCall:
         """``call`` as its engine gets it; what it draws, if it draws, is of its agent's own."""
+        wish = self._wishes.get(call.agent, Wish())
         read = as_read(self._engines, call.agent, call.prompt, self.ids)
         return EngineCall(
             key,
             [token for _, tokens in read for token in tokens],
             call.max_tokens,
+            ignore_end=wish.ignore_end,
             own_tokens=_own_tokens(call),
             text=f"{self._drawn_as}/{call.agent}",
             written=call.written,
@@ -43,6 +51,7 @@ class Texts:
             owner=self._owner,
             header_tokens=call.prompt.header().tokens,
             thought=thought,
+            sampling=wish.sampling,
         )
 
     def written(self) -> dict[str, str]:

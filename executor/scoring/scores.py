@@ -15,27 +15,20 @@ from __future__ import annotations
 
 import re
 import string
-import sys
 from collections import Counter
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
-from typing import cast
 
 import numpy as np
 
 from executor.embedded import task
-from executor.guarding import in_words
+from executor.user_functions import first_words, user_function
 from staircase.errors import ScenarioError
-from staircase.files import named_path
 from staircase.spec.scenario import EMBEDDED, RequestsSpec
 from staircase.workload import Question
 
 # Of a question and its answer; None where there is nothing to compare the answer with.
 AnswerScorer = Callable[[Question, str], float | None]
-UserFunction = Callable[[str, str, str | None], object]
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -90,13 +83,15 @@ def _by_reference(compare: Callable[[str, str], float]) -> AnswerScorer:
 
 
 def _by_user(name: str, folder: Path) -> AnswerScorer:
-    function = _load(name, folder)
+    function = user_function(
+        "requests.score", name, folder, "(question, answer, reference), returning 0 to 1"
+    )
 
     def score(question: Question, answer: str) -> float:
         try:
             found = function(question.text, answer, question.reference)
         except Exception as error:  # the function is the user's
-            raise ScenarioError(f"requests.score: {name} failed: {_words(error)}") from error
+            raise ScenarioError(f"requests.score: {name} failed: {first_words(error)}") from error
         return _checked(name, found)
 
     return score
@@ -109,45 +104,3 @@ def _checked(name: str, found: object) -> float:
     raise ScenarioError(
         f"requests.score: {name} returned {found!r:.60}; must return a number from 0 to 1"
     )
-
-
-def _load(name: str, folder: Path) -> UserFunction:
-    place, _, attribute = name.rpartition(":")
-    try:
-        module = _import(place, folder)
-    except Exception as error:  # the file is the user's
-        raise ScenarioError(
-            f"requests.score: {place} cannot be imported: {_words(error)}"
-        ) from error
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise ScenarioError(
-            f"requests.score: {place} has no function {attribute!r}; it should be "
-            f"def {attribute}(question, answer, reference), returning 0 to 1"
-        )
-    return cast(UserFunction, function)
-
-
-def _import(place: str, folder: Path) -> ModuleType:
-    """A file beside the scenario, or a module that is installed or lies there."""
-    # At the end: a user's file must not hide a package.
-    sys.path.append(str(folder.resolve()))
-    try:
-        return (
-            _run_file(named_path(place, folder)) if place.endswith(".py") else import_module(place)
-        )
-    finally:
-        sys.path.pop()
-
-
-def _run_file(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _words(error: Exception) -> str:
-    return f"{' '.join(in_words(error).split()):.200}"

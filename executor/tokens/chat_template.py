@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from executor.guarding import in_words
-from executor.tokens.rendering import Encode, PromptFormat, escaped
+from executor.tokens.rendering import Encode, PromptFormat, escaped, slots
 from staircase.pipeline import Agent, Thinking
 
 # Names before drafts, and the word itself, are what small models copy into their answers
@@ -59,6 +59,7 @@ class Turns:
         answer: from the user's content to the assistant's, as if the latter was asked for.
         again: from the assistant's content to the user's next one.
         lead: opens a thought where an answer begins, after ``answer``; empty where the model does.
+        answered: as ``answer``, before an answer of an earlier turn.
     """
 
     opening: str
@@ -66,6 +67,7 @@ class Turns:
     answer: str
     again: str
     lead: str = ""
+    answered: str = ""
 
     def without(self, beginning: str) -> Turns:
         """For those who put ``beginning`` before every prompt themselves."""
@@ -87,8 +89,10 @@ class ChatFormat:
     told: Mapping[bool, Turns] = field(default_factory=dict)
     tags: tuple[str, str] = Thinking.tags
 
-    def of(self, agent: Agent) -> PromptFormat:
-        return self._reader(agent) if agent.reads else self._alone(agent)
+    def of(self, agent: Agent, earlier: int = 0) -> PromptFormat:
+        if agent.reads:
+            return self._reader(agent, earlier)
+        return self._later(agent, earlier) if earlier else self._alone(agent)
 
     def without(self, beginning: str) -> ChatFormat:
         """As ``Turns.without``."""
@@ -106,10 +110,10 @@ class ChatFormat:
         empty = silent.removeprefix(answer)
         return empty if empty != silent and self.tags[1] in empty else empty_thought(self.tags)
 
-    def _reader(self, agent: Agent) -> PromptFormat:
+    def _reader(self, agent: Agent, earlier: int) -> PromptFormat:
         turns = self.turns_of(agent)
         return PromptFormat(
-            self._before(agent) + self._folded(agent) + INTRODUCTION,
+            self._opening(agent, earlier) + INTRODUCTION,
             self.gap + QUESTION,
             self.gap + LABEL,
             self.gap + REQUEST + turns.answer,
@@ -122,6 +126,20 @@ class ChatFormat:
         head = before.rstrip()
         question = before[len(head) :] + self._folded(agent) + "{query}"
         return PromptFormat(head, question, "", self.turns_of(agent).answer, trims=True)
+
+    def _later(self, agent: Agent, earlier: int) -> PromptFormat:
+        """Of one who reads nobody, after earlier turns."""
+        opening = self._opening(agent, earlier)
+        head = opening.rstrip()
+        question = opening[len(head) :] + "{query}"
+        return PromptFormat(head, question, "", self.turns_of(agent).answer, trims=True)
+
+    def _opening(self, agent: Agent, earlier: int) -> str:
+        """Up to the content of the user's last turn; a folded role begins the first one."""
+        turns = self.turns_of(agent)
+        answered, again = escaped(turns.answered), escaped(turns.again)
+        said = "".join(asked + answered + answer + again for asked, answer in slots(earlier))
+        return self._before(agent) + self._folded(agent) + said
 
     def _before(self, agent: Agent) -> str:
         """Up to the user's content."""
@@ -175,14 +193,14 @@ def find_turns(render: Render, opening_tag: str = Thinking.tags[0]) -> Turns:
     """
     opening, answer = _cut(render, ("user", USER))
     later = ("user", USER), ("assistant", ASSISTANT), ("user", LATER)
-    first, _, again, last = _cut(render, *later)
+    first, answered, again, last = _cut(render, *later)
     if (first, last) != (opening, answer):
         raise NoChatFormatError("what it puts around a first turn is not what it puts later")
     system = _system(render, answer, again)
     bare, tag, rest = answer.rpartition(opening_tag)
     if tag and not rest.strip():
-        return Turns(opening, system, bare, again, tag + rest)
-    return Turns(opening, system, answer, again)
+        return Turns(opening, system, bare, again, tag + rest, answered)
+    return Turns(opening, system, answer, again, answered=answered)
 
 
 def _system(render: Render, answer: str, again: str) -> tuple[str, str] | None:

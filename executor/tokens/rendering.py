@@ -28,7 +28,8 @@ class PromptFormat:
     """Templates of the texts that do not grow.
 
     ``{role}`` is the agent's role, ``{query}`` its query, ``{source}`` the name of the agent that
-    speaks next. An empty template leaves the text out.
+    speaks next; ``{asked0}`` and ``{answered0}`` are the first of a conversation's earlier turns.
+    An empty template leaves the text out.
 
     Attributes:
         turn: stands in the layout ``interleave`` between own text and more of the sources.
@@ -42,9 +43,10 @@ class PromptFormat:
     turn: str = ""
     trims: bool = False
 
-    def of(self, agent: Agent) -> PromptFormat:
-        """The same for every agent."""
-        return self
+    def of(self, agent: Agent, earlier: int = 0) -> PromptFormat:
+        """The same for every agent; earlier turns stand before the query."""
+        turns = (f"Question: {asked}\nAnswer: {answered}\n\n" for asked, answered in slots(earlier))
+        return replace(self, query="".join(turns) + self.query) if earlier else self
 
     def begun(self, beginning: str) -> PromptFormat:
         """With ``beginning`` before everything, if it is not there."""
@@ -55,7 +57,9 @@ class PromptFormat:
 class Form(Protocol):
     """Which templates an agent's prompts have."""
 
-    def of(self, agent: Agent) -> PromptFormat: ...
+    def of(self, agent: Agent, earlier: int = 0) -> PromptFormat:
+        """Where the query follows so many ``earlier`` turns of a conversation."""
+        ...
 
 
 class Part(NamedTuple):
@@ -65,15 +69,30 @@ class Part(NamedTuple):
     is_content: bool = False
 
 
+def slots(earlier: int) -> Iterator[tuple[str, str]]:
+    """Where the turns of a conversation before the query stand in templates."""
+    return ((f"{{asked{number}}}", f"{{answered{number}}}") for number in range(earlier))
+
+
 def fixed_texts(agent: Agent, query_text: str, form: Form) -> dict[str, str]:
     """All texts of ``agent``'s prompt that do not grow, by segment source."""
     parts = _fixed_parts(agent, query_text, form.of(agent))
     return {name: _joined(some) for name, some in parts.items()}
 
 
-def fixed_ids(agent: Agent, query_text: str, form: Form, codec: Codec) -> dict[str, list[int]]:
-    """``fixed_texts`` as token ids; role, query and names cannot spell special tokens."""
-    parts = _fixed_parts(agent, query_text, form.of(agent))
+def fixed_ids(
+    agent: Agent,
+    query_text: str,
+    form: Form,
+    codec: Codec,
+    earlier: Sequence[tuple[str, str]] = (),
+) -> dict[str, list[int]]:
+    """``fixed_texts`` as token ids; role, query and names cannot spell special tokens.
+
+    Args:
+        earlier: turns before the query, which cannot either.
+    """
+    parts = _fixed_parts(agent, query_text, form.of(agent, len(earlier)), earlier)
     return {name: _encoded(some, codec) for name, some in parts.items()}
 
 
@@ -90,8 +109,15 @@ def render(prompt: Prompt, ids: Mapping[str, Sequence[int]]) -> list[int]:
     ]
 
 
-def _fixed_parts(agent: Agent, query_text: str, form: PromptFormat) -> dict[str, list[Part]]:
+def _fixed_parts(
+    agent: Agent,
+    query_text: str,
+    form: PromptFormat,
+    earlier: Sequence[tuple[str, str]] = (),
+) -> dict[str, list[Part]]:
     values = {"role": agent.role, "query": query_text}
+    for number, (asked, answered) in enumerate(earlier):
+        values |= {f"asked{number}": asked, f"answered{number}": answered}
     if form.trims:
         values = {name: value.strip() for name, value in values.items()}
     parts = {

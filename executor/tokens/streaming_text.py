@@ -24,11 +24,15 @@ class StreamingText:
 
     def update(self, ids: Sequence[int]) -> str:
         """What the tokens beyond those of the last update add; all tokens so far are given."""
-        start = max(0, self._shown - WINDOW)
-        before, now = self._decode(ids[start : self._shown]), self._decode(ids[start:])
-        if now.endswith(UNFINISHED) or not now.startswith(before):
+        added = self.rest(ids)
+        if added.endswith(UNFINISHED):
             return ""
         self._shown = len(ids)
-        added = now[len(before) :]
         self.text += added
         return added
+
+    def rest(self, ids: Sequence[int]) -> str:
+        """What they add though it may be unfinished, as a letter is of which a token is missing."""
+        start = max(0, self._shown - WINDOW)
+        before, now = self._decode(ids[start : self._shown]), self._decode(ids[start:])
+        return now[len(before) :] if now.startswith(before) else ""

@@ -24,6 +24,12 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerBase) -> str:
     return f"tokens {content_hash(_content(tokenizer))}"
 
 
+def special_ids_of(tokenizer: Any) -> frozenset[int]:
+    """Of the tokens that structure prompts."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return frozenset(number for number, token in added.items() if token.special)
+
+
 def ids_below(tokenizer: PreTrainedTokenizerBase) -> int:
     """No id is this or more; it may be more than there are tokens, as ids may have gaps."""
     return max(tokenizer.get_vocab().values(), default=-1) + 1

@@ -17,6 +17,7 @@ from planner.cli.commands import (
     main_job,
     profiles,
     real_engines,
+    serving,
     simulation,
     tuning,
     variants,
@@ -71,6 +72,7 @@ for command in (
     tuning.tune,
     real_engines.run,
     real_engines.engines,
+    serving.serve,
     judging.judge,
     main_job.demo,
 ):

@@ -24,6 +24,7 @@ from staircase.pipeline import Pipeline
 from staircase.spec.engine_spec import EngineSpec, JudgeSpec, OpenAISpec
 from staircase.spec.pipeline_spec import PipelineSpec
 from staircase.spec.plan_spec import PlanSpec
+from staircase.spec.serve_spec import ServeSpec
 from staircase.spec.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
 from staircase.spec.strict import (
     Count,
@@ -139,6 +140,7 @@ class Scenario(Strict):
     profile: ProfileSpec = ProfileSpec()
     plan: PlanSpec = PlanSpec()
     judge: JudgeSpec | None = None
+    serve: ServeSpec = ServeSpec()
     variants: dict[FolderName, dict[str, Any]] = {}
 
     @model_validator(mode="after")

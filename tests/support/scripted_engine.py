@@ -14,6 +14,7 @@ class ScriptedEngine:
     """Writes the token ids 1, 2, 3 … up to ``length`` over however many calls of a request."""
 
     vocabulary = "characters"
+    special_ids = frozenset[int]()
 
     def __init__(self, length: int, prefill_s: float = 0.002, token_s: float = 0.001) -> None:
         self._length = length

@@ -70,6 +70,7 @@ class VirtualEngine:
     """Prefills, then decodes what was there before, in each iteration; writes the tokens 1, 2, …"""
 
     vocabulary = "virtual"
+    special_ids = frozenset[int]()
 
     def __init__(self, device: Device, clock: VirtualClock, nature: Nature) -> None:
         self.nature = nature

@@ -1,0 +1,175 @@
+"""The gateway under load, on engines that recite.
+
+    python -m benchmarks.gateway_load [--clients 64] [--seconds 180]
+    python -m benchmarks.gateway_load --overload 10
+
+Clients stream one answer after the other and check that no token is lost or doubled. Of the
+process of the gateway: CPU a token, memory after a sixth of the time and in the end, sockets and
+threads that are left. The engines compute nothing, so what is counted is the gateway, the runtime
+and the scripts themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from executor.gateway.gateway import Gateway
+from executor.gateway.listening import Listening, listen
+from executor.gateway.served_plan import Limits
+from tests.support.gateway_server import PLAN, plan_on, scripted
+from tests.support.loop_engine import LoopEngine
+
+PORT = 18090
+TOKENS = 48
+URL = f"http://127.0.0.1:{PORT}"
+WHOLE = "".join(chr(33 + number) for number in range(TOKENS))
+
+
+@dataclass
+class Seen:
+    """What clients saw."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    schedules: Counter[str] = field(default_factory=Counter)
+    wrong: int = 0
+    tokens: int = 0
+    refused_s: list[float] = field(default_factory=list)
+    ttft_s: list[float] = field(default_factory=list)
+
+
+def serve(concurrency: int, queue: int) -> None:
+    """In a process of its own."""
+    engines = {name: LoopEngine(TOKENS) for name in ("ann", "bo", "ed")}
+    plan = plan_on(scripted(**engines), limits=Limits(concurrency, queue))
+    listen(Gateway([plan]), Listening(port=PORT))
+
+
+async def one(client: httpx.AsyncClient, seen: Seen) -> None:
+    body = {"model": PLAN, "messages": [{"role": "user", "content": "why"}], "stream": True}
+    began, text = time.perf_counter(), ""
+    async with client.stream("POST", f"{URL}/v1/chat/completions", json=body) as answer:
+        seen.statuses[answer.status_code] += 1
+        if answer.status_code != 200:
+            seen.refused_s.append(time.perf_counter() - began)
+            return
+        seen.schedules[answer.headers["staircase-schedule"]] += 1
+        async for line in answer.aiter_lines():
+            if line.startswith("data: {"):
+                content = json.loads(line[6:])["choices"][0]["delta"]["content"]
+                if content and not text:
+                    seen.ttft_s.append(time.perf_counter() - began)
+                text += content
+    seen.tokens += len(text)
+    seen.wrong += text != WHOLE
+
+
+async def clients(count: int, seconds: float, seen: Seen, watch: int | None) -> list[int]:
+    """Resident memory of the process ``watch``, in KiB, after a sixth and in the end."""
+    end, memory = time.monotonic() + seconds, []
+    limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
+    async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+
+        async def ask() -> None:
+            while time.monotonic() < end:
+                await one(client, seen)
+
+        tasks = [asyncio.create_task(ask()) for _ in range(count)]
+        await asyncio.sleep(seconds / 6)
+        memory.append(resident_kib(watch))
+        await asyncio.gather(*tasks)
+    memory.append(resident_kib(watch))
+    return memory
+
+
+def resident_kib(process: int | None) -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def cpu_s(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def left(process: int) -> tuple[int, int]:
+    """Open files and threads."""
+    folder = Path(f"/proc/{process}")
+    return len(list((folder / "fd").iterdir())), len(list((folder / "task").iterdir()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--overload", type=int, help="so many times the seats and the queue")
+    parser.add_argument("--serve", nargs=2, type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve:
+        serve(*given.serve)
+        return
+    seats, queue = (8, 8) if given.overload else (given.clients, given.clients)
+    count = given.overload * (seats + queue) if given.overload else given.clients
+    words = [sys.executable, "-m", "benchmarks.gateway_load", "--serve", str(seats), str(queue)]
+    with subprocess.Popen(words) as process:
+        try:
+            report(process.pid, count, given.seconds)
+        finally:
+            process.terminate()
+
+
+def report(process: int, count: int, seconds: float) -> None:
+    wait_until_ready()
+    asyncio.run(clients(2, 1, Seen(), process))
+    before, began, cpu = left(process), time.monotonic(), cpu_s(process)
+    seen = Seen()
+    memory = asyncio.run(clients(count, seconds, seen, process))
+    took, used = time.monotonic() - began, cpu_s(process) - cpu
+    time.sleep(1)
+    told_s = ttft_told_s()
+    print(f"{count} clients, {took:.0f} s: {dict(seen.statuses)}, wrong answers {seen.wrong}")
+    print(f"schedules {dict(seen.schedules)}")
+    print(f"{seen.tokens} tokens, {used / max(1, seen.tokens) * 1e3:.3f} ms CPU a token")
+    print(f"memory {memory[0] / 1024:.0f} MiB, in the end {memory[1] / memory[0] - 1:+.1%}")
+    print(f"files and threads before {before}, after {left(process)}")
+    mine_s = statistics.fmean(seen.ttft_s)
+    print(f"first token {mine_s:.4f} s as clients saw it, {told_s:.4f} s by /metrics")
+    if seen.refused_s:
+        p99 = statistics.quantiles(seen.refused_s, n=100)[-1] if len(seen.refused_s) > 1 else 0
+        print(f"429 after {statistics.median(seen.refused_s):.4f} s, p99 {p99:.4f} s")
+
+
+def ttft_told_s() -> float:
+    """The mean by /metrics, of all schedules, the two clients before among them."""
+    lines = httpx.get(f"{URL}/metrics").text.splitlines()
+
+    def total(name: str) -> float:
+        found = (line.split()[-1] for line in lines if line.startswith(f"staircase_{name}{{"))
+        return sum(map(float, found))
+
+    return total("ttft_seconds_sum") / total("ttft_seconds_count")
+
+
+def wait_until_ready() -> None:
+    for _ in range(600):
+        try:
+            if httpx.get(f"{URL}/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    sys.exit(f"{URL}: did not come up")
+
+
+if __name__ == "__main__":
+    main()

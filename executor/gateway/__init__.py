@@ -1,0 +1,1 @@
+"""An OpenAI-compatible endpoint that answers with a pipeline under a plan's schedules."""

@@ -1,0 +1,202 @@
+"""One request from admission to its end: a task of its own, which outlives a client that leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Tracer
+
+from executor.gateway.accounts import account_of, usage_of
+from executor.gateway.api.api_error import ApiError
+from executor.gateway.api.ask import Ask
+from executor.gateway.api.chunks import Piece
+from executor.gateway.deadlines import limits_s
+from executor.gateway.figures import Figures, Moments
+from executor.gateway.live_answer import EndedBy, LiveAnswer
+from executor.gateway.seats import Seats
+from executor.gateway.served_plan import CHOSEN, SINGLE, Point, ServedPlan, single_point
+from executor.gateway.spans import own_tracer, trace_request
+
+log = logging.getLogger("staircase.gateway")
+
+
+@dataclass
+class Office:
+    """What serves one plan.
+
+    Attributes:
+        rate_per_s: tokens a second of the plan's reader.
+        tracer: gets a span of every request.
+    """
+
+    plan: ServedPlan
+    figures: Figures
+    seats: Seats
+    rate_per_s: float
+    tracer: Tracer = field(default_factory=own_tracer)
+    running: set[Answering] = field(default_factory=set)
+
+
+class Answering:
+    """One request.
+
+    Attributes:
+        point: that it is played under, once it has a seat.
+        usage, account: when it is over.
+    """
+
+    def __init__(
+        self, office: Office, point: Point | None, ask: Ask, key: str, parent: Context
+    ) -> None:
+        self._parent = parent
+        self._office = office
+        self._asked_point = point
+        self._ask = ask
+        self._key = key
+        self._loop = asyncio.get_running_loop()
+        self._moments = Moments(self._loop.time())
+        self._pieces: asyncio.Queue[Piece | ApiError] = asyncio.Queue()
+        self._live: LiveAnswer | None = None
+        self._left: EndedBy | None = None
+        self.point: Point | None = None
+        self.usage: Mapping[str, Any] = {}
+        self.account: Mapping[str, Any] = {}
+        office.running.add(self)
+        self._task = asyncio.create_task(self._run())
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """Until the one with ``finish``.
+
+        Raises:
+            ApiError: there is no answer, or only part of one.
+        """
+        while True:
+            piece = await self._pieces.get()
+            if isinstance(piece, ApiError):
+                raise piece
+            yield piece
+            if piece.finish is not None:
+                return
+
+    def leave(self, why: EndedBy) -> None:
+        """Nobody waits for more of it, or may."""
+        self._left = self._left or why
+        if self._live is not None:
+            self._live.end(why)
+        elif self.point is None:
+            # It waits for a seat.
+            self._task.cancel()
+
+    async def over(self) -> None:
+        """Waits until nothing of it runs any more."""
+        await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        ended, name = "failed", self._office.plan.name
+        try:
+            ended = await self._admit()
+        except ApiError as error:
+            ended = error.code
+            self._pieces.put_nowait(error)
+        except asyncio.CancelledError:
+            ended = self._left or "client"
+            self._pieces.put_nowait(ApiError(503, "shutting_down", "the server is shutting down"))
+        except Exception as error:  # a gate is somebody's program
+            # Its words may be those of a prompt.
+            log.error("a request of %s failed: %s", name, type(error).__name__)
+            log.debug("it failed so", exc_info=error)
+            self._pieces.put_nowait(ApiError(500, "internal_error", "the gateway failed"))
+        finally:
+            self._office.running.discard(self)
+        figures = self._office.figures
+        if self.point is None:
+            figures.refused.labels(ended).inc()
+        else:
+            figures.requests.labels(name, self.point.name, ended).inc()
+
+    async def _admit(self) -> str:
+        async with self._office.seats.seat(self._key, self._left_s()) as pressure:
+            self.point = await self._choose(pressure)
+            plan = self._office.plan
+            live = LiveAnswer(plan.runtime, self.point, self._ask, plan.shows_drafts)
+            self._live = live
+            if self._left is not None:
+                live.end(self._left)
+            await live.begin(self._limits_s(self.point))
+            return await self._play(live, self.point)
+
+    async def _play(self, live: LiveAnswer, point: Point) -> str:
+        finish = "failed"
+        try:
+            async for piece in live.pieces():
+                if piece.is_token:
+                    self._moments.token_s.append(self._loop.time())
+                if piece.finish is not None:
+                    finish = piece.finish
+                    self._close(live, point)
+                self._pieces.put_nowait(piece)
+        finally:
+            if live.outcome is None:
+                # Whatever went wrong, its calls must not go on.
+                live.end(self._left or "client")
+            self._note(live, point)
+        return live.ended_by or finish
+
+    def _close(self, live: LiveAnswer, point: Point) -> None:
+        assert live.outcome is not None
+        self.usage = usage_of(point.pipeline, live.outcome, live.tokens)
+        self.account = {
+            "schedule": point.name,
+            **({"ended_by": live.ended_by} if live.ended_by else {}),
+            **({"late": live.late} if live.late else {}),
+            **account_of(point.pipeline, live.outcome),
+        }
+
+    def _note(self, live: LiveAnswer, point: Point) -> None:
+        figures, name = self._office.figures, self._office.plan.name
+        if live.outcome is None:
+            return
+        figures.note_outcome(name, live.outcome, live.late)
+        now_ns = time.time_ns()
+        trace_request(self._office.tracer, name, point, live.outcome, now_ns, self._parent)
+        error = live.outcome.timeline.error
+        if error is not None:
+            # What a server says may hold parts of a prompt.
+            log.warning("a request of %s failed", name)
+            log.debug("it failed: %s", error)
+        elif self._moments.token_s and live.ended_by in (None, "stop text"):
+            figures.note_times(name, point, self._moments, self._office.rate_per_s)
+
+    async def _choose(self, pressure: float) -> Point:
+        """Who asks for a point gets it; else the gate may choose one model, or the queue a rung."""
+        if self._asked_point is not None:
+            return self._asked_point
+        plan = self._office.plan
+        question = self._ask.conversation.question
+        if plan.gate is not None and await asyncio.to_thread(plan.gate.is_for_one, question):
+            self._office.figures.gated.labels(plan.name).inc()
+            return plan.points.get(SINGLE) or single_point(plan.points[CHOSEN].pipeline)
+        return plan.rung(pressure)
+
+    def _deadline_s(self) -> float | None:
+        own = self._ask.deadline_s
+        return self._office.plan.limits.deadline_s if own is None else own
+
+    def _left_s(self) -> float | None:
+        """Until the deadline."""
+        deadline_s = self._deadline_s()
+        if deadline_s is None:
+            return None
+        return deadline_s - (self._loop.time() - self._moments.arrival_s)
+
+    def _limits_s(self, point: Point) -> dict[str, float]:
+        left_s = self._left_s()
+        if left_s is None:
+            return {}
+        return limits_s(point.pipeline, left_s, self._office.plan.ends_s)

@@ -1,0 +1,116 @@
+"""All plans of one server, and what may ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from opentelemetry.context import Context
+
+from executor.gateway.answering import Answering, Office
+from executor.gateway.api.api_error import ApiError
+from executor.gateway.api.ask import Ask
+from executor.gateway.figures import Figures
+from executor.gateway.keys import Keys
+from executor.gateway.live_answer import pipeline_for
+from executor.gateway.seats import Seats
+from executor.gateway.served_plan import BETWEEN, Point, ServedPlan
+from staircase.errors import InputError
+
+OWNER = "staircase"
+
+
+class Gateway:
+    """Answers requests; used on one event loop.
+
+    Attributes:
+        is_draining: no new requests are taken.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[ServedPlan],
+        keys: Keys | None = None,
+        rates_per_s: Mapping[str, float] | None = None,
+    ) -> None:
+        """``rates_per_s``: of the plans' readers, by the plan's name."""
+        names = [plan.name for plan in plans]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"two plans are named {name!r}; give one of them another name")
+        self.figures = Figures()
+        self.keys = keys or Keys()
+        self.is_draining = False
+        self._offices = {
+            plan.name: Office(
+                plan,
+                self.figures,
+                Seats(plan.limits.concurrency, plan.limits.queue),
+                (rates_per_s or {}).get(plan.name, 1.0),
+            )
+            for plan in plans
+        }
+
+    @property
+    def running(self) -> list[Answering]:
+        return [one for office in self._offices.values() for one in office.running]
+
+    def office(self, name: str) -> Office:
+        """Of the plan with this name."""
+        return self._offices[name]
+
+    def ask(self, ask: Ask, key: str, parent: Context | None = None) -> Answering:
+        """Begins to answer; ``key`` is who asks, in the span ``parent``.
+
+        Raises:
+            ApiError: it cannot be done here.
+        """
+        if self.is_draining:
+            raise ApiError(503, "shutting_down", "the server is shutting down")
+        office, point = self._find(ask.model)
+        # What cannot be honoured is refused before anything waits.
+        pipeline_for(office.plan.pipeline, ask)
+        ask.wish(office.plan.answering_model)
+        ask.check_seed(office.plan.runtime.served, office.plan.answering.engine)
+        return Answering(office, point, ask, key, parent or Context())
+
+    def _find(self, model: str) -> tuple[Office, Point | None]:
+        name, at, point = model.rpartition(BETWEEN)
+        office = self._offices.get(name if at else model)
+        if office is None or (at and point not in office.plan.points):
+            known = ", ".join(one for o in self._offices.values() for one in o.plan.models)
+            raise ApiError(404, "model_not_found", f"no model {model!r}; known: {known}", "model")
+        return office, office.plan.points[point] if at else None
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One of ``models``.
+
+        Raises:
+            ApiError: there is none of this name.
+        """
+        self._find(name)
+        return {"id": name, "object": "model", "created": 0, "owned_by": OWNER}
+
+    def models(self) -> Iterator[dict[str, Any]]:
+        """As /v1/models lists them."""
+        for office in self._offices.values():
+            yield from map(self.model, office.plan.models)
+
+    def metrics(self) -> bytes:
+        """In Prometheus's format."""
+        for name, office in self._offices.items():
+            self.figures.active.labels(name).set(office.seats.active)
+            self.figures.waiting.labels(name).set(office.seats.waiting)
+        return self.figures.text()
+
+    async def stop(self, patience_s: float) -> None:
+        """What is being answered ends where it is; waits that long until nothing runs any more."""
+        self.is_draining = True
+        left = self.running
+        for one in left:
+            one.leave("shutdown")
+        if left:
+            await asyncio.wait(
+                {asyncio.ensure_future(one.over()) for one in left}, timeout=patience_s
+            )

@@ -1,0 +1,281 @@
+"""One request on real engines: it carries out what its play commands and hears what engines say."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from executor.engine import CallReport, Engine, Thought, Wish
+from executor.prompts.texts import Texts
+from executor.tokens.rendering import Form, fixed_ids
+from staircase.messages import Call
+from staircase.pipeline import Agent, Pipeline
+from staircase.play import CallResult, Play
+from staircase.prompt import nonce
+from staircase.schedule import Schedule
+from staircase.timeline import PS_PER_NS, Timeline, to_ps
+from staircase.workload import Question
+
+# Nanoseconds.
+Clock = Callable[[], int]
+# Hears the number of the job, the agent, and all token ids that it has written so far.
+OnToken = Callable[[int, str, Sequence[int]], None]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """An engine and how prompts for it are written.
+
+    Attributes:
+        has_nonces: a text of each request's own follows the header, so that the engine's prefix
+            cache has nothing else for it that other requests left.
+        thoughts: how agents think before they answer, by name, of those that do.
+        own: how it samples where a request says nothing of it, by the names of ``Wish.sampling``.
+        settable: what a request may wish: names of ``Wish.sampling``, ``ignore_end``, and ``seed``
+            (``Job.drawn_as``), which an engine that draws nothing need not have.
+    """
+
+    engine: Engine
+    form: Form
+    has_nonces: bool = False
+    thoughts: Mapping[str, Thought] = field(default_factory=dict)
+    own: Mapping[str, float] = field(default_factory=dict)
+    settable: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One question to play through ``pipeline`` under ``schedule``.
+
+    Attributes:
+        drawn_as: jobs with the same number draw the same texts from the same prompts, where
+            engines sample; None: the job's place in the run.
+        wishes: how texts are written, by agent, of those of which something is wished.
+    """
+
+    pipeline: Pipeline
+    schedule: Schedule
+    question: Question
+    drawn_as: int | None = None
+    wishes: Mapping[str, Wish] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Attributes:
+        ids: token ids of every text in the prompts, and of what each agent wrote.
+        texts: what each agent wrote.
+    """
+
+    timeline: Timeline
+    ids: Mapping[str, Sequence[int]]
+    texts: Mapping[str, str]
+    calls: Sequence[Call]
+
+
+class Faults:
+    """What was raised in the threads of engines and timers.
+
+    Args:
+        changed: told of each, for a caller who waits.
+        on_fault: hears each, for one who does not.
+    """
+
+    def __init__(
+        self,
+        changed: threading.Condition,
+        on_fault: Callable[[Exception], None] = lambda fault: None,
+    ) -> None:
+        self.changed = changed
+        self.found: list[Exception] = []
+        self._on_fault = on_fault
+
+    @contextmanager
+    def delivered(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as fault:  # the caller gets it
+            with self.changed:
+                self.found.append(fault)
+                self.changed.notify_all()
+            self._on_fault(fault)
+
+
+class RequestRun:
+    """One job on real engines: the port of its play, and the listener of its calls.
+
+    Args:
+        epoch_ns: 0 of its timeline, on the clock ``now_ns``.
+        on_over: called once, when the answer is there and nothing of it runs any more; in the
+            thread that had the last of it.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        job: Job,
+        served: Mapping[str, ServedModel],
+        fixed: Mapping[str, list[int]],
+        faults: Faults,
+        now_ns: Clock,
+        epoch_ns: int,
+        on_token: OnToken,
+        on_over: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_token = on_token
+        self._on_over = on_over
+        self._is_told = False
+        self._served = served
+        self._faults = faults
+        self._changed = faults.changed
+        self._now_ns = now_ns
+        self._epoch_ns = epoch_ns
+        self._timers: list[threading.Timer] = []
+        self._is_abandoned = False
+        # Those that an engine has; the play may open others that none gets any more.
+        self._submitted: set[int] = set()
+        engines = {agent.name: served[agent.engine].engine for agent in job.pipeline}
+        drawn_as = number if job.drawn_as is None else job.drawn_as
+        self._texts = Texts(engines, fixed, drawn_as, job.wishes)
+        fixed_tokens = {name: len(ids) for name, ids in fixed.items()}
+        self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
+
+    def begin(self, arrival_s: float | None) -> None:
+        """``arrival_s`` is counted from the runtime's start; None for now."""
+        with self._changed:
+            self.play.begin(self._now_ps() if arrival_s is None else to_ps(arrival_s))
+
+    def leave(self, agent: str) -> bool:
+        """What ``agent`` has written is its text; if it answers, the request is over with it.
+
+        Gives whether the agent would have gone on.
+        """
+        with self._changed:
+            has_left = not self.play.is_done and self.play.leave(agent, self._now_ps())
+        self._tell_if_over()
+        return has_left
+
+    def _tell_if_over(self) -> None:
+        """Not under the lock, as whoever hears it may take long."""
+        with self._changed:
+            if self._is_told or not self.play.is_over:
+                return
+            self._is_told = True
+        for timer in self._timers:
+            timer.cancel()
+        self._on_over()
+
+    @property
+    def is_served(self) -> bool:
+        """Whether an engine still has a call of it."""
+        return bool(self._submitted)
+
+    def cancel_all(self) -> None:
+        self._is_abandoned = True
+        for timer in self._timers:
+            timer.cancel()
+        for call in self.play.open_calls:
+            self.cancel(call)
+
+    def outcome(self) -> Outcome:
+        for timer in self._timers:
+            timer.cancel()
+        texts = self._texts
+        return Outcome(self.play.timeline(), texts.ids, texts.written(), self.play.calls)
+
+    # commands of the play
+
+    def submit(self, call: Call) -> None:
+        if self._is_abandoned:
+            return
+        self._submitted.add(call.number)
+        served = self._served[call.engine]
+        request = self._texts.request(self._key(call.number), call, served.thoughts.get(call.agent))
+        served.engine.submit(request, self)
+
+    def cancel(self, call: Call) -> None:
+        self._served[call.engine].engine.cancel(self._key(call.number))
+
+    def set_timer(self, timer: int, seconds: float) -> None:
+        clock = threading.Timer(seconds, self._ring, (timer,))
+        clock.daemon = True
+        self._timers.append(clock)
+        clock.start()
+
+    def watch(self, call: Call, tokens: int) -> None:
+        """Every token is reported anyway."""
+
+    def tokens_of(self, call: Call) -> int | None:
+        return None
+
+    def _ring(self, timer: int) -> None:
+        with self._faults.delivered(), self._changed:
+            if not self.play.is_over:
+                self.play.on_timer(timer, self._now_ps())
+            self._changed.notify_all()
+
+    # reports of engines
+
+    def on_token(self, key: tuple[int, int], token: int, time_ns: int) -> None:
+        with self._faults.delivered():
+            with self._changed:
+                agent = self.play.agent_of(key[1])
+                self._texts.ids[agent].append(token)
+                self.play.on_token(key[1], self._ps(time_ns))
+            if not self._is_abandoned:
+                self._on_token(self.play.number, agent, self._texts.ids[agent])
+
+    def on_end(self, key: tuple[int, int], report: CallReport) -> None:
+        result = CallResult(
+            report.reason,
+            self._ps(report.started_ns),
+            self._ps(report.ended_ns),
+            report.busy_ns * PS_PER_NS,
+            report.cached_tokens,
+            report.error,
+            remark=report.remark,
+            thinking_tokens=report.thinking_tokens,
+            thought_ps=None if report.thought_ns is None else self._ps(report.thought_ns),
+            added_tokens=report.added_tokens,
+        )
+        with self._faults.delivered(), self._changed:
+            self._submitted.discard(key[1])
+            self.play.on_end(key[1], result)
+            if self.play.is_over or self._is_abandoned:
+                self._changed.notify_all()
+        with self._faults.delivered():
+            self._tell_if_over()
+
+    def _key(self, number: int) -> tuple[int, int]:
+        return self.play.number, number
+
+    def _now_ps(self) -> int:
+        return self._ps(self._now_ns())
+
+    def _ps(self, time_ns: int) -> int:
+        return (time_ns - self._epoch_ns) * PS_PER_NS
+
+
+def fixed_ids_of(
+    job: Job, served: Mapping[str, ServedModel], nonce_text: str
+) -> dict[str, list[int]]:
+    """Every fixed text, in the ids of the engine that reads it."""
+    ids: dict[str, list[int]] = {}
+    for agent in job.pipeline:
+        reader = served[agent.engine]
+        query = job.question.query_for(agent.name)
+        if reader.has_nonces and _opens_a_turn(agent, reader):
+            query = nonce_text + query
+        elif reader.has_nonces:
+            ids[nonce(agent.name)] = reader.engine.encode(nonce_text)
+        ids |= fixed_ids(agent, query, reader.form, reader.engine, job.question.earlier)
+    return ids
+
+
+def _opens_a_turn(agent: Agent, reader: ServedModel) -> bool:
+    """Whether what follows the header still belongs to a chat template's own words."""
+    return not agent.reads and reader.form.of(agent).query[:1].isspace()
