@@ -30,9 +30,9 @@ from planner.results.plans import Plan, save_plan
 from planner.workspace import Workspace
 from staircase.errors import InputError, PlanError, ScenarioError
 from staircase.workload import Question
+from tests.support.command_line import staircase
 from tests.support.gateway_server import Running, listening_to
 from tests.support.plans import small_plan
-from tests.test_cli import staircase
 
 NAMES = ("first", "second", "third")
 SCENARIO: dict[str, Any] = {
