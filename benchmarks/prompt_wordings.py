@@ -41,9 +41,9 @@ class Wording:
     request: str
     base: Form | None = None
 
-    def of(self, agent: Agent) -> PromptFormat:
+    def of(self, agent: Agent, earlier: int = 0) -> PromptFormat:
         assert self.base
-        form = self.base.of(agent)
+        form = self.base.of(agent, earlier)
         if not agent.reads:
             return form
         return replace(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from planner.cli.terminal import AsJson, OutFolder, finite, on_terminal, print_json
-from staircase.bounds import LONGEST_RUN_S, MOST
+from staircase.bounds import LEAST_KEEP_ALIVE_S, LONGEST_RUN_S, MOST, MOST_PORT
 from staircase.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def serve(
         typer.Argument(help="Scenario files (YAML) that were planned.", show_default=False),
     ],
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=MOST_PORT, help="Port to listen at.")] = 8080,
     keys: Annotated[
         Path | None,
         typer.Option(help="Only these clients may ask: YAML, NAME: {key: …, concurrency: …}."),
@@ -43,7 +43,10 @@ def serve(
     keep_alive: Annotated[
         float,
         typer.Option(
-            min=0.01, max=LONGEST_RUN_S, callback=finite, help="Seconds of silence in a stream."
+            min=LEAST_KEEP_ALIVE_S,
+            max=LONGEST_RUN_S,
+            callback=finite,
+            help="Seconds of silence in a stream.",
         ),
     ] = 10.0,
     verbose: Annotated[
