@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tokenizers.processors import TemplateProcessing
 
+from executor.engine import Tokens
 from executor.prompts.as_read import as_read
 from executor.prompts.prompt_formats import form_of
 from executor.tokens.chat_template import (
@@ -170,7 +171,7 @@ class Spelling(Codec):
 
     vocabulary = "one for all"
 
-    @cached_property
+    @property
     def special_ids(self) -> frozenset[int]:
         return special_ids_of(self.tokenizer)
 
@@ -209,7 +210,7 @@ def test_what_drafts_say_changes_no_structure(name: str, data: st.DataObject) ->
     fixed = fixed_ids(agent, QUERY, form, tokens)
     ids = fixed | {"ann": draft, "z": []}
     lengths = {text: len(some) for text, some in ids.items()}
-    engines = dict.fromkeys(("ann", "z"), tokens)
+    engines: dict[str, Tokens] = {"ann": tokens, "z": tokens}
 
     def read(rounds: list[Round]) -> list[int]:
         prompt = build_prompt("z", ("ann",), rounds, 0, "rebuild_query_first", lengths)

@@ -72,8 +72,12 @@ class LoadedModel:
     def encode_content(self, text: str) -> list[int]:
         return self._contents.encode(text)
 
-    @cached_property
+    @property
     def special_ids(self) -> frozenset[int]:
+        return self._special_ids
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
         return special_ids_of(self.tokenizer)
 
     @cached_property

@@ -146,8 +146,9 @@ class ScheduleProbe:
                 ]
                 for name, some in jobs.items():
                     found[name] += self._played(name, some, outcomes, runtime, kept, on_done, block)
-        layouts = {name: schedule.layout for name, schedule in schedules.items()}
-        return _table(found, {"normal": None, **layouts})
+        layouts: dict[str, Layout | None] = {"normal": None}
+        layouts |= {name: schedule.layout for name, schedule in schedules.items()}
+        return _table(found, layouts)
 
     def _played(
         self,
