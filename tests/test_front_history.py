@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,7 +34,8 @@ points = st.lists(st.tuples(st.floats(0, 9), st.floats(0, 1)), min_size=1, max_s
 def test_the_hypervolume_never_falls_and_ends_at_all(found: list[tuple[float, float]]) -> None:
     growth = front_growth([candidate(*point) for point in found], GOALS)
     shares = [one.hypervolume for one in growth]
-    assert shares == sorted(shares)
+    # But for the rounding of the last digits.
+    assert all(later >= earlier - 1e-9 for earlier, later in pairwise(shares))
     assert shares[0] > 0
     assert shares[-1] == pytest.approx(1)
     numbers = [one.simulated for one in growth]
