@@ -187,6 +187,7 @@ def _limits(settings: Mapping[str, Any], kv_cache: Mapping[str, int], ranks: int
         # Each recorded prompt is one of its own.
         prefix_caching=False,
         async_scheduling=True,
+        long_prefill_token_threshold=settings["max_num_batched_tokens"],
     )
 
 

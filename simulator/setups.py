@@ -119,6 +119,7 @@ def _replicas_of(spec: SimulatedSpec, name: str, cost: Cost, factor: float) -> B
         spec.prefix_caching,
         spec.scheduling,
         spec.async_scheduling,
+        long_prefill_token_threshold=spec.long_prefill_token_threshold,
     )
     cost = transformed(slower, spec.transforms)
     try:
@@ -192,12 +193,17 @@ def _linear_of(spec: SimulatedSpec, factor: float) -> Cost:
 
 
 def _kernels_of(given: SimulatedSpec, name: str, factor: float, folder: Path) -> BatchingSetup:
-    """Data-parallel ranks are one replica, with the limits of all of them together."""
+    """Data-parallel ranks are one replica, with the limits of all of them together.
+
+    A chunk of a prompt is still no longer than one rank may read.
+    """
     assert given.kernels is not None
     path, deployment = named_path(given.kernels, folder), _deployment_of(given, name, folder)
     tables, ranks = read_bundle(path, deployment), deployment.data_parallel
+    threshold = given.long_prefill_token_threshold or given.max_num_batched_tokens
     spec = given.model_copy(
         update={
+            "long_prefill_token_threshold": min(threshold, given.max_num_batched_tokens),
             "max_num_batched_tokens": ranks * given.max_num_batched_tokens,
             "max_num_seqs": ranks * given.max_num_seqs,
             "kv_blocks": given.kv_blocks and ranks * given.kv_blocks,

@@ -250,6 +250,8 @@ class TestScenario:
         assert isinstance(setup, BatchingSetup)
         assert setup.limits.max_num_batched_tokens == 128
         assert (setup.limits.max_num_seqs, setup.limits.blocks) == (32, 18)
+        # One prompt is read by one rank.
+        assert setup.limits.max_chunk == 64
         two = Deployment(4, MIXTURE, 1, 2, True, LINK)
         cost = cost_of_kernels(read_kernel_tables(tmp_path / "tp1", two), 128, 32)
         assert setup.cost.decode_ps.tolist() == cost.decode_ps.tolist()

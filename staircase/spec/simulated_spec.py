@@ -122,6 +122,7 @@ class SimulatedSpec(Strict):
     routing: Literal["least", "affine"] = "least"
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] = 2048
     max_num_seqs: Annotated[int, Field(ge=1, le=MOST_SEQUENCES)] = 256
+    long_prefill_token_threshold: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] | None = None
     kv_blocks: Annotated[int, Field(ge=1, le=MOST_BLOCKS)] | None = None
     block_tokens: Tokens = 16
     prefix_caching: bool = True

@@ -170,7 +170,7 @@ class OracleReplica:
     def schedule_running(self, sequence: Sequence) -> bool:
         """Whether somebody had to be preempted."""
         preempted = False
-        tokens = min(sequence.missing, self.budget)
+        tokens = min(sequence.missing, self.budget, self.limits.max_chunk)
         while not self.has_room(sequence, sequence.computed + tokens):
             victim = self.running[-1]
             if self.limits.scheduling == "priority":
@@ -215,7 +215,7 @@ class OracleReplica:
             return False
         hits = self.hits(sequence)
         reused = len(hits) * self.limits.block_tokens
-        tokens = min(sequence.missing - reused, self.budget)
+        tokens = min(sequence.missing - reused, self.budget, self.limits.max_chunk)
         if self.limits.blocks is not None:
             new = self.blocks_for(reused + tokens) - len(hits)
             if new > len(self.pool.free) - sum(block.users == 0 for block in hits):

@@ -200,6 +200,8 @@ def _setup(rng: random.Random, pipeline: Pipeline) -> BatchingSetup:
         rng.random() < 0.8,
         rng.choice(["fcfs", "priority"]),
         rng.random() < 0.4,
+        # Drawn apart, so that all other draws stay.
+        long_prefill_token_threshold=random.Random(repr(pipeline)).choice([None, None, 2, 5]),
     )
     priorities = tuple((agent.name, rng.randrange(3)) for agent in pipeline)
     routing = rng.choice(["least", "affine"])
