@@ -349,14 +349,24 @@ class OracleEngine:
         """Of every full block: its text and all text before it."""
         text: list[object] = []
         for source, start, stop in call.call.prompt.segments:
-            scope = None if source.startswith("header/") else call.request
-            text += [(scope, source, place) for place in range(start, stop)]
+            text += [self.token(call, source, place) for place in range(start, stop)]
         text += [(call.key, "thought", place) for place in range(call.thinking_tokens)]
         written = call.call.written
         own = range(written, written + call.goal_tokens - call.thinking_tokens)
-        text += [(call.request, call.call.agent, place) for place in own]
+        text += [self.token(call, call.call.agent, place) for place in own]
         size = self.setup.limits.block_tokens
         return [tuple(text[:end]) for end in range(size, len(text) + 1, size)]
+
+    def token(self, call: SimulatedCall, source: str, place: int) -> object:
+        """One token's content: that of a text which other requests have is called as there."""
+        if source.startswith("header/"):
+            return (None, source, place)
+        before = 0
+        for name, tokens in call.parts.get(source, ()):
+            if place < before + tokens:
+                return ("common", name, place - before)
+            before += tokens
+        return (call.request, source, place)
 
     def cancel(self, key: Key) -> None:
         sequence, replica = self.sequences[key]
