@@ -29,12 +29,13 @@ from executor.opened_engines import open_engines
 from planner.profiling.latency_profiling import keys_of, make_latency
 from profiles.catalog import FOLDER
 from profiles.importers.importing import Picks, import_profile
-from profiles.importers.kernels import has_experts
 from profiles.latency.profile import EngineProfile, LatencyProfile, save_latency
 from profiles.store import Provenance
 from staircase.spec.scenario import load_scenario
 
 MOST_ERROR = 0.05
+# Between two of its RTX PRO 6000: bench/examples/RTXPRO6000/Qwen3-32B/config.json.
+LINK_GB_PER_S, LINK_LATENCY_S = 16.0, 20e-6
 DEMO = Path(__file__).parents[1] / "planner" / "demo.yaml"
 
 
@@ -97,9 +98,17 @@ def llmservingsim(data: Path) -> Iterator[tuple[str, LatencyProfile]]:
     perf = data / "llmservingsim" / "profiler" / "perf"
     for short, hardware in LLMSERVINGSIM_HARDWARE.items():
         found = {
-            folder: _imported("llmservingsim", folder, Picks(model=folder.parents[1].name))
+            folder: _imported(
+                "llmservingsim",
+                folder,
+                Picks(
+                    model=folder.parents[1].name,
+                    link_gb_per_s=LINK_GB_PER_S,
+                    link_latency_s=LINK_LATENCY_S,
+                ),
+            )
             for folder in sorted((perf / short).glob("*/*/bf16/tp*"))
-            if not has_experts(folder)
+            if (folder / "moe.csv").exists() or not any(folder.parent.glob("*/moe.csv"))
         }
         engines = {
             f"{folder.parents[1].name}-{folder.name}": next(iter(one.engines.values()))

@@ -20,7 +20,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.recorded_vllm import LAYERS
+from benchmarks.recorded_vllm import NO_COST
+from profiles.hardware.known_models import SHAPES, known_shape
+from profiles.importers.deployment import Deployment
 from profiles.importers.kernels import (
     ATTENTION_KEYS,
     Floats,
@@ -79,10 +81,10 @@ def grid_rows(profiles: Sequence[GridProfile]) -> Iterator[Sequence[str]]:
                 yield row(f"Splitwise {phase}", f"{name}{where}", column)
 
 
-def kernel_rows(folder: Path, layers: int, name: str) -> Iterator[Sequence[str]]:
+def kernel_rows(folder: Path, deployment: Deployment, name: str) -> Iterator[Sequence[str]]:
     places = list(read_attention(folder / "attention.csv"))
     for left_out, folds in (("a fifth of the points", _fifths(places)), *_sizes(places)):
-        errors = [pair for fold in folds for pair in kernel_errors(folder, layers, fold)]
+        errors = [pair for fold in folds for pair in kernel_errors(folder, deployment, fold)]
         for what, column in zip(("attention", "iteration"), zip(*errors, strict=True), strict=True):
             yield row(f"{name} {what}", left_out, column)
 
@@ -100,10 +102,11 @@ def _sizes(places: Sequence[Place]) -> Iterator[tuple[str, list[list[Place]]]]:
 
 
 def kernel_errors(
-    folder: Path, layers: int, left_out: Sequence[Place]
+    folder: Path, deployment: Deployment, left_out: Sequence[Place]
 ) -> Iterator[tuple[float, float]]:
     """Relative errors of attention and of the whole iteration, at each place ``left_out``."""
-    points, full = read_attention(folder / "attention.csv"), read_kernel_tables(folder, layers)
+    points, layers = read_attention(folder / "attention.csv"), deployment.layers
+    full = read_kernel_tables(folder, deployment)
     hidden = set(left_out)
     axes, times_us = attention_grid({p: us for p, us in points.items() if p not in hidden})
     seen = replace(_thinned(full), axes=axes, attention_s=times_us * layers * 1e-6)
@@ -163,7 +166,13 @@ def main() -> None:
     perf = data / "llmservingsim" / "profiler" / "perf"
     for folder in sorted(perf.glob("*/*/*/bf16/tp*")):
         hardware, _, model, _, workers = folder.relative_to(perf).parts
-        for cells in kernel_rows(folder, LAYERS[model], f"{model} {hardware} {workers}"):
+        shape = known_shape(model)
+        if shape is None:
+            print(f"{folder}: left out, {model} is none of {', '.join(SHAPES)}")
+            continue
+        spreads_experts = shape.experts > 1 and workers != "tp1"
+        deployment = replace(Deployment.of(shape, NO_COST), is_expert_parallel=spreads_experts)
+        for cells in kernel_rows(folder, deployment, f"{model} {hardware} {workers}"):
             table.add_row(*cells)
     Console(width=120).print(table)
 

@@ -24,9 +24,10 @@ from rich.table import Table
 
 from profiles.hardware.gpus import HARDWARE
 from profiles.hardware.hosts import HOSTS, Host
-from profiles.hardware.known_models import SHAPES
+from profiles.hardware.known_models import SHAPES, known_shape
 from profiles.hardware.roofline import Chunk, Roofline
-from profiles.importers.kernels import ATTENTION_KEYS, has_experts, read_kernel_tables
+from profiles.importers.deployment import Deployment
+from profiles.importers.kernels import ATTENTION_KEYS, read_kernel_tables
 from staircase.errors import ProfileError
 from staircase.files import read_csv
 
@@ -101,10 +102,10 @@ def llmservingsim(folder: Path) -> Iterator[Judged]:
     """Chunks alone and decoding alone; only bundles of one device, which hold all their kernels."""
     for path in sorted(folder.glob("*/*/*/bf16/tp1")):
         model, device = path.parents[1].name, LLMSERVINGSIM_HARDWARE[path.parents[3].name]
-        if has_experts(path):
-            continue
-        roofline = Roofline(SHAPES[model], HARDWARE[device])
-        tables = read_kernel_tables(path, roofline.shape.layers)
+        shape = known_shape(model)
+        assert shape is not None, model
+        roofline = Roofline(shape, HARDWARE[device])
+        tables = read_kernel_tables(path, Deployment.of(shape))
         columns = (*ATTENTION_KEYS, "time_us")
         for _, row in read_csv(path / "attention.csv", columns, ProfileError, "a kernel table"):
             new, before, decoding, context = (int(row[key]) for key in ATTENTION_KEYS)

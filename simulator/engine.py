@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from simulator.event_queue import Clock
 from staircase.messages import Call, EndReason
 from staircase.play import CallResult
 from staircase.prompt import Prompt, Segment
+from staircase.shared_texts import Parts, with_common_texts
 
 # A call's name: (request, call number).
 Key = tuple[int, int]
@@ -23,6 +24,7 @@ class SimulatedCall:
         left_tokens: tokens that the agent would write until it ends.
         ends_with_stop: whether the end costs an iteration of its own.
         thinking_tokens: that it thinks before; an engine makes them as it makes the others.
+        parts: texts of the request that others have too.
     """
 
     request: int
@@ -30,6 +32,7 @@ class SimulatedCall:
     left_tokens: int
     ends_with_stop: bool
     thinking_tokens: int = 0
+    parts: Parts = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
@@ -52,10 +55,11 @@ class SimulatedCall:
         return self.goal_tokens + int(ends_apart)
 
     def text(self, made: int) -> Prompt:
-        """The prompt and the first ``made`` tokens after it."""
+        """The prompt and the first ``made`` tokens after it, by what other requests call them."""
         call, thought = self.call, min(made, self.thinking_tokens)
         whole = call.prompt.extended(Segment(f"thought/{call.agent}/{call.number}", 0, thought))
-        return whole.extended(Segment(call.agent, call.written, call.written + made - thought))
+        whole = whole.extended(Segment(call.agent, call.written, call.written + made - thought))
+        return Prompt(tuple(with_common_texts(whole.segments, self.parts)))
 
     def reason_after(self, outputs: int) -> EndReason:
         """Why it ended, if it did so after so many outputs."""

@@ -14,6 +14,7 @@ from profiles.hardware.hosts import Host, host
 from profiles.hardware.known_models import model_shape
 from profiles.hardware.roofline import Roofline
 from profiles.importers.bundles import check_range, read_bundle
+from profiles.importers.deployment import Deployment, Link
 from profiles.latency.endpoint import load_endpoint
 from profiles.latency.profile import EngineProfile
 from simulator.core.cost import (
@@ -60,9 +61,8 @@ def setup_of(
     if spec.hardware is not None and spec.model is not None:
         return _modelled_of(spec, _roofline_of(spec, name, folder), name, replicate)
     factor = _factor(spec.spread, name, replicate)
-    if spec.kernels is not None and spec.layers is not None:
-        cost = _kernel_cost_of(spec, factor, named_path(spec.kernels, folder), spec.layers)
-        return _replicas_of(spec, name, cost, factor)
+    if spec.kernels is not None:
+        return _kernels_of(spec, name, factor, folder)
     if spec.profile is not None:
         return _profiled_of(spec, name, engine_profile(spec.profile, spec.engine, folder), factor)
     return _replicas_of(spec, name, _linear_of(spec, factor), factor)
@@ -119,6 +119,7 @@ def _replicas_of(spec: SimulatedSpec, name: str, cost: Cost, factor: float) -> B
         spec.prefix_caching,
         spec.scheduling,
         spec.async_scheduling,
+        long_prefill_token_threshold=spec.long_prefill_token_threshold,
     )
     cost = transformed(slower, spec.transforms)
     try:
@@ -191,16 +192,47 @@ def _linear_of(spec: SimulatedSpec, factor: float) -> Cost:
     )
 
 
-def _kernel_cost_of(spec: SimulatedSpec, factor: float, folder: Path, layers: int) -> Cost:
-    tables, limits = read_bundle(folder, layers), (spec.max_num_batched_tokens, spec.max_num_seqs)
-    check_range(folder, tables, *limits)
+def _kernels_of(given: SimulatedSpec, name: str, factor: float, folder: Path) -> BatchingSetup:
+    """Data-parallel ranks are one replica, with the limits of all of them together.
+
+    A chunk of a prompt is still no longer than one rank may read.
+    """
+    assert given.kernels is not None
+    path, deployment = named_path(given.kernels, folder), _deployment_of(given, name, folder)
+    tables, ranks = read_bundle(path, deployment), deployment.data_parallel
+    threshold = given.long_prefill_token_threshold or given.max_num_batched_tokens
+    spec = given.model_copy(
+        update={
+            "long_prefill_token_threshold": min(threshold, given.max_num_batched_tokens),
+            "max_num_batched_tokens": ranks * given.max_num_batched_tokens,
+            "max_num_seqs": ranks * given.max_num_seqs,
+            "kv_blocks": given.kv_blocks and ranks * given.kv_blocks,
+        }
+    )
+    limits = (spec.max_num_batched_tokens, spec.max_num_seqs)
+    check_range(path, tables, *limits)
     scaled = replace(
         tables,
         tokens_s=factor * tables.tokens_s,
         sequences_s=factor * tables.sequences_s,
         attention_s=factor * tables.attention_s,
     )
-    return cost_of_kernels(scaled, *limits)
+    return _replicas_of(spec, name, cost_of_kernels(scaled, *limits), factor)
+
+
+def _deployment_of(spec: SimulatedSpec, name: str, folder: Path) -> Deployment:
+    if spec.model is None:
+        assert spec.layers is not None
+        return Deployment(spec.layers)
+    try:
+        shape = model_shape(spec.model, folder)
+    except ProfileError as error:
+        raise ScenarioError(f"engines.{name}: {error}") from None
+    link = None
+    if spec.link_gb_per_s is not None and spec.link_latency_s is not None:
+        link = Link(spec.link_gb_per_s * 1e9, spec.link_latency_s)
+    parallel = spec.tensor_parallel if "tensor_parallel" in spec.model_fields_set else None
+    return Deployment(shape.layers, shape, parallel, spec.data_parallel, spec.expert_parallel, link)
 
 
 def workload_of(

@@ -17,7 +17,7 @@ between own text and the next round.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
@@ -55,7 +55,11 @@ class Prompt:
 
     def header(self) -> Prompt:
         """The part that is the same for every request of the same agent."""
-        return Prompt(tuple(takewhile(lambda s: s.source.startswith("header/"), self.segments)))
+        return self.beginning(lambda source: source.startswith("header/"))
+
+    def beginning(self, is_wanted: Callable[[str], bool]) -> Prompt:
+        """The segments up to the first whose source is not wanted."""
+        return Prompt(tuple(takewhile(lambda s: is_wanted(s.source), self.segments)))
 
     def extended(self, segment: Segment) -> Prompt:
         """The prompt with ``segment`` after it."""

@@ -9,6 +9,7 @@ from typing import Literal
 from staircase.bounds import LAST_PS, LONGEST_RUN_S
 from staircase.errors import WorkloadError
 from staircase.pipeline import Pipeline
+from staircase.shared_texts import Parts
 from staircase.timeline import to_s
 
 
@@ -49,12 +50,14 @@ class RequestShape:
         ends_with: ``stop``: the model says that it ends, which costs one more iteration;
             ``length``: the last token is known to be the last.
         thinking_tokens: that agents think before they write, in the first call of each.
+        parts: what those texts consist of that other requests have too, by name.
     """
 
     fixed_tokens: Mapping[str, int]
     output_tokens: Mapping[str, int]
     ends_with: Literal["stop", "length"] = "stop"
     thinking_tokens: Mapping[str, int] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
 
     @property
     def thinks(self) -> bool:

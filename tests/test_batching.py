@@ -10,18 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.hardware.hosts import Host
-from profiles.importers.kernels import read_kernel_tables
 from simulator.core.cost import (
     Cost,
     at,
     attention_ps,
-    cost_of_kernels,
     cost_of_profile,
     decode_iterations_by,
     decode_sum_ps,
     linear_cost,
     mixed_attention_ps,
-    with_host,
 )
 from simulator.des.batching import BatchingSetup, Limits
 from simulator.des.simulate import simulate
@@ -39,7 +36,7 @@ from staircase import (
     single,
     uniform,
 )
-from staircase.errors import ProfileError, WorkloadError
+from staircase.errors import WorkloadError
 from staircase.prompt import query
 from staircase.spec.scenario import load_scenario
 from staircase.spec.workload_spec import WorkloadSpec
@@ -153,57 +150,6 @@ def test_tables_of_a_profile_agree_with_it() -> None:
         work = new * (2 * cached + new)
         prefill = at(cost.tokens_ps, new) + mixed_attention_ps(cost, new, work, 0, 0)
         assert prefill == pytest.approx(profile.prefill_s(new, cached) * 1e12, rel=0.02)
-
-
-class TestKernelTables:
-    def write(self, folder: Path) -> Path:
-        dense = ["layer,tokens,time_us", "embedding,1,5", "embedding,64,5", "qkv,1,10", "qkv,64,20"]
-        heads = ["layer,sequences,time_us", "lm_head,1,100", "lm_head,8,107"]
-        attention = ["prefill_chunk,kv_prefill,n_decode,kv_decode,time_us"]
-        attention += [
-            f"{c},{k},{n},{d},{c + n + d / 100 + k / 10}"
-            for c in (0, 16, 64)
-            for k in ((0, 16) if c else (0,))
-            for n in (0, 1, 8)
-            for d in ((16, 64) if n else (0,))
-            if c or n
-        ]
-        for name, lines in (
-            ("dense", dense),
-            ("per_sequence", heads),
-            ("attention", attention),
-        ):
-            (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
-        return folder
-
-    def test_sum_up_to_iterations(self, tmp_path: Path) -> None:
-        tables = read_kernel_tables(self.write(tmp_path), layers=4)
-        cost = with_host(cost_of_kernels(tables, max_tokens=64, max_sequences=8), HOST)
-        one = at(cost.decode_ps, 1) + attention_ps(cost, 1, 64)
-        # Overhead, embedding once, 4 layers of qkv, the head, 4 layers of attention.
-        assert one == pytest.approx((1000 + 5 + 40 + 100 + 4 * 1.64) * 1e6, rel=1e-6)
-        mixed = mixed_attention_ps(cost, 16, 16 * 16, 8, 8 * 64)
-        assert mixed == pytest.approx(4 * (16 + 8 + 0.64) * 1e6, rel=1e-6)
-
-    def test_a_missing_column_is_told(self, tmp_path: Path) -> None:
-        folder = self.write(tmp_path)
-        (folder / "dense.csv").write_text("layer,time_us\nqkv,1\n")
-        with pytest.raises(ProfileError, match=r"dense.csv, line 1: no column 'tokens'"):
-            read_kernel_tables(folder, layers=4)
-
-    def test_a_model_with_experts_is_refused(self, tmp_path: Path) -> None:
-        """Also where the table of experts is in one of two bundles."""
-        for name in ("tp1", "tp2"):
-            (tmp_path / name).mkdir()
-            read_kernel_tables(self.write(tmp_path / name), layers=4)
-        (tmp_path / "tp1" / "moe.csv").touch()
-        for name in ("tp1", "tp2"):
-            with pytest.raises(ProfileError, match=f"{name}: of a model with experts"):
-                read_kernel_tables(tmp_path / name, layers=4)
-
-    def test_a_missing_file_is_told(self, tmp_path: Path) -> None:
-        with pytest.raises(ProfileError, match=r"dense.csv: no such file"):
-            read_kernel_tables(tmp_path, layers=4)
 
 
 def test_workloads_are_seeded() -> None:

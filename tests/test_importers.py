@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.importers import BATCH, PROMPT, grid_errors
 from profiles.hardware.hosts import Host
+from profiles.importers.deployment import Deployment
 from profiles.importers.kernels import attention_grid
 from profiles.importers.splitwise import Setup, read_splitwise
 from profiles.importers.vidur import ATTENTION, EACH_LAYER, ONCE, SIZES, WORKERS, read_vidur
@@ -141,7 +142,7 @@ def write_vidur(folder: Path) -> Path:
 
 class TestVidur:
     def test_sums_up_to_iterations(self, tmp_path: Path) -> None:
-        tables = read_vidur(write_vidur(tmp_path), layers=4)
+        tables = read_vidur(write_vidur(tmp_path), Deployment(4))
         cost = with_host(cost_of_kernels(tables, max_tokens=64, max_sequences=8), HOST)
         one = at(cost.decode_ps, 1) + attention_ps(cost, 1, 64)
         # Overhead; embedding once; 4 layers of nine kernels, of the cache and of attention.
@@ -152,7 +153,7 @@ class TestVidur:
         assert mixed == pytest.approx(4 * (0.1 + 1.28 + 0.1 + 0.256) * 1e9, rel=1e-3)
 
     def test_goes_on_beyond_the_measured_sequences(self, tmp_path: Path) -> None:
-        tables = read_vidur(write_vidur(tmp_path), layers=1)
+        tables = read_vidur(write_vidur(tmp_path), Deployment(1))
         cost = cost_of_kernels(tables, max_tokens=64, max_sequences=64)
         assert attention_ps(cost, 64, 64 * 64) == pytest.approx((0.1 + 4.096) * 1e9, rel=1e-2)
 
@@ -177,7 +178,7 @@ class TestVidur:
         path = write_vidur(tmp_path) / f"{file}.csv"
         path.write_text(path.read_text().replace(old, new))
         with pytest.raises(ProfileError, match=f"{file}.csv.*{said}"):
-            read_vidur(tmp_path, layers=4)
+            read_vidur(tmp_path, Deployment(4))
 
 
 class TestKernelsInAScenario:
@@ -224,7 +225,7 @@ class TestKernelsInAScenario:
 
 @pytest.mark.skipif(not A30.is_dir(), reason="public measurements are not beside")
 def test_a_workload_on_vidurs_a30() -> None:
-    kernels = cost_of_kernels(read_vidur(A30, layers=28), max_tokens=2048, max_sequences=48)
+    kernels = cost_of_kernels(read_vidur(A30, Deployment(28)), max_tokens=2048, max_sequences=48)
     cost = with_host(kernels, HOST)
     shapes = [RequestShape({query("model"): 512}, {"model": 32}, "length")] * 4
     setups = {"model": BatchingSetup(cost, Limits(2048, 48))}

@@ -18,6 +18,7 @@ from profiles.latency.endpoint import EndpointProfile, SeenCall, endpoint_of_cal
 from profiles.latency.profile import LatencyProfile
 from profiles.store import imported
 from staircase.errors import InputError, ProfileError
+from tests.support.bundles import write_bundle
 from tests.support.pipes import piped
 
 ALL = Picks()
@@ -56,19 +57,10 @@ def aiconfigurator(folder: Path) -> Path:
 
 
 def llmservingsim(folder: Path) -> Path:
-    """One layer: 10 + n µs of each of two kernels, n µs of head, attention 20 + n·k/100 µs."""
-    sizes = (1, 4, 16, 64)
-    dense = [f"{name},{n},{10 + n}" for name in ("qkv", "layernorm") for n in sizes]
-    heads = [f"lm_head,{n},{n}" for n in sizes]
-    chunks = [f"{n},{k},0,0,{20 + n * k / 100}" for n in sizes[1:] for k in (0, 16, 64)]
-    decodes = [f"0,0,{n},{k},{20 + n * k / 100}" for n in sizes for k in (16, 64)]
-    for name, header, rows in (
-        ("dense", "layer,tokens,time_us", dense),
-        ("per_sequence", "layer,sequences,time_us", heads),
-        ("attention", "prefill_chunk,kv_prefill,n_decode,kv_decode,time_us", chunks + decodes),
-    ):
-        (folder / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
-    return folder
+    """One layer: 10 + n µs of each kernel, n µs of head, attention 20 + n·k/100 µs."""
+    return write_bundle(
+        folder, lambda n: 10 + n, lambda n: n, lambda c, k, n, d: 20 + (c * k + n * d) / 100
+    )
 
 
 def moments(mean: float, deviation: float) -> dict[str, float]:
@@ -159,10 +151,10 @@ class TestIterations:
     def test_llmservingsim(self, tmp_path: Path) -> None:
         picks = Picks(layers=4, overhead_s=0.001)
         (engine,) = latency("llmservingsim", llmservingsim(tmp_path), picks).engines.values()
-        # Overhead; 4 layers of one kernel once and one twice; head; attention.
-        decode_us = 1000 + 4 * 3 * (10 + 16) + 16 + 4 * (20 + 16 * 64 / 100)
+        # Overhead; two kernels once, 4 layers of seven, one of them twice; head; attention.
+        decode_us = 1000 + 34 * (10 + 16) + 2 * 16 + 4 * (20 + 16 * 64 / 100)
         assert engine.decode_s(16, 16 * 64) == pytest.approx(decode_us / 1e6, rel=0.01)
-        prefill_us = 1000 + 4 * 3 * (10 + 64) + 1 + 4 * 20
+        prefill_us = 1000 + 34 * (10 + 64) + 2 + 4 * 20
         assert engine.prefill_s(64, 0) == pytest.approx(prefill_us / 1e6, rel=0.05)
 
     def test_what_a_known_model_has_need_not_be_said(self, tmp_path: Path) -> None:
@@ -327,8 +319,13 @@ def test_what_is_wrong_is_told_in_one_line(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        ("dense", "qkv,4,14\n", "", "dense.csv: layer 'qkv' has no row with tokens 4"),
-        ("dense", "qkv,4,14\n", "qkv,4,0\n", "time_us is 0, must be more than 0"),
+        (
+            "dense",
+            "qkv_proj,4,14\n",
+            "",
+            "dense.csv: layer 'qkv_proj' has no row with tokens 4",
+        ),
+        ("dense", "qkv_proj,4,14\n", "qkv_proj,4,0\n", "time_us is 0, must be more than 0"),
         (
             "per_sequence",
             "lm_head,4,4\n",

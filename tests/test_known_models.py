@@ -28,6 +28,7 @@ BILLIONS = {
     "Qwen3-8B": 8.19,
     "Qwen3-32B": 32.76,
     "BLOOM-176B": 176.25,
+    "Qwen3-30B-A3B": 30.53,
 }
 LLAMA = {
     "model_type": "llama",

@@ -55,6 +55,22 @@ def test_more_work_never_takes_less_time(new: int, cached: int) -> None:
     assert profile.decode_s(1, cached + 1) >= profile.decode_s(1, cached) > 0
 
 
+def test_experts_saturate() -> None:
+    """Each of the first 32 tokens activates more of them."""
+
+    def seconds_of(tokens: int) -> float:
+        return 0.001 + 1e-3 * min(tokens, 32) + 1e-5 * tokens
+
+    sizes = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    prefill = [PrefillPoint(n, 0, seconds_of(n), 0.0, 1.0) for n in sizes]
+    decode = [DecodePoint(n, 64 * n, seconds_of(n), 0.0, 1.0) for n in sizes]
+    found = fit_engine(prefill, decode, 0.0, has_experts=True)
+    dense = fit_engine(prefill, decode, 0.0)
+    assert found.decode_s(48, 48 * 64) == pytest.approx(seconds_of(48), rel=1e-3)
+    assert found.prefill_s(24, 0) == pytest.approx(seconds_of(24), rel=1e-3)
+    assert dense.decode.error > 0.1 > 1e-6 > found.decode.error
+
+
 def test_outside_the_measured_range_is_said() -> None:
     assert engine().outside(512, 1024) == []
     assert engine().outside(8192, 4096) == ["prefill 8,192 > 512", "context 4,096 > 1,024"]

@@ -10,7 +10,13 @@ from rich.table import Table
 
 from planner.figures.number_format import number
 from profiles.latency.endpoint import EndpointProfile
-from profiles.latency.points import ATTENTION, PREFILL_KNOTS
+from profiles.latency.points import (
+    ATTENTION,
+    DECODE_TERMS,
+    EXPERT_KNOTS,
+    PREFILL_KNOTS,
+    PREFILL_TERMS,
+)
 from profiles.latency.profile import EngineProfile, Fit, LatencyProfile, ProfileRange
 from profiles.store import Provenance
 
@@ -91,23 +97,36 @@ def engine_lines(engine: EngineProfile) -> Iterator[str]:
 
 
 def _prefill_words(fit: Fit) -> str:
-    fixed, token, *rest = (value * fit.mean_ratio for value in fit.coefficients)
-    bends, pair, reading = rest[: ATTENTION - 2], rest[ATTENTION - 2], rest[ATTENTION - 1 :]
+    seconds = [value * fit.mean_ratio for value in fit.coefficients]
+    fixed, token, *bends = seconds[:ATTENTION]
+    # Older profiles know nothing of reading.
+    pair, *reading = seconds[ATTENTION:PREFILL_TERMS]
     more = [
         f"{seconds_words(bend)} more for each beyond {knot:,}"
         for knot, bend in zip(PREFILL_KNOTS, bends, strict=True)
         if bend >= NOTHING_S
     ]
     words = [f"{seconds_words(fixed)} and {seconds_words(token)} a new token", *more]
+    words += _expert_words(seconds[PREFILL_TERMS:])
     words.append(f"{seconds_words(pair)} a pair of tokens that attend")
-    # Older profiles know nothing of it.
     words += [f"{seconds_words(value)} a cached token" for value in reading if value >= NOTHING_S]
     return "; ".join(words)
 
 
 def _decode_words(fit: Fit) -> str:
-    fixed, sequence, token = (seconds_words(c * fit.mean_ratio) for c in fit.coefficients)
-    return f"{fixed}, {sequence} a sequence and {token} a token of context"
+    seconds = [value * fit.mean_ratio for value in fit.coefficients]
+    fixed, sequence, token = (seconds_words(value) for value in seconds[:DECODE_TERMS])
+    words = f"{fixed}, {sequence} a sequence and {token} a token of context"
+    return "; ".join([words, *_expert_words(seconds[DECODE_TERMS:])])
+
+
+def _expert_words(seconds: Sequence[float]) -> list[str]:
+    """Nothing of a dense model."""
+    return [
+        f"{seconds_words(each)} more for each of the first {knot:,}"
+        for knot, each in zip(EXPERT_KNOTS, seconds, strict=False)
+        if each >= NOTHING_S
+    ]
 
 
 def provenance_lines(provenance: Provenance) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,9 @@ SHAPES = {
     "Qwen3-1.7B": plain_shape(2048, 28, 16, 8, 128, 6144, 151936, is_tied=True),
     "Qwen3-8B": plain_shape(4096, 36, 32, 8, 128, 12288, 151936),
     "Qwen3-32B": plain_shape(5120, 64, 64, 8, 128, 25600, 151936),
+    "Qwen3-30B-A3B": plain_shape(
+        2048, 48, 32, 4, 128, 768, 151936, experts=128, experts_per_token=8
+    ),
     "BLOOM-176B": plain_shape(
         14336, 70, 112, 112, 128, 57344, 250880, is_tied=True, gate_matrices=2
     ),
@@ -30,15 +34,21 @@ SHAPES = {
 QUANTIZATION_KEYS = ("quantization_config", "compression_config")
 
 
+def known_shape(name: str) -> ModelShape | None:
+    """Of a known model, also by its id on the Hugging Face hub, or of one tuned from it."""
+    last = name.rpartition("/")[2].removeprefix("Meta-")
+    return SHAPES.get(re.sub(r"-(Instruct|Thinking|Base)(-\d+)?$", "", last))
+
+
 def model_shape(model: str, folder: Path = Path()) -> ModelShape:
     """The shape of a known model, or of a config.json (or a folder with one) under ``folder``.
 
     Raises:
         ProfileError: neither; or a file is wrong, or of a kind that is not modelled.
     """
-    if model in SHAPES:
-        return SHAPES[model]
-    path = named_path(model, folder)
+    path, shape = named_path(model, folder), known_shape(model)
+    if shape is not None and not path.exists():
+        return shape
     if path.suffix != ".json" and not path.is_dir():
         known = ", ".join(SHAPES)
         raise ProfileError(f"model {model!r} is neither a config.json nor one of {known}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 BITS = 16
 # Of hidden states, which engines hold in 16 bits.
@@ -122,13 +122,16 @@ class ModelShape:
         return 2 * self.head.parameters
 
     def layer_bytes(self, tokens: int) -> float:
-        """Weights of all layers that ``tokens`` read, each once.
+        """Weights of all layers that ``tokens`` read, each once."""
+        return self.dense.bytes + self.active_experts(tokens) * self.expert.bytes
 
-        Each token takes k of E experts, evenly and independently, so E·(1 - (1 - k/E)^tokens)
-        experts of a layer are read.
+    def active_experts(self, tokens: float) -> float:
+        """How many experts of a layer ``tokens`` need.
+
+        Each token takes k of E experts, evenly and independently: E·(1 - (1 - k/E)^tokens).
         """
-        unread = (1 - self.experts_per_token / self.experts) ** tokens
-        return self.dense.bytes + self.experts * (1 - unread) * self.expert.bytes
+        unread = math.pow(1 - self.experts_per_token / self.experts, tokens)
+        return self.experts * (1 - unread)
 
 
 def plain_shape(
@@ -142,20 +145,36 @@ def plain_shape(
     *,
     is_tied: bool = False,
     gate_matrices: int = 3,
+    experts: int = 1,
+    experts_per_token: int = 1,
 ) -> ModelShape:
-    """A dense decoder with the same attention in every layer.
+    """A decoder with the same attention in every layer, dense or with experts in every layer.
 
     Norms, biases and position tables are left out: together far below one percent.
 
     Args:
+        intermediate: of the feed-forward block, or of one expert.
         gate_matrices: 3 in a feed-forward block with a gate, else 2.
     """
-    columns = 2 * (heads + kv_heads) * head_dim + gate_matrices * intermediate
+    attention_columns, block_columns = (
+        2 * (heads + kv_heads) * head_dim,
+        gate_matrices * intermediate,
+    )
     flops = 4 * heads * head_dim
     attention = Attention(layers, kv_heads, 2 * BYTES * kv_heads * head_dim, flops, flops)
     head = Weights(vocabulary * hidden)
-    dense = Weights(prod((layers, hidden, columns)))
-    return ModelShape(hidden, layers, (attention,), dense, head, NOTHING if is_tied else head)
+    unread, block = (
+        NOTHING if is_tied else head,
+        Weights(math.prod((layers, hidden, block_columns))),
+    )
+    if experts == 1:
+        dense = Weights(math.prod((layers, hidden, attention_columns + block_columns)))
+        return ModelShape(hidden, layers, (attention,), dense, head, unread)
+    # A column of the router for each expert.
+    dense = Weights(math.prod((layers, hidden, attention_columns + experts)))
+    return ModelShape(
+        hidden, layers, (attention,), dense, head, unread, block, experts, experts_per_token
+    )
 
 
 def grouped(attention: Sequence[Attention]) -> tuple[Attention, ...]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profiles.hardware.collectives import ring_all_reduce_s
 from profiles.hardware.gpus import Hardware
 from profiles.hardware.model_shape import BYTES, Attention, ModelShape
 from staircase.errors import ProfileError
@@ -133,9 +134,9 @@ class Roofline:
         if devices == 1:
             return 0.0
         message = tokens * self.shape.hidden * BYTES
-        moved_s = message / (efficiency.link * self.hardware.link_bytes_per_s)
-        steps = 2 * (devices - 1)
-        return efficiency.all_reduce_s + steps * (efficiency.hop_s + moved_s / devices)
+        link = efficiency.link * self.hardware.link_bytes_per_s
+        ring_s = ring_all_reduce_s(devices, message, link, efficiency.hop_s)
+        return efficiency.all_reduce_s + ring_s
 
     def kv_blocks(self, block_tokens: int) -> int:
         """Blocks that fit beside the weights, as if no window ended and no state was kept.

@@ -11,6 +11,7 @@ import numpy as np
 from profiles.catalog import AnyProfile
 from profiles.hardware.known_models import model_shape
 from profiles.importers.aiconfigurator import read_aiconfigurator
+from profiles.importers.deployment import Deployment, Link
 from profiles.importers.load_tests import read_aiperf, read_guidellm, read_vllm_bench
 from profiles.importers.splitwise import GridProfile, read_splitwise
 from profiles.importers.whole_iterations import profile_of_bundle, profile_of_vidur
@@ -34,6 +35,8 @@ class Picks:
         tp: tensor parallelism.
         layers: of the model whose kernels were measured, if ``model`` is not a known one.
         overhead_s: of an engine's host, added to each iteration of kernels.
+        link_gb_per_s, link_latency_s: between devices in tensor parallel: in one direction, and
+            what any message takes besides.
         run: number of a benchmark in a file of several, from 1.
     """
 
@@ -42,6 +45,8 @@ class Picks:
     tp: int | None = None
     layers: int | None = None
     overhead_s: float | None = None
+    link_gb_per_s: float | None = None
+    link_latency_s: float | None = None
     run: int | None = None
 
     @property
@@ -129,23 +134,28 @@ def _fitted(
 
 
 def _kernels(
-    source: str, profile_of: Callable[[Path, int, float], EngineProfile]
+    source: str, profile_of: Callable[[Path, Deployment, float], EngineProfile]
 ) -> Callable[[Path, Picks], LatencyProfile]:
     def read(path: Path, picks: Picks) -> LatencyProfile:
-        layers = picks.layers or _layers(path, picks.model)
-        profile = profile_of(path, layers, picks.overhead_s or 0.0)
+        profile = profile_of(path, _deployment(path, picks), picks.overhead_s or 0.0)
         return _latency(path, {picks.model or path.resolve().name: profile}, source, picks)
 
     return read
 
 
-def _layers(path: Path, model: str | None) -> int:
-    if model is None:
-        raise ProfileError(
-            f"{path}: holds kernels of one layer; say how many the model has with --layers, or "
-            "give --model, a known one or the path of a config.json"
-        )
-    return model_shape(model).layers
+def _deployment(path: Path, picks: Picks) -> Deployment:
+    link = None
+    if picks.link_gb_per_s is not None and picks.link_latency_s is not None:
+        link = Link(picks.link_gb_per_s * 1e9, picks.link_latency_s)
+    if picks.model is not None:
+        shape = model_shape(picks.model)
+        return Deployment(picks.layers or shape.layers, shape, link=link)
+    if picks.layers is not None:
+        return Deployment(picks.layers, link=link)
+    raise ProfileError(
+        f"{path}: holds kernels of one layer; say how many the model has with --layers, or "
+        "give --model, a known one or the path of a config.json"
+    )
 
 
 def _latency(
@@ -167,10 +177,11 @@ def _endpoint(read: Callable[[Path], EndpointProfile]) -> Callable[[Path, Picks]
 
 SETUP = ("model", "hardware", "tp")
 KERNELS = ("model", "layers", "overhead_s")
+LINK = ("link_gb_per_s", "link_latency_s")
 FORMATS: Mapping[str, Format] = {
     "splitwise": Format(SETUP, _splitwise),
     "aiconfigurator": Format(SETUP, _aiconfigurator),
-    "llmservingsim": Format(KERNELS, _kernels("LLMServingSim", profile_of_bundle)),
+    "llmservingsim": Format((*KERNELS, *LINK), _kernels("LLMServingSim", profile_of_bundle)),
     "vidur": Format(KERNELS, _kernels("Vidur", profile_of_vidur)),
     "vllm": Format((), _endpoint(read_vllm_bench)),
     "aiperf": Format((), _endpoint(read_aiperf)),

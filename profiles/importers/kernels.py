@@ -2,13 +2,16 @@
 
 A bundle folder holds ``dense.csv`` (layer, tokens, time_us), ``per_sequence.csv`` (layer,
 sequences, time_us) and ``attention.csv`` (prefill_chunk, kv_prefill, n_decode, kv_decode, time_us;
-one layer). Source of the format: github.com/casys-kaist/LLMServingSim, profiler/.
+one layer); of a model with experts ``moe.csv`` (tokens, activated_experts, time_us; one layer). The
+folder of one device of n in tensor parallel is named tpn. What devices tell each other is in none
+of them. Source of the format: github.com/casys-kaist/LLMServingSim, profiler/.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,12 +19,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.importers.bundle_meta import check_meta, has_query_norms
+from profiles.importers.deployment import Deployment
+from profiles.importers.experts import FILE, experts_s
 from profiles.importers.rows import read_rows
 from staircase.errors import ProfileError
 
 # How often a kernel runs in a model of L layers: once, or this many times a layer.
 ONCE = ("embedding", "final_layernorm")
 TIMES_A_LAYER = {"layernorm": 2}
+# What an iteration needs, and what models may have besides.
+ALWAYS = (*ONCE, "layernorm", "qkv_proj", "rotary_emb", "o_proj")
+FEED_FORWARD = ("gate_up_proj", "act_fn", "down_proj")
+QUERY_NORM = "qk_norm"
+HEAD = ("lm_head", "sampler")
 WHAT = "a kernel table of LLMServingSim"
 ATTENTION_KEYS = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
 
@@ -48,48 +59,94 @@ class KernelTables:
     attention_s: Floats
 
 
-def read_kernel_tables(folder: Path, layers: int) -> KernelTables:
-    """The bundle in ``folder``, for a model of ``layers`` layers.
+def read_kernel_tables(folder: Path, deployment: Deployment) -> KernelTables:
+    """The bundle in ``folder``, as a whole model's iterations with what devices tell each other.
+
+    Of data-parallel ranks an iteration is that of all of them at once, for they wait for each other
+    in every layer, and all that comes is divided evenly between them.
 
     Raises:
-        ProfileError: a file or a column is missing, a number is wrong, or the model has experts.
+        ProfileError: a file, a column or a kernel is missing, a number is wrong, or the bundle is
+            of something else than ``deployment``.
     """
-    if has_experts(folder):
-        raise ProfileError(
-            f"{folder}: of a model with experts, whose times, in moe.csv, are not read"
-        )
-    dense = _by_layer(folder / "dense.csv", "tokens")
-    tokens = sorted(next(iter(dense.values())))
-    times = {name: _count(name, layers) for name in dense}
-    dense_us = [sum(times[name] * dense[name][count] for name in dense) for count in tokens]
-    heads = _by_layer(folder / "per_sequence.csv", "sequences")
-    sequences = sorted(next(iter(heads.values())))
-    heads_us = [sum(column[count] for column in heads.values()) for count in sequences]
-    axes, attention_us = attention_grid(read_attention(folder / "attention.csv"))
+    try:
+        placed = deployment.on(_tensor_parallel(folder, deployment))
+    except ProfileError as error:
+        raise ProfileError(f"{folder}: {error}") from None
+    check_meta(folder, placed)
+    tokens, tokens_us = _tokens_us(folder, placed)
+    sequences, sequences_us = _sum_up(_read_kernels(folder / "per_sequence.csv", "sequences", HEAD))
+    (chunks, before, decoding, contexts), attention_us = attention_grid(
+        read_attention(folder / "attention.csv")
+    )
+    ranks = placed.data_parallel
     return KernelTables(
-        np.asarray(tokens, dtype=float),
-        np.asarray(dense_us) * 1e-6,
-        np.asarray(sequences, dtype=float),
-        np.asarray(heads_us) * 1e-6,
-        axes,
-        attention_us * layers * 1e-6,
+        tokens * ranks,
+        tokens_us * 1e-6,
+        sequences * ranks,
+        sequences_us * 1e-6,
+        (chunks * ranks, before, decoding * ranks, contexts),
+        attention_us * placed.layers * 1e-6,
     )
 
 
-def has_experts(folder: Path) -> bool:
-    """Whether a table of experts is in the bundle, or in that of another tensor parallelism."""
-    beside = folder.parent.glob("tp*/moe.csv") if folder.name.startswith("tp") else ()
-    return any(((folder / "moe.csv").exists(), *beside))
+def _tensor_parallel(folder: Path, deployment: Deployment) -> int:
+    named = re.fullmatch(r"tp(\d+)", folder.resolve().name)
+    given = deployment.tensor_parallel
+    if named is None:
+        return given or 1
+    if given not in (None, int(named[1])):
+        raise ProfileError(f"is of tensor_parallel {named[1]}, not {given}")
+    return int(named[1])
+
+
+def _tokens_us(folder: Path, deployment: Deployment) -> tuple[Floats, Floats]:
+    """Of all that depends on the tokens of a rank alone."""
+    has_experts = deployment.experts > 1
+    if (folder / FILE).exists() and not has_experts:
+        raise ProfileError(f"{folder}: holds {FILE}, so give model, which has experts, not layers")
+    needed = (
+        *ALWAYS,
+        *(() if has_experts else FEED_FORWARD),
+        *((QUERY_NORM,) if has_query_norms(folder) else ()),
+    )
+    table = _read_kernels(folder / "dense.csv", "tokens", needed, also=(QUERY_NORM,))
+    tokens, us = _sum_up(table, deployment.layers)
+    if has_experts:
+        # Experts that are activated do not grow linearly between measured sizes.
+        every = np.arange(tokens[0], tokens[-1] + 1)
+        tokens, us = every, np.interp(every, tokens, us)
+        us += deployment.layers * 1e6 * np.array(experts_s(folder, deployment, tokens))
+    return tokens, us + 1e6 * np.array([deployment.collectives_s(count) for count in tokens])
+
+
+def _sum_up(
+    table: Mapping[str, Mapping[int, float]], layers: int | None = None
+) -> tuple[Floats, Floats]:
+    """Sizes, and all kernels together; each once if there are no ``layers``."""
+    sizes = sorted(next(iter(table.values())))
+    times = {name: _count(name, layers) if layers else 1 for name in table}
+    us = [sum(times[name] * table[name][size] for name in table) for size in sizes]
+    return np.array(sizes, dtype=float), np.array(us)
 
 
 def _count(name: str, layers: int) -> int:
     return 1 if name in ONCE else layers * TIMES_A_LAYER.get(name, 1)
 
 
-def _by_layer(path: Path, axis: str) -> dict[str, dict[int, float]]:
+def _read_kernels(
+    path: Path, axis: str, needed: Collection[str], also: Collection[str] = ()
+) -> dict[str, dict[int, float]]:
+    """Microseconds by kernel and size."""
     table: dict[str, dict[int, float]] = defaultdict(dict)
     for row in read_rows(path, ("layer", axis, "time_us"), WHAT):
-        table[row.cells["layer"]][row.count(axis)] = row.positive("time_us")
+        name = row.cells["layer"]
+        if name not in needed and name not in also:
+            raise row.error("layer", f"must be one of {', '.join(needed)}")
+        table[name][row.count(axis)] = row.positive("time_us")
+    for name in needed:
+        if name not in table:
+            raise ProfileError(f"{path}: no row of layer {name!r}, which an iteration needs")
     _check_sizes(path, axis, table)
     return table
 

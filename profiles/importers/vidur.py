@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from profiles.importers.deployment import Deployment
 from profiles.importers.kernels import KernelTables
 from profiles.importers.rows import CsvRow, read_rows
 from profiles.surface import Floats, Form, Surface, fit_surface
@@ -44,12 +45,15 @@ MOST_SEQUENCES = 512
 Curve = tuple[Floats, Floats]
 
 
-def read_vidur(folder: Path, layers: int) -> KernelTables:
-    """The tables in ``folder``, for a model of ``layers`` layers.
+def read_vidur(folder: Path, deployment: Deployment) -> KernelTables:
+    """The tables in ``folder``, for a dense model on one device.
 
     Raises:
-        ProfileError: a file or a column is missing, or a number is none.
+        ProfileError: a file or a column is missing, a number is none, or ``deployment`` is another.
     """
+    if deployment.devices > 1 or deployment.experts > 1:
+        raise ProfileError(f"{folder}: Vidur's tables are read of dense models on one device only")
+    layers = deployment.layers
     dense = _read(folder / "mlp.csv", ("num_tokens",), (*ONCE, *EACH_LAYER))
     attention = _read(folder / "attention.csv", SIZES, ATTENTION)
     tokens = np.unique([float(row.count("num_tokens")) for row in dense])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from profiles.importers.deployment import Deployment
 from profiles.importers.kernels import KernelTables, read_attention, read_kernel_tables
 from profiles.importers.vidur import most_sequences, read_vidur
 from profiles.latency.profile import DecodePoint, EngineProfile, PrefillPoint, fit_engine
@@ -16,27 +17,33 @@ from profiles.latency.profile import DecodePoint, EngineProfile, PrefillPoint, f
 Place = tuple[float, float, float, float]
 
 
-def profile_of_bundle(folder: Path, layers: int, overhead_s: float) -> EngineProfile:
+def profile_of_bundle(folder: Path, deployment: Deployment, overhead_s: float) -> EngineProfile:
     """Of LLMServingSim's measured places; ``overhead_s`` is added to each iteration.
 
     Raises:
         ProfileError: a file or a column is missing, or a number is none.
     """
-    tables = read_kernel_tables(folder, layers)
+    tables = read_kernel_tables(folder, deployment)
     places = [(a, b, c, d) for a, b, c, d in read_attention(folder / "attention.csv")]
-    return _profile(tables, places, overhead_s)
+    return _profile(tables, places, overhead_s, has_experts=deployment.experts > 1)
 
 
-def profile_of_vidur(folder: Path, layers: int, overhead_s: float) -> EngineProfile:
+def profile_of_vidur(folder: Path, deployment: Deployment, overhead_s: float) -> EngineProfile:
     """Of the nodes of ``read_vidur``, as far as was measured; raises as ``profile_of_bundle``."""
-    tables, most = read_vidur(folder, layers), most_sequences(folder)
+    tables, most = read_vidur(folder, deployment), most_sequences(folder)
     chunks, before, decoding, contexts = tables.axes
     prefills: Iterable[Place] = product(chunks, before, [0.0], [0.0])
     decodes: Iterable[Place] = product([0.0], [0.0], decoding[decoding <= most], contexts[1:])
     return _profile(tables, [*prefills, *decodes], overhead_s)
 
 
-def _profile(tables: KernelTables, places: Iterable[Place], overhead_s: float) -> EngineProfile:
+def _profile(
+    tables: KernelTables,
+    places: Iterable[Place],
+    overhead_s: float,
+    *,
+    has_experts: bool = False,
+) -> EngineProfile:
     prefill, decode = [], []
     for place in _within(tables, places):
         chunk, before, decoding, context = map(int, place)
@@ -45,7 +52,7 @@ def _profile(tables: KernelTables, places: Iterable[Place], overhead_s: float) -
             prefill.append(PrefillPoint(chunk, before, seconds, 0.0, 1.0))
         elif not chunk:
             decode.append(DecodePoint(decoding, decoding * context, seconds, 0.0, 1.0))
-    return fit_engine(prefill, decode, 0.0)
+    return fit_engine(prefill, decode, 0.0, has_experts=has_experts)
 
 
 def _within(tables: KernelTables, places: Iterable[Place]) -> Iterator[Place]:

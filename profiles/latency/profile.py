@@ -6,6 +6,9 @@ With n new tokens, k cached ones, b sequences and c tokens of context in all:
     decode   s(b, c) = d0 + d1·b + d2·c
     both     s(n, k) + m·s(b, c)
 
+and of models with experts also Σ_j e_j·min(n, knot_j) or Σ_j e_j·min(b, knot_j): each further token
+activates more of them, until all are.
+
 The terms are launch overhead, weights and matrix work, attention (each new token attends to all
 before it), and reading what is cached. All coefficients are non-negative, so seconds grow with
 every argument and the sum over a run of decode iterations has a closed form.
@@ -22,6 +25,9 @@ import numpy as np
 from profiles.latency.fit import FOLDS, Fit, fit
 from profiles.latency.points import (
     ATTENTION,
+    DECODE_TERMS,
+    EXPERT_KNOTS,
+    PREFILL_TERMS,
     DecodePoint,
     MixedPoint,
     PrefillPoint,
@@ -129,22 +135,18 @@ class EngineProfile:
 
     def prefill_s(self, new_tokens: int, cached_tokens: int) -> float:
         """Expected seconds of an iteration that prefills ``new_tokens`` after ``cached_tokens``."""
-        return self._prefill_s(prefill_features(new_tokens, cached_tokens))
+        return _seconds(self.prefill, prefill_features(new_tokens, cached_tokens))
 
     def attention_s(self, new_tokens: int, cached_tokens: int) -> float:
         """The part of it that is about the tokens before each token: the formula's q and r."""
         features = prefill_features(new_tokens, cached_tokens)
-        return self._prefill_s([0.0] * ATTENTION + features[ATTENTION:])
-
-    def _prefill_s(self, features: Sequence[float]) -> float:
-        # Older profiles have no r.
-        known = features[: len(self.prefill.coefficients)]
-        return float(np.dot(self.prefill.coefficients, known)) * self.prefill.mean_ratio
+        alone = [0.0] * len(features)
+        alone[ATTENTION:PREFILL_TERMS] = features[ATTENTION:PREFILL_TERMS]
+        return _seconds(self.prefill, alone)
 
     def decode_s(self, batch: int, context_tokens: int) -> float:
         """Expected seconds of one token for each of ``batch`` sequences."""
-        features = decode_features(batch, context_tokens)
-        return float(np.dot(self.decode.coefficients, features)) * self.decode.mean_ratio
+        return _seconds(self.decode, decode_features(batch, context_tokens))
 
     def outside(self, new_tokens: int, context_tokens: int, batch: int = 1) -> list[str]:
         """What of this lies beyond the measured grid, in words; empty if nothing does."""
@@ -155,6 +157,12 @@ class EngineProfile:
             "batch": (batch, reach.batch),
         }
         return [f"{what} {n:,} > {most:,}" for what, (n, most) in measured.items() if n > most]
+
+
+def _seconds(form: Fit, features: Sequence[float]) -> float:
+    # Dense models have no terms of experts, and older profiles no r.
+    known = features[: len(form.coefficients)]
+    return float(np.dot(form.coefficients, known)) * form.mean_ratio
 
 
 @dataclass(frozen=True)
@@ -199,10 +207,17 @@ def load_latency(path: Path) -> LatencyProfile:
 
 def latency_fault(engine: EngineProfile) -> str | None:
     """The first key that is wrong, and what must stand there; None if all are right."""
-    # Prefills of older profiles have no r.
-    for name, form, counts in ("prefill", engine.prefill, (7, 8)), ("decode", engine.decode, (3,)):
+    more = len(EXPERT_KNOTS)
+    for name, form, count in (
+        ("prefill", engine.prefill, PREFILL_TERMS),
+        ("decode", engine.decode, DECODE_TERMS),
+    ):
+        counts = [count, count + more]
+        if name == "prefill":
+            # Those of older profiles have no r.
+            counts.append(count - 1)
         if len(form.coefficients) not in counts or not all(map(_is_time, form.coefficients)):
-            return f"{name}.coefficients: must be {counts[-1]} finite numbers, 0 or more"
+            return f"{name}.coefficients: must be {count} finite numbers, 0 or more"
         if not _is_time(form.mean_ratio):
             return f"{name}.mean_ratio: is {form.mean_ratio}, must be finite and 0 or more"
     for name in ("call_s", "contention", "mixed_decode"):
@@ -226,8 +241,10 @@ def fit_engine(
     decode_points: Sequence[DecodePoint],
     call_s: float,
     mixed_points: Sequence[MixedPoint] = (),
+    *,
+    has_experts: bool = False,
 ) -> EngineProfile:
-    """Fits the formula to measured points.
+    """Fits the formula to measured points, with the terms of experts if there are such.
 
     Raises:
         TooFewPointsError: too few to fit and cross-validate.
@@ -237,8 +254,8 @@ def fit_engine(
             f"{len(prefill_points)} prefill and {len(decode_points)} decode points "
             f"are too few for a fit; measure at least {FOLDS} and {LEAST_DECODE_POINTS}"
         )
-    prefill = fit_points(prefill_rows(prefill_points), prefill_points)
-    decode = fit_points(decode_rows(decode_points), decode_points)
+    prefill = fit_points(prefill_rows(prefill_points, has_experts), prefill_points)
+    decode = fit_points(decode_rows(decode_points, has_experts), decode_points)
     return EngineProfile(
         tuple(prefill_points),
         tuple(decode_points),
@@ -259,8 +276,13 @@ def _mixed_decode(points: Sequence[MixedPoint], prefill: Fit, decode: Fit) -> fl
     """Of an iteration, the prefill taken off, over a decode alone: the median over points."""
     if not points:
         return None
-    prefills = np.asarray([prefill_features(p.new_tokens, 0) for p in points])
-    decodes = np.asarray([decode_features(p.batch, p.context_tokens) for p in points])
-    seconds = np.asarray([point.seconds for point in points])
-    left = seconds - prefills @ prefill.coefficients
-    return max(0.0, float(np.median(left / (decodes @ decode.coefficients))))
+    ratios = [
+        (point.seconds - _median_s(prefill, prefill_features(point.new_tokens, 0)))
+        / _median_s(decode, decode_features(point.batch, point.context_tokens))
+        for point in points
+    ]
+    return max(0.0, float(np.median(ratios)))
+
+
+def _median_s(form: Fit, features: Sequence[float]) -> float:
+    return _seconds(replace(form, mean_ratio=1.0), features)

@@ -1,6 +1,6 @@
 """What one call costs that is alone on its replica: tables by its tokens.
 
-A prompt of p tokens, c of them cached, is computed in chunks of at most ``max_tokens``; the last
+A prompt of p tokens, c of them cached, is computed in chunks of at most ``max_chunk``; the last
 chunk gives the first output, and every further output is one iteration with a token of context
 more. So output n is there after
 
@@ -48,7 +48,7 @@ class AloneEngine:
         limits = setup.limits
         return AloneEngine(
             setup,
-            prefill_table_ps(setup.cost, limits.max_num_batched_tokens, tokens),
+            prefill_table_ps(setup.cost, limits.max_chunk, tokens),
             decode_table_ps(setup.cost, tokens),
             None if limits.blocks is None else limits.blocks * limits.block_tokens,
             limits.block_tokens if limits.blocks is not None and limits.prefix_caching else 0,
@@ -64,37 +64,37 @@ class AloneEngine:
         """From the start of calls to their first outputs."""
         if not self.block_tokens:
             return self.prefill_ps[prompts] + self.setup.call_ps
-        limit = self.setup.limits.max_num_batched_tokens
+        limit = self.setup.limits.max_chunk
         return prefills_ps(self.setup.cost, limit, cached, prompts) + self.setup.call_ps
 
 
-def prefill_table_ps(cost: Cost, max_tokens: int, tokens: int) -> Ints:
+def prefill_table_ps(cost: Cost, max_chunk: int, tokens: int) -> Ints:
     """By prompt tokens from 0 to ``tokens``: its prefill, nothing cached."""
     table = np.zeros(tokens + 1, dtype=np.int64)
-    _fill_prefills(cost, max_tokens, table)
+    _fill_prefills(cost, max_chunk, table)
     return table
 
 
 @compiled
-def _fill_prefills(cost: Cost, max_tokens: int, table: Ints) -> None:
+def _fill_prefills(cost: Cost, max_chunk: int, table: Ints) -> None:
     for prompt in range(1, len(table)):
-        before = (prompt - 1) // max_tokens * max_tokens
+        before = (prompt - 1) // max_chunk * max_chunk
         table[prompt] = table[before] + _chunk_ps(cost, before, prompt - before)
 
 
-def prefills_ps(cost: Cost, max_tokens: int, cached: Ints, prompts: Ints) -> Ints:
+def prefills_ps(cost: Cost, max_chunk: int, cached: Ints, prompts: Ints) -> Ints:
     """By call: prefill of its prompt beyond the tokens that are cached."""
     found = np.zeros(len(prompts), dtype=np.int64)
-    _add_prefills(cost, max_tokens, cached, prompts, found)
+    _add_prefills(cost, max_chunk, cached, prompts, found)
     return found
 
 
 @compiled
-def _add_prefills(cost: Cost, max_tokens: int, cached: Ints, prompts: Ints, found: Ints) -> None:
+def _add_prefills(cost: Cost, max_chunk: int, cached: Ints, prompts: Ints, found: Ints) -> None:
     for call in range(len(prompts)):
         before = cached[call]
         while before < prompts[call]:
-            chunk = min(prompts[call] - before, max_tokens)
+            chunk = min(prompts[call] - before, max_chunk)
             found[call] += _chunk_ps(cost, before, chunk)
             before += chunk
 

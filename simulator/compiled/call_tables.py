@@ -22,8 +22,8 @@ from simulator.engine import SimulatedCall
 from staircase.conductor import Conductor
 from staircase.messages import Call, CallEnded, Command, StartCall
 from staircase.pipeline import Pipeline
-from staircase.prompt import Segment
 from staircase.schedule import Schedule, Staircase
+from staircase.shared_texts import is_common
 from staircase.workload import RequestShape
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
@@ -48,8 +48,8 @@ class CallTables(NamedTuple):
     Attributes:
         rows: of type ROW, and one more at the end.
         agent_rows: first row of (table, agent), flat; one more cell at the end.
-        segments: (text, start, stop) of prompt and of what the call writes; texts are counted from
-            1, those that every request has in common are negative.
+        segments: (text, start, stop) of prompt and of what the call writes; a request's own texts
+            are counted from 1, those that requests have in common from -1 down.
     """
 
     rows: Any
@@ -57,13 +57,17 @@ class CallTables(NamedTuple):
     segments: Ints
 
 
-class _Texts(dict[str, int]):
+@dataclass
+class _Texts:
     """Numbers of texts, given as they are asked for."""
 
-    def __missing__(self, source: str) -> int:
-        number = len(self) + 1
-        self[source] = -number if source.startswith("header/") else number
-        return self[source]
+    own: dict[str, int] = field(default_factory=dict)
+    common: dict[str, int] = field(default_factory=dict)
+
+    def __getitem__(self, source: str) -> int:
+        if is_common(source):
+            return self.common.setdefault(source, -len(self.common) - 1)
+        return self.own.setdefault(source, len(self.own) + 1)
 
 
 @dataclass
@@ -88,6 +92,7 @@ class TableBuilder:
                 frozenset(request.fixed_tokens.items()),
                 frozenset(request.output_tokens.items()),
                 request.ends_with,
+                frozenset(request.parts.items()),
             )
             known = self._known.get(key)
             if known is None:
@@ -106,9 +111,9 @@ class TableBuilder:
         )
 
     @property
-    def texts(self) -> int:
-        """How many texts the segments name."""
-        return len(self._texts)
+    def texts(self) -> tuple[int, int]:
+        """How many texts the segments name: of one request, and common ones."""
+        return len(self._texts.own), len(self._texts.common)
 
     def _append(self, request: RequestShape, calls: Sequence[Call]) -> int:
         ordered = [
@@ -137,9 +142,7 @@ class TableBuilder:
                 len(self._segments) // 3,
             )
         )
-        own = Segment(call.agent, call.written, call.written + simulated.goal_tokens)
-        texts = self._texts
-        segments = call.prompt.extended(own).segments
+        texts, segments = self._texts, simulated.text(simulated.goal_tokens).segments
         self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
 
 
@@ -180,7 +183,7 @@ def _started(commands: Sequence[Command]) -> Iterator[Call]:
 
 def _simulated(call: Call, request: RequestShape) -> SimulatedCall:
     left = max(request.output_tokens[call.agent] - call.written, 0)
-    return SimulatedCall(0, call, left, request.ends_with == "stop")
+    return SimulatedCall(0, call, left, request.ends_with == "stop", parts=request.parts)
 
 
 def sources_of(pipeline: Pipeline) -> tuple[Ints, Ints]:

@@ -92,7 +92,7 @@ class LoopState(NamedTuple):
         occupants: by row of ``Calls``: the record of its call.
         soon: a ring of what is to happen at once, but after the event under way.
         there, wanted: scratch, by agent.
-        texts: how many texts the tables name.
+        texts, common_texts: how many texts the tables name: of one request, and of all.
         is_closed: a request begins when another is over, not at times of its own.
     """
 
@@ -109,6 +109,7 @@ class LoopState(NamedTuple):
     there: Ints
     wanted: Ints
     texts: int
+    common_texts: int
     is_closed: bool
     answer: int
 
@@ -160,7 +161,8 @@ def make_loop(
         cells=cells,
         there=np.zeros(agents, dtype=np.int64),
         wanted=np.zeros(agents, dtype=np.int64),
-        texts=builder.texts,
+        texts=builder.texts[0],
+        common_texts=builder.texts[1],
         is_closed=workload.arrivals_ps is None,
         answer=answer,
     )

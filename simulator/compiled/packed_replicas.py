@@ -65,12 +65,13 @@ def unpacked(packed: PackedReplicas) -> list[Replica]:
 
 
 def _unpacked(packed: PackedReplicas, row: int) -> Replica:
-    tokens, sequences, block_tokens, *switches = packed.numbers[row].tolist()
+    tokens, chunk, sequences, block_tokens, *switches = packed.numbers[row].tolist()
     views = _views(packed, row)
     cost, blocks = Cost(*views[:COST]), Blocks(*views[COST:NOW])
     uses_blocks, caches_prefixes, by_priority, is_ahead = map(bool, switches)
     return Replica(
         tokens,
+        chunk,
         sequences,
         block_tokens,
         uses_blocks,
@@ -98,7 +99,7 @@ def _views(packed: PackedReplicas, row: int) -> list[Ints]:
 
 
 def _numbers(replica: Replica) -> list[int]:
-    return [int(number) for number in replica[:7]]
+    return [int(number) for number in replica[:8]]
 
 
 def _arrays(replica: Replica) -> list[Ints]:
@@ -113,10 +114,11 @@ def replica_at(packed: PackedReplicas, replica: int) -> Replica:
         numbers[0],
         numbers[1],
         numbers[2],
-        numbers[3] == 1,
+        numbers[3],
         numbers[4] == 1,
         numbers[5] == 1,
         numbers[6] == 1,
+        numbers[7] == 1,
         _cost_at(packed, replica),
         Blocks(
             _row(packed, replica, 12),

@@ -243,7 +243,7 @@ def _fill(
     block_tokens = pool.block_tokens[loop.agents.engine[agent]]
     if block_tokens > 0:
         low, high = rows.first_segment[row], rows.first_segment[row + 1]
-        number = (request + 1) * loop.texts
+        number = loop.common_texts + request * loop.texts
         start = calls.hash_start[slot]
         fill_hashes(loop.tables.segments[low:high], number, block_tokens, calls.hashes[start:])
 

@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 
 from simulator.core.compiling import compiled
 from simulator.engine import SimulatedCall
+from staircase.shared_texts import is_common
 
 Ints = NDArray[np.int64]
 
 
 class Contents:
-    """Gives texts numbers: a header is the same in every request, all else belongs to one.
+    """Gives texts numbers: some are the same in every request, all others belong to one.
 
-    Without ``shares_headers`` headers belong to one request too.
+    Without ``shares_headers`` those belong to one request too.
     """
 
     def __init__(self, shares_headers: bool = True) -> None:
@@ -28,7 +29,7 @@ class Contents:
         return chain_hashes(np.asarray(rows, dtype=np.int64).reshape(-1, 3), block_tokens)
 
     def _number(self, request: int, source: str) -> int:
-        is_shared = self._shares_headers and source.startswith("header/")
+        is_shared = self._shares_headers and is_common(source)
         scope = -1 if is_shared else request
         return self._numbers.setdefault((scope, source), len(self._numbers) + 1)
 

@@ -36,11 +36,13 @@ class Replica(NamedTuple):
     Attributes:
         now: cells START … SEATS: the run of iterations under way, and counts.
         running, waiting: numbers of calls in the order of their admission or arrival.
+        max_chunk: tokens of one call in an iteration.
         uses_blocks: whether KV is limited.
         is_ahead: an iteration is scheduled while the one before it runs (``scheduling.admit``).
     """
 
     max_tokens: int
+    max_chunk: int
     max_sequences: int
     block_tokens: int
     uses_blocks: bool
@@ -59,6 +61,7 @@ def make_replica(
     *,
     max_tokens: int,
     max_sequences: int,
+    max_chunk: int | None = None,
     calls: int = 64,
     blocks: int | None = None,
     block_tokens: int = 16,
@@ -71,6 +74,7 @@ def make_replica(
     now[UNTIL] = IDLE
     return Replica(
         max_tokens,
+        max_chunk or max_tokens,
         max_sequences,
         block_tokens,
         blocks is not None,

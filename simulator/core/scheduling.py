@@ -36,7 +36,7 @@ def schedule_running(replica: Replica, calls: Calls) -> tuple[int, bool]:
     budget, preempted, place = replica.max_tokens, False, 0
     while place < replica.now[RUNNING_COUNT] and budget > 0:
         call = replica.running[place]
-        tokens = min(missing(calls, call), budget)
+        tokens = min(missing(calls, call), budget, replica.max_chunk)
         while not _has_room(replica, calls, call, calls.computed[call] + tokens):
             preempted = True
             victim = _victim(replica, calls)
@@ -125,7 +125,8 @@ def admit(
         if calls.submitted_ps[call] > came_by_ps:
             return budget
         hits = _cached_blocks(replica, calls, call)
-        tokens = min(missing(calls, call) - hits * replica.block_tokens, budget)
+        tokens = missing(calls, call) - hits * replica.block_tokens
+        tokens = min(tokens, budget, replica.max_chunk)
         if not _can_admit(replica, calls, call, hits, tokens):
             return budget
         close_gap(replica.waiting, 0, replica.now[WAITING_COUNT])

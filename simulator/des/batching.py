@@ -45,6 +45,7 @@ class Limits:
         async_scheduling: an iteration is made up when the one before it begins, so a call that
             comes while an iteration runs is in the next but one.
         shares_headers: the prefix cache has headers that other requests left.
+        long_prefill_token_threshold: tokens of one call in an iteration; None for the budget.
     """
 
     max_num_batched_tokens: int = 2048
@@ -55,6 +56,13 @@ class Limits:
     scheduling: Literal["fcfs", "priority"] = "fcfs"
     async_scheduling: bool = False
     shares_headers: bool = True
+    long_prefill_token_threshold: int | None = None
+
+    @property
+    def max_chunk(self) -> int:
+        """The most tokens of one call in an iteration."""
+        threshold = self.long_prefill_token_threshold or self.max_num_batched_tokens
+        return min(threshold, self.max_num_batched_tokens)
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ class BatchingSetup:
         return make_replica(
             self.cost,
             max_tokens=limits.max_num_batched_tokens,
+            max_chunk=limits.max_chunk,
             max_sequences=limits.max_num_seqs,
             blocks=limits.blocks,
             block_tokens=limits.block_tokens,

@@ -141,6 +141,12 @@ class EndpointEngine:
         self._begin_after(0)
 
     def _check(self, call: SimulatedCall) -> None:
+        if self._setup.prefix_caching and call.parts:
+            raise WorkloadError(
+                f"engine {call.call.engine!r}: prefix_caching of an endpoint finds no prompts that "
+                "requests share, as workload.prompts or a trace has them; give prefix_caching: "
+                "false, or an engine of kind: simulated"
+            )
         most, tokens = self._setup.tokens_per_min, counted_tokens(call.call)
         if most is not None and tokens > most:
             raise WorkloadError(

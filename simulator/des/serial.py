@@ -19,6 +19,7 @@ from simulator.event_queue import ITERATION_END, Clock, ScheduledEvent
 from staircase.messages import EndReason
 from staircase.play import CallResult
 from staircase.prompt import Prompt, common_prefix_tokens
+from staircase.shared_texts import is_common
 from staircase.timeline import to_ps
 
 
@@ -150,9 +151,9 @@ class SerialEngine:
         if self._memory is None:
             return 0
         request, text = self._memory
-        prompt = call.call.prompt
+        prompt = call.text(0)
         if request != call.request:
-            text, prompt = text.header(), prompt.header()
+            text, prompt = text.beginning(is_common), prompt.beginning(is_common)
         return min(common_prefix_tokens(text, prompt), call.call.prompt.tokens - 1)
 
     def _end(self, active: _Active, reason: EndReason) -> None:

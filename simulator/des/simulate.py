@@ -152,7 +152,12 @@ class _Run:
         thinking = 0 if call.written else request.thinking_tokens.get(call.agent, 0)
         self._thoughts[call.number] = _Thought(thinking)
         simulated = SimulatedCall(
-            self.play.number, call, max(left, 0), request.ends_with == "stop", thinking
+            self.play.number,
+            call,
+            max(left, 0),
+            request.ends_with == "stop",
+            thinking,
+            request.parts,
         )
         self._engines[call.engine].submit(simulated, self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -49,12 +50,33 @@ COST_WAYS = (
     CostWay(
         ("decode_tokens_per_s", "prefill_tokens_per_s"),
         ("sequence_s", "context_s"),
-        "; or hardware and model; or kernels and layers; or profile",
+        "; or hardware and model; or kernels and layers or model; or profile",
     ),
     CostWay(("hardware", "model"), ("tensor_parallel", "overhead_s", "host")),
-    CostWay(("kernels", "layers"), ("overhead_s", "host")),
+    CostWay(("kernels", "layers"), ("overhead_s", "host"), "; or kernels and model"),
+    CostWay(
+        ("kernels", "model"),
+        (
+            "tensor_parallel",
+            "data_parallel",
+            "expert_parallel",
+            "link_gb_per_s",
+            "link_latency_s",
+            "overhead_s",
+            "host",
+        ),
+    ),
     CostWay(("profile",), ("engine", "overhead_s", "host")),
 )
+
+
+def _way_of(given: AbstractSet[str]) -> CostWay:
+    """That of which most needed keys are given, else one of which another key is."""
+    others = COST_WAYS[1:]
+    best = max(others, key=lambda way: len(given & set(way.needed)))
+    if given & set(best.needed):
+        return best
+    return next((way for way in others if given & set(way.also)), COST_WAYS[0])
 
 
 class SimulatedSpec(Strict):
@@ -72,11 +94,14 @@ class SimulatedSpec(Strict):
     name each has a device of its own.
 
     In place of the rates, ``kernels`` names a folder of kernel times in LLMServingSim's or Vidur's
-    format, for a model of ``layers``. Or ``profile`` names a file, or a profile of the catalogue,
-    with what ``engine`` of it costs; ``call_s`` is then the profile's, unless given. In all but the
-    first way ``overhead_s`` is added to each iteration, for what an engine does on its host, or
-    what was published of a ``host`` by name (``profiles.hardware.hosts``), or both. ``transforms``
-    change what decoding costs.
+    format, for a model of ``layers``, or for ``model``, if it has experts or several devices. What
+    these tell each other takes ``link_gb_per_s``, in one direction, and ``link_latency_s`` a
+    message. ``data_parallel`` ranks wait for each other at every layer's experts, which
+    ``expert_parallel`` spreads over them whole; limits are then of each rank. Or ``profile`` names
+    a file, or a profile of the catalogue, with what ``engine`` of it costs; ``call_s`` is then the
+    profile's, unless given. In all but the first way ``overhead_s`` is added to each iteration, for
+    what an engine does on its host, or what was published of a ``host`` by name
+    (``profiles.hardware.hosts``), or both. ``transforms`` change what decoding costs.
     """
 
     kind: Literal["simulated"]
@@ -84,6 +109,10 @@ class SimulatedSpec(Strict):
     prefill_tokens_per_s: Rate | None = None
     kernels: str | None = None
     layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)] | None = None
+    data_parallel: Annotated[int, Field(ge=1, le=MOST_DEVICES)] = 1
+    expert_parallel: bool = False
+    link_gb_per_s: Rate | None = None
+    link_latency_s: Seconds | None = None
     overhead_s: Seconds = 0.0
     host: str = "none"
     sequence_s: Seconds = 0.0
@@ -93,6 +122,7 @@ class SimulatedSpec(Strict):
     routing: Literal["least", "affine"] = "least"
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] = 2048
     max_num_seqs: Annotated[int, Field(ge=1, le=MOST_SEQUENCES)] = 256
+    long_prefill_token_threshold: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] | None = None
     kv_blocks: Annotated[int, Field(ge=1, le=MOST_BLOCKS)] | None = None
     block_tokens: Tokens = 16
     prefix_caching: bool = True
@@ -110,16 +140,14 @@ class SimulatedSpec(Strict):
 
     @model_validator(mode="after")
     def _check_cost(self) -> Self:
-        """What an iteration costs is said in one of four ways."""
+        """What an iteration costs is said in one of these ways."""
         given = self.model_fields_set
-        others = COST_WAYS[1:]
-        named = [way for way in others if given & set(way.needed)]
-        way = next(iter(named or [way for way in others if given & set(way.also)]), COST_WAYS[0])
+        way = _way_of(given)
         words = " and ".join(way.needed)
         for key in way.needed:
             if getattr(self, key) is None:
                 raise ValueError(f"{key} is missing: give {words}{way.instead}")
-        for key in [key for other in COST_WAYS if other is not way for key in other.keys]:
+        for key in dict.fromkeys(key for other in COST_WAYS for key in other.keys):
             if key in given and key not in way.keys:
                 raise ValueError(f"{key} must not be given beside {words}, which say it")
         return self

@@ -170,7 +170,7 @@ class OracleReplica:
     def schedule_running(self, sequence: Sequence) -> bool:
         """Whether somebody had to be preempted."""
         preempted = False
-        tokens = min(sequence.missing, self.budget)
+        tokens = min(sequence.missing, self.budget, self.limits.max_chunk)
         while not self.has_room(sequence, sequence.computed + tokens):
             victim = self.running[-1]
             if self.limits.scheduling == "priority":
@@ -215,7 +215,7 @@ class OracleReplica:
             return False
         hits = self.hits(sequence)
         reused = len(hits) * self.limits.block_tokens
-        tokens = min(sequence.missing - reused, self.budget)
+        tokens = min(sequence.missing - reused, self.budget, self.limits.max_chunk)
         if self.limits.blocks is not None:
             new = self.blocks_for(reused + tokens) - len(hits)
             if new > len(self.pool.free) - sum(block.users == 0 for block in hits):
@@ -349,14 +349,24 @@ class OracleEngine:
         """Of every full block: its text and all text before it."""
         text: list[object] = []
         for source, start, stop in call.call.prompt.segments:
-            scope = None if source.startswith("header/") else call.request
-            text += [(scope, source, place) for place in range(start, stop)]
+            text += [self.token(call, source, place) for place in range(start, stop)]
         text += [(call.key, "thought", place) for place in range(call.thinking_tokens)]
         written = call.call.written
         own = range(written, written + call.goal_tokens - call.thinking_tokens)
-        text += [(call.request, call.call.agent, place) for place in own]
+        text += [self.token(call, call.call.agent, place) for place in own]
         size = self.setup.limits.block_tokens
         return [tuple(text[:end]) for end in range(size, len(text) + 1, size)]
+
+    def token(self, call: SimulatedCall, source: str, place: int) -> object:
+        """One token's content: that of a text which other requests have is called as there."""
+        if source.startswith("header/"):
+            return (None, source, place)
+        before = 0
+        for name, tokens in call.parts.get(source, ()):
+            if place < before + tokens:
+                return ("common", name, place - before)
+            before += tokens
+        return (call.request, source, place)
 
     def cancel(self, key: Key) -> None:
         sequence, replica = self.sequences[key]

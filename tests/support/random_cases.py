@@ -31,6 +31,7 @@ from staircase import (
 )
 from staircase.errors import WorkloadError
 from staircase.schedule import LAYOUTS, proposers_of
+from staircase.shared_texts import TextPart
 from tests.support.prompt_texts import fixed_names
 
 
@@ -74,6 +75,9 @@ def random_case(seed: int, is_timed: bool = True) -> RandomCase:
 def drawn_case(rng: random.Random, is_timed: bool = True) -> RandomCase:
     pipeline = _pipeline(rng)
     workload = _workload(rng, pipeline)
+    drawn = random.Random(repr(workload))
+    if drawn.random() < 0.5:
+        workload = with_common_prompts(workload, pipeline, drawn)
     # Drawn apart, so that all other draws are those of the same case with everybody asked.
     without = _without(random.Random(repr(workload)), pipeline)
     schedule = replace(_schedule(rng, pipeline, is_timed), without=without)
@@ -149,6 +153,39 @@ def _workload(rng: random.Random, pipeline: Pipeline) -> Workload:
     return Workload(requests, rng.randint(1, 4))
 
 
+def with_common_prompts(workload: Workload, pipeline: Pipeline, rng: random.Random) -> Workload:
+    """Queries of a small pool behind a system prompt; some go on with an earlier request's answer.
+
+    Each agent calls its texts by names of its own, and what requests write may be told on.
+    """
+    pool = [TextPart(f"prompt {n}", rng.randint(1, 9)) for n in range(2)]
+    system = TextPart("system", rng.choice([1, 4, 9]))
+    requests: list[RequestShape] = []
+    histories: list[tuple[TextPart, ...]] = []
+    for number, request in enumerate(workload.requests):
+        query = (system, rng.choice(pool))
+        if histories and rng.random() < 0.4:
+            query = (*rng.choice(histories), TextPart(f"more {number}", rng.randint(1, 5)))
+        if rng.random() < 0.2:
+            # Only its beginning is common.
+            query = query[:1]
+        answer = TextPart(f"answer {number}", request.output_tokens[pipeline.answer])
+        histories.append((*query, answer))
+        parts = {
+            f"query/{agent.name}": tuple(
+                part._replace(name=f"{agent.name} {part.name}") for part in query
+            )
+            for agent in pipeline
+        }
+        parts[pipeline.answer] = (answer._replace(name=f"{pipeline.answer} {answer.name}"),)
+        more = rng.randint(0, 3)
+        lengths = {name: more + sum(part.tokens for part in own) for name, own in parts.items()}
+        del lengths[pipeline.answer]
+        fixed = {**request.fixed_tokens, **lengths}
+        requests.append(replace(request, fixed_tokens=fixed, parts=parts))
+    return replace(workload, requests=requests)
+
+
 def _schedule(rng: random.Random, pipeline: Pipeline, is_timed: bool) -> Schedule:
     staircases = {agent.name: _staircase(rng) for agent in pipeline.readers}
     early_end = rng.choice(["accept", "continue"])
@@ -200,6 +237,8 @@ def _setup(rng: random.Random, pipeline: Pipeline) -> BatchingSetup:
         rng.random() < 0.8,
         rng.choice(["fcfs", "priority"]),
         rng.random() < 0.4,
+        # Drawn apart, so that all other draws stay.
+        long_prefill_token_threshold=random.Random(repr(pipeline)).choice([None, None, 2, 5]),
     )
     priorities = tuple((agent.name, rng.randrange(3)) for agent in pipeline)
     routing = rng.choice(["least", "affine"])

@@ -12,7 +12,14 @@ import typer
 from planner.cli.commands import measuring
 from planner.cli.default_command import DefaultGroup
 from planner.cli.terminal import AsJson, finite, print_json, screen
-from staircase.bounds import LONGEST_RUN_S, MOST, MOST_DEVICES, MOST_LAYERS
+from staircase.bounds import (
+    LEAST_RATE,
+    LONGEST_RUN_S,
+    MOST,
+    MOST_DEVICES,
+    MOST_LAYERS,
+    MOST_RATE,
+)
 from staircase.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -67,6 +74,21 @@ def import_file(
             help="Of an engine's host, for each iteration.",
         ),
     ] = None,
+    link_gb_per_s: Annotated[
+        float | None,
+        typer.Option(
+            min=LEAST_RATE,
+            max=MOST_RATE,
+            callback=finite,
+            help="Between devices in tensor parallel, in one direction.",
+        ),
+    ] = None,
+    link_latency_s: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=LONGEST_RUN_S, callback=finite, help="Of each message between them."
+        ),
+    ] = None,
     run: Annotated[
         int | None, typer.Option(min=1, max=MOST, help="Which of several benchmarks.")
     ] = None,
@@ -78,7 +100,7 @@ def import_file(
     from profiles.latency.endpoint import EndpointProfile, save_endpoint
     from profiles.latency.profile import save_latency
 
-    picks = Picks(model, hardware, tp, layers, overhead_s, run)
+    picks = Picks(model, hardware, tp, layers, overhead_s, link_gb_per_s, link_latency_s, run)
     profile = import_profile(form, path, picks)
     target = out or Path(f"{form}.json")
     if isinstance(profile, EndpointProfile):
