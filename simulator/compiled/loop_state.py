@@ -149,7 +149,7 @@ def make_loop(
     cells[SOON_COUNT] = len(soon)
     empty = np.zeros(0, dtype=np.int64)
     loop = LoopState(
-        _make_crew(pipeline, setups),
+        _make_agents(pipeline, setups),
         tables,
         row_times,
         requests,
@@ -169,7 +169,7 @@ def make_loop(
     return loop, int(times[-1])
 
 
-def _make_crew(pipeline: Pipeline, setups: Sequence[BatchingSetup]) -> Agents:
+def _make_agents(pipeline: Pipeline, setups: Sequence[BatchingSetup]) -> Agents:
     engines = [pipeline.engines.index(agent.engine) for agent in pipeline.order]
     priorities = [
         dict(setups[engine].priorities).get(agent.name, 0)
