@@ -75,7 +75,11 @@ def test_many_bodies(server: Running, path: str) -> None:
 
 
 def fuzz(client: httpx.Client, server: Running, path: str, examples: int) -> None:
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
     @given(BODIES)
     def asked(body: Any) -> None:
         ask(client, server, path, body)
