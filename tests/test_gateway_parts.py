@@ -1,4 +1,4 @@
-"""The gateway's parts by themselves: seats, stop texts, deadlines, conversations, ladders."""
+"""The gateway's parts by themselves: admission, stop texts, deadlines, conversations, ladders."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from executor.gateway.admission import Admission
 from executor.gateway.api.api_error import ApiError
 from executor.gateway.api.bodies import Message
 from executor.gateway.api.conversation import conversation_of
 from executor.gateway.deadlines import limits_s
 from executor.gateway.figures import Moments
-from executor.gateway.seats import Seats
 from executor.gateway.served_plan import CHOSEN, Point, ladder_of
 from executor.gateway.stop_texts import StopTexts
 from staircase import Schedule, chain, debate, moa, normal, single, uniform
@@ -60,20 +60,20 @@ class TestStopTexts:
             assert not held or any(stop.startswith(held) for stop in stops)
 
 
-class TestSeats:
+class TestAdmission:
     def test_keys_get_seats_in_turn(self) -> None:
         """Who asks for few, and later, is not kept waiting by who asks for many."""
         order: list[str] = []
 
-        async def ask(seats: Seats, key: str) -> None:
-            async with seats.seat(key):
+        async def ask(admission: Admission, key: str) -> None:
+            async with admission.admitted(key):
                 order.append(key)
                 await asyncio.sleep(0)
 
         async def play() -> None:
-            seats = Seats(1, 100)
-            await asyncio.gather(*(ask(seats, key) for key in ["many"] * 6 + ["few"] * 2))
-            assert (seats.active, seats.waiting) == (0, 0)
+            admission = Admission(1, 100)
+            await asyncio.gather(*(ask(admission, key) for key in ["many"] * 6 + ["few"] * 2))
+            assert (admission.active, admission.waiting) == (0, 0)
 
         asyncio.run(play())
         assert order == ["many", "many", "few", "many", "few", "many", "many", "many"]
@@ -86,11 +86,11 @@ class TestSeats:
         )
         most, turned_away = 0, 0
 
-        async def ask(seats: Seats, key: str, turns: int) -> None:
+        async def ask(admission: Admission, key: str, turns: int) -> None:
             nonlocal most, turned_away
             try:
-                async with seats.seat(key) as pressure:
-                    most = max(most, seats.active)
+                async with admission.admitted(key) as pressure:
+                    most = max(most, admission.active)
                     assert 0 <= pressure <= 1
                     for _ in range(turns):
                         await asyncio.sleep(0)
@@ -98,16 +98,16 @@ class TestSeats:
                 turned_away += 1
 
         async def play() -> None:
-            seats = Seats(concurrency, queue)
+            admission = Admission(concurrency, queue)
             tasks = []
             for key, turns, cancelled_after in asks:
-                tasks.append(asyncio.create_task(ask(seats, key, turns)))
+                tasks.append(asyncio.create_task(ask(admission, key, turns)))
                 if cancelled_after < 3:
                     await asyncio.sleep(0)
                     tasks[cancelled_after % len(tasks)].cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            assert (seats.active, seats.waiting) == (0, 0)
-            async with seats.seat("last") as pressure:
+            assert (admission.active, admission.waiting) == (0, 0)
+            async with admission.admitted("last") as pressure:
                 assert pressure == 0.0
 
         asyncio.run(play())

@@ -36,7 +36,7 @@ from tests.support.plans import small_plan
 
 NAMES = ("first", "second", "third")
 SCENARIO: dict[str, Any] = {
-    "name": "desk",
+    "name": "answers",
     "pipeline": {
         "moa": {"layers": [list(NAMES)], "answer": "aggregator"},
         "agents": {
@@ -50,12 +50,12 @@ SCENARIO: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def found() -> Plan:
-    return replace(small_plan(), scenario="desk", profile_hashes={})
+    return replace(small_plan(), scenario="answers", profile_hashes={})
 
 
 def planned(folder: Path, plan: Plan | None, **changes: Any) -> Path:
     """A scenario's file with its plan in runs/."""
-    path = folder / "desk.yaml"
+    path = folder / "answers.yaml"
     path.write_text(yaml.safe_dump(SCENARIO | changes))
     if plan is not None:
         (folder / "runs").mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ class TestEmbedded:
     def test_answers_are_those_of_the_runtime(
         self, server: Running, work: Workspace, question: Question, point: str
     ) -> None:
-        model = "desk" if point == "chosen" else f"desk@{point}"
+        model = "answers" if point == "chosen" else f"answers@{point}"
         inputs = {} if point == "single" else dict(question.inputs)
         asked: Any = [{"role": "user", "content": question.query}]
         chunks = list(
@@ -97,8 +97,8 @@ class TestEmbedded:
                 model=model, messages=asked, stream=True, extra_body={"inputs": inputs}
             )
         )
-        office = server.gateway.office("desk")
-        played = office.plan.points[point]
+        service = server.gateway.service("answers")
+        played = service.plan.points[point]
         with open_engines(work.scenario) as opened:
             job = Job(played.pipeline, played.schedule, replace(question, inputs=inputs))
             outcome = opened.runtime.run([job])[0]
@@ -110,7 +110,7 @@ class TestEmbedded:
     def test_the_ladder_goes_from_the_choice_to_one_model(
         self, server: Running, found: Plan
     ) -> None:
-        rungs = server.gateway.office("desk").plan.ladder
+        rungs = server.gateway.service("answers").plan.ladder
         assert rungs[0].schedule == found.candidates[found.chosen].schedule
         assert [agent.name for agent in rungs[-1].pipeline] == ["aggregator"]
         costs = [
@@ -123,7 +123,7 @@ class TestEmbedded:
 
     def test_models_are_points_of_the_front(self, server: Running, found: Plan) -> None:
         names = [one.id for one in server.client().models.list()]
-        assert names[:3] == ["desk", "desk@normal", "desk@single"]
+        assert names[:3] == ["answers", "answers@normal", "answers@single"]
         assert len(names) == 3 + min(len(found.front), 8)
 
 
@@ -133,7 +133,7 @@ class TestWhatIsWrong:
             plan_of(work_of(tmp_path, None))
 
     def test_a_plan_of_another_scenario(self, tmp_path: Path, found: Plan) -> None:
-        with pytest.raises(PlanError, match="is of 'other', not of 'desk'"):
+        with pytest.raises(PlanError, match="is of 'other', not of 'answers'"):
             plan_of(work_of(tmp_path, replace(found, scenario="other")))
 
     def test_a_plan_of_another_pipeline(self, tmp_path: Path, found: Plan) -> None:
@@ -173,7 +173,10 @@ class TestWhatIsWrong:
 
     def test_two_plans_of_one_name(self, tmp_path: Path, found: Plan) -> None:
         work = work_of(tmp_path, found)
-        with pytest.raises(InputError, match="two plans are named 'desk'"), gateway_of([work] * 2):
+        with (
+            pytest.raises(InputError, match="two plans are named 'answers'"),
+            gateway_of([work] * 2),
+        ):
             pass
 
     def test_from_python(self, tmp_path: Path) -> None:
@@ -234,7 +237,7 @@ class TestCommand:
         with subprocess.Popen(command, **pipes) as process:
             assert process.stderr
             assert process.stdout
-            assert f"serving desk at http://127.0.0.1:{port}/v1" in process.stderr.readline()
+            assert f"serving answers at http://127.0.0.1:{port}/v1" in process.stderr.readline()
             base = f"http://127.0.0.1:{port}"
             for _ in range(600):
                 try:
@@ -242,14 +245,14 @@ class TestCommand:
                     break
                 except httpx.TransportError:
                     time.sleep(0.1)
-            body = {"model": "desk@single", "prompt": "x", "max_tokens": 2}
+            body = {"model": "answers@single", "prompt": "x", "max_tokens": 2}
             assert httpx.post(f"{base}/v1/completions", json=body).status_code == 200
             process.send_signal(signal.SIGTERM)
             told, printed = process.stderr.read(), json.loads(process.stdout.read())
         assert process.returncode == 0
         assert "Traceback" not in told
         assert printed["url"] == f"{base}/v1"
-        assert printed["models"][:2] == ["desk", "desk@normal"]
+        assert printed["models"][:2] == ["answers", "answers@normal"]
 
 
 def test_serving_changes_no_forecast(tmp_path: Path, found: Plan) -> None:
@@ -271,8 +274,8 @@ def test_the_application_is_one_for_any_server(tmp_path: Path, found: Plan) -> N
     assert devices() > before
     with TestClient(app) as client:
         names = [one["id"] for one in client.get("/v1/models").json()["data"]]
-        body = {"model": "desk@single", "prompt": "x", "max_tokens": 2}
+        body = {"model": "answers@single", "prompt": "x", "max_tokens": 2}
         answer = client.post("/v1/completions", json=body).json()
-    assert names[0] == "desk"
+    assert names[0] == "answers"
     assert answer["usage"]["completion_tokens"] == 2
     assert devices() == before

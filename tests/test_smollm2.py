@@ -18,7 +18,7 @@ from executor.tokens.chat_template import chat_format
 from executor.tokens.rendering import fixed_ids
 from staircase.pipeline import Agent
 from staircase.question_sets import read_questions
-from tests.support.command_line import staircase
+from tests.support.command_line import staircase_process as staircase
 from tests.support.real_servers import SERVERS, RealServers
 from tests.support.smollm2 import SMOLLM2, needs_smollm2
 

@@ -13,13 +13,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Tracer
 
 from executor.gateway.accounts import account_of, usage_of
+from executor.gateway.admission import Admission
 from executor.gateway.api.api_error import ApiError
 from executor.gateway.api.ask import Ask
 from executor.gateway.api.chunks import Piece
 from executor.gateway.deadlines import limits_s
 from executor.gateway.figures import Figures, Moments
 from executor.gateway.live_answer import EndedBy, LiveAnswer
-from executor.gateway.seats import Seats
 from executor.gateway.served_plan import CHOSEN, SINGLE, Point, ServedPlan, single_point
 from executor.gateway.spans import own_tracer, trace_request
 
@@ -27,7 +27,7 @@ log = logging.getLogger("staircase.gateway")
 
 
 @dataclass
-class Office:
+class PlanService:
     """What serves one plan.
 
     Attributes:
@@ -37,7 +37,7 @@ class Office:
 
     plan: ServedPlan
     figures: Figures
-    seats: Seats
+    admission: Admission
     rate_per_s: float
     tracer: Tracer = field(default_factory=own_tracer)
     running: set[Answering] = field(default_factory=set)
@@ -47,15 +47,15 @@ class Answering:
     """One request.
 
     Attributes:
-        point: that it is played under, once it has a seat.
+        point: that it is played under, once it is admitted.
         usage, account: when it is over.
     """
 
     def __init__(
-        self, office: Office, point: Point | None, ask: Ask, key: str, parent: Context
+        self, service: PlanService, point: Point | None, ask: Ask, key: str, parent: Context
     ) -> None:
         self._parent = parent
-        self._office = office
+        self._service = service
         self._asked_point = point
         self._ask = ask
         self._key = key
@@ -67,7 +67,7 @@ class Answering:
         self.point: Point | None = None
         self.usage: Mapping[str, Any] = {}
         self.account: Mapping[str, Any] = {}
-        office.running.add(self)
+        service.running.add(self)
         self._task = asyncio.create_task(self._run())
 
     async def pieces(self) -> AsyncIterator[Piece]:
@@ -90,7 +90,7 @@ class Answering:
         if self._live is not None:
             self._live.end(why)
         elif self.point is None:
-            # It waits for a seat.
+            # It waits to be admitted.
             self._task.cancel()
 
     async def over(self) -> None:
@@ -98,7 +98,7 @@ class Answering:
         await asyncio.wait({self._task})
 
     async def _run(self) -> None:
-        ended, name = "failed", self._office.plan.name
+        ended, name = "failed", self._service.plan.name
         try:
             ended = await self._admit()
         except ApiError as error:
@@ -113,17 +113,17 @@ class Answering:
             log.debug("it failed so", exc_info=error)
             self._pieces.put_nowait(ApiError(500, "internal_error", "the gateway failed"))
         finally:
-            self._office.running.discard(self)
-        figures = self._office.figures
+            self._service.running.discard(self)
+        figures = self._service.figures
         if self.point is None:
             figures.refused.labels(ended).inc()
         else:
             figures.requests.labels(name, self.point.name, ended).inc()
 
     async def _admit(self) -> str:
-        async with self._office.seats.seat(self._key, self._left_s()) as pressure:
+        async with self._service.admission.admitted(self._key, self._left_s()) as pressure:
             self.point = await self._choose(pressure)
-            plan = self._office.plan
+            plan = self._service.plan
             live = LiveAnswer(plan.runtime, self.point, self._ask, plan.shows_drafts)
             self._live = live
             if self._left is not None:
@@ -159,34 +159,34 @@ class Answering:
         }
 
     def _note(self, live: LiveAnswer, point: Point) -> None:
-        figures, name = self._office.figures, self._office.plan.name
+        figures, name = self._service.figures, self._service.plan.name
         if live.outcome is None:
             return
         figures.note_outcome(name, live.outcome, live.late)
         now_ns = time.time_ns()
-        trace_request(self._office.tracer, name, point, live.outcome, now_ns, self._parent)
+        trace_request(self._service.tracer, name, point, live.outcome, now_ns, self._parent)
         error = live.outcome.timeline.error
         if error is not None:
             # What a server says may hold parts of a prompt.
             log.warning("a request of %s failed", name)
             log.debug("it failed: %s", error)
         elif self._moments.token_s and live.ended_by in (None, "stop text"):
-            figures.note_times(name, point, self._moments, self._office.rate_per_s)
+            figures.note_times(name, point, self._moments, self._service.rate_per_s)
 
     async def _choose(self, pressure: float) -> Point:
         """Who asks for a point gets it; else the gate may choose one model, or the queue a rung."""
         if self._asked_point is not None:
             return self._asked_point
-        plan = self._office.plan
+        plan = self._service.plan
         question = self._ask.conversation.question
         if plan.gate is not None and await asyncio.to_thread(plan.gate.is_for_one, question):
-            self._office.figures.gated.labels(plan.name).inc()
+            self._service.figures.gated.labels(plan.name).inc()
             return plan.points.get(SINGLE) or single_point(plan.points[CHOSEN].pipeline)
         return plan.rung(pressure)
 
     def _deadline_s(self) -> float | None:
         own = self._ask.deadline_s
-        return self._office.plan.limits.deadline_s if own is None else own
+        return self._service.plan.limits.deadline_s if own is None else own
 
     def _left_s(self) -> float | None:
         """Until the deadline."""
@@ -199,4 +199,4 @@ class Answering:
         left_s = self._left_s()
         if left_s is None:
             return {}
-        return limits_s(point.pipeline, left_s, self._office.plan.ends_s)
+        return limits_s(point.pipeline, left_s, self._service.plan.ends_s)

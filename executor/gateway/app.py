@@ -73,16 +73,16 @@ def make_app(
         description="Answers with pipelines of language models.",
         lifespan=lifespan,
     )
-    desk = _Desk(gateway, settings)
+    responder = _Responder(gateway, settings)
     errors = {status: {"model": ErrorAnswer} for status in (400, 401, 404, 413, 429, 502, 503, 504)}
 
     @app.post("/v1/chat/completions", responses=errors)  # type: ignore[arg-type]
     async def chat(body: ChatBody, request: Request) -> Response:
-        return await desk.answer(ask_of(body), request)
+        return await responder.answer(ask_of(body), request)
 
     @app.post("/v1/completions", responses=errors)  # type: ignore[arg-type]
     async def completions(body: CompletionBody, request: Request) -> Response:
-        return await desk.answer(ask_of(body), request)
+        return await responder.answer(ask_of(body), request)
 
     @app.get("/v1/models")
     async def models(request: Request) -> Response:
@@ -116,7 +116,7 @@ def make_app(
     return app
 
 
-class _Desk:
+class _Responder:
     """Where answers are handed out."""
 
     def __init__(self, gateway: Gateway, settings: Settings) -> None:

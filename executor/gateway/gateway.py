@@ -8,13 +8,13 @@ from typing import Any
 
 from opentelemetry.context import Context
 
-from executor.gateway.answering import Answering, Office
+from executor.gateway.admission import Admission
+from executor.gateway.answering import Answering, PlanService
 from executor.gateway.api.api_error import ApiError
 from executor.gateway.api.ask import Ask
 from executor.gateway.figures import Figures
 from executor.gateway.keys import Keys
 from executor.gateway.live_answer import pipeline_for
-from executor.gateway.seats import Seats
 from executor.gateway.served_plan import BETWEEN, Point, ServedPlan
 from staircase.errors import InputError
 
@@ -42,11 +42,11 @@ class Gateway:
         self.figures = Figures()
         self.keys = keys or Keys()
         self.is_draining = False
-        self._offices = {
-            plan.name: Office(
+        self._services = {
+            plan.name: PlanService(
                 plan,
                 self.figures,
-                Seats(plan.limits.concurrency, plan.limits.queue),
+                Admission(plan.limits.concurrency, plan.limits.queue),
                 (rates_per_s or {}).get(plan.name, 1.0),
             )
             for plan in plans
@@ -54,11 +54,11 @@ class Gateway:
 
     @property
     def running(self) -> list[Answering]:
-        return [one for office in self._offices.values() for one in office.running]
+        return [one for service in self._services.values() for one in service.running]
 
-    def office(self, name: str) -> Office:
+    def service(self, name: str) -> PlanService:
         """Of the plan with this name."""
-        return self._offices[name]
+        return self._services[name]
 
     def ask(self, ask: Ask, key: str, parent: Context | None = None) -> Answering:
         """Begins to answer; ``key`` is who asks, in the span ``parent``.
@@ -68,20 +68,20 @@ class Gateway:
         """
         if self.is_draining:
             raise ApiError(503, "shutting_down", "the server is shutting down")
-        office, point = self._find(ask.model)
+        service, point = self._find(ask.model)
         # What cannot be honoured is refused before anything waits.
-        pipeline_for(office.plan.pipeline, ask)
-        ask.wish(office.plan.answering_model)
-        ask.check_seed(office.plan.runtime.served, office.plan.answering.engine)
-        return Answering(office, point, ask, key, parent or Context())
+        pipeline_for(service.plan.pipeline, ask)
+        ask.wish(service.plan.answering_model)
+        ask.check_seed(service.plan.runtime.served, service.plan.answering.engine)
+        return Answering(service, point, ask, key, parent or Context())
 
-    def _find(self, model: str) -> tuple[Office, Point | None]:
+    def _find(self, model: str) -> tuple[PlanService, Point | None]:
         name, at, point = model.rpartition(BETWEEN)
-        office = self._offices.get(name if at else model)
-        if office is None or (at and point not in office.plan.points):
-            known = ", ".join(one for o in self._offices.values() for one in o.plan.models)
+        service = self._services.get(name if at else model)
+        if service is None or (at and point not in service.plan.points):
+            known = ", ".join(one for o in self._services.values() for one in o.plan.models)
             raise ApiError(404, "model_not_found", f"no model {model!r}; known: {known}", "model")
-        return office, office.plan.points[point] if at else None
+        return service, service.plan.points[point] if at else None
 
     def model(self, name: str) -> dict[str, Any]:
         """One of ``models``.
@@ -94,14 +94,14 @@ class Gateway:
 
     def models(self) -> Iterator[dict[str, Any]]:
         """As /v1/models lists them."""
-        for office in self._offices.values():
-            yield from map(self.model, office.plan.models)
+        for service in self._services.values():
+            yield from map(self.model, service.plan.models)
 
     def metrics(self) -> bytes:
         """In Prometheus's format."""
-        for name, office in self._offices.items():
-            self.figures.active.labels(name).set(office.seats.active)
-            self.figures.waiting.labels(name).set(office.seats.waiting)
+        for name, service in self._services.items():
+            self.figures.active.labels(name).set(service.admission.active)
+            self.figures.waiting.labels(name).set(service.admission.waiting)
         return self.figures.text()
 
     async def stop(self, patience_s: float) -> None:

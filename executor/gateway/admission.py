@@ -14,10 +14,10 @@ from executor.gateway.api.api_error import ApiError
 NEWEST = 0.2
 
 
-class Seats:
-    """Seats of one plan; used on one event loop.
+class Admission:
+    """Of the requests of one plan; used on one event loop.
 
-    A seat that becomes free goes to the keys that wait in turn, whatever each has waiting.
+    A place that becomes free goes to the keys that wait in turn, whatever each has waiting.
     """
 
     def __init__(self, concurrency: int, queue: int) -> None:
@@ -32,8 +32,8 @@ class Seats:
         return sum(not turn.done() for turns in self._turns.values() for turn in turns)
 
     @asynccontextmanager
-    async def seat(self, key: str, timeout_s: float | None = None) -> AsyncIterator[float]:
-        """Waits for a seat of ``key``; gives how much of the queue was taken then, 0 to 1.
+    async def admitted(self, key: str, timeout_s: float | None = None) -> AsyncIterator[float]:
+        """Waits for a place for ``key``; gives how much of the queue was taken then, 0 to 1.
 
         Raises:
             ApiError: the queue is full, or ``timeout_s`` passed.
@@ -63,7 +63,7 @@ class Seats:
         try:
             return await turn
         except asyncio.CancelledError:
-            # Who leaves may have been given a seat just now.
+            # Who leaves may have been given a place just now.
             if not turn.cancelled():
                 self._give_up()
             raise
