@@ -163,7 +163,7 @@ def with_common_prompts(workload: Workload, pipeline: Pipeline, rng: random.Rand
     requests: list[RequestShape] = []
     histories: list[tuple[TextPart, ...]] = []
     for number, request in enumerate(workload.requests):
-        query = (system, rng.choice(pool))
+        query: tuple[TextPart, ...] = (system, rng.choice(pool))
         if histories and rng.random() < 0.4:
             query = (*rng.choice(histories), TextPart(f"more {number}", rng.randint(1, 5)))
         if rng.random() < 0.2:
