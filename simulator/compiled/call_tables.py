@@ -22,7 +22,6 @@ from simulator.engine import SimulatedCall
 from staircase.conductor import Conductor
 from staircase.messages import Call, CallEnded, Command, StartCall
 from staircase.pipeline import Pipeline
-from staircase.prompt import Prompt, common_prefix_tokens
 from staircase.schedule import Schedule, Staircase
 from staircase.shared_texts import is_common
 from staircase.workload import RequestShape
@@ -40,10 +39,7 @@ THE_END = 1 << 62
 #   ends_early             it ends before it has written all that it may
 #   is_last                the agent will not read any more
 #   first_segment          first of its segments
-#   common                 tokens with which the agent's call before began too
-ROW = columns(
-    "level", "prompt", "goal", "outputs", "ends_early", "is_last", "first_segment", "common"
-)
+ROW = columns("level", "prompt", "goal", "outputs", "ends_early", "is_last", "first_segment")
 
 
 class CallTables(NamedTuple):
@@ -111,7 +107,7 @@ class TableBuilder:
 
     def tables(self) -> CallTables:
         return CallTables(
-            np.asarray([*self._rows, (0,) * 6 + (len(self._segments) // 3, 0)], dtype=ROW),
+            np.asarray([*self._rows, (0,) * 6 + (len(self._segments) // 3,)], dtype=ROW),
             np.asarray(self._agent_rows, dtype=np.int64),
             np.frombuffer(self._segments, dtype=np.int64).reshape(-1, 3),
         )
@@ -128,19 +124,14 @@ class TableBuilder:
         for agent in self.pipeline.order:
             own = [call for call in calls if call.agent == agent.name]
             staircase = self.schedule.staircases.get(agent.name, Staircase())
-            before = Prompt(())
             for call in own:
-                before = self._add_row(request, call, staircase if agent.reads else None, before)
+                self._add_row(request, call, staircase if agent.reads else None)
             self._agent_rows.append(len(self._rows))
         self.calls.append(ordered)
         return len(self.calls) - 1
 
-    def _add_row(
-        self, request: RequestShape, call: Call, staircase: Staircase | None, before: Prompt
-    ) -> Prompt:
-        """Returns its text; ``before`` is that of the agent's call before. Empty if not needed."""
+    def _add_row(self, request: RequestShape, call: Call, staircase: Staircase | None) -> None:
         simulated = _simulated(call, request)
-        text = simulated.text(simulated.goal_tokens) if self.needs_segments else Prompt(())
         level = staircase.step(call.step).read if staircase else 0
         self._rows.append(
             (
@@ -151,13 +142,11 @@ class TableBuilder:
                 int(simulated.ends_early),
                 int(call.is_last),
                 len(self._segments) // 3,
-                common_prefix_tokens(before, text),
             )
         )
-        texts = self._texts
-        rows = [n for s in text.segments for n in (texts[s.source], s.start, s.stop)]
-        self._segments.extend(rows)
-        return text
+        if self.needs_segments:
+            texts, segments = self._texts, simulated.text(simulated.goal_tokens).segments
+            self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
 
 
 def untimed_calls(

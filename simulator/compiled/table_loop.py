@@ -204,7 +204,7 @@ def _start(loop: LoopState, pool: ReplicaPool, calls: Calls, request: int, agent
     record = roles.record[place]
     loop.cells[FREE] -= 1
     slot = loop.slots[loop.cells[FREE]]
-    _fill(loop, pool, calls, slot, request, agent, row, record)
+    _fill(loop, pool, calls, slot, request, agent, row)
     loop.occupants[slot] = record
     roles.state[place] = WRITES
     requests.open_calls[request] += 1
@@ -226,14 +226,7 @@ def _start(loop: LoopState, pool: ReplicaPool, calls: Calls, request: int, agent
 
 @compiled
 def _fill(
-    loop: LoopState,
-    pool: ReplicaPool,
-    calls: Calls,
-    slot: int,
-    request: int,
-    agent: int,
-    row: int,
-    record: int,
+    loop: LoopState, pool: ReplicaPool, calls: Calls, slot: int, request: int, agent: int, row: int
 ) -> None:
     """Makes a row of ``Calls`` of a row of the table."""
     rows = loop.tables.rows
@@ -252,27 +245,7 @@ def _fill(
         low, high = rows.first_segment[row], rows.first_segment[row + 1]
         number = loop.common_texts + request * loop.texts
         start = calls.hash_start[slot]
-        known = _copy_hashes(loop, calls, slot, row, record, block_tokens)
-        segments = loop.tables.segments[low:high]
-        fill_hashes(segments, number, block_tokens, calls.hashes[start:], known)
-
-
-@compiled
-def _copy_hashes(
-    loop: LoopState, calls: Calls, slot: int, row: int, record: int, block_tokens: int
-) -> int:
-    """Those of the blocks that the agent's call before had too, if they are still there."""
-    known = loop.tables.rows.common[row] // block_tokens
-    if known == 0:
-        return 0
-    before = loop.records.slot[record - 1]
-    if loop.occupants[before] != record - 1:
-        return 0
-    source, target = calls.hash_start[before], calls.hash_start[slot]
-    if source != target:
-        for place in range(known):
-            calls.hashes[target + place] = calls.hashes[source + place]
-    return known
+        fill_hashes(loop.tables.segments[low:high], number, block_tokens, calls.hashes[start:])
 
 
 @compiled

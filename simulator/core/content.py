@@ -37,24 +37,21 @@ class Contents:
 def chain_hashes(rows: Ints, block_tokens: int) -> Ints:
     """Rows are (text number, first token, end)."""
     hashes = np.zeros(int(np.sum(rows[:, 2] - rows[:, 1])) // block_tokens, dtype=np.int64)
-    fill_hashes(rows, 0, block_tokens, hashes, 0)
+    fill_hashes(rows, 0, block_tokens, hashes)
     return hashes
 
 
 @compiled
-def fill_hashes(rows: Ints, base: int, block_tokens: int, hashes: Ints, known: int) -> None:
-    """Chain hashes of rows of (text, first token, end) go into ``hashes``, which has ``known``.
+def fill_hashes(rows: Ints, base: int, block_tokens: int, hashes: Ints) -> None:
+    """Chain hashes of rows of (text, first token, end) go into ``hashes``.
 
     ``base`` is added to texts with positive numbers; the others are the same everywhere. The mixing
-    is that of splitmix64. A block's hash is all that the next one's depends on, so the chain goes
-    on from any that is known.
+    is that of splitmix64.
     """
-    chain, count = np.uint64(hashes[known - 1] if known > 0 else 0), 0
+    chain, count = np.uint64(0), 0
     for row in range(len(rows)):
         text = rows[row, 0] + base if rows[row, 0] > 0 else -rows[row, 0]
-        skipped = min(max(known * block_tokens - count, 0), rows[row, 2] - rows[row, 1])
-        count += skipped
-        for token in range(rows[row, 1] + skipped, rows[row, 2]):
+        for token in range(rows[row, 1], rows[row, 2]):
             chain = chain * np.uint64(0x9E3779B97F4A7C15) + np.uint64(text << 32 | token)
             chain = (chain ^ (chain >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             chain = (chain ^ (chain >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -62,6 +59,6 @@ def fill_hashes(rows: Ints, base: int, block_tokens: int, hashes: Ints, known: i
             count += 1
             if count % block_tokens == 0:
                 # 0 stands for "not cached" in the block tables.
-                block = max(np.int64(1), np.int64(chain >> np.uint64(1)))
-                hashes[count // block_tokens - 1] = block
-                chain = np.uint64(block)
+                hashes[count // block_tokens - 1] = max(
+                    np.int64(1), np.int64(chain >> np.uint64(1))
+                )
