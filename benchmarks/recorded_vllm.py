@@ -5,7 +5,8 @@
 DATA is a checkout of LLMServingSim's ``profiler/perf`` and ``bench/examples`` folders; every run
 there of which the kernel times are there too is played, others are told. Of several devices the
 link's speed and latency are those of the run's ``config.json``; what they come to is told by a line
-without them. KV blocks are the engine's own where its ``meta.json`` says them, else unlimited. The
+without them, and beside all stands what LLMServingSim itself forecast.
+KV blocks are the engine's own where its ``meta.json`` says them, else unlimited. The
 constant is fitted to the mean time per output token of the first 100 requests and judged on the
 others, then fitted to and judged on all. FILE gets the last run's forecast with the constant of its
 first 100 requests, for ``staircase compare``.
@@ -40,6 +41,7 @@ from staircase.records import write_records
 from staircase.timeline import to_ps
 
 METRICS = ("ttft_s", "tpot_s", "e2e_s")
+SUMMARY = ("TTFT Mean", "TPOT Mean", "Latency Mean")
 
 
 # Devices that tell each other everything at once.
@@ -80,6 +82,7 @@ class RecordedRun:
 
     Attributes:
         alone: kernels without what devices tell each other; None for one device.
+        published: LLMServingSim's own errors of the means, as its ``summary.txt`` has them.
     """
 
     name: str
@@ -87,6 +90,7 @@ class RecordedRun:
     limits: Limits
     recorded: Recorded
     alone: KernelTables | None = None
+    published: Sequence[str] = ()
 
     def play(self, overhead_s: float, needs_timelines: bool = False) -> Run:
         limits = self.limits
@@ -159,7 +163,15 @@ def read_run(data: Path, path: Path) -> RecordedRun:
     alone = None
     if deployment.devices > 1:
         alone = read_kernel_tables(folder, replace(deployment, link=NO_COST))
-    return RecordedRun(_named(name, ranks), tables, limits, read_recorded(path), alone)
+    published = _published(path.parents[1] / "validation" / "summary.txt")
+    return RecordedRun(_named(name, ranks), tables, limits, read_recorded(path), alone, published)
+
+
+def _published(path: Path) -> list[str]:
+    """The last cells of the rows of means; nothing where there is no such file."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = {" ".join(line.split()[:2]): line.split()[-1] for line in lines if line.strip()}
+    return [rows[name] for name in SUMMARY if name in rows]
 
 
 def _named(bundle: str, ranks: int) -> str:
@@ -213,6 +225,8 @@ def judge(run: RecordedRun) -> tuple[Table, float]:
         overhead_s = 0.0 if fitted is None else run.fit_overhead(fitted)
         off = errors(run.forecast(overhead_s)[judged], run.recorded.metrics[judged])
         table.add_row(*names, f"{overhead_s * 1e3:.2f}", *(f"{error:+.1%}" for error in off))
+    if len(run.published) == len(METRICS):
+        table.add_row("LLMServingSim", "all", "", *run.published)
     return table, overhead_s
 
 

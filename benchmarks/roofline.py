@@ -1,6 +1,6 @@
 """Rooflines against tables of others, to which nothing is fitted.
 
-    python -m benchmarks.roofline DATA [--by-model] [--host NAME]
+    python -m benchmarks.roofline DATA [--by-model] [--by-tp] [--host NAME]
 
 DATA holds ``aiconfigurator/derived_prefill_decode_profile.csv`` (modelled from measured operators,
 16 bits, without an engine's host time; rows that do not fit into memory are left out),
@@ -37,7 +37,7 @@ AICONFIGURATOR_HARDWARE = {
     "a100_sxm": "A100-80GB-SXM",
     "l40s": "L40S",
 }
-LLMSERVINGSIM_HARDWARE = {"RTX4090": "RTX-4090", "RTXPRO6000": "RTX-PRO-6000"}
+LLMSERVINGSIM_HARDWARE = {"RTX4090": "RTX-4090", "RTXPRO6000": "RTX-PRO-6000-Server"}
 # H100 with a power cap is none of the devices.
 SPLITWISE_HARDWARE = {"a100-80gb": "A100-80GB-SXM", "h100-80gb": "H100-SXM"}
 SPLITWISE_MODELS = {"llama2-70b": "Llama-2-70B", "bloom-176b": "BLOOM-176B"}
@@ -52,6 +52,7 @@ class Judged:
     hardware: str
     model: str
     phase: str
+    tp: str
     forecast_s: float
     seconds: float
 
@@ -75,7 +76,8 @@ def aiconfigurator(path: Path) -> Iterator[Judged]:
         else:
             forecast_s = roofline.iteration_s([], batch, batch * context)
         seconds = float(row["latency_ms"]) / 1e3
-        yield Judged("aiconfigurator", device, model, row["phase"], forecast_s, seconds)
+        phase, tp = row["phase"], f"tp{row['tp']}"
+        yield Judged("aiconfigurator", device, model, phase, tp, forecast_s, seconds)
 
 
 def splitwise(path: Path, host: Host) -> Iterator[Judged]:
@@ -95,7 +97,8 @@ def splitwise(path: Path, host: Host) -> Iterator[Judged]:
         ):
             name = "prompt_time" if phase == "prefill" else "token_time"
             whole_s = forecast_s + host.seconds(batch)
-            yield Judged("splitwise-sim", device, model, phase, whole_s, float(row[name]) / 1e3)
+            seconds = float(row[name]) / 1e3
+            yield Judged("splitwise-sim", device, model, phase, f"tp{devices}", whole_s, seconds)
 
 
 def llmservingsim(folder: Path) -> Iterator[Judged]:
@@ -120,6 +123,7 @@ def llmservingsim(folder: Path) -> Iterator[Judged]:
                 device,
                 model,
                 "prefill" if new else "decode",
+                "tp1",
                 roofline.iteration_s(chunks, decoding, decoding * context),
                 float(tokens_s + head_s) + attention_s,
             )
@@ -145,6 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--by-model", action="store_true")
+    parser.add_argument("--by-tp", action="store_true", help="Also by tensor parallelism.")
     parser.add_argument("--host", choices=HOSTS, default="Sarathi-2024")
     words = parser.parse_args()
     judged = [
@@ -156,6 +161,8 @@ def main() -> None:
     console = Console(width=110)
     console.print(report(judged, ("hardware", "phase")))
     console.print(report(judged, ("source", "hardware", *model, "phase")))
+    if words.by_tp:
+        console.print(report(judged, ("source", "tp", "phase")))
     spreads = {
         phase: np.median([abs(row.log_ratio) for row in judged if row.phase == phase]) / 0.6745
         for phase in TARGETS

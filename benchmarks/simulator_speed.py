@@ -1,10 +1,12 @@
 """How fast the simulator is: ratios measured in one run.
 
-    python -m benchmarks.simulator_speed [--requests 1000]
+    python -m benchmarks.simulator_speed [--requests 1000] [--sigma 0.6]
 
 Mixture-of-Agents requests (3 proposers on one engine, the aggregator on another, 512 prompt and 512
-written tokens, Poisson arrivals at 70 % of what the engines can do), played three ways: token by
-token, by the compiled core on SimPy, and as compiled tables. Then plain requests of 512/128 tokens
+written tokens on average, lognormal with ``sigma``, Poisson arrivals at 70 % of what the engines
+can do), played three ways: token by token, by the compiled core on SimPy, and as compiled tables.
+With ``sigma`` 0 all requests are alike and share one table. Then long prompts that are read in many
+steps, with and without a prefix cache, plain requests of 512/128 tokens
 at 8 a second on one replica, and how time and memory grow with the number of requests.
 """
 
@@ -82,17 +84,31 @@ def engines() -> dict[str, EngineSetup]:
 def pipeline() -> Pipeline:
     drawn = moa([["a", "b", "c"]], "z")
     agents = [
-        replace(a, engine="first" if not a.reads else "last", max_tokens=TOKENS) for a in drawn
+        replace(a, engine="first" if not a.reads else "last", max_tokens=8 * TOKENS) for a in drawn
     ]
     return Pipeline(tuple(agents), "z")
 
 
-def workload(requests: int, rate: float) -> Workload:
+def workload(requests: int, rate: float, sigma: float) -> Workload:
+    """The answers of one request are as long as drawn, up to what an agent may write."""
     names = [agent.name for agent in pipeline()]
-    shape = RequestShape(
+    normals = np.random.default_rng(1).standard_normal((requests, 1 + len(names)))
+    drawn = np.exp(sigma * normals - sigma**2 / 2) * TOKENS
+    lengths = np.maximum(np.rint(drawn), 1).astype(int).tolist()
+    alike = RequestShape(
         {query(name): TOKENS for name in names}, dict.fromkeys(names, TOKENS), "length"
     )
-    return Workload([shape] * requests, arrivals_ps=arrivals(requests, rate))
+    shapes = [alike] * requests
+    if sigma:
+        shapes = [
+            RequestShape(
+                {query(name): asked for name in names},
+                dict(zip(names, written, strict=True)),
+                "length",
+            )
+            for asked, *written in lengths
+        ]
+    return Workload(shapes, arrivals_ps=arrivals(requests, rate))
 
 
 def arrivals(requests: int, rate: float) -> list[int]:
@@ -113,9 +129,9 @@ def lean(schedule: Schedule, requests: Workload) -> Played:
     return found
 
 
-def capacity(schedule: Schedule) -> float:
+def capacity(schedule: Schedule, sigma: float) -> float:
     """Requests a second when all of them are there from the beginning."""
-    found = lean(schedule, replace(workload(1000, 1.0), arrivals_ps=[0] * 1000))
+    found = lean(schedule, replace(workload(1000, 1.0, sigma), arrivals_ps=[0] * 1000))
     return 1000 / (int(found.requests["completed_ps"].max()) / PS_PER_S)
 
 
@@ -129,13 +145,14 @@ def best_of(times: int, run: Callable[[], object]) -> float:
     return min(timed(run)[0] for _ in range(times))
 
 
-def three_ways(requests: int) -> Table:
+def three_ways(requests: int, sigma: float) -> Table:
     columns = ("rate 1/s", "token by token, s", "SimPy, s", "ratio", "tables, s", "ratio", "same")
     table = Table("schedule", *columns)
     for name, steps in (("normal", normal()), ("constant:8,64,64", constant(8, 64, 64))):
         schedule = uniform(pipeline(), steps)
-        rate = LOAD * capacity(schedule)
-        table.add_row(name, f"{rate:.2f}", *_three_ways(schedule, workload(requests, rate)))
+        rate = LOAD * capacity(schedule, sigma)
+        asked = workload(requests, rate, sigma)
+        table.add_row(name, f"{rate:.2f}", *_three_ways(schedule, asked))
     return table
 
 
@@ -163,11 +180,24 @@ def plain_requests() -> float:
     return best_of(5, lambda: play_compiled(single(), Schedule(), {"model": one}, asked))
 
 
-def grow(requests: int) -> None:
+def long_prompts_s(caches: bool) -> float:
+    """Seconds for 100 requests of 32,768 tokens that are read in 75 steps."""
+    schedule = uniform(pipeline(), constant(8, 7, 7), "append_rounds")
+    names = [agent.name for agent in pipeline()]
+    shape = RequestShape(
+        {query(name): 32_768 for name in names}, dict.fromkeys(names, TOKENS), "length"
+    )
+    asked = Workload([shape] * 100, arrivals_ps=arrivals(100, 0.05))
+    one = BatchingSetup(example_cost(), replace(LIMITS, blocks=100_000, prefix_caching=caches))
+    two = {"first": one, "last": one}
+    return best_of(2, lambda: play_compiled(pipeline(), schedule, two, asked))
+
+
+def grow(requests: int, sigma: float) -> None:
     """Prints seconds and peak megabytes of a run of this size."""
     schedule = uniform(pipeline(), normal())
-    rate = LOAD * capacity(schedule)
-    asked = workload(requests, rate)
+    rate = LOAD * capacity(schedule, sigma)
+    asked = workload(requests, rate, sigma)
     before = peak_mb()
     seconds = best_of(3, lambda: lean(schedule, asked))
     print(seconds, before, peak_mb())
@@ -179,12 +209,13 @@ def peak_mb() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def growth() -> tuple[Table, float]:
+def growth(sigma: float) -> tuple[Table, float]:
     """Sizes, each in a process of its own; and the exponent of time over all of them."""
     table = Table("requests", "seconds", "µs a request", "peak MB", "of it before the run")
     seconds = []
     for size in SIZES:
         words = [sys.executable, "-m", "benchmarks.simulator_speed", "--grow", str(size)]
+        words += ["--sigma", str(sigma)]
         done = subprocess.run(words, check=True, capture_output=True, text=True)
         taken, before, after = map(float, done.stdout.split())
         seconds.append(taken)
@@ -202,15 +233,21 @@ def growth() -> tuple[Table, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--sigma", type=float, default=0.6)
     parser.add_argument("--grow", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.grow:
-        grow(arguments.grow)
+        grow(arguments.grow, arguments.sigma)
         return
     screen = Console(width=110)
-    screen.print(three_ways(arguments.requests))
+    screen.print(three_ways(arguments.requests, arguments.sigma))
+    cached_s, plain_s = long_prompts_s(caches=True), long_prompts_s(caches=False)
+    screen.print(
+        f"100 prompts of 32,768 tokens in 75 steps: {cached_s:.3f} s with a prefix cache, "
+        f"{plain_s:.3f} s without, {cached_s / plain_s:.2f} times"
+    )
     screen.print(f"2,000 plain requests of 512/128 tokens at 8/s: {plain_requests():.4f} s")
-    table, slope = growth()
+    table, slope = growth(arguments.sigma)
     screen.print(table)
     screen.print(f"time grows with exponent {slope:.3f}")
 

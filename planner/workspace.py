@@ -26,7 +26,7 @@ from simulator.profile_forecaster import (
     sampled_workload,
 )
 from simulator.robust import RobustForecaster
-from simulator.setups import workload_of
+from simulator.workloads import workload_of
 from staircase.errors import ModelError, ProfileError
 from staircase.files import named_path
 from staircase.spec.scenario import Scenario, load_scenario

@@ -18,7 +18,8 @@ from simulator.extrapolation import outside_range, profiled
 from simulator.figures import NOTHING_ASKED, AskedFigures
 from simulator.intervals import stated_error, with_profile_error
 from simulator.run import EngineUse, Run, mean_use, run_workload
-from simulator.setups import setup_of, workload_of
+from simulator.setups import setup_of
+from simulator.workloads import workload_of
 from staircase.bounds import LAST_PS
 from staircase.errors import ScenarioError
 from staircase.metrics.measured import Measured, summarize_replicates

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +28,10 @@ from simulator.core.cost_bounds import check_tables
 from simulator.core.transformed_cost import transformed
 from simulator.des.batching import BatchingSetup, Limits
 from simulator.des.endpoint import EndpointSetup
-from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
 from staircase.errors import ProfileError, ScenarioError
 from staircase.files import named_path
-from staircase.pipeline import Pipeline
-from staircase.prompt import query
-from staircase.request_trace import TracedRequest, read_request_trace
 from staircase.spec.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
-from staircase.spec.workload_spec import Length, RequestTraceSpec, WorkloadSpec
 from staircase.timeline import to_ps
-from staircase.workload import RequestShape, Workload
 
 ENDPOINT_KEYS = ("ttft_s", "itl_s", "ttft_per_token_s", "spread", "itl_spread")
 
@@ -233,99 +226,3 @@ def _deployment_of(spec: SimulatedSpec, name: str, folder: Path) -> Deployment:
         link = Link(spec.link_gb_per_s * 1e9, spec.link_latency_s)
     parallel = spec.tensor_parallel if "tensor_parallel" in spec.model_fields_set else None
     return Deployment(shape.layers, shape, parallel, spec.data_parallel, spec.expert_parallel, link)
-
-
-def workload_of(
-    spec: WorkloadSpec, pipeline: Pipeline, folder: Path, replicate: int = 0
-) -> Workload:
-    """Seeded lengths and arrivals; each ``replicate`` of a seed has its own.
-
-    Of a trace, replicate 0 has the rows themselves; others have rows drawn from it with
-    replacement, at the trace's arrival times.
-
-    Args:
-        folder: from which the paths in ``spec`` are counted.
-
-    Raises:
-        WorkloadError: a file of lengths or of a trace is wrong; names it and the line.
-    """
-    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(4)
-    draws = _Draws(spec, pipeline, folder, *(np.random.default_rng(seed) for seed in seeds))
-    if spec.trace is None:
-        return draws.workload()
-    return draws.traced(spec.trace, is_resampled=replicate > 0)
-
-
-@dataclass(frozen=True)
-class _Draws:
-    """What is drawn of a workload, in streams apart: a change of one leaves the others."""
-
-    spec: WorkloadSpec
-    pipeline: Pipeline
-    folder: Path
-    for_queries: np.random.Generator
-    for_outputs: np.random.Generator
-    for_arrivals: np.random.Generator
-    for_thoughts: np.random.Generator
-
-    def workload(self) -> Workload:
-        spec = self.spec
-        normals = self.for_queries.standard_normal(spec.requests)
-        queries = lengths_at(normals, spec.query_tokens, self.folder).tolist()
-        written, thought = self._written(spec.requests), self._thought(spec.requests)
-        shapes = list(map(self._shape, queries, written, thought))
-        if spec.rate_per_s is None:
-            return Workload(shapes, spec.concurrency)
-        shape = 1 / spec.burstiness**2
-        gaps = self.for_arrivals.gamma(shape, 1 / (spec.rate_per_s * shape), spec.requests)
-        return Workload(shapes, arrivals_ps=[to_ps(second) for second in np.cumsum(gaps)])
-
-    def traced(self, trace: RequestTraceSpec, is_resampled: bool) -> Workload:
-        rows = self._rows(trace)
-        arrivals_ps = [round(row.arrival_ps / trace.speed) for row in rows]
-        if is_resampled:
-            rows = [rows[place] for place in self.for_arrivals.integers(len(rows), size=len(rows))]
-        answers = np.array([row.output_tokens[self.pipeline.answer] for row in rows])
-        written = self._written(len(rows), normal_scores(self.for_outputs, answers))
-        shapes = [
-            self._shape(row.query_tokens, {**row.output_tokens, **others}, thought)
-            for row, others, thought in zip(rows, written, self._thought(len(rows)), strict=True)
-        ]
-        return Workload(shapes, arrivals_ps=arrivals_ps)
-
-    def _rows(self, trace: RequestTraceSpec) -> list[TracedRequest]:
-        agents = {agent.name for agent in self.pipeline} - self.spec.output_tokens.keys()
-        path = named_path(trace.file, self.folder)
-        rows = read_request_trace(path, trace.format, self.pipeline.answer, agents)
-        return rows[: self.spec.traced_requests]
-
-    def _written(self, requests: int, known: Floats | None = None) -> list[dict[str, int]]:
-        """What the agents in ``output_tokens`` write; ``known`` as in ``tied_normals``."""
-        given = self.spec.output_tokens
-        names = [agent.name for agent in self.pipeline if agent.name in given]
-        normals = tied_normals(self.for_outputs, self.spec.correlation, requests, len(names), known)
-        return self._lengths(names, given, normals)
-
-    def _thought(self, requests: int) -> list[dict[str, int]]:
-        """What the agents in ``thinking_tokens`` think, tied to nothing."""
-        given = self.spec.thinking_tokens
-        names = [agent.name for agent in self.pipeline if agent.name in given]
-        normals = self.for_thoughts.standard_normal((requests, len(names)))
-        return self._lengths(names, given, normals)
-
-    def _lengths(
-        self, names: Sequence[str], given: Mapping[str, Length], normals: Floats
-    ) -> list[dict[str, int]]:
-        """Of each request by name; ``normals`` has a row for each request, a column for a name."""
-        columns = {
-            name: lengths_at(own, given[name], self.folder).tolist()
-            for name, own in zip(names, normals.T, strict=True)
-        }
-        return [{name: column[n] for name, column in columns.items()} for n in range(len(normals))]
-
-    def _shape(
-        self, query_tokens: int, written: dict[str, int], thought: dict[str, int]
-    ) -> RequestShape:
-        # A prompt is never empty.
-        fixed = {query(agent.name): max(1, query_tokens) for agent in self.pipeline}
-        return RequestShape(fixed, written, self.spec.ends_with, thought)

@@ -4,10 +4,11 @@ Formats:
     azure: the CSV of Azure's LLM inference traces, ``TIMESTAMP,ContextTokens,GeneratedTokens``
         (github.com/Azure/AzurePublicDataset).
     mooncake: the JSON lines of Mooncake's traces, ``timestamp`` in ms, ``input_length``,
-        ``output_length`` (github.com/kvcache-ai/Mooncake). ``hash_ids``, which name the prompt's
-        blocks of 512 tokens, are not used: no two queries share a prefix.
+        ``output_length`` (github.com/kvcache-ai/Mooncake). ``hash_ids`` name the prompt's blocks of
+        512 tokens: prompts that begin with equal ids begin with equal text.
     own: JSON lines of ``arrival_s``, ``query_tokens`` and ``output_tokens``, the answer's or a
-        mapping by agent.
+        mapping by agent. Queries with the same ``prompt`` are the same; a query that ``continues``
+        an earlier row, by its number in the file from 1, begins with that row's query and answer.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from typing import Any, Literal
 from staircase.bounds import MOST_TOKENS
 from staircase.errors import WorkloadError
 from staircase.files import read_csv, read_json_lines
+from staircase.shared_texts import TextPart
 from staircase.timeline import PS_PER_S, to_ps
 
 TraceFormat = Literal["azure", "mooncake", "own"]
 # Enough for milliseconds since 1970, and few enough for picoseconds to be finite.
 LATEST = 1e15
+MOONCAKE_BLOCK = 512
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Seven digits of a second in Azure's files; ``datetime`` itself would cut them to six.
 MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?(Z|[+-]\d\d:\d\d)?")
@@ -39,11 +42,15 @@ class TracedRequest:
     Attributes:
         query_tokens: at least 1, for a prompt is never empty.
         output_tokens: by agent, 0 or more.
+        query: what it consists of that other requests have too.
+        answer: name of the text that the answer is to later requests; "" for none.
     """
 
     arrival_ps: int
     query_tokens: int
     output_tokens: Mapping[str, int]
+    query: tuple[TextPart, ...] = ()
+    answer: str = ""
 
 
 # A request and where it stands, for errors.
@@ -108,19 +115,90 @@ def _moment_ps(where: str, text: str) -> int:
 
 def _mooncake(path: Path, answer: str) -> Iterator[Row]:
     keys = ("timestamp", "input_length", "output_length")
-    for where, entry in _objects(path, keys, "a Mooncake trace", unused=("hash_ids",)):
+    for where, entry in _objects(path, keys, "a Mooncake trace", also=("hash_ids",)):
         timestamp = _number(where, entry, "timestamp")
         if not timestamp.is_integer():
             raise WorkloadError(f"{where}: timestamp is {timestamp}, must be whole milliseconds")
         arrival_ps = to_ps(timestamp / 1000)
         query = _tokens(where, "input_length", entry["input_length"])
         written = _tokens(where, "output_length", entry["output_length"])
-        yield where, TracedRequest(arrival_ps, max(query, 1), {answer: written})
+        blocks = _blocks(where, entry["hash_ids"], query) if "hash_ids" in entry else ()
+        yield where, TracedRequest(arrival_ps, max(query, 1), {answer: written}, blocks)
+
+
+def _blocks(where: str, ids: object, tokens: int) -> tuple[TextPart, ...]:
+    count = -(-tokens // MOONCAKE_BLOCK)
+    if not isinstance(ids, list) or not all(type(one) is int for one in ids):
+        raise WorkloadError(f"{where}: hash_ids must be a list of whole numbers")
+    if len(ids) != count:
+        raise WorkloadError(
+            f"{where}: {len(ids)} hash_ids, must be {count}, one for each {MOONCAKE_BLOCK} of "
+            f"input_length {tokens}"
+        )
+    starts = range(0, tokens, MOONCAKE_BLOCK)
+    return tuple(
+        TextPart(f"block {one}", min(MOONCAKE_BLOCK, tokens - start))
+        for one, start in zip(ids, starts, strict=True)
+    )
 
 
 def _own(path: Path, answer: str) -> Iterator[Row]:
+    rows, told = list(_own_rows(path, answer)), list[TracedRequest]()
+    numbers = [entry.get("continues") for _, entry, _ in rows]
+    continued = {number for number in numbers if isinstance(number, int)}
+    asked: dict[object, tuple[str, int]] = {}
+    for number, (where, entry, request) in enumerate(rows, start=1):
+        if "continues" in entry and "prompt" in entry:
+            raise WorkloadError(f"{where}: give prompt or continues, not both")
+        if "continues" in entry:
+            request = _continued(where, entry["continues"], request, told, answer)
+        elif "prompt" in entry:
+            request = _asked(where, entry["prompt"], request, asked)
+        if number in continued:
+            own = (TextPart(f"query {number}", request.query_tokens),)
+            request = replace(request, query=request.query or own, answer=f"answer {number}")
+        told.append(request)
+        yield where, request
+
+
+def _continued(
+    where: str, number: object, request: TracedRequest, told: Sequence[TracedRequest], answer: str
+) -> TracedRequest:
+    """``request`` as it begins with query and answer of an earlier row."""
+    if type(number) is not int or not 1 <= number <= len(told):
+        raise WorkloadError(
+            f"{where}: continues is {number!r}, must be the number of an earlier request, from 1"
+        )
+    before = told[number - 1]
+    written = before.output_tokens.get(answer, 0)
+    history = before.query_tokens + written
+    if request.query_tokens <= history or request.arrival_ps < before.arrival_ps:
+        raise WorkloadError(
+            f"{where}: continues {number}, whose query and answer have {history} tokens, so it "
+            "must come later and its query_tokens must be more"
+        )
+    rest = TextPart(f"more {len(told) + 1}", request.query_tokens - history)
+    return replace(request, query=(*before.query, TextPart(before.answer, written), rest))
+
+
+def _asked(
+    where: str, prompt: object, request: TracedRequest, asked: dict[object, tuple[str, int]]
+) -> TracedRequest:
+    """``request`` as it asks what every other of this ``prompt`` does."""
+    if not isinstance(prompt, str):
+        raise WorkloadError(f"{where}: prompt is {prompt!r}, must be a name in quotes")
+    first, tokens = asked.setdefault(prompt, (where, request.query_tokens))
+    if tokens != request.query_tokens:
+        raise WorkloadError(
+            f"{where}: query_tokens of prompt {prompt!r} is {request.query_tokens}, and {tokens} "
+            f"in {first.rpartition(', ')[2]}; they are the same query"
+        )
+    return replace(request, query=(TextPart(f"prompt {prompt}", tokens),))
+
+
+def _own_rows(path: Path, answer: str) -> Iterator[tuple[str, dict[str, Any], TracedRequest]]:
     keys = ("arrival_s", "query_tokens", "output_tokens")
-    for where, entry in _objects(path, keys, "a trace"):
+    for where, entry in _objects(path, keys, "a trace", also=("prompt", "continues")):
         arrival_ps = to_ps(_number(where, entry, "arrival_s"))
         query = _tokens(where, "query_tokens", entry["query_tokens"])
         given = entry["output_tokens"]
@@ -129,7 +207,7 @@ def _own(path: Path, answer: str) -> Iterator[Row]:
             name: _tokens(where, f"output_tokens of {name!r}", tokens)
             for name, tokens in by_agent.items()
         }
-        yield where, TracedRequest(arrival_ps, max(query, 1), written)
+        yield where, entry, TracedRequest(arrival_ps, max(query, 1), written)
 
 
 READERS: Mapping[TraceFormat, Callable[[Path, str], Iterator[Row]]] = {
@@ -140,11 +218,12 @@ READERS: Mapping[TraceFormat, Callable[[Path, str], Iterator[Row]]] = {
 
 
 def _objects(
-    path: Path, keys: Sequence[str], what: str, unused: Sequence[str] = ()
+    path: Path, keys: Sequence[str], what: str, also: Sequence[str] = ()
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a JSON-lines file, each with all of ``keys``, and where they stand.
 
-    Keys that are neither of them nor ``unused`` are told: who writes more may count in other units.
+    Keys that are neither of them nor in ``also`` are told: who writes more may count in other
+    units.
     """
     for where, entry in read_json_lines(path, WorkloadError, f"{what} ({', '.join(keys)} a line)"):
         if not isinstance(entry, dict):
@@ -153,8 +232,8 @@ def _objects(
             if key not in entry:
                 raise WorkloadError(f"{where}: no {key!r}; needs {', '.join(keys)}")
         for key in entry:
-            if key not in (*keys, *unused):
-                known = ", ".join((*keys, *unused))
+            if key not in (*keys, *also):
+                known = ", ".join((*keys, *also))
                 raise WorkloadError(
                     f"{where}: unknown key {key!r}, as of another format, whose times may have "
                     f"another unit; {what} has {known}"

@@ -23,7 +23,7 @@ from simulator.core.cost import (
 from simulator.des.batching import BatchingSetup, Limits
 from simulator.des.simulate import simulate
 from simulator.forecast import forecast_simulated
-from simulator.setups import workload_of
+from simulator.workloads import workload_of
 from staircase import (
     Agent,
     Pipeline,

@@ -19,7 +19,7 @@ from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
 from simulator.profile_forecaster import sampled_workload
 from simulator.run import run_workload
-from simulator.setups import workload_of
+from simulator.workloads import workload_of
 from staircase import Pipeline, RequestShape, Schedule, Timeline, Workload, constant, moa, single
 from staircase.errors import ScenarioError, ScheduleError
 from staircase.metrics.measured import measure_all

@@ -15,13 +15,14 @@ from scipy.stats import spearmanr
 from simulator.des.serial import SerialSetup
 from simulator.des.simulate import simulate
 from simulator.lengths import lengths_at, normal_scores, tied_normals
-from simulator.setups import workload_of
+from simulator.workloads import workload_of
 from staircase import Workload, moa, normal, single, uniform
 from staircase.bounds import MOST_SEED
 from staircase.errors import ScenarioError, WorkloadError
 from staircase.prompt import query
 from staircase.question_sets import read_questions
 from staircase.request_trace import TracedRequest, TraceFormat, read_request_trace
+from staircase.shared_texts import TextPart
 from staircase.spec.scenario import load_scenario
 from staircase.spec.workload_spec import Length, LogNormalSpec, ValuesSpec, WorkloadSpec
 from tests.support.worlds import fixed_profile
@@ -89,9 +90,10 @@ class TestTraces:
     def test_mooncake_counts_in_milliseconds(self, tmp_path: Path) -> None:
         row = {"timestamp": 3000, "input_length": 700, "output_length": 5, "hash_ids": [0, 1]}
         text = lines(row, row | {"timestamp": 3052, "output_length": 0})
+        blocks = (TextPart("block 0", 512), TextPart("block 1", 188))
         assert read(tmp_path / "t.jsonl", "mooncake", text) == [
-            TracedRequest(0, 700, {"z": 5}),
-            TracedRequest(SECOND * 52 // 1000, 700, {"z": 0}),
+            TracedRequest(0, 700, {"z": 5}, blocks),
+            TracedRequest(SECOND * 52 // 1000, 700, {"z": 0}, blocks),
         ]
 
     def test_own_is_sorted_and_begins_at_0(self, tmp_path: Path) -> None:
@@ -160,6 +162,38 @@ WRONG: dict[str, tuple[TraceFormat, str, str]] = {
     "never": ("own", lines(OWN | {"arrival_s": float("nan")}), "arrival_s is nan, must be a"),
     "too late": ("own", lines(OWN | {"arrival_s": 10**400}), "arrival_s is 10+, must be a"),
     "text": ("own", lines(OWN | {"arrival_s": "0"}), "arrival_s is '0'"),
+    "too few hash_ids": (
+        "mooncake",
+        lines(MOONCAKE | {"input_length": 513, "hash_ids": [4]}),
+        "line 1: 1 hash_ids, must be 2, one for each 512 of input_length 513",
+    ),
+    "hash_ids of another kind": (
+        "mooncake",
+        lines(MOONCAKE | {"hash_ids": ["a"]}),
+        "hash_ids must be a list of whole numbers",
+    ),
+    "continues a later row": (
+        "own",
+        lines(OWN, OWN | {"continues": 2}),
+        "line 2: continues is 2, must be the number of an earlier request",
+    ),
+    "continues by name": ("own", lines(OWN, OWN | {"continues": [1]}), "continues is .1., must"),
+    "continues with less": (
+        "own",
+        lines(OWN, OWN | {"continues": 1, "query_tokens": 2}),
+        "line 2: continues 1, whose query and answer have 2 tokens, so it must come later",
+    ),
+    "one prompt of two lengths": (
+        "own",
+        lines(OWN | {"prompt": "p"}, OWN | {"prompt": "p", "query_tokens": 2}),
+        "line 2: query_tokens of prompt 'p' is 2, and 1 in line 1",
+    ),
+    "prompt that is no name": ("own", lines(OWN | {"prompt": 7}), "prompt is 7, must be a name"),
+    "prompt and continues": (
+        "own",
+        lines(OWN, OWN | {"prompt": "p", "continues": 1}),
+        "give prompt or continues, not both",
+    ),
     "another unit": ("mooncake", lines(MOONCAKE | {"timestamp": 0.5}), "whole milliseconds"),
     "keys of another format": (
         "mooncake",

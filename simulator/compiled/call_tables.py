@@ -48,7 +48,8 @@ class CallTables(NamedTuple):
     Attributes:
         rows: of type ROW, and one more at the end.
         agent_rows: first row of (table, agent), flat; one more cell at the end.
-        segments: (text, start, stop) of prompt and of what the call writes; a request's own texts
+        segments: (text, start, stop) of prompt and of what the call writes, if somebody caches
+            prefixes; a request's own texts
             are counted from 1, those that requests have in common from -1 down.
     """
 
@@ -76,6 +77,7 @@ class TableBuilder:
 
     pipeline: Pipeline
     schedule: Schedule
+    needs_segments: bool = True
     calls: list[list[Call]] = field(default_factory=list)
     _known: dict[object, int] = field(default_factory=dict)
     _rows: list[tuple[int, ...]] = field(default_factory=list)
@@ -142,8 +144,9 @@ class TableBuilder:
                 len(self._segments) // 3,
             )
         )
-        texts, segments = self._texts, simulated.text(simulated.goal_tokens).segments
-        self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
+        if self.needs_segments:
+            texts, segments = self._texts, simulated.text(simulated.goal_tokens).segments
+            self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
 
 
 def untimed_calls(

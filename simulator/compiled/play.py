@@ -59,7 +59,8 @@ def play_compiled(
         return None
     setups = [engines[name] for name in pipeline.engines]
     batching = [s for s in setups if isinstance(s, BatchingSetup) and _is_plain(s)]
-    builder = TableBuilder(pipeline, schedule)
+    caches = any(_caches_prefixes(setup) for setup in batching)
+    builder = TableBuilder(pipeline, schedule, needs_segments=caches)
     numbers = _tables(builder, workload)
     if len(batching) < len(setups) or numbers is None:
         return None
@@ -187,5 +188,8 @@ def _blocks(setup: BatchingSetup, tokens: int) -> int:
 
 
 def _hashes(setup: BatchingSetup, tokens: int) -> int:
-    is_cached = setup.limits.blocks is not None and setup.limits.prefix_caching
-    return tokens // setup.limits.block_tokens if is_cached else 0
+    return tokens // setup.limits.block_tokens if _caches_prefixes(setup) else 0
+
+
+def _caches_prefixes(setup: BatchingSetup) -> bool:
+    return setup.limits.blocks is not None and setup.limits.prefix_caching

@@ -203,7 +203,17 @@ class Scenario(Strict):
                 )
             return self
         self._check_lengths(self.workload, self.pipeline.build())
+        self._check_caches(self.workload)
         return self
+
+    def _check_caches(self, workload: WorkloadSpec) -> None:
+        """Whoever says that prompts repeat wants a prefix cache to find them."""
+        engines = [spec for spec in self.engines.values() if isinstance(spec, SimulatedSpec)]
+        if workload.prompts and not any(spec.caches_prefixes for spec in engines):
+            raise ValueError(
+                "workload.prompts: no engine has a prefix cache that would find them; give one of "
+                "kind: simulated its kv_blocks (prefix_caching needs them)"
+            )
 
     @staticmethod
     def _check_lengths(workload: WorkloadSpec, pipeline: Pipeline) -> None:

@@ -138,6 +138,11 @@ class SimulatedSpec(Strict):
     engine: str | None = None
     transforms: list[TransformSpec] = []
 
+    @property
+    def caches_prefixes(self) -> bool:
+        """By hardware, blocks are as many as fit."""
+        return self.prefix_caching and bool(self.kv_blocks or self.hardware)
+
     @model_validator(mode="after")
     def _check_cost(self) -> Self:
         """What an iteration costs is said in one of these ways."""

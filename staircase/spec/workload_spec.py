@@ -64,12 +64,30 @@ class RequestTraceSpec(Strict):
     speed: Annotated[float, Field(ge=LEAST_SPEED, le=MOST_SPEED)] = 1.0
 
 
+class PromptsSpec(Strict):
+    """What queries have in common: ``system_tokens`` before each, and what is asked again.
+
+    Each request asks one of ``distinct`` queries, whose lengths are ``query_tokens``; without that,
+    each asks another.
+    """
+
+    distinct: Count | None = None
+    system_tokens: TokensFrom0 = 0
+
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        if self.distinct is None and not self.system_tokens:
+            raise ValueError("give distinct, system_tokens or both")
+        return self
+
+
 # What a trace says, by the keys that would say it too.
 TRACED = {
     "rate_per_s": "when requests arrive",
     "burstiness": "when requests arrive",
     "concurrency": "when requests arrive",
     "query_tokens": "how long queries are",
+    "prompts": "what queries have in common",
 }
 
 
@@ -87,6 +105,7 @@ class WorkloadSpec(Strict):
     requests: Count = 100
     seed: Seed = 0
     query_tokens: Length = 256
+    prompts: PromptsSpec | None = None
     output_tokens: dict[str, Length] = {}
     thinking_tokens: dict[str, Length] = {}
     correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0

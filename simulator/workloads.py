@@ -1,0 +1,170 @@
+"""Workloads as a scenario describes them: lengths, arrivals and common texts, drawn by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
+from staircase.files import named_path
+from staircase.pipeline import Pipeline
+from staircase.prompt import query
+from staircase.request_trace import TracedRequest, read_request_trace
+from staircase.shared_texts import Parts, TextPart
+from staircase.spec.workload_spec import Length, PromptsSpec, RequestTraceSpec, WorkloadSpec
+from staircase.timeline import to_ps
+from staircase.workload import RequestShape, Workload
+
+
+def workload_of(
+    spec: WorkloadSpec, pipeline: Pipeline, folder: Path, replicate: int = 0
+) -> Workload:
+    """Seeded lengths and arrivals; each ``replicate`` of a seed has its own.
+
+    Of a trace, replicate 0 has the rows themselves; others have rows drawn from it with
+    replacement, at the trace's arrival times, unless rows have texts in common: drawn twice, they
+    would have more.
+
+    Args:
+        folder: from which the paths in ``spec`` are counted.
+
+    Raises:
+        WorkloadError: a file of lengths or of a trace is wrong; names it and the line.
+    """
+    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(5)
+    draws = _Draws(spec, pipeline, folder, *(np.random.default_rng(seed) for seed in seeds))
+    if spec.trace is None:
+        return draws.workload()
+    return draws.traced(spec.trace, is_resampled=replicate > 0)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A request's query.
+
+    Attributes:
+        parts: what it consists of that other requests have too; the rest is its own.
+        answer: name of the text that the answer is to later requests; "" for none.
+    """
+
+    tokens: int
+    parts: tuple[TextPart, ...] = ()
+    answer: str = ""
+
+    def parts_of(self, pipeline: Pipeline, answer_tokens: int) -> Parts:
+        """Each agent has texts of its own, for its prompts say other things before them."""
+        if not self.parts and not self.answer:
+            return {}
+        found = {query(agent.name): _named(agent.name, self.parts) for agent in pipeline}
+        if self.answer:
+            name = pipeline.answer
+            found[name] = _named(name, (TextPart(self.answer, answer_tokens),))
+        return found
+
+
+def _named(agent: str, parts: Sequence[TextPart]) -> tuple[TextPart, ...]:
+    return tuple(TextPart(f"{agent}: {part.name}", part.tokens) for part in parts)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """What is drawn of a workload, in streams apart: a change of one leaves the others."""
+
+    spec: WorkloadSpec
+    pipeline: Pipeline
+    folder: Path
+    for_queries: np.random.Generator
+    for_outputs: np.random.Generator
+    for_arrivals: np.random.Generator
+    for_thoughts: np.random.Generator
+    for_prompts: np.random.Generator
+
+    def workload(self) -> Workload:
+        spec = self.spec
+        queries = self._queries() if spec.prompts is None else self._common_queries(spec.prompts)
+        written, thought = self._written(spec.requests), self._thought(spec.requests)
+        shapes = list(map(self._shape, queries, written, thought))
+        if spec.rate_per_s is None:
+            return Workload(shapes, spec.concurrency)
+        shape = 1 / spec.burstiness**2
+        gaps = self.for_arrivals.gamma(shape, 1 / (spec.rate_per_s * shape), spec.requests)
+        return Workload(shapes, arrivals_ps=[to_ps(second) for second in np.cumsum(gaps)])
+
+    def _queries(self) -> list[Query]:
+        return [Query(tokens) for tokens in self._query_tokens(self.spec.requests)]
+
+    def _query_tokens(self, count: int) -> list[int]:
+        normals = self.for_queries.standard_normal(count)
+        return [int(n) for n in lengths_at(normals, self.spec.query_tokens, self.folder)]
+
+    def _common_queries(self, prompts: PromptsSpec) -> list[Query]:
+        """Each is one of the pool, as likely as the others, behind the system prompt."""
+        requests, distinct = self.spec.requests, prompts.distinct
+        lengths = self._query_tokens(distinct or requests)
+        asked: Sequence[int] = range(requests)
+        if distinct is not None:
+            asked = self.for_prompts.integers(distinct, size=requests).tolist()
+        system = TextPart("system", prompts.system_tokens)
+        pool = [
+            Query(system.tokens + tokens, (system, TextPart(f"prompt {number}", tokens)))
+            for number, tokens in enumerate(lengths)
+        ]
+        return [pool[number] for number in asked]
+
+    def traced(self, trace: RequestTraceSpec, is_resampled: bool) -> Workload:
+        rows = self._rows(trace)
+        arrivals_ps = [round(row.arrival_ps / trace.speed) for row in rows]
+        if is_resampled and not any(row.query for row in rows):
+            rows = [rows[place] for place in self.for_arrivals.integers(len(rows), size=len(rows))]
+        answers = np.array([row.output_tokens[self.pipeline.answer] for row in rows])
+        written = self._written(len(rows), normal_scores(self.for_outputs, answers))
+        shapes = [
+            self._shape(
+                Query(row.query_tokens, row.query, row.answer),
+                {**row.output_tokens, **others},
+                thought,
+            )
+            for row, others, thought in zip(rows, written, self._thought(len(rows)), strict=True)
+        ]
+        return Workload(shapes, arrivals_ps=arrivals_ps)
+
+    def _rows(self, trace: RequestTraceSpec) -> list[TracedRequest]:
+        agents = {agent.name for agent in self.pipeline} - self.spec.output_tokens.keys()
+        path = named_path(trace.file, self.folder)
+        rows = read_request_trace(path, trace.format, self.pipeline.answer, agents)
+        return rows[: self.spec.traced_requests]
+
+    def _written(self, requests: int, known: Floats | None = None) -> list[dict[str, int]]:
+        """What the agents in ``output_tokens`` write; ``known`` as in ``tied_normals``."""
+        given = self.spec.output_tokens
+        names = [agent.name for agent in self.pipeline if agent.name in given]
+        normals = tied_normals(self.for_outputs, self.spec.correlation, requests, len(names), known)
+        return self._lengths(names, given, normals)
+
+    def _thought(self, requests: int) -> list[dict[str, int]]:
+        """What the agents in ``thinking_tokens`` think, tied to nothing."""
+        given = self.spec.thinking_tokens
+        names = [agent.name for agent in self.pipeline if agent.name in given]
+        normals = self.for_thoughts.standard_normal((requests, len(names)))
+        return self._lengths(names, given, normals)
+
+    def _lengths(
+        self, names: Sequence[str], given: Mapping[str, Length], normals: Floats
+    ) -> list[dict[str, int]]:
+        """Of each request by name; ``normals`` has a row for each request, a column for a name."""
+        columns = {
+            name: lengths_at(own, given[name], self.folder).tolist()
+            for name, own in zip(names, normals.T, strict=True)
+        }
+        return [{name: column[n] for name, column in columns.items()} for n in range(len(normals))]
+
+    def _shape(
+        self, asked: Query, written: dict[str, int], thought: dict[str, int]
+    ) -> RequestShape:
+        # A prompt is never empty.
+        fixed = {query(agent.name): max(1, asked.tokens) for agent in self.pipeline}
+        parts = asked.parts_of(self.pipeline, written[self.pipeline.answer])
+        return RequestShape(fixed, written, self.spec.ends_with, thought, parts)
