@@ -45,6 +45,27 @@ ProfileName = Annotated[
 ]
 
 
+OverheadS = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=LONGEST_RUN_S, callback=finite, help="Of an engine's host, for each iteration."
+    ),
+]
+LinkGBPerS = Annotated[
+    float | None,
+    typer.Option(
+        min=LEAST_RATE,
+        max=MOST_RATE,
+        callback=finite,
+        help="Between devices in tensor parallel, in one direction.",
+    ),
+]
+LinkLatencyS = Annotated[
+    float | None,
+    typer.Option(min=0, max=LONGEST_RUN_S, callback=finite, help="Of each message between them."),
+]
+
+
 @app.command("import")
 def import_file(
     form: Annotated[
@@ -65,30 +86,9 @@ def import_file(
     layers: Annotated[
         int | None, typer.Option(min=1, max=MOST_LAYERS, help="Layers of the model.")
     ] = None,
-    overhead_s: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=LONGEST_RUN_S,
-            callback=finite,
-            help="Of an engine's host, for each iteration.",
-        ),
-    ] = None,
-    link_gb_per_s: Annotated[
-        float | None,
-        typer.Option(
-            min=LEAST_RATE,
-            max=MOST_RATE,
-            callback=finite,
-            help="Between devices in tensor parallel, in one direction.",
-        ),
-    ] = None,
-    link_latency_s: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=LONGEST_RUN_S, callback=finite, help="Of each message between them."
-        ),
-    ] = None,
+    overhead_s: OverheadS = None,
+    link_gb_per_s: LinkGBPerS = None,
+    link_latency_s: LinkLatencyS = None,
     run: Annotated[
         int | None, typer.Option(min=1, max=MOST, help="Which of several benchmarks.")
     ] = None,

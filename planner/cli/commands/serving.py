@@ -17,38 +17,43 @@ if TYPE_CHECKING:
     from executor.gateway.gateway import Gateway
 
 
+PlannedScenarios = Annotated[
+    list[Path], typer.Argument(help="Scenario files (YAML) that were planned.", show_default=False)
+]
+KeysPath = Annotated[
+    Path | None,
+    typer.Option(help="Only these clients may ask: YAML, NAME: {key: …, concurrency: …}."),
+]
+GraceS = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=LONGEST_RUN_S,
+        callback=finite,
+        help="Seconds that answers on their way have after a signal.",
+    ),
+]
+KeepAliveS = Annotated[
+    float,
+    typer.Option(
+        min=LEAST_KEEP_ALIVE_S,
+        max=LONGEST_RUN_S,
+        callback=finite,
+        help="Seconds of silence in a stream.",
+    ),
+]
+
+
 def serve(
-    scenarios: Annotated[
-        list[Path],
-        typer.Argument(help="Scenario files (YAML) that were planned.", show_default=False),
-    ],
+    scenarios: PlannedScenarios,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=MOST_PORT, help="Port to listen at.")] = 8080,
-    keys: Annotated[
-        Path | None,
-        typer.Option(help="Only these clients may ask: YAML, NAME: {key: …, concurrency: …}."),
-    ] = None,
+    keys: KeysPath = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Key of the certificate, PEM.")] = None,
-    grace: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=LONGEST_RUN_S,
-            callback=finite,
-            help="Seconds that answers on their way have after a signal.",
-        ),
-    ] = 30.0,
+    grace: GraceS = 30.0,
     max_body: Annotated[int, typer.Option(min=1, max=MOST, help="KiB of a request's body.")] = 4096,
-    keep_alive: Annotated[
-        float,
-        typer.Option(
-            min=LEAST_KEEP_ALIVE_S,
-            max=LONGEST_RUN_S,
-            callback=finite,
-            help="Seconds of silence in a stream.",
-        ),
-    ] = 10.0,
+    keep_alive: KeepAliveS = 10.0,
     verbose: Annotated[
         bool, typer.Option(help="Log what servers say when they fail, parts of prompts among it.")
     ] = False,
@@ -65,13 +70,7 @@ def serve(
     from planner.api.serving import serve as serve_plans
     from planner.cli.keys_file import load_keys
 
-    if out is not None and len(scenarios) > 1:
-        raise InputError("--out is the folder of one scenario's plan; several are given")
-    if (tls_cert is None) != (tls_key is None):
-        raise InputError("--tls-cert and --tls-key go together; give both")
-    for path in (tls_cert, tls_key):
-        if path is not None and not path.is_file():
-            raise InputError(f"{path}: no such file")
+    _check_given(scenarios, out, tls_cert, tls_key)
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("staircase").setLevel(logging.DEBUG if verbose else logging.INFO)
     listening = Listening(
@@ -97,3 +96,15 @@ def serve(
         progress=on_terminal(),
         on_open=tell,
     )
+
+
+def _check_given(
+    scenarios: list[Path], out: Path | None, tls_cert: Path | None, tls_key: Path | None
+) -> None:
+    if out is not None and len(scenarios) > 1:
+        raise InputError("--out is the folder of one scenario's plan; several are given")
+    if (tls_cert is None) != (tls_key is None):
+        raise InputError("--tls-cert and --tls-key go together; give both")
+    for path in (tls_cert, tls_key):
+        if path is not None and not path.is_file():
+            raise InputError(f"{path}: no such file")
