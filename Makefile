@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 OTHER ?= python3.13
 OTHER_VENV := .venv-$(notdir $(OTHER))
 SIMULATION := batching bounds closed_form endpoint exact examples explaining forecast metrics pipeline planner \
-	prompt schedule search sketch smooth_start tables ttft unread variants workload
+	prompt schedule sketch smooth_start tables ttft unread variants
 # A file's tests share what they set up, so they stay in one process.
 PYTEST := $(VENV)/bin/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
