@@ -41,48 +41,26 @@ def play_kept(
         EngineError: a request failed.
     """
     names = map(str, range(first, first + len(jobs)))
-    known = {} if kept is None else known_items(kept, names)
+    found = {} if kept is None else known_items(kept, names)
+    skipped = set(found)
+    for _ in skipped:
+        on_done()
 
-    def keep(outcome: Outcome) -> Outcome:
+    def take(outcome: Outcome) -> None:
         if must_answer:
             check_answered(outcome)
         if kept is not None and not outcome.timeline.error:
             kept.add(str(first + outcome.timeline.request), outcome)
-        return outcome
-
-    passed_s = _passed_s(known, arrivals_s)
-    return play_rest(
-        runtime, jobs, known, keep, on_done, concurrency, arrivals_s=arrivals_s, passed_s=passed_s
-    )
-
-
-def play_rest(
-    runtime: Runtime,
-    jobs: Sequence[Job],
-    known: Mapping[int, T],
-    take: Callable[[Outcome], T],
-    on_done: Callable[[], None] = lambda: None,
-    concurrency: int = 1,
-    *,
-    arrivals_s: Sequence[float] | None = None,
-    passed_s: float = 0.0,
-) -> list[T]:
-    """What is ``known`` of ``jobs`` by place, and what ``take`` makes of each other one.
-
-    Args:
-        take: is called as soon as a job is done.
-        on_done: called for every job, also for those that are known.
-    """
-    found = dict(known)
-
-    def keep(outcome: Outcome) -> None:
-        found[outcome.timeline.request] = take(outcome)
+        found[outcome.timeline.request] = outcome
         on_done()
 
-    for _ in known:
-        on_done()
     runtime.run(
-        jobs, concurrency, keep, arrivals_s=arrivals_s, skipped=known.keys(), passed_s=passed_s
+        jobs,
+        concurrency,
+        take,
+        arrivals_s=arrivals_s,
+        skipped=skipped,
+        passed_s=_passed_s(found, arrivals_s),
     )
     return [found[place] for place in sorted(found)]
 

@@ -122,6 +122,8 @@ door: Any = planner
         (lambda: door.run(PAPER, requests=0), "^requests: 0 must be a whole"),
         (lambda: door.compare("nowhere", "there"), "nowhere: no such file"),
         (lambda: door.tune(PAPER, rounds=0), "^rounds: 0 must be a whole"),
+        (lambda: door.tune(PAPER, requests=0), "^requests: 0 must be a whole"),
+        (lambda: door.tune(PAPER, front=False), "^front: False must be a whole"),
         (lambda: door.tune(PAPER, tolerance="5 %"), "^tolerance: '5 %' must be a number from"),
         (lambda: door.tune(PAPER, budget_s=-1.0), "^budget_s: -1.0 must be a number from"),
         (lambda: door.tune(PAPER), "is simulated: there is nothing to measure and tune"),

@@ -101,6 +101,20 @@ class TestWhatIsFound:
         assert profile.call_s + profile.prefill_s(300, 0) == pytest.approx(prefill_s(300, 0), 0.02)
 
 
+def batched_s(batch: int, context: int) -> float:
+    """A small model on a CPU: what a call costs is most of it."""
+    return 0.034 + 0.021 * batch + 1e-5 * context
+
+
+@pytest.mark.parametrize("budget_s", [3.0, 6.0, 12.0, 25.0, 60.0])
+def test_what_a_batch_costs_is_told_from_context_or_not_claimed(budget_s: float) -> None:
+    slow = Nature(lambda new, cached: 0.05 + 0.003 * new, batched_s, slots=3, kept_texts=3)
+    profile, _ = measured(slow, Effort(budget_s))
+    for context in (60, 300, 900):
+        error = abs(profile.decode_s(3, context) / batched_s(3, context) - 1)
+        assert error <= max(profile.decode.stated_error, 0.03), context
+
+
 def noisy(seed: int, drift: float) -> Callable[[], float]:
     """Lognormal noise, some slow iterations, and a level that wanders."""
     rng, level = np.random.default_rng(seed), [0.0]

@@ -82,7 +82,7 @@ def profiles_of(
         found: dict[Kind, Path] = {}
         if only in (None, "latency") and "latency" not in given:
             found["latency"] = _latency(work, progress)
-        if only != "latency":
+        if only != "latency" and (only or "quality" not in given):
             found |= _texts(work, only, given, progress)
         return found
 

@@ -65,9 +65,11 @@ def tune(
     _check_bounds("tolerance", tolerance, LEAST_TOLERANCE, MOST_TOLERANCE)
     if budget_s is not None:
         _check_bounds("budget_s", budget_s, LEAST_BUDGET_S, LONGEST_RUN_S)
-    for name, count in (("requests", requests), ("front", front)):
-        if count:
-            check_count(name, count)
+    if requests is not None:
+        check_count("requests", requests)
+    # No member of the front may be played.
+    if front is not None and (front != 0 or isinstance(front, bool)):
+        check_count("front", front)
     work = workspace_of(scenario, out)
     return tuned_of(work, effort_of(work, rounds, tolerance, budget_s, requests, front), progress)
 

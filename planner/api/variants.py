@@ -30,7 +30,7 @@ RELATIVE = ("unread", "loss", "quality")
 
 @dataclass(frozen=True)
 class Member:
-    """One schedule of the common front, and the variant whose it is."""
+    """One schedule of the common front, and its variant."""
 
     variant: str
     candidate: Candidate

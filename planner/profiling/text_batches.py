@@ -12,10 +12,13 @@ AT_ONCE = 6
 def in_batches(scenario: Scenario) -> Scenario:
     """``scenario`` with ``AT_ONCE`` slots or more for each engine here in single precision.
 
-    There a text does not depend on what else is in the batch. Other engines stay as they are.
+    There a text does not depend on what else is in the batch. Other engines stay as they are, and
+    none gets more slots than tokens that it may compute at once.
     """
     batched = {
-        name: spec.model_copy(update={"slots": max(spec.slots, AT_ONCE)})
+        name: spec.model_copy(
+            update={"slots": max(spec.slots, min(AT_ONCE, spec.max_num_batched_tokens))}
+        )
         for name, spec in scenario.real.items()
         if spec.dtype == "float32"
     }
@@ -25,11 +28,8 @@ def in_batches(scenario: Scenario) -> Scenario:
 def requests_at_once(scenario: Scenario) -> int:
     """How many requests are played at a time, so that no reading agent loses its KV cache."""
     readers = [agent.engine for agent in scenario.pipeline.build().readers]
-    places = (
-        _places(scenario.engines[engine]) // readers.count(engine)
-        for engine in dict.fromkeys(readers)
-    )
-    return max(1, min(AT_ONCE, *places, AT_ONCE))
+    places = [_places(scenario.engines[name]) // readers.count(name) for name in set(readers)]
+    return max(1, min([AT_ONCE, *places]))
 
 
 def _places(spec: object) -> int:

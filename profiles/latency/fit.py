@@ -17,7 +17,8 @@ class Fit:
 
     Attributes:
         coefficients: in the order of the formula, for the median seconds of an iteration.
-        error: cross-validated median relative error.
+        error: cross-validated median relative error; the largest, where it is more, of the points
+            that alone tell a coefficient from another.
         mean_ratio: mean over median of repeated measurements. On a shared machine some iterations
             are much slower, and a sum of many is that much longer than the sum of their medians.
         drift: how far the slowest quarter of the measuring time lay from the fastest, relative.
@@ -45,11 +46,29 @@ def fit(features: Floats, seconds: Floats, means: Floats) -> Fit:
         features: one row a point, one column a coefficient.
         seconds, means: of each point, the median and the mean of its repetitions.
     """
+    coefficients, errors = solve_relative(features, seconds), leave_out_errors(features, seconds)
+    unchecked = np.abs(errors[_deciding(features[:, coefficients > 0])])
     return Fit(
-        tuple(solve_relative(features, seconds).tolist()),
-        float(np.median(np.abs(leave_out_errors(features, seconds)))),
+        tuple(coefficients.tolist()),
+        float(max(np.median(np.abs(errors)), unchecked.max(initial=0.0))),
         float(means.sum() / seconds.sum()),
     )
+
+
+def _deciding(used: Floats) -> list[int]:
+    """Points without which the others do not tell the ``used`` columns apart.
+
+    No other point checks what such a one says, however well the others agree.
+    """
+    if not used.size:
+        return []
+    columns = used / used.max(axis=0)
+    rank = np.linalg.matrix_rank(columns)
+    return [
+        number
+        for number in range(len(columns))
+        if np.linalg.matrix_rank(np.delete(columns, number, axis=0)) < rank
+    ]
 
 
 def leave_out_errors(features: Floats, seconds: Floats) -> Floats:

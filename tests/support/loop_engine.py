@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
 
 from executor.engine import CallReport, EngineCall, Key, Listener
 from staircase.messages import EndReason
+from tests.support.characters import Characters
 
 FIRST = 33
 
 
-class LoopEngine:
+class LoopEngine(Characters):
     """Writes the characters from ``!`` on, a token each, as many as ``length`` a text."""
-
-    vocabulary = "characters"
-    special_ids = frozenset[int]()
 
     def __init__(self, length: int, prefill_s: float = 0.005, token_s: float = 0.02) -> None:
         self._length = length
@@ -26,18 +23,6 @@ class LoopEngine:
         self._tasks: dict[Key, asyncio.Task[EndReason]] = {}
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(character) for character in text]
-
-    def encode_content(self, text: str) -> list[int]:
-        return self.encode(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(map(chr, ids))
-
-    def spell(self, ids: Sequence[int]) -> str:
-        return self.decode(ids)
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
         self._loop.call_soon_threadsafe(self._begin, call, listener)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 
 from executor.engine import CallReport, EngineCall, Key, Listener
 from staircase.messages import EndReason
+from tests.support.characters import Characters
 
 
-class ScriptedEngine:
+class ScriptedEngine(Characters):
     """Writes the token ids 1, 2, 3 … up to ``length`` over however many calls of a request."""
-
-    vocabulary = "characters"
-    special_ids = frozenset[int]()
 
     def __init__(self, length: int, prefill_s: float = 0.002, token_s: float = 0.001) -> None:
         self._length = length
@@ -22,18 +19,6 @@ class ScriptedEngine:
         self._token_s = token_s
         self._written: dict[int, int] = {}
         self._cancelled: dict[Key, threading.Event] = {}
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(character) for character in text]
-
-    def encode_content(self, text: str) -> list[int]:
-        return self.encode(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(chr(token) for token in ids)
-
-    def spell(self, ids: Sequence[int]) -> str:
-        return self.decode(ids)
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
         self._cancelled[call.key] = threading.Event()

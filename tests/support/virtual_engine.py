@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from executor.engine import CallReport, EngineCall, Listener
 from executor.inprocess.device import Device
 from executor.prefix import common_prefix
 from staircase.messages import EndReason
+from tests.support.characters import Characters
 
 # A prefill's new and cached tokens; a decode's sequences and their context in all.
 Seconds = Callable[[int, int], float]
@@ -66,11 +67,10 @@ class _Active:
         return len(self.call.prompt_ids) + len(self.written)
 
 
-class VirtualEngine:
+class VirtualEngine(Characters):
     """Prefills, then decodes what was there before, in each iteration; writes the tokens 1, 2, …"""
 
     vocabulary = "virtual"
-    special_ids = frozenset[int]()
 
     def __init__(self, device: Device, clock: VirtualClock, nature: Nature) -> None:
         self.nature = nature
@@ -80,18 +80,6 @@ class VirtualEngine:
         self._running: list[_Active] = []
         self._texts: deque[list[int]] = deque(maxlen=nature.kept_texts)
         device.attach(self)
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(character) for character in text]
-
-    def encode_content(self, text: str) -> list[int]:
-        return self.encode(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(map(chr, ids))
-
-    def spell(self, ids: Sequence[int]) -> str:
-        return self.decode(ids)
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
         self._device.post(lambda: self._queue.append((call, listener)))
