@@ -49,8 +49,8 @@ class CallTables(NamedTuple):
         rows: of type ROW, and one more at the end.
         agent_rows: first row of (table, agent), flat; one more cell at the end.
         segments: (text, start, stop) of prompt and of what the call writes, if somebody caches
-            prefixes; a request's own texts
-            are counted from 1, those that requests have in common from -1 down.
+            prefixes; a request's own texts are counted from 1, those that requests have in common
+            from -1 down.
     """
 
     rows: Any
