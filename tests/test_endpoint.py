@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -373,6 +374,14 @@ def slow(setup: EngineSetup, seen: Counter[str]) -> EngineSetup:
     return OracleSetup(setup, Counter())  # type: ignore[arg-type]
 
 
+def understood(workload: Workload, setups: Iterable[EngineSetup]) -> Workload:
+    """The workload without texts in common, which an endpoint's prefix cache refuses."""
+    if not any(isinstance(setup, EndpointSetup) and setup.prefix_caching for setup in setups):
+        return workload
+    requests = [replace(request, parts={}) for request in workload.requests]
+    return replace(workload, requests=requests)
+
+
 def check(seed: int, seen: Counter[str]) -> None:
     """Plays a case both ways, closed form and token by token."""
     case = random_case(seed)
@@ -380,13 +389,14 @@ def check(seed: int, seen: Counter[str]) -> None:
         name: random_setup(1000 * seed + number, setup)
         for number, (name, setup) in enumerate(case.setups.items())
     }
+    workload = understood(case.workload, setups.values())
     try:
-        played = simulate(case.pipeline, case.schedule, setups, case.workload)
+        played = simulate(case.pipeline, case.schedule, setups, workload)
     except WorkloadError:
         seen["never fits"] += 1
         return
     oracles = {name: slow(setup, seen) for name, setup in setups.items()}
-    assert played == simulate(case.pipeline, case.schedule, oracles, case.workload), f"seed {seed}"
+    assert played == simulate(case.pipeline, case.schedule, oracles, workload), f"seed {seed}"
     seen["ties"] += ties(played)
 
 
