@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -74,21 +74,18 @@ def play_measured(
     on_done: Callable[[], None] = lambda: None,
     *,
     concurrency: int = 1,
-    places: Collection[int] | None = None,
 ) -> list[T]:
     """What ``measure`` makes of ``jobs``; it is called in threads, while others are played.
 
     Args:
         names: of what is kept, by job; a job that ``kept`` has is not played again.
         on_done: called for every job, also for those that were kept, in any thread.
-        places: of the jobs that count; None: all do.
 
     Raises:
         EngineError: a request failed.
         Exception: what ``measure`` or ``on_done`` raised.
     """
-    wanted = range(len(jobs)) if places is None else places
-    found = {place: item for place, item in known_items(kept, names).items() if place in wanted}
+    found = known_items(kept, names)
     pending: dict[int, Future[T]] = {}
     for _ in found:
         on_done()
@@ -105,8 +102,7 @@ def play_measured(
         pending[outcome.timeline.request] = pool.submit(measured, outcome)
 
     with _threads() as pool:
-        skipped = {place for place in range(len(jobs)) if place in found or place not in wanted}
-        runtime.run(jobs, concurrency, take, skipped=skipped)
+        runtime.run(jobs, concurrency, take, skipped=set(found))
         found |= {place: future.result() for place, future in pending.items()}
     return [found[place] for place in sorted(found)]
 

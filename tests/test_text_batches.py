@@ -30,7 +30,7 @@ def scenario(**editor: Any) -> Scenario:
     ("editor", "slots", "at_once"),
     [
         (HERE, AT_ONCE, AT_ONCE),
-        (HERE | {"slots": 9}, 9, AT_ONCE),
+        (HERE | {"slots": 15}, 15, AT_ONCE),
         # Rounding would differ with the batch.
         (HERE | {"dtype": "bfloat16"}, 1, 1),
         # An engine computes no fewer tokens at once than it has slots.

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,55 +129,48 @@ class ScheduleProbe:
         if not sources:
             return ()
         longest = max(len(outcome.ids[name]) for outcome in outcomes for name in sources)
-        normal = [Job(self.pipeline, Schedule(), question) for question in questions]
+        schedules = probe_schedules(self.pipeline, longest, self.layouts)
         found = defaultdict[str, list[PlayedFigures]](list)
-        with replaying(self.runtime, self.pipeline, outcomes) as (pipeline, runtime):
-            schedules = probe_schedules(pipeline, longest, self.layouts)
-            jobs = {
-                name: [Job(pipeline, schedule, question) for question in questions]
-                for name, schedule in schedules.items()
-            }
-            for block in in_time(_blocks(len(questions))):
-                found["normal"] += [
-                    kept.item(
-                        f"normal {n}",
-                        partial(self._figures, n, normal[n], outcomes[n], outcomes[n]),
-                    )
-                    for n in block
-                ]
-                for name, some in jobs.items():
-                    found[name] += self._played(name, some, outcomes, runtime, kept, on_done, block)
+        for block in in_time(_blocks(len(questions))):
+            found["normal"] += [
+                kept.item(f"normal {n}", partial(self._in_full, n, questions[n], outcomes[n]))
+                for n in block
+            ]
+            # Of all schedules in one run: while some texts are written others are scored.
+            cells = list(product(schedules, block))
+            figures = self._played(schedules, cells, questions, outcomes, kept, on_done)
+            for (name, _), one in zip(cells, figures, strict=True):
+                found[name].append(one)
         layouts: dict[str, Layout | None] = {"normal": None}
         layouts |= {name: schedule.layout for name, schedule in schedules.items()}
         return _table(found, layouts)
 
+    def _in_full(self, number: int, question: Question, full: Outcome) -> PlayedFigures:
+        return self._figures(number, Job(self.pipeline, Schedule(), question), full, full)
+
     def _played(
         self,
-        name: str,
-        jobs: Sequence[Job],
+        schedules: Mapping[str, Schedule],
+        cells: Sequence[tuple[str, int]],
+        questions: Sequence[Question],
         full: Sequence[Outcome],
-        runtime: Runtime,
         kept: ItemLog[PlayedFigures],
         on_done: Callable[[], None],
-        places: range,
     ) -> list[PlayedFigures]:
-        """Figures of the ``jobs`` at ``places``."""
-        names = [f"{name} {number}" for number in range(len(jobs))]
+        """Figures of each of ``cells``: a schedule's name and a question's number."""
+        known = [full[number] for _, number in cells]
+        with replaying(self.runtime, self.pipeline, known) as (pipeline, runtime):
+            jobs = [Job(pipeline, schedules[name], questions[n]) for name, n in cells]
 
-        def measure(outcome: Outcome) -> PlayedFigures:
-            number = outcome.timeline.request
-            return self._figures(number, jobs[number], outcome, full[number])
+            def measure(outcome: Outcome) -> PlayedFigures:
+                place = outcome.timeline.request
+                number = cells[place][1]
+                return self._figures(number, jobs[place], outcome, full[number])
 
-        return play_measured(
-            runtime,
-            jobs,
-            names,
-            kept,
-            measure,
-            on_done,
-            concurrency=self.concurrency,
-            places=places,
-        )
+            names = [f"{name} {number}" for name, number in cells]
+            return play_measured(
+                runtime, jobs, names, kept, measure, on_done, concurrency=self.concurrency
+            )
 
     def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> PlayedFigures:
         layout = job.schedule.layout

@@ -41,6 +41,7 @@ class MeasuredQuality:
 
 
 UNKNOWN = MeasuredQuality(NAN, NAN, NAN)
+READ_IN_FULL = MeasuredQuality(0.0, 1.0, 0.0)
 
 
 def measure_quality(
@@ -79,9 +80,12 @@ def _of_agent(
         if span.agent == name and span.output_tokens
     ]
     seen = [call.prompt.extended(piece) for call, piece in pieces]
+    whole = forced.prompt(layout, forced.flat(None))
+    if all(prompt == whole for prompt in seen):
+        return READ_IN_FULL
     # Of each step only what was written in it.
     scored = forced.score(
-        [forced.prompt(layout, forced.flat(None)), *seen],
+        [whole, *seen],
         [forced.text_tokens, *(piece.tokens for _, piece in pieces)],
     )
     reference = next(scored)

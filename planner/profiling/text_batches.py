@@ -6,7 +6,7 @@ from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from staircase.spec.scenario import Scenario
 
 # A batch of so many tokens takes a small model on a CPU little longer than one token does.
-AT_ONCE = 6
+AT_ONCE = 12
 
 
 def in_batches(scenario: Scenario) -> Scenario:
