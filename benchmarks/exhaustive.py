@@ -48,13 +48,13 @@ class Case:
     key: str
     space: Space
     goals: Goals
-    world: SimulatedForecaster
+    forecaster: SimulatedForecaster
 
     @staticmethod
     def open(name: str, is_coarse: bool = False) -> Case:
         work = Workspace.open(EXAMPLES / f"{name}.yaml", None)
         work = work.with_plan(COARSE if is_coarse else {})
-        world = SimulatedForecaster.open(work.scenario, work.source)
+        forecaster = SimulatedForecaster.open(work.scenario, work.source)
         spec = work.scenario.plan
         goals = Goals.of(spec, False)
         said = work.scenario.model_dump(mode="json", exclude={"plan"}, exclude_defaults=True)
@@ -63,7 +63,7 @@ class Case:
             [one.name for one in goals.objectives],
         )
         key = content_hash([said, *wanted])
-        return Case(name, key, Space(world.pipeline, spec), goals, world)
+        return Case(name, key, Space(forecaster.pipeline, spec), goals, forecaster)
 
     def point(self, forecast: Forecast) -> Point | None:
         """What the objectives come to; None beyond the limits."""
@@ -79,10 +79,10 @@ class Case:
     def is_beyond(self, schedules: Sequence[Schedule]) -> list[bool]:
         """Of each, whether it is known without simulation that it does not keep a limit."""
         limits = [one for one in self.goals.limits if one.objective.name == "unread"]
-        sketch = self.world.sketch()
+        sketch = self.forecaster.sketch()
         if not sketch or not limits or not schedules:
             return [False] * len(schedules)
-        figures = replace(sketch, requests=self.world.workload.requests).of(schedules)
+        figures = replace(sketch, requests=self.forecaster.workload.requests).of(schedules)
         return [share > limits[0].figure + ROUNDING for share in figures["unread"].tolist()]
 
 
@@ -146,6 +146,6 @@ def _read(path: Path) -> Iterator[tuple[str, Known]]:
 
 def _known(case: Case, schedule: Schedule) -> Known:
     begun = time.process_time()
-    metrics = case.world(schedule).metrics
+    metrics = case.forecaster(schedule).metrics
     excess = tuple(limit.excess(metrics) for limit in case.goals.limits)
     return Known(case.goals.costs(metrics), excess, time.process_time() - begun)

@@ -128,20 +128,20 @@ class Watched:
 
     @property
     def pipeline(self) -> Pipeline:
-        return self.case.world.pipeline
+        return self.case.forecaster.pipeline
 
     @property
     def knows_quality(self) -> bool:
         return False
 
     def sketch(self) -> Sketch | None:
-        return self.case.world.sketch()
+        return self.case.forecaster.sketch()
 
     def __call__(self, schedule: Schedule) -> Forecast:
         begun = time.process_time()
         if begun - self.started > self.seconds:
             raise TimeoutError
-        forecast = self.case.world(schedule)
+        forecast = self.case.forecaster(schedule)
         ended = time.process_time()
         self.busy_s.append(ended - begun + (self.busy_s[-1] if self.busy_s else 0.0))
         self.optuna_s.append(self.optuna.seconds)
@@ -217,7 +217,7 @@ def main() -> None:
         case = Case.open(name, options.coarse)
         front = exact_front(case, options.exact)
         for schedule in case.schedules()[:2]:
-            case.world(schedule)  # What is compiled is compiled before.
+            case.forecaster(schedule)  # What is compiled is compiled before.
         for way in options.ways:
             table.add_row(*row(case, way, front, options.seeds, options.seconds))
     Console(width=160).print(table)

@@ -18,11 +18,11 @@ from pathlib import Path
 from rich.progress import Progress
 
 from benchmarks.quality_forecasts import Row, tell
-from executor.kept_runs import play_kept, play_measured
+from executor.kept_runs import play_kept
 from executor.line_log import ItemLog, LineLog
 from executor.measure.measure_quality import MeasuredQuality, measure_quality
 from executor.opened_engines import OpenedEngines, open_engines, read_dataset
-from executor.replaying import replaying
+from executor.replaying import replay_measured
 from executor.runtime import Job, Outcome
 from planner.evaluation.validate import FRESH
 from planner.profiling.quality_profiling import quality_key
@@ -90,11 +90,12 @@ def rows(
         workload,
     )
     with open_engines(in_batches(scenario), True) as opened:
-        for name, found in measured(scenario, source, folder, requests, opened, step):
-            forecast = forecaster(schedules_of(scenario)[name]).quality
-            assert forecast is not None
-            loss = summarize([one.loss for one in found])
-            yield Row(name, forecast, loss, summarize([one.agreement for one in found]))
+        found = measured(scenario, source, folder, requests, opened, step)
+    for name, schedule in schedules_of(scenario).items():
+        forecast = forecaster(schedule).quality
+        assert forecast is not None
+        loss = summarize([one.loss for one in found[name]])
+        yield Row(name, forecast, loss, summarize([one.agreement for one in found[name]]))
 
 
 def measured(
@@ -104,7 +105,7 @@ def measured(
     requests: int,
     opened: OpenedEngines,
     step: Callable[[], None],
-) -> Iterator[tuple[str, list[MeasuredQuality]]]:
+) -> dict[str, list[MeasuredQuality]]:
     """By schedule, of each question."""
     pipeline, key = scenario.pipeline.build(), quality_key(scenario)
     lines = LineLog(folder / "real_quality.jsonl", [f"{key} full", f"{key} played"])
@@ -114,19 +115,28 @@ def measured(
     normal = [Job(pipeline, Schedule(), question) for question in questions]
     whole = ItemLog(lines, f"{key} full", Outcome)
     full = play_kept(opened.runtime, normal, whole, step, concurrency=at_once)
-    with replaying(opened.runtime, pipeline, full) as (replayed, runtime):
-        for name, schedule in schedules_of(scenario).items():
 
-            def measure(outcome: Outcome, layout: Layout = schedule.layout) -> MeasuredQuality:
-                beside = full[outcome.timeline.request]
-                return measure_quality(replayed, scorers, outcome, beside, layout)
+    def measure(job: Job, number: int, outcome: Outcome) -> MeasuredQuality:
+        layout = job.schedule.layout
+        return measure_quality(job.pipeline, scorers, outcome, full[number], layout)
 
-            jobs = [Job(replayed, schedule, question) for question in questions]
-            names = [f"{name} {number}" for number in range(requests)]
-            yield (
-                name,
-                play_measured(runtime, jobs, names, kept, measure, step, concurrency=at_once),
-            )
+    schedules = schedules_of(scenario)
+    cells = [(name, schedules[name], n) for name in schedules for n in range(requests)]
+    figures = replay_measured(
+        opened.runtime,
+        pipeline,
+        cells,
+        questions,
+        full,
+        kept,
+        measure,
+        step,
+        concurrency=at_once,
+    )
+    found: dict[str, list[MeasuredQuality]] = {}
+    for (name, *_), one in zip(cells, figures, strict=True):
+        found.setdefault(name, []).append(one)
+    return found
 
 
 def main(words: Sequence[str] | None = None) -> None:

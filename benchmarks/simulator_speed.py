@@ -5,9 +5,10 @@
 Mixture-of-Agents requests (3 proposers on one engine, the aggregator on another, 512 prompt and 512
 written tokens on average, lognormal with ``sigma``, Poisson arrivals at 70 % of what the engines
 can do), played three ways: token by token, by the compiled core on SimPy, and as compiled tables.
-With ``sigma`` 0 all requests are alike and share one table. Then long prompts that are read in many
-steps, with and without a prefix cache, plain requests of 512/128 tokens
-at 8 a second on one replica, and how time and memory grow with the number of requests.
+With ``sigma`` 0 all requests are alike and share one table. Then deeper pipelines, on SimPy and as
+tables; long prompts that are read in many steps, with and without a prefix cache; plain requests of
+512/128 tokens at 8 a second on one replica; and how time and memory grow with the number of
+requests.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from staircase import (
     Schedule,
     Workload,
     constant,
+    debate,
     moa,
     normal,
     single,
@@ -81,17 +83,30 @@ def engines() -> dict[str, EngineSetup]:
     return {"first": setup(), "last": setup()}
 
 
-def pipeline() -> Pipeline:
-    drawn = moa([["a", "b", "c"]], "z")
+def on_two_engines(drawn: Pipeline) -> Pipeline:
     agents = [
         replace(a, engine="first" if not a.reads else "last", max_tokens=8 * TOKENS) for a in drawn
     ]
-    return Pipeline(tuple(agents), "z")
+    return Pipeline(tuple(agents), drawn.answer)
 
 
-def workload(requests: int, rate: float, sigma: float) -> Workload:
+def pipeline() -> Pipeline:
+    return on_two_engines(moa([["a", "b", "c"]], "z"))
+
+
+def deeper_pipelines() -> dict[str, Pipeline]:
+    found = {
+        "two layers": moa([["a", "b", "c"], ["d", "e", "f"]], "z"),
+        "debate": debate(["a", "b", "c"], 2, answer="z"),
+    }
+    return {name: on_two_engines(drawn) for name, drawn in found.items()}
+
+
+def workload(
+    requests: int, rate: float, sigma: float, played_by: Pipeline | None = None
+) -> Workload:
     """The answers of one request are as long as drawn, up to what an agent may write."""
-    names = [agent.name for agent in pipeline()]
+    names = [agent.name for agent in played_by or pipeline()]
     normals = np.random.default_rng(1).standard_normal((requests, 1 + len(names)))
     drawn = np.exp(sigma * normals - sigma**2 / 2) * TOKENS
     lengths = np.maximum(np.rint(drawn), 1).astype(int).tolist()
@@ -167,9 +182,24 @@ def _three_ways(schedule: Schedule, asked: Workload) -> tuple[str, ...]:
         f"{simpy_s:.3f}",
         f"{plain_s / simpy_s:.1f}",
         f"{fast_s:.4f}",
-        f"{plain_s / fast_s:.0f}",
+        f"{plain_s / fast_s:.0f} ({simpy_s / fast_s:.1f} times SimPy)",
         "yes" if same else "NO",
     )
+
+
+def two_ways(requests: int, sigma: float) -> Table:
+    """Deeper pipelines, at a request in four seconds."""
+    table = Table("pipeline", "SimPy, s", "tables, s", "ratio", "same")
+    for name, deeper in deeper_pipelines().items():
+        schedule = uniform(deeper, constant(8, 64, 64))
+        asked = workload(requests, 0.25, sigma, deeper)
+        simpy_s, lines = timed(lambda: simulate(deeper, schedule, engines(), asked))
+        fast_s = best_of(5, lambda: play_compiled(deeper, schedule, engines(), asked))
+        whole = play_compiled(deeper, schedule, engines(), asked, keeps_all_times=True)
+        same = whole is not None and whole.timelines() == lines
+        ratio = f"{simpy_s / fast_s:.1f}"
+        table.add_row(name, f"{simpy_s:.3f}", f"{fast_s:.4f}", ratio, "yes" if same else "NO")
+    return table
 
 
 def plain_requests() -> float:
@@ -241,6 +271,7 @@ def main() -> None:
         return
     screen = Console(width=110)
     screen.print(three_ways(arguments.requests, arguments.sigma))
+    screen.print(two_ways(arguments.requests, arguments.sigma))
     cached_s, plain_s = long_prompts_s(caches=True), long_prompts_s(caches=False)
     screen.print(
         f"100 prompts of 32,768 tokens in 75 steps: {cached_s:.3f} s with a prefix cache, "

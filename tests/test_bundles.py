@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,15 @@ from profiles.hardware.model_shape import ModelShape, plain_shape
 from profiles.importers.deployment import Deployment, Link
 from profiles.importers.importing import Picks, import_profile
 from profiles.importers.kernels import ALWAYS, FEED_FORWARD, HEAD, KernelTables, read_kernel_tables
+from profiles.importers.whole_iterations import iteration_s
 from profiles.latency.profile import LatencyProfile
-from simulator.core.cost import at, attention_ps, cost_of_kernels, mixed_attention_ps
+from simulator.core.cost import (
+    at,
+    attention_ps,
+    cost_of_kernels,
+    mixed_attention_ps,
+    prefilling_ps,
+)
 from simulator.des.batching import BatchingSetup
 from simulator.setups import setup_of
 from staircase.errors import ProfileError, ScenarioError
@@ -65,6 +73,22 @@ class TestDense:
         assert one == pytest.approx((2 * 11 + 4 * 8 * 11 + 2 + 4 * 1.64) * 1e6, rel=1e-6)
         mixed = mixed_attention_ps(cost, 16, 16 * 16, 4, 4 * 64)
         assert mixed == pytest.approx(4 * (16 + 4 + 0.64) * 1e6, rel=1e-6)
+
+    def test_whole_iterations_take_what_the_simulator_makes_of_their_kernels(
+        self, tmp_path: Path
+    ) -> None:
+        tables = read_kernel_tables(bundle(tmp_path), DENSE)
+        cost = cost_of_kernels(tables, max_tokens=64, max_sequences=16)
+        compared = 0
+        for place in product(*(axis.astype(int).tolist() for axis in tables.axes)):
+            chunk, before, decoding, context = place
+            if not chunk or chunk + decoding > tables.tokens[-1] or (context and not decoding):
+                continue
+            work = chunk * (2 * before + chunk)
+            took = prefilling_ps(cost, 1, chunk, work, decoding, decoding * context)
+            assert took == pytest.approx(iteration_s(tables, place) * 1e12, abs=3)
+            compared += decoding > 0
+        assert compared > 10
 
     @pytest.mark.parametrize("kernel", [*ALWAYS, *FEED_FORWARD, *HEAD])
     def test_a_kernel_that_is_missing_is_named(self, tmp_path: Path, kernel: str) -> None:

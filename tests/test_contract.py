@@ -1,4 +1,4 @@
-"""One set of cases for every world that plays a conductor: same calls, same order, same prompts."""
+"""One set of cases for every backend that plays a conductor: same calls, order and prompts."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from staircase import (
     uniform,
 )
 from staircase.schedule import LAYOUTS
-from tests.support.real_servers import SERVERS, RealServers, server_params
-from tests.support.worlds import (
-    BatchingWorld,
-    EndpointWorld,
-    OpenAIWorld,
+from tests.support.backends import (
+    Backend,
+    BatchingBackend,
+    EndpointBackend,
+    OpenAIBackend,
     Played,
-    ScriptedWorld,
-    ServedWorld,
-    SimulatedWorld,
-    TransformersWorld,
-    World,
+    ScriptedBackend,
+    ServedBackend,
+    SimulatedBackend,
+    TransformersBackend,
 )
+from tests.support.real_servers import SERVERS, RealServers, server_params
 
 MOA = moa([["a", "b", "c"]], "z")
 LENGTHS = {"a": 30, "b": 21, "c": 39, "z": 37}
@@ -47,7 +47,7 @@ LENGTHS = {"a": 30, "b": 21, "c": 39, "z": 37}
 
 @dataclass(frozen=True)
 class Case:
-    """``lengths`` are also the agents' limits, so that every world writes the same amount."""
+    """``lengths`` are also the agents' limits, so that every backend writes the same amount."""
 
     pipeline: Pipeline
     schedule: Schedule
@@ -85,29 +85,29 @@ CASES = {
     "debate": _any(debate(["a", "b"], 2), constant(6, 6, 6)),
 }
 
-WORLDS: dict[str, World] = {
-    "simulator": SimulatedWorld(),
-    "endpoint": EndpointWorld(),
-    "scripted": ScriptedWorld(),
-    "transformers": TransformersWorld(),
-    "openai text": OpenAIWorld(has_ids=False),
-    "openai ids": OpenAIWorld(has_ids=True),
-    "batching": BatchingWorld(),
+BACKENDS: dict[str, Backend] = {
+    "simulator": SimulatedBackend(),
+    "endpoint": EndpointBackend(),
+    "scripted": ScriptedBackend(),
+    "transformers": TransformersBackend(),
+    "openai text": OpenAIBackend(has_ids=False),
+    "openai ids": OpenAIBackend(has_ids=True),
+    "batching": BatchingBackend(),
 }
-EVERY_WORLD = [*WORLDS, *server_params(SERVERS)]
+EVERY_BACKEND = [*BACKENDS, *server_params(SERVERS)]
 
 
 @pytest.fixture(scope="module")
-def world(
+def backend(
     request: pytest.FixtureRequest, real_servers: RealServers, letter_model: Path
-) -> Iterator[World]:
+) -> Iterator[Backend]:
     """By its name; those of real servers are opened here."""
-    if request.param in WORLDS:
-        yield WORLDS[request.param]
+    if request.param in BACKENDS:
+        yield BACKENDS[request.param]
     else:
         url = real_servers.url(SERVERS[request.param], letter_model)
         with ExitStack() as stack:
-            yield ServedWorld.open(stack, url, letter_model)
+            yield ServedBackend.open(stack, url, letter_model)
 
 
 def by_agent(played: Played) -> dict[str, list[tuple[object, ...]]]:
@@ -126,17 +126,17 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture(scope="module")
 def expected(case: Case) -> Played:
-    return SimulatedWorld().play(case.limited, case.schedule, case.lengths)
+    return SimulatedBackend().play(case.limited, case.schedule, case.lengths)
 
 
-@pytest.mark.parametrize("world", EVERY_WORLD, indirect=True)
-class TestEveryWorld:
-    def test_starts_the_same_calls(self, world: World, case: Case, expected: Played) -> None:
-        played = world.play(case.limited, case.schedule, case.lengths)
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
+class TestEveryBackend:
+    def test_starts_the_same_calls(self, backend: Backend, case: Case, expected: Played) -> None:
+        played = backend.play(case.limited, case.schedule, case.lengths)
         assert by_agent(played) == by_agent(expected)
 
-    def test_leaves_nothing_behind(self, world: World, case: Case) -> None:
-        played = world.play(case.limited, case.schedule, case.lengths)
+    def test_leaves_nothing_behind(self, backend: Backend, case: Case) -> None:
+        played = backend.play(case.limited, case.schedule, case.lengths)
         line = played.timeline
         assert line.error is None
         assert len(line.spans) == len(played.calls)
@@ -144,8 +144,8 @@ class TestEveryWorld:
         assert len(line.answer_ps) == line.written[case.pipeline.answer]
         assert list(line.answer_ps) == sorted(line.answer_ps)
 
-    def test_reads_only_what_was_written(self, world: World, case: Case) -> None:
-        played = world.play(case.limited, case.schedule, case.lengths)
+    def test_reads_only_what_was_written(self, backend: Backend, case: Case) -> None:
+        played = backend.play(case.limited, case.schedule, case.lengths)
         for span in played.timeline.spans:
             sources = case.pipeline[span.agent].reads
             written = [
@@ -161,11 +161,11 @@ class TestEveryWorld:
             assert all(read <= there for read, there in zip(span.read, written, strict=True))
 
 
-@pytest.mark.parametrize("world", EVERY_WORLD, indirect=True)
-def test_the_papers_order(world: World) -> None:
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
+def test_the_papers_order(backend: Backend) -> None:
     """Proposers start at once; a round is read when the slowest has it; the last step is free."""
     case = _moa(paper_default(16, 8))
-    played = world.play(case.limited, case.schedule, case.lengths)
+    played = backend.play(case.limited, case.schedule, case.lengths)
     assert sorted(call.agent for call in played.calls[:3]) == ["a", "b", "c"]
     steps = [(call.read, call.written, call.max_tokens) for call in played.calls[3:]]
     assert steps == [
@@ -175,11 +175,11 @@ def test_the_papers_order(world: World) -> None:
     ]
 
 
-TIMED: dict[str, World] = {
-    "simulator": SimulatedWorld(frozenset("c")),
-    "endpoint": EndpointWorld(frozenset("c")),
-    "scripted": ScriptedWorld(frozenset("c")),
-    "openai text": OpenAIWorld(has_ids=False, slow=frozenset("c")),
+TIMED: dict[str, Backend] = {
+    "simulator": SimulatedBackend(frozenset("c")),
+    "endpoint": EndpointBackend(frozenset("c")),
+    "scripted": ScriptedBackend(frozenset("c")),
+    "openai text": OpenAIBackend(has_ids=False, slow=frozenset("c")),
 }
 
 
@@ -216,20 +216,20 @@ class TestWithASourceThatHangs:
 CLOCKED = ["simulator", "endpoint", "scripted", "openai ids"]
 
 
-@pytest.mark.parametrize("world", CLOCKED, indirect=True)
-def test_starving_reader_keeps_on_writing(world: World) -> None:
+@pytest.mark.parametrize("backend", CLOCKED, indirect=True)
+def test_starving_reader_keeps_on_writing(backend: Backend) -> None:
     case = _moa(constant(8, 16, 2), starve="write")
-    played = world.play(case.limited, case.schedule, case.lengths)
+    played = backend.play(case.limited, case.schedule, case.lengths)
     spans = [span for span in played.timeline.spans if span.agent == "z"]
     assert any(span.reason == "cancelled" for span in spans)
     assert played.timeline.written["z"] == LENGTHS["z"]
 
 
-@pytest.mark.parametrize("world", CLOCKED, indirect=True)
-def test_latest_reads_at_least_as_much_as_exact(world: World) -> None:
+@pytest.mark.parametrize("backend", CLOCKED, indirect=True)
+def test_latest_reads_at_least_as_much_as_exact(backend: Backend) -> None:
     lengths = {"a": 60, "b": 60, "c": 60, "z": 60}
     case = Case(MOA, replace(uniform(MOA, constant(4, 4, 8)), reading="latest"), lengths)
-    played = world.play(case.limited, case.schedule, case.lengths)
+    played = backend.play(case.limited, case.schedule, case.lengths)
     reads = [min(call.read) for call in played.calls if call.agent == "z"]
     assert all(read >= min(4 + 4 * step, 60) for step, read in enumerate(reads))
     assert any(read > 4 + 4 * step for step, read in enumerate(reads))
@@ -237,19 +237,19 @@ def test_latest_reads_at_least_as_much_as_exact(world: World) -> None:
 
 # So warm that many tokens are likely although random models are sure of themselves.
 WARM = Sampling(temperature=2.0, seed=1)
-SAMPLED: dict[str, tuple[World, World]] = {
-    "transformers": (TransformersWorld(WARM), TransformersWorld(replace(WARM, seed=2))),
-    "batching": (BatchingWorld(WARM), BatchingWorld(replace(WARM, seed=2))),
+SAMPLED: dict[str, tuple[Backend, Backend]] = {
+    "transformers": (TransformersBackend(WARM), TransformersBackend(replace(WARM, seed=2))),
+    "batching": (BatchingBackend(WARM), BatchingBackend(replace(WARM, seed=2))),
 }
 
 
 @pytest.mark.parametrize("name", SAMPLED)
 def test_seeded_sampling_is_repeatable(name: str) -> None:
     case = _moa(constant(8, 8, 8))
-    world, other = SAMPLED[name]
+    backend, other = SAMPLED[name]
     one, two, three = (
         played.play(case.limited, case.schedule, case.lengths).ids
-        for played in (world, world, other)
+        for played in (backend, backend, other)
     )
     assert one == two
     assert all(list(one[agent]) != list(three[agent]) for agent in LENGTHS)
@@ -259,6 +259,6 @@ def test_natural_ends_cost_a_call_that_writes_nothing() -> None:
     """With reading continued after an early end, every later step ends at once."""
     pipeline = Pipeline((Agent("a"), Agent("z", reads=("a",))), "z")
     schedule = Schedule({"z": constant(4, 4, 8)}, early_end="continue")
-    played = SimulatedWorld().play(pipeline, schedule, {"a": 16, "z": 8})
+    played = SimulatedBackend().play(pipeline, schedule, {"a": 16, "z": 8})
     written = [span.output_tokens for span in played.timeline.spans if span.agent == "z"]
     assert written == [8, 0, 0, 0, 0]

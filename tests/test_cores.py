@@ -27,7 +27,7 @@ from staircase import Question, constant, uniform
 from staircase.errors import ModelError, ScenarioError
 from staircase.spec.engine_spec import EngineSpec
 from staircase.spec.scenario import Scenario
-from tests.support.worlds import fixed_profile
+from tests.support.backends import fixed_profile
 
 LINUX = Path("/proc/self/status").exists()
 needs_two_cores = pytest.mark.skipif(

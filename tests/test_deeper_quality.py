@@ -25,8 +25,8 @@ from profiles.quality.profile import QualityProfile
 from profiles.store import provenance_of_now
 from staircase import Question, Schedule, constant, moa, uniform
 from staircase.pipeline import Pipeline
+from tests.support.backends import FORM
 from tests.support.letter_model import save_letter_model
-from tests.support.worlds import FORM
 
 TOKENS = 12
 QUESTIONS = [Question(text) for text in ("why?", "when?", "how so?")]

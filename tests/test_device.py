@@ -18,8 +18,8 @@ from staircase import RequestShape, Schedule, Workload, constant, moa, single
 from staircase.errors import ScheduleError
 from staircase.prompt import query
 from staircase.spec.simulated_spec import SimulatedSpec
+from tests.support.backends import fixed_profile
 from tests.support.random_cases import sharing_case
-from tests.support.worlds import fixed_profile
 from tests.test_batching import MS, plain_cost
 
 PIPELINE = moa([["a", "b"]], "z")

@@ -20,8 +20,8 @@ from executor.scoring.scoring import ModelScorer
 from staircase import Question, Schedule, constant, moa, uniform
 from staircase.pipeline import Pipeline
 from staircase.schedule import LAYOUTS
+from tests.support.backends import FORM
 from tests.support.letter_model import LETTERS, save_letter_model
-from tests.support.worlds import FORM
 
 
 @dataclass(frozen=True)

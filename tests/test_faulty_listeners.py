@@ -23,8 +23,8 @@ from executor.runtime import Job, Outcome, Runtime, ServedModel
 from staircase import constant, moa, uniform
 from staircase.play import Play
 from staircase.schedule import Barrier
+from tests.support.backends import FORM, QUESTION, random_model
 from tests.support.fake_server import FakeServer, Manners
-from tests.support.worlds import FORM, QUESTION, random_model
 from tests.test_cli import ROOT
 from tests.test_interrupt import write_scenario
 from tests.test_openai_engine import setting

@@ -59,13 +59,13 @@ def capacity(given: Scenario, slo: Slo, replicates: int = 1) -> Capacity:
 
 
 def test_a_rate_is_the_workload_of_that_rate() -> None:
-    (world,) = replicated(scenario(), Path(), 1)
+    (one,) = replicated(scenario(), Path(), 1)
     (other,) = replicated(scenario(rate_per_s=3.0), Path(), 1)
-    arrivals, expected = world.at_rate(3.0).workload.arrivals_ps, other.workload.arrivals_ps
+    arrivals, expected = one.at_rate(3.0).workload.arrivals_ps, other.workload.arrivals_ps
     assert arrivals == pytest.approx(expected, abs=2)
-    assert world.at_rate(3.0).workload.requests == other.workload.requests
-    assert world.at_rate(3.0).at_rate(1.0).workload.arrivals_ps == pytest.approx(
-        world.workload.arrivals_ps, abs=3
+    assert one.at_rate(3.0).workload.requests == other.workload.requests
+    assert one.at_rate(3.0).at_rate(1.0).workload.arrivals_ps == pytest.approx(
+        one.workload.arrivals_ps, abs=3
     )
 
 

@@ -20,7 +20,7 @@ from staircase.spec.engine_spec import EngineSpec
 from staircase.spec.scenario import Scenario, load_scenario
 from staircase.timeline import Timeline
 from staircase.workload import Question, RequestShape, Workload
-from tests.support.worlds import fixed_profile
+from tests.support.backends import fixed_profile
 
 DEMO = Path(__file__).parent / "support" / "desk.yaml"
 

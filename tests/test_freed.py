@@ -15,7 +15,7 @@ from simulator.profiled import setup_of_profile
 from staircase import constant, moa, uniform
 from staircase.spec.engine_spec import EngineSpec
 from staircase.workload import RequestShape, Workload
-from tests.support.worlds import fixed_profile
+from tests.support.backends import fixed_profile
 
 
 def test_of_its_blocks_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

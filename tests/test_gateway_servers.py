@@ -12,9 +12,9 @@ from executor.openai.engine import OpenAIEngine
 from executor.openai.server import Address, Network
 from executor.openai.server_profile import ServerProfile
 from executor.openai.vocabularies import TextPieces
+from tests.support.backends import server_settings
 from tests.support.fake_server import FakeServer, Manners
 from tests.support.gateway_server import PLAN, TOKENS, Running, plan_on, running, scripted
-from tests.support.worlds import server_settings
 
 WHOLE = "".join(map(chr, range(1, TOKENS + 1)))
 FIELDS = frozenset({"stream_options", "top_p", "top_k", "seed", "ignore_eos"})

@@ -34,8 +34,8 @@ from staircase.pipeline import Pipeline
 from staircase.prompt import Round, build_prompt
 from staircase.schedule import LAYOUTS, Layout
 from staircase.spec.scenario import load_scenario
+from tests.support.backends import FORM
 from tests.support.letter_model import LETTERS, save_letter_model
-from tests.support.worlds import FORM
 from tests.test_cli import DEMO
 from tests.test_quality_profile import PROFILE
 

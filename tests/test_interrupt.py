@@ -21,8 +21,8 @@ from executor.openai.engine import OpenAIEngine
 from executor.openai.vocabularies import TextPieces
 from executor.runtime import Job, Runtime, ServedModel
 from staircase import constant, moa, uniform
+from tests.support.backends import FORM, QUESTION, random_model, server_settings
 from tests.support.fake_server import FakeServer, Fault, Manners
-from tests.support.worlds import FORM, QUESTION, random_model, server_settings
 from tests.test_cli import ROOT
 from tests.test_openai_engine import LENGTH, POINTS, TEXT, fault_at, numbers, setting, wait_until
 

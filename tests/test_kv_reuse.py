@@ -19,7 +19,7 @@ from executor.tokens.rendering import render
 from staircase import Pipeline, Schedule, explicit, moa
 from staircase.schedule import LAYOUTS
 from staircase.workload import Question
-from tests.support.worlds import FORM, VOCABULARY, engine_of, random_model
+from tests.support.backends import FORM, VOCABULARY, engine_of, random_model
 
 KINDS = ("llama", "qwen3")
 

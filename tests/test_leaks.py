@@ -23,8 +23,8 @@ from executor.openai.server_profile import ServerProfile
 from executor.openai.vocabularies import TextPieces
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from staircase import Pipeline, constant, moa, uniform
+from tests.support.backends import FORM, QUESTION, random_model, server_settings
 from tests.support.fake_server import FakeServer, Fault, Manners
-from tests.support.worlds import FORM, QUESTION, random_model, server_settings
 from tests.test_openai_engine import FAULTS, tasks, wait_until
 
 pytestmark = [

@@ -23,8 +23,8 @@ from executor.measure.measurements import Sample, Target
 from profiles.latency.fit import FOLDS
 from profiles.latency.prefix_cache import PrefixCache
 from profiles.latency.profile import LEAST_DECODE_POINTS, EngineProfile
+from tests.support.backends import VOCABULARY, random_model
 from tests.support.virtual_engine import Nature, VirtualClock, VirtualEngine
-from tests.support.worlds import VOCABULARY, random_model
 
 LONGEST = 400
 PATIENT = Effort(1e6)

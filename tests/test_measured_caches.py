@@ -19,7 +19,7 @@ from staircase import Schedule, constant, moa, uniform
 from staircase.spec.engine_spec import EngineSpec
 from staircase.timeline import Timeline
 from staircase.workload import Question, RequestShape, Workload
-from tests.support.worlds import FORM, _fixed_tokens, fixed_profile, random_model
+from tests.support.backends import FORM, _fixed_tokens, fixed_profile, random_model
 
 AGENTS = tuple(replace(agent, max_tokens=12, role=agent.name) for agent in moa([["a", "b"]], "z"))
 PIPELINE = replace(moa([["a", "b"]], "z"), agents=AGENTS)

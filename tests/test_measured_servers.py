@@ -31,9 +31,9 @@ from staircase.spec.engine_spec import OpenAISpec
 from staircase.spec.scenario import Scenario, load_scenario
 from staircase.timeline import Timeline
 from staircase.workload import Question, RequestShape, Workload
+from tests.support.backends import FORM, CharacterTokenizer, fixed_profile, server_settings
 from tests.support.command_line import staircase
 from tests.support.fake_server import EXTRAS, FakeServer, Manners, Pace
-from tests.support.worlds import FORM, CharacterTokenizer, fixed_profile, server_settings
 from tests.test_openai_engine import asking, probe, setting
 
 FIELDS = frozenset({"stream_options", "return_token_ids"})

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from executor.inprocess.next_logits import next_logits
-from tests.support.worlds import VOCABULARY, random_model
+from tests.support.backends import VOCABULARY, random_model
 
 IDS = torch.tensor([[5, 3, 7, 1], [2, 2, 9, 4]])
 

@@ -10,8 +10,8 @@ import pytest
 
 from executor.openai.server_faults import ServerError
 from executor.openai.server_profile import Api, ServerProfile
+from tests.support.backends import server_settings
 from tests.support.fake_server import Fault, Manners
-from tests.support.worlds import server_settings
 from tests.test_openai_engine import CHAT, TEXT, asking, numbers, probe, setting
 
 

@@ -35,8 +35,8 @@ from executor.openai.stream_chunks import Chunk, Usage
 from executor.openai.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from staircase import Schedule, constant, moa, uniform
+from tests.support.backends import FORM, QUESTION, CharacterTokenizer, server_settings
 from tests.support.fake_server import FIRST_ID, FakeServer, Fault, Kind, Manners
-from tests.support.worlds import FORM, QUESTION, CharacterTokenizer, server_settings
 
 KEY = "sk-very-secret"
 TEXT = ServerProfile("completions", frozenset({"stream_options"}))

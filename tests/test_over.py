@@ -117,8 +117,8 @@ def rated(requests: int, **plan: Any) -> Scenario:
 
 def test_that_no_rate_keeps_the_limits_is_told_also_of_many_requests() -> None:
     """At the lowest rate of all, a thousand requests would arrive after the clock's end."""
-    world = SimulatedForecaster.open(rated(1000))
-    found = capacity_of([world], Schedule(), Slo(ttft_s=0.001), 0.9)
+    forecaster = SimulatedForecaster.open(rated(1000))
+    found = capacity_of([forecaster], Schedule(), Slo(ttft_s=0.001), 0.9)
     assert found.rate_per_s is None
     assert len(found.trials) > 5
 

@@ -170,8 +170,8 @@ def test_engines_that_are_one_model_of_one_server_share_it() -> None:
     workload = request(PIPELINE, written=40)
 
     def forecast(engines: Mapping[str, OpenAISpec], pipeline: Pipeline = PIPELINE) -> float:
-        world = ProfileForecaster(pipeline, latency, None, engines, workload)
-        return world(Schedule()).metrics["e2e_s"].mean
+        backend = ProfileForecaster(pipeline, latency, None, engines, workload)
+        return backend(Schedule()).metrics["e2e_s"].mean
 
     same = forecast(seeds)
     apart = forecast({**seeds, "b": other})

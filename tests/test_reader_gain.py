@@ -19,8 +19,8 @@ from simulator.engine import EngineSetup
 from staircase import RequestShape, Workload, moa
 from staircase.metrics.request_metrics import Summary
 from staircase.timeline import Span, Timeline
+from tests.support.backends import fixed_profile
 from tests.support.plans import small_plan, validation_of
-from tests.support.worlds import fixed_profile
 
 MS = 10**9
 PIPELINE = moa([["a", "b"]], "z")

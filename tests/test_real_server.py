@@ -17,8 +17,8 @@ from staircase.errors import EngineError
 from staircase.schedule import LAYOUTS, Layout
 from staircase.spec.scenario import Scenario
 from staircase.workload import Question
+from tests.support.backends import open_engine
 from tests.support.real_servers import SERVERS, RealServers, server_params
-from tests.support.worlds import open_engine
 
 # Whole words with spaces around them, so that text and token ids mean the same.
 FORMAT = {

@@ -15,8 +15,8 @@ import pytest
 from executor.embedded_models import MODEL_FOLDERS
 from executor.engine import CallReport, EngineCall, Key
 from executor.openai.engine import OpenAIEngine
+from tests.support.backends import open_engine
 from tests.support.real_servers import ONE_SLOT, SERVERS, RealServers, server_params
-from tests.support.worlds import open_engine
 
 EMBEDDED = MODEL_FOLDERS["embedded-hard"]
 # Tokens of a prefix that can be re-used are a multiple of it.

@@ -18,9 +18,9 @@ from executor.openai.server import Address, Network
 from executor.openai.server_profile import ServerProfile
 from executor.openai.vocabularies import ModelTokens
 from profiles.latency.profile import load_latency
+from tests.support.backends import CharacterTokenizer, server_settings
 from tests.support.command_line import staircase
 from tests.support.fake_server import FakeServer, Manners, Pace
-from tests.support.worlds import CharacterTokenizer, server_settings
 
 PACE = Pace(call_s=0.03, prefill_token_s=4e-4, sequence_s=0.004, block_tokens=16)
 TOKEN_S = 0.006

@@ -19,7 +19,7 @@ from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.sampling import Chooser, Sampling, draw
 from executor.inprocess.transformers_engine import TransformersEngine
 from staircase.spec.engine_spec import EngineSpec, OpenAISpec
-from tests.support.worlds import VOCABULARY, random_model
+from tests.support.backends import VOCABULARY, random_model
 from tests.test_slots import HandDevice, Recorder
 
 # Tests with fixed seeds that fail for one seed in a thousand.

@@ -408,7 +408,7 @@ class Fixed:
         return Forecast(self.metrics, None, (), (), ())
 
 
-def test_robust_figures_are_those_of_bad_worlds() -> None:
+def test_robust_figures_are_those_of_bad_cases() -> None:
     forecasters: list[Forecaster] = [
         Fixed({"ttft_s": summarize([t, t + 2]), "goodput_per_s": Summary.of(t)})
         for t in (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -419,7 +419,7 @@ def test_robust_figures_are_those_of_bad_worlds() -> None:
     assert found["goodput_per_s"].mean == 2.0
 
 
-def test_robust_worlds_differ_in_lengths_and_speed() -> None:
+def test_robust_forecasts_differ_in_lengths_and_speed() -> None:
     work = Workspace.open(ROOT / "examples" / "other_hardware.yaml", None)
     work = work.with_plan({"robust": PlanSpec.model_validate({"robust": {"seeds": 3}}).robust})
     forecaster = work.forecaster()

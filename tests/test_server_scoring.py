@@ -38,9 +38,9 @@ from staircase import Question, Schedule, constant, moa, uniform
 from staircase.errors import ScenarioError
 from staircase.pipeline import Pipeline
 from staircase.spec.scenario import Scenario
+from tests.support.backends import FORM
 from tests.support.fake_server import EXTRAS, FakeServer, Manners
 from tests.support.letter_model import LETTERS, save_letter_model
-from tests.support.worlds import FORM
 
 PATIENCE = Patience(1, 1.0)
 FIELDS = {"prompt_logprobs": {"prompt_logprobs"}, "echo": {"echo", "logprobs"}}

@@ -23,7 +23,7 @@ from staircase.prompt import Segment, query
 from staircase.shared_texts import TextPart, with_common_texts
 from staircase.spec.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
 from staircase.spec.workload_spec import WorkloadSpec
-from tests.support.worlds import fixed_profile
+from tests.support.backends import fixed_profile
 
 PIPELINE = single()
 ENGINE = {

@@ -27,7 +27,7 @@ from staircase.schedule import uniform
 from staircase.spec.scenario import load_scenario
 from staircase.spec.workload_spec import WorkloadSpec
 from staircase.timeline import to_ps
-from tests.support.worlds import fixed_profile
+from tests.support.backends import fixed_profile
 from tests.test_batching import plain_cost
 
 BATCHING = BatchingSetup(plain_cost(), Limits(64, 8, 100, 4))

@@ -21,7 +21,7 @@ from executor.inprocess.slots import STEP_TOKENS, SlotBook
 from executor.inprocess.static_steps import rounded_up
 from executor.prefix import common_prefix
 from staircase.errors import ModelError
-from tests.support.worlds import VOCABULARY, random_model
+from tests.support.backends import VOCABULARY, random_model
 from tests.test_kv_reuse import KINDS, greedy
 
 MODELS = {kind: random_model(kind, seed=7) for kind in KINDS}

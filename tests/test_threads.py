@@ -20,7 +20,7 @@ from executor.inprocess.threads import (
 from executor.inprocess.transformers_engine import TransformersEngine
 from executor.measure.call_recorder import serve
 from executor.scoring.scoring import log_probabilities
-from tests.support.worlds import random_model
+from tests.support.backends import random_model
 
 
 def new_thread_computes_with() -> int:

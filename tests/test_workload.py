@@ -25,7 +25,7 @@ from staircase.request_trace import TracedRequest, TraceFormat, read_request_tra
 from staircase.shared_texts import TextPart
 from staircase.spec.scenario import load_scenario
 from staircase.spec.workload_spec import Length, LogNormalSpec, ValuesSpec, WorkloadSpec
-from tests.support.worlds import fixed_profile
+from tests.support.backends import fixed_profile
 
 AZURE = Path(__file__).parents[2] / "shared/data/azure/AzureLLMInferenceTrace_conv.csv"
 PIPELINE = moa([["a", "b"]], "z")

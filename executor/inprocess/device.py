@@ -13,6 +13,8 @@ from typing import Protocol
 
 import torch
 
+from staircase.turns import next_in_turn
+
 
 class TurnTaker(Protocol):
     @property
@@ -73,14 +75,12 @@ class Device:
                 self._sleep()
 
     def _next(self) -> tuple[TurnTaker, int] | None:
-        """The next engine with work, counted on from the last that had its turn."""
-        count = len(self._engines)
-        for offset in range(1, count + 1):
-            number = (self._last + offset) % count
-            if self._engines[number][0].has_work:
-                self._last = number
-                return self._engines[number]
-        return None
+        """The next engine with work."""
+        number = next_in_turn([engine.has_work for engine, _ in self._engines], self._last)
+        if number is None:
+            return None
+        self._last = number
+        return self._engines[number]
 
     def _sleep(self) -> None:
         with self._wake:

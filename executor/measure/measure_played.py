@@ -9,15 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from executor.kept_runs import play_measured
 from executor.line_log import ItemLog
 from executor.measure.measure_quality import measure_quality
-from executor.replaying import replaying
+from executor.replaying import replay_measured
 from executor.runtime import Job, Outcome, Runtime
 from executor.scoring.prompt_scorer import PromptScorer
 from executor.scoring.scores import AnswerScorer
@@ -132,14 +130,12 @@ class ScheduleProbe:
         schedules = probe_schedules(self.pipeline, longest, self.layouts)
         found = defaultdict[str, list[PlayedFigures]](list)
         for block in in_time(_blocks(len(questions))):
-            found["normal"] += [
-                kept.item(f"normal {n}", partial(self._in_full, n, questions[n], outcomes[n]))
-                for n in block
-            ]
-            # Of all schedules in one run: while some texts are written others are scored.
-            cells = list(product(schedules, block))
-            figures = self._played(schedules, cells, questions, outcomes, kept, on_done)
-            for (name, _), one in zip(cells, figures, strict=True):
+            for number in block:
+                full = partial(self._in_full, number, questions[number], outcomes[number])
+                found["normal"].append(kept.item(f"normal {number}", full))
+            cells = [(name, schedules[name], n) for name in schedules for n in block]
+            figures = self._of_cells(cells, questions, outcomes, kept, on_done)
+            for (name, *_), one in zip(cells, figures, strict=True):
                 found[name].append(one)
         layouts: dict[str, Layout | None] = {"normal": None}
         layouts |= {name: schedule.layout for name, schedule in schedules.items()}
@@ -148,29 +144,25 @@ class ScheduleProbe:
     def _in_full(self, number: int, question: Question, full: Outcome) -> PlayedFigures:
         return self._figures(number, Job(self.pipeline, Schedule(), question), full, full)
 
-    def _played(
+    def _of_cells(
         self,
-        schedules: Mapping[str, Schedule],
-        cells: Sequence[tuple[str, int]],
+        cells: Sequence[tuple[str, Schedule, int]],
         questions: Sequence[Question],
-        full: Sequence[Outcome],
+        outcomes: Sequence[Outcome],
         kept: ItemLog[PlayedFigures],
         on_done: Callable[[], None],
     ) -> list[PlayedFigures]:
-        """Figures of each of ``cells``: a schedule's name and a question's number."""
-        known = [full[number] for _, number in cells]
-        with replaying(self.runtime, self.pipeline, known) as (pipeline, runtime):
-            jobs = [Job(pipeline, schedules[name], questions[n]) for name, n in cells]
-
-            def measure(outcome: Outcome) -> PlayedFigures:
-                place = outcome.timeline.request
-                number = cells[place][1]
-                return self._figures(number, jobs[place], outcome, full[number])
-
-            names = [f"{name} {number}" for name, number in cells]
-            return play_measured(
-                runtime, jobs, names, kept, measure, on_done, concurrency=self.concurrency
-            )
+        return replay_measured(
+            self.runtime,
+            self.pipeline,
+            cells,
+            questions,
+            outcomes,
+            kept,
+            lambda job, number, outcome: self._figures(number, job, outcome, outcomes[number]),
+            on_done,
+            concurrency=self.concurrency,
+        )
 
     def _figures(self, number: int, job: Job, outcome: Outcome, full: Outcome) -> PlayedFigures:
         layout = job.schedule.layout

@@ -47,7 +47,7 @@ def _profile(
     prefill, decode = [], []
     for place in _within(tables, places):
         chunk, before, decoding, context = map(int, place)
-        seconds = overhead_s + _iteration_s(tables, place)
+        seconds = overhead_s + iteration_s(tables, place)
         if not decoding:
             prefill.append(PrefillPoint(chunk, before, seconds, 0.0, 1.0))
         elif not chunk:
@@ -61,8 +61,12 @@ def _within(tables: KernelTables, places: Iterable[Place]) -> Iterator[Place]:
     return (place for place in places if 0 < place[0] + place[2] <= most)
 
 
-def _iteration_s(tables: KernelTables, place: Place) -> float:
-    """The kernels' sum where attention was measured."""
+def iteration_s(tables: KernelTables, place: Place) -> float:
+    """The kernels' sum where attention was measured.
+
+    Of all iterations it is said by ``simulator.core.cost``, which ``tests/test_bundles.py`` holds
+    this one to.
+    """
     chunk, _, decoding, _ = place
     index = tuple(
         int(np.searchsorted(axis, value)) for axis, value in zip(tables.axes, place, strict=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from simulator.core.compiling import compiled
-from simulator.core.cost import Cost, at, decode_sum_ps, mixed_attention_ps
+from simulator.core.cost import Cost, decode_sum_ps, prefilling_ps
 from simulator.des.batching import BatchingSetup
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
@@ -102,10 +102,7 @@ def _add_prefills(cost: Cost, max_chunk: int, cached: Ints, prompts: Ints, found
 @compiled
 def _chunk_ps(cost: Cost, before: int, chunk: int) -> int:
     """An iteration that computes ``chunk`` tokens after ``before`` others, and nothing else."""
-    work = chunk * (2 * before + chunk)
-    attention_ps = mixed_attention_ps(cost, chunk, work, 0, 0)
-    fixed_ps = at(cost.tokens_ps, chunk) + at(cost.sequences_ps, 1) + at(cost.pieces_ps, 1)
-    return fixed_ps + attention_ps
+    return prefilling_ps(cost, 1, chunk, chunk * (2 * before + chunk), 0, 0)
 
 
 def decode_table_ps(cost: Cost, tokens: int) -> Ints:

@@ -78,8 +78,8 @@ class Answer(NamedTuple):
 
 
 @dataclass
-class _Desks:
-    """Where answers stand that are not complete: a row of every array is one candidate's.
+class _States:
+    """States of answers that are not complete: a row of every array is one candidate's.
 
     Attributes:
         rows: numbers of the candidates.
@@ -100,15 +100,15 @@ class _Desks:
     prefilled: Ints
 
     @staticmethod
-    def of(rows: Ints) -> _Desks:
-        return _Desks(rows, *(np.zeros(len(rows), dtype=np.int64) for _ in fields(_Desks)[1:]))
+    def of(rows: Ints) -> _States:
+        return _States(rows, *(np.zeros(len(rows), dtype=np.int64) for _ in fields(_States)[1:]))
 
-    def only(self, which: Ints) -> _Desks:
-        return _Desks(*(getattr(self, field.name)[which] for field in fields(self)))
+    def only(self, which: Ints) -> _States:
+        return _States(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
 class _Calls(NamedTuple):
-    """The next call of each desk.
+    """The next call of each answer.
 
     Attributes:
         goal, outputs: tokens that it writes, and iterations that give them and its end.
@@ -168,58 +168,58 @@ class ClosedForm:
         steps: list[_Steps] | None,
         token_ps: Ints | None,
     ) -> None:
-        desks, number = _Desks.of(rows), 0
-        while len(desks.rows):
-            calls = self._next_calls(number, *candidates.step(number, desks.rows), desks)
-            start_ps = np.maximum(desks.end_ps, self._sources.ready(desks.rows, calls.level))
+        states, number = _States.of(rows), 0
+        while len(states.rows):
+            calls = self._next_calls(number, *candidates.step(number, states.rows), states)
+            start_ps = np.maximum(states.end_ps, self._sources.ready(states.rows, calls.level))
             first_ps = start_ps + self._engine.first_ps(calls.cached, calls.prompt)
             if number == 0:
-                found.ttft_ps[desks.rows] = first_ps
-            self._note_reading(calls, first_ps, desks, found)
+                found.ttft_ps[states.rows] = first_ps
+            self._note_reading(calls, first_ps, states, found)
             if token_ps is not None:
-                self._fill_tokens(calls, first_ps, desks, token_ps)
-            self._end(calls, first_ps, desks, found, number)
+                self._fill_tokens(calls, first_ps, states, token_ps)
+            self._end(calls, first_ps, states, found, number)
             if steps is not None:
-                steps.append(_Steps(number, desks.rows, start_ps, desks.end_ps))
+                steps.append(_Steps(number, states.rows, start_ps, states.end_ps))
             if np.any(calls.is_over):
-                desks = desks.only(np.flatnonzero(~calls.is_over))
+                states = states.only(np.flatnonzero(~calls.is_over))
             number += 1
 
-    def _next_calls(self, number: int, reads: Ints, writes: Ints, desks: _Desks) -> _Calls:
+    def _next_calls(self, number: int, reads: Ints, writes: Ints, states: _States) -> _Calls:
         level = np.minimum(reads, self._sources.all_read)
         # A source that ended at the level before does not grow when its end is read.
-        grows = (level > desks.level) & (desks.level < self._sources.all_read - 1)
-        shared = self._shared(grows, desks)
-        desks.labels += np.where(grows, self._new_labels(number, desks), 0)
+        grows = (level > states.level) & (states.level < self._sources.all_read - 1)
+        shared = self._shared(grows, states)
+        states.labels += np.where(grows, self._new_labels(number, states), 0)
         fixed = self._answer.head + self._answer.query + self._answer.own
-        prompt = self._sources.read_tokens[level] + desks.labels + desks.written + fixed
-        writing = self._writing(level, writes, desks.written)
+        prompt = self._sources.read_tokens[level] + states.labels + states.written + fixed
+        writing = self._writing(level, writes, states.written)
         calls = _Calls(level, prompt, self._engine.cached(shared), *writing)
-        self._check_kv(calls, desks.rows)
+        self._check_kv(calls, states.rows)
         return calls
 
-    def _new_labels(self, number: int, desks: _Desks) -> Ints:
+    def _new_labels(self, number: int, states: _States) -> Ints:
         """Tokens of the labels of a round that shows something new."""
-        labels = self._sources.new_labels[desks.level]
+        labels = self._sources.new_labels[states.level]
         # The first of the own labels stands in every prompt.
         is_split = self._answer.layout == "interleave" and number > 0
         return labels + self._answer.turn + self._answer.own if is_split else labels
 
-    def _shared(self, grows: Any, desks: _Desks) -> Ints:
+    def _shared(self, grows: Any, states: _States) -> Ints:
         """Computed tokens that the prompt has in common with the text of the step before.
 
         The last token of a text has no KV, so no prompt is cached to its end.
         """
         answer, sources = self._answer, self._sources
         if not self._engine.block_tokens or answer.layout == "interleave":
-            return desks.computed
+            return states.computed
         if answer.layout == "append_rounds":
-            kept = answer.head + answer.query + sources.read_tokens[desks.level] + desks.labels
+            kept = answer.head + answer.query + sources.read_tokens[states.level] + states.labels
         elif answer.layout == "rebuild_query_first":
-            kept = answer.head + answer.query + sources.kept_tokens[desks.level]
+            kept = answer.head + answer.query + sources.kept_tokens[states.level]
         else:
-            kept = answer.head + sources.kept_tokens[desks.level]
-        return np.where(grows, np.minimum(kept, desks.computed), desks.computed)
+            kept = answer.head + sources.kept_tokens[states.level]
+        return np.where(grows, np.minimum(kept, states.computed), states.computed)
 
     def _writing(self, level: Ints, writes: Ints, written: Ints) -> tuple[Ints, Ints, Any]:
         """``goal``, ``outputs`` and ``is_over`` of calls."""
@@ -245,11 +245,11 @@ class ClosedForm:
             )
 
     def _note_reading(
-        self, calls: _Calls, first_ps: Ints, desks: _Desks, found: AloneTimes
+        self, calls: _Calls, first_ps: Ints, states: _States, found: AloneTimes
     ) -> None:
         """What was unread, and from when on a reader keeps up with a call's tokens."""
-        rows, goal = desks.rows, calls.goal
-        smooth_ps = self._late_ps(calls, first_ps) - self._reader_ps * desks.written
+        rows, goal = states.rows, calls.goal
+        smooth_ps = self._late_ps(calls, first_ps) - self._reader_ps * states.written
         before_ps = found.smooth_start_ps[rows]
         found.smooth_start_ps[rows] = np.where(
             goal > 0, np.maximum(before_ps, smooth_ps), before_ps
@@ -271,34 +271,34 @@ class ClosedForm:
         last_ps = first_ps + decode_ps[calls.prompt + last] - decode_ps[calls.prompt]
         return np.maximum(first_ps, last_ps - self._reader_ps * last)
 
-    def _fill_tokens(self, calls: _Calls, first_ps: Ints, desks: _Desks, token_ps: Ints) -> None:
-        each = np.repeat(np.arange(len(desks.rows)), calls.goal)
+    def _fill_tokens(self, calls: _Calls, first_ps: Ints, states: _States, token_ps: Ints) -> None:
+        each = np.repeat(np.arange(len(states.rows)), calls.goal)
         own = np.arange(len(each)) - np.repeat(np.cumsum(calls.goal) - calls.goal, calls.goal)
         decode_ps, prompts = self._engine.decode_ps, calls.prompt[each]
-        token_ps[desks.rows[each], desks.written[each] + own] = (
+        token_ps[states.rows[each], states.written[each] + own] = (
             first_ps[each] + decode_ps[prompts + own] - decode_ps[prompts]
         )
 
     def _end(
-        self, calls: _Calls, first_ps: Ints, desks: _Desks, found: AloneTimes, number: int
+        self, calls: _Calls, first_ps: Ints, states: _States, found: AloneTimes, number: int
     ) -> None:
         """Ends the calls of step ``number``, and the answers that are complete."""
         decode_ps = self._engine.decode_ps
         base_ps = first_ps - decode_ps[calls.prompt]
         computed = calls.prompt + calls.outputs - 1
         end_ps = base_ps + decode_ps[computed]
-        desks.prefilled += calls.prompt - calls.cached
+        states.prefilled += calls.prompt - calls.cached
         over = np.flatnonzero(calls.is_over)
         if len(over):
-            rows, goal = desks.rows[over], calls.goal[over]
+            rows, goal = states.rows[over], calls.goal[over]
             token_ps = base_ps[over] + decode_ps[calls.prompt[over] + np.maximum(goal, 1) - 1]
             # A call that only ends the answer writes nothing: the last token is that before it.
-            found.e2e_ps[rows] = np.where(goal > 0, token_ps, desks.end_ps[over])
+            found.e2e_ps[rows] = np.where(goal > 0, token_ps, states.end_ps[over])
             found.completed_ps[rows] = end_ps[over]
             found.calls[rows] = number + 1
-            found.prefilled_tokens[rows] = desks.prefilled[over] + self._sources.prompt_tokens
-        desks.level, desks.computed, desks.end_ps = calls.level, computed, end_ps
-        desks.written += calls.goal
+            found.prefilled_tokens[rows] = states.prefilled[over] + self._sources.prompt_tokens
+        states.level, states.computed, states.end_ps = calls.level, computed, end_ps
+        states.written += calls.goal
 
 
 def _nothing_yet(candidates: int) -> AloneTimes:

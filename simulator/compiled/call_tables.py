@@ -73,37 +73,33 @@ class _Texts:
 
 @dataclass
 class TableBuilder:
-    """Collects the tables of a workload's requests; equal requests share one."""
+    """Collects the tables of requests, each played by the conductor.
+
+    Attributes:
+        calls: of each table, by agent.
+    """
 
     pipeline: Pipeline
     schedule: Schedule
     needs_segments: bool = True
     calls: list[list[Call]] = field(default_factory=list)
-    _known: dict[object, int] = field(default_factory=dict)
     _rows: list[tuple[int, ...]] = field(default_factory=list)
     _agent_rows: list[int] = field(default_factory=lambda: [0])
     _segments: array[int] = field(default_factory=lambda: array("q"))
     _texts: _Texts = field(default_factory=_Texts)
 
-    def add(self, request: RequestShape) -> int | None:
-        """Number of the request's table; None if what is read depends on the clock."""
-        # The same object is asked for again and again, so its identity is the quick key.
-        known = self._known.get(id(request))
-        if known is None:
-            key = (
-                frozenset(request.fixed_tokens.items()),
-                frozenset(request.output_tokens.items()),
-                request.ends_with,
-                frozenset(request.parts.items()),
-            )
-            known = self._known.get(key)
-            if known is None:
-                calls = untimed_calls(self.pipeline, self.schedule, request)
-                if calls is None:
-                    return None
-                known = self._known[key] = self._append(request, calls)
-            self._known[id(request)] = known
-        return known
+    def add(self, request: RequestShape) -> bool:
+        """Adds the request's table; False if what is read depends on the clock."""
+        calls = calls_by_agent(self.pipeline, self.schedule, request)
+        if calls is None:
+            return False
+        for agent in self.pipeline.order:
+            staircase = self.schedule.staircases.get(agent.name, Staircase())
+            for call in (call for call in calls if call.agent == agent.name):
+                self._add_row(request, call, staircase if agent.reads else None)
+            self._agent_rows.append(len(self._rows))
+        self.calls.append(calls)
+        return True
 
     def tables(self) -> CallTables:
         return CallTables(
@@ -116,19 +112,6 @@ class TableBuilder:
     def texts(self) -> tuple[int, int]:
         """How many texts the segments name: of one request, and common ones."""
         return len(self._texts.own), len(self._texts.common)
-
-    def _append(self, request: RequestShape, calls: Sequence[Call]) -> int:
-        ordered = [
-            call for agent in self.pipeline.order for call in calls if call.agent == agent.name
-        ]
-        for agent in self.pipeline.order:
-            own = [call for call in calls if call.agent == agent.name]
-            staircase = self.schedule.staircases.get(agent.name, Staircase())
-            for call in own:
-                self._add_row(request, call, staircase if agent.reads else None)
-            self._agent_rows.append(len(self._rows))
-        self.calls.append(ordered)
-        return len(self.calls) - 1
 
     def _add_row(self, request: RequestShape, call: Call, staircase: Staircase | None) -> None:
         simulated = _simulated(call, request)
@@ -147,6 +130,15 @@ class TableBuilder:
         if self.needs_segments:
             texts, segments = self._texts, simulated.text(simulated.goal_tokens).segments
             self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
+
+
+def calls_by_agent(
+    pipeline: Pipeline, schedule: Schedule, request: RequestShape
+) -> list[Call] | None:
+    """Those of ``untimed_calls`` in the order of a table's rows."""
+    calls = untimed_calls(pipeline, schedule, request)
+    place = {agent.name: number for number, agent in enumerate(pipeline.order)}
+    return None if calls is None else sorted(calls, key=lambda call: place[call.agent])
 
 
 def untimed_calls(

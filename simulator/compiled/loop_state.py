@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simulator.compiled.call_tables import CallTables, TableBuilder, readers_of, sources_of
+from simulator.compiled.call_tables import CallTables, readers_of, sources_of
+from simulator.compiled.workload_tables import WorkloadTables
 from simulator.core.calls import columns
 from simulator.des.batching import BatchingSetup
 from staircase.pipeline import Pipeline
@@ -131,14 +132,13 @@ def with_slots(loop: LoopState, before: int, slots: int) -> LoopState:
 
 
 def make_loop(
-    builder: TableBuilder,
+    found: WorkloadTables,
     setups: Sequence[BatchingSetup],
     workload: Workload,
-    numbers: Ints,
     keeps_all_times: bool,
 ) -> tuple[LoopState, int]:
     """A loop, and how many token times it keeps."""
-    tables, pipeline = builder.tables(), builder.pipeline
+    tables, pipeline, numbers = found.tables, found.pipeline, found.numbers
     agents = len(pipeline.order)
     answer = pipeline.order.index(pipeline[pipeline.answer])
     row_times, sizes = _row_times(tables, agents, answer, keeps_all_times)
@@ -161,8 +161,8 @@ def make_loop(
         cells=cells,
         there=np.zeros(agents, dtype=np.int64),
         wanted=np.zeros(agents, dtype=np.int64),
-        texts=builder.texts[0],
-        common_texts=builder.texts[1],
+        texts=found.texts,
+        common_texts=found.common_texts,
         is_closed=workload.arrivals_ps is None,
         answer=answer,
     )
@@ -185,16 +185,16 @@ def _make_agents(pipeline: Pipeline, setups: Sequence[BatchingSetup]) -> Agents:
 
 def _row_times(tables: CallTables, agents: int, answer: int, keeps_all: bool) -> tuple[Ints, Ints]:
     """Where each row's token times begin in its request's, and how many a table's requests have."""
-    goal = tables.rows["goal"]
+    goal, agent_rows = tables.rows["goal"], tables.agent_rows
+    before = np.cumsum(goal) - goal
+    low, high = (0, agents) if keeps_all else (answer, answer + 1)
+    starts, stops = agent_rows[low:-1:agents], agent_rows[high::agents]
+    counts = stops - starts
+    inside = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = np.repeat(starts, counts) + inside
     found = np.full(len(goal), -1, dtype=np.int64)
-    sizes = []
-    for first in range(0, len(tables.agent_rows) - 1, agents):
-        start = tables.agent_rows[first if keeps_all else first + answer]
-        stop = tables.agent_rows[first + agents if keeps_all else first + answer + 1]
-        ends = np.cumsum(goal[start:stop])
-        found[start:stop] = ends - goal[start:stop]
-        sizes.append(ends[-1])
-    return found, np.asarray(sizes, dtype=np.int64)
+    found[rows] = before[rows] - np.repeat(before[starts], counts)
+    return found, before[stops] - before[starts]
 
 
 def _make_requests(

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from simulator.compiled.call_tables import TableBuilder
 from simulator.compiled.loop_state import LoopState, make_loop, with_slots
 from simulator.compiled.replica_pool import ReplicaPool, make_pool, next_event, with_space
 from simulator.compiled.results import Played
 from simulator.compiled.table_loop import FINISHED, NEEDS_SPACE, play
+from simulator.compiled.workload_tables import WorkloadTables, tables_of
 from simulator.core.calls import Calls, grown, make_calls
 from simulator.core.integrity import check_over
 from simulator.core.iterations import NEVER
@@ -60,11 +60,12 @@ def play_compiled(
     setups = [engines[name] for name in pipeline.engines]
     batching = [s for s in setups if isinstance(s, BatchingSetup) and _is_plain(s)]
     caches = any(_caches_prefixes(setup) for setup in batching)
-    builder = TableBuilder(pipeline, schedule, needs_segments=caches)
-    numbers = _tables(builder, workload)
-    if len(batching) < len(setups) or numbers is None:
+    if len(batching) < len(setups):
         return None
-    match = _Match.open(builder, batching, workload, numbers, keeps_all_times)
+    tables = tables_of(pipeline, schedule, workload.requests, needs_segments=caches)
+    if tables is None:
+        return None
+    match = _Match.open(tables, batching, workload, keeps_all_times)
     if not match.fits:
         return None
     match.run()
@@ -75,22 +76,11 @@ def _is_plain(setup: BatchingSetup) -> bool:
     return setup.device is None and setup.limits.shares_headers
 
 
-def _tables(builder: TableBuilder, workload: Workload) -> Ints | None:
-    """The table of each request; None if any depends on the clock."""
-    numbers = []
-    for request in workload.requests:
-        number = builder.add(request)
-        if number is None:
-            return None
-        numbers.append(number)
-    return np.asarray(numbers)
-
-
 @dataclass
 class _Match:
     """A loop under way: what grows while it is played."""
 
-    builder: TableBuilder
+    tables: WorkloadTables
     setups: Sequence[BatchingSetup]
     loop: LoopState
     pool: ReplicaPool
@@ -98,10 +88,9 @@ class _Match:
 
     @staticmethod
     def open(
-        builder: TableBuilder,
+        tables: WorkloadTables,
         setups: Sequence[BatchingSetup],
         workload: Workload,
-        numbers: Ints,
         keeps_all_times: bool,
     ) -> _Match:
         pool = make_pool(
@@ -110,8 +99,8 @@ class _Match:
             [setup.call_ps for setup in setups],
             CALLS,
         )
-        loop, times = make_loop(builder, setups, workload, numbers, keeps_all_times)
-        match = _Match(builder, setups, loop, pool, make_calls(0, 0, 0, times))
+        loop, times = make_loop(tables, setups, workload, keeps_all_times)
+        match = _Match(tables, setups, loop, pool, make_calls(0, 0, 0, times))
         match._grow(max(CALLS, 2 * match._spare))
         return match
 
@@ -122,7 +111,7 @@ class _Match:
         for number, setup in enumerate(self.setups):
             own = rows[agents.engine[self._agents] == number]
             tokens = own["prompt"] + own["goal"]
-            engine = self.builder.pipeline.engines[number]
+            engine = self.tables.pipeline.engines[number]
             setup.check_call(int(tokens.max(initial=0)), f"engine {engine!r}")
             blocks = setup.limits.blocks
             if blocks is not None and np.any(tokens > blocks * setup.limits.block_tokens):
@@ -164,9 +153,7 @@ class _Match:
 
     def played(self) -> Played:
         return Played(
-            self.builder.pipeline,
-            self.builder.calls,
-            self.loop.tables,
+            self.tables,
             self.loop.times,
             self.loop.requests,
             self.loop.roles,
@@ -178,7 +165,7 @@ class _Match:
     def _busy_ps(self) -> dict[str, list[int]]:
         firsts = self.pool.first_replica.tolist()
         busy = self.pool.now[:, BUSY].tolist()
-        names = self.builder.pipeline.engines
+        names = self.tables.pipeline.engines
         return {name: busy[firsts[n] : firsts[n + 1]] for n, name in enumerate(names)}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simulator.compiled.call_tables import CallTables
+from simulator.compiled.workload_tables import WorkloadTables
 from simulator.core.compiling import compiled
 from staircase.messages import Call, EndReason
 from staircase.metrics.measured import Measured
@@ -29,22 +30,28 @@ class Played:
     """A workload that was played.
 
     Attributes:
-        calls: of each table, in the order of its rows.
+        workload: what was played.
         row_times: of each row of the tables: the first of its cells in a request's token times.
         requests, roles, records: rows of type REQUEST, ROLE and RECORD
         (``simulator.compiled.loop_state``). token_ps: when tokens were there; a request's begin at
         its ``first_time``. busy_ps: by engine, of each replica.
     """
 
-    pipeline: Pipeline
-    calls: Sequence[Sequence[Call]]
-    tables: CallTables
+    workload: WorkloadTables
     row_times: Ints
     requests: Any
     roles: Any
     records: Any
     token_ps: Ints
     busy_ps: Mapping[str, Sequence[int]]
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.workload.pipeline
+
+    @property
+    def tables(self) -> CallTables:
+        return self.workload.tables
 
     # columns
 
@@ -119,12 +126,18 @@ class Played:
 
     def _new_tokens(self) -> Ints:
         """Of each record: tokens of its prompt that were not cached."""
-        records, agents = self.records, len(self.pipeline.order)
-        first_rows = self.tables.agent_rows[self.requests["table"] * agents]
-        sizes = np.diff([*self.requests["first_record"], len(records)])
-        shift = np.repeat(first_rows - self.requests["first_record"], sizes)
-        prompts = self.tables.rows["prompt"][shift + np.arange(len(records))]
+        records = self.records
+        prompts = self.tables.rows["prompt"][self.rows_of_records]
         return np.where(records["number"] >= 0, prompts - records["cached"], 0)
+
+    @property
+    def rows_of_records(self) -> Ints:
+        """Of each record the row of ``tables`` that it played."""
+        agents = len(self.pipeline.order)
+        first_rows = self.tables.agent_rows[self.requests["table"] * agents]
+        sizes = np.diff([*self.requests["first_record"], len(self.records)])
+        shift = np.repeat(first_rows - self.requests["first_record"], sizes)
+        return np.asarray(shift + np.arange(len(self.records)))
 
     def _sums(self, column: Ints) -> Ints:
         """By request."""
@@ -162,7 +175,7 @@ class Played:
         row = self.requests[request]
         table, first = int(row["table"]), int(row["first_record"])
         first_row = int(self.tables.agent_rows[table * len(self.pipeline.order)])
-        for place, call in enumerate(self.calls[table]):
+        for place, call in enumerate(self.workload.calls(table)):
             if self.records["number"][first + place] >= 0:
                 start = int(row["first_time"] + self.row_times[first_row + place])
                 written = int(self.records["written"][first + place])

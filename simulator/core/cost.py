@@ -300,6 +300,19 @@ def decode_iterations_by(cost: Cost, sequences: int, context: int, most: int, un
 
 
 @compiled
+def prefilling_ps(
+    cost: Cost, chunks: int, chunk: int, work: int, decoding: int, context: int
+) -> int:
+    """An iteration that prefills ``chunks`` chunks beside ``decoding`` sequences.
+
+    The other arguments are those of ``mixed_attention_ps``.
+    """
+    took = at(cost.tokens_ps, chunk + decoding) + at(cost.sequences_ps, chunks + decoding)
+    took += at(cost.pieces_ps, chunks)
+    return took + mixed_attention_ps(cost, chunk, work, decoding, context)
+
+
+@compiled
 def mixed_attention_ps(cost: Cost, chunk: int, work: int, decoding: int, context: int) -> int:
     """Attention of an iteration that prefills ``chunk`` tokens in all.
 

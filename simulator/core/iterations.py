@@ -11,12 +11,7 @@ from typing import Any
 
 from simulator.core.calls import ENDED, RUNNING, WAITING, Calls
 from simulator.core.compiling import compiled
-from simulator.core.cost import (
-    at,
-    decode_iterations_by,
-    decode_sum_ps,
-    mixed_attention_ps,
-)
+from simulator.core.cost import decode_iterations_by, decode_sum_ps, prefilling_ps
 from simulator.core.replica import (
     BEGAN,
     BUSY,
@@ -94,9 +89,8 @@ def _plan(replica: Replica, calls: Calls, now_ps: int, may_run: bool) -> None:
         took = decode_sum_ps(replica.cost, sequences, context, count)
     else:
         replica.now[ITERATIONS] = 1
-        took = at(replica.cost.tokens_ps, tokens) + at(replica.cost.sequences_ps, sequences)
-        took += mixed_attention_ps(replica.cost, tokens - decoding, work, decoding, context)
-        took += at(replica.cost.pieces_ps, sequences - decoding)
+        chunks, chunk = sequences - decoding, tokens - decoding
+        took = prefilling_ps(replica.cost, chunks, chunk, work, decoding, context)
     replica.now[UNTIL] = now_ps + took
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from simulator.event_queue import ITERATION_BEGIN, Clock, ScheduledEvent
+from staircase.turns import next_in_turn
 
 
 class TurnTaker(Protocol):
@@ -24,10 +25,7 @@ class TurnTaker(Protocol):
 
 
 class Device:
-    """Gives turns in the order of its users, counted on from the last that had one.
-
-    Before anybody had one, the first user counts as the last, as in ``executor.inprocess.device``.
-    """
+    """Gives its users turns (``staircase.turns``)."""
 
     def __init__(self, env: Clock, number: int) -> None:
         self._env = env
@@ -59,12 +57,12 @@ class Device:
 
     def _begin(self) -> None:
         self._is_beginning = False
-        working = [place for place, user in enumerate(self._users) if user.has_work]
-        if working:
-            count = len(self._users)
-            self._last = min(working, key=lambda place: (place - self._last - 1) % count)
-            self._current = self._users[self._last]
-            self._current.begin_turn(is_alone=len(working) == 1)
+        have_work = [user.has_work for user in self._users]
+        number = next_in_turn(have_work, self._last)
+        if number is not None:
+            self._last = number
+            self._current = self._users[number]
+            self._current.begin_turn(is_alone=sum(have_work) == 1)
 
 
 def shared_device(env: Clock, shared: dict[str, object], name: str, number: int) -> Device:

@@ -29,8 +29,8 @@ from executor.gateway.served_plan import (
 )
 from executor.runtime import Runtime, ServedModel
 from staircase import Pipeline, constant, moa, normal, uniform
+from tests.support.backends import FORM
 from tests.support.scripted_engine import ScriptedEngine
-from tests.support.worlds import FORM
 
 PLAN = "panel"
 TOKENS = 24

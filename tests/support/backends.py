@@ -1,4 +1,4 @@
-"""The worlds in which a schedule can be played, behind one face, for the contract tests."""
+"""The backends in which a schedule can be played, behind one face, for the contract tests."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ from tests.support.fake_server import FakeServer, Fault, Manners
 from tests.support.scripted_engine import ScriptedEngine
 
 VOCABULARY = 97
-# One token a character, so that every world gives the fixed texts the same length.
+# One token a character, so that every backend gives the fixed texts the same length.
 FORM = PromptFormat(header="h:{role}", query="q:{query}", label="l:{source}", own="a:")
 QUESTION = Question("why")
 
 
 @dataclass(frozen=True)
 class Played:
-    """``ids`` are the agents' texts, where the world has any."""
+    """``ids`` are the agents' texts, where the backend has any."""
 
     timeline: Timeline
     calls: Sequence[Call]
     ids: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
-class World(Protocol):
+class Backend(Protocol):
     def play(
         self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]
     ) -> Played: ...
@@ -66,7 +66,7 @@ def fixed_profile(prefill_s: float = 0.004, token_s: float = 0.001) -> EnginePro
 
 
 @dataclass(frozen=True)
-class SimulatedWorld:
+class SimulatedBackend:
     """Every engine on a device of its own; ``slow`` ones take ten seconds to begin."""
 
     slow: frozenset[str] = frozenset()
@@ -80,8 +80,8 @@ class SimulatedWorld:
 
 
 @dataclass(frozen=True)
-class EndpointWorld:
-    """Every engine an endpoint with a cache and noise, at the same pace as the other worlds'."""
+class EndpointBackend:
+    """Every engine an endpoint with a cache and noise, at the same pace as the other backends'."""
 
     slow: frozenset[str] = frozenset()
 
@@ -114,7 +114,7 @@ def _simulate(
 
 
 @dataclass(frozen=True)
-class ScriptedWorld:
+class ScriptedBackend:
     """Every agent on an engine of its own."""
 
     slow: frozenset[str] = frozenset()
@@ -129,7 +129,7 @@ class ScriptedWorld:
 
 
 @dataclass(frozen=True)
-class TransformersWorld:
+class TransformersBackend:
     """Random models on one device; an agent's length is its ``max_tokens``."""
 
     sampling: Sampling = GREEDY
@@ -145,7 +145,7 @@ class TransformersWorld:
 
 
 @dataclass(frozen=True)
-class OpenAIWorld:
+class OpenAIBackend:
     """Every engine a model of one fake server; prompts are text, or ids that come back too.
 
     ``slow`` ones do not begin at all.
@@ -177,13 +177,13 @@ class OpenAIWorld:
 
 
 @dataclass(frozen=True)
-class ServedWorld:
+class ServedBackend:
     """One model of a real server for all agents; an agent's length is its ``max_tokens``."""
 
     engine: OpenAIEngine
 
     @classmethod
-    def open(cls, stack: ExitStack, url: str, model: Path) -> ServedWorld:
+    def open(cls, stack: ExitStack, url: str, model: Path) -> ServedBackend:
         return cls(open_engine(stack, url, model))
 
     def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
@@ -203,7 +203,7 @@ def server_settings(model: str, max_concurrency: int = 64, tries: int = 3) -> Se
 
 
 @dataclass(frozen=True)
-class BatchingWorld:
+class BatchingBackend:
     """One engine with four slots for all agents; small pieces, so that prompts take several."""
 
     sampling: Sampling = GREEDY

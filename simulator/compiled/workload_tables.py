@@ -1,0 +1,92 @@
+"""The tables of calls of a workload's requests; equal requests share one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from simulator.compiled.call_rows import has_rows, tables_of_lengths
+from simulator.compiled.call_tables import CallTables, TableBuilder, calls_by_agent
+from staircase.messages import Call
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+from staircase.workload import RequestShape
+
+# An int64 array.
+Ints = Any
+
+# Below so many different requests the conductor is as fast as arrays are.
+MANY = 8
+
+
+@dataclass(frozen=True)
+class WorkloadTables:
+    """What the requests of a workload play.
+
+    Attributes:
+        shapes: a request of each table.
+        numbers: the table of each request.
+        texts, common_texts: how many texts the segments name: of one request, and of all.
+    """
+
+    pipeline: Pipeline
+    schedule: Schedule
+    shapes: Sequence[RequestShape]
+    numbers: Ints
+    tables: CallTables
+    texts: int = 0
+    common_texts: int = 0
+    _calls: dict[int, list[Call]] = field(default_factory=dict, repr=False, compare=False)
+
+    def calls(self, table: int) -> list[Call]:
+        """Those of the table's rows."""
+        found = self._calls.get(table)
+        if found is None:
+            found = calls_by_agent(self.pipeline, self.schedule, self.shapes[table])
+            assert found is not None
+        return found
+
+
+def tables_of(
+    pipeline: Pipeline,
+    schedule: Schedule,
+    requests: Sequence[RequestShape],
+    needs_segments: bool = True,
+) -> WorkloadTables | None:
+    """None if what any of ``requests`` reads depends on the clock."""
+    shapes, numbers = _distinct(requests)
+    if not needs_segments and has_rows(schedule) and len(shapes) >= MANY:
+        tables = tables_of_lengths(pipeline, schedule, shapes)
+        return WorkloadTables(pipeline, schedule, shapes, numbers, tables)
+    builder = TableBuilder(pipeline, schedule, needs_segments)
+    if not all(builder.add(shape) for shape in shapes):
+        return None
+    calls = dict(enumerate(builder.calls))
+    tables = builder.tables()
+    return WorkloadTables(pipeline, schedule, shapes, numbers, tables, *builder.texts, calls)
+
+
+def _distinct(requests: Sequence[RequestShape]) -> tuple[list[RequestShape], Ints]:
+    """One of each kind, and the kind of each request."""
+    numbers: dict[object, int] = {}
+    # The same object is there again and again, so its identity is the quick key.
+    by_identity: dict[int, int] = {}
+    shapes: list[RequestShape] = []
+    for request in requests:
+        if id(request) not in by_identity:
+            number = by_identity[id(request)] = numbers.setdefault(_key(request), len(numbers))
+            if number == len(shapes):
+                shapes.append(request)
+    return shapes, np.asarray([by_identity[id(request)] for request in requests])
+
+
+def _key(request: RequestShape) -> object:
+    return (
+        frozenset(request.fixed_tokens.items()),
+        frozenset(request.output_tokens.items()),
+        request.ends_with,
+        frozenset(request.parts.items()),
+    )

@@ -1,0 +1,72 @@
+"""Tables of calls made of lengths alone: those that the conductor makes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from simulator.compiled import workload_tables
+from simulator.compiled.call_rows import has_rows, tables_of_lengths
+from simulator.compiled.call_tables import ROW, TableBuilder
+from simulator.compiled.play import play_compiled
+from simulator.compiled.workload_tables import tables_of
+from staircase import Workload
+from tests.support.random_cases import RandomCase, random_case
+
+COLUMNS = [name for name in ROW.names or () if name != "first_segment"]
+CASES = [case for seed in range(400) if has_rows((case := random_case(seed, False)).schedule)]
+
+
+def columns(rows: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return np.asarray([rows[name] for name in COLUMNS])
+
+
+@pytest.mark.parametrize("group", range(4))
+def test_they_are_the_conductors(group: int) -> None:
+    several = 0
+    for case in CASES[group::4]:
+        builder = TableBuilder(case.pipeline, case.schedule, needs_segments=False)
+        assert all(builder.add(request) for request in case.workload.requests)
+        expected = builder.tables()
+        found = tables_of_lengths(case.pipeline, case.schedule, case.workload.requests)
+        np.testing.assert_array_equal(found.agent_rows, expected.agent_rows)
+        np.testing.assert_array_equal(columns(found.rows), columns(expected.rows))
+        several += bool(np.any(np.diff(expected.agent_rows) > 3))
+    assert several > 8
+
+
+def without_caches(case: RandomCase) -> RandomCase:
+    setups = {
+        name: replace(setup, limits=replace(setup.limits, prefix_caching=False))
+        for name, setup in case.setups.items()
+    }
+    return replace(case, setups=setups)
+
+
+def test_timelines_are_those_of_the_conductors_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+    for case in map(without_caches, CASES[:40]):
+        played = []
+        for many in (1, 1000):
+            monkeypatch.setattr(workload_tables, "MANY", many)
+            setting = (case.pipeline, case.schedule, case.setups, case.workload)
+            played.append(play_compiled(*setting, keeps_all_times=True))
+        one, other = played
+        if one is not None and other is not None:
+            assert one.timelines() == other.timelines()
+            compared += 1
+    assert compared > 20
+
+
+def test_equal_requests_share_a_table() -> None:
+    case = CASES[0]
+    first, *_ = case.workload.requests
+    alike = replace(first, fixed_tokens=dict([*first.fixed_tokens.items()][::-1]))
+    other = replace(first, ends_with="stop" if first.ends_with == "length" else "length")
+    requests = Workload([first, other, alike, first]).requests
+    found = tables_of(case.pipeline, case.schedule, requests)
+    assert found is not None
+    assert found.numbers.tolist() == [0, 1, 0, 0]
+    assert found.shapes == [first, other]
