@@ -191,15 +191,19 @@ def two_ways(requests: int, sigma: float) -> Table:
     """Deeper pipelines, at a request in four seconds."""
     table = Table("pipeline", "SimPy, s", "tables, s", "ratio", "same")
     for name, deeper in deeper_pipelines().items():
-        schedule = uniform(deeper, constant(8, 64, 64))
-        asked = workload(requests, 0.25, sigma, deeper)
-        simpy_s, lines = timed(lambda: simulate(deeper, schedule, engines(), asked))
-        fast_s = best_of(5, lambda: play_compiled(deeper, schedule, engines(), asked))
-        whole = play_compiled(deeper, schedule, engines(), asked, keeps_all_times=True)
-        same = whole is not None and whole.timelines() == lines
-        ratio = f"{simpy_s / fast_s:.1f}"
-        table.add_row(name, f"{simpy_s:.3f}", f"{fast_s:.4f}", ratio, "yes" if same else "NO")
+        table.add_row(name, *_two_ways(deeper, requests, sigma))
     return table
+
+
+def _two_ways(deeper: Pipeline, requests: int, sigma: float) -> tuple[str, ...]:
+    schedule = uniform(deeper, constant(8, 64, 64))
+    asked = workload(requests, 0.25, sigma, deeper)
+    simpy_s, lines = timed(lambda: simulate(deeper, schedule, engines(), asked))
+    fast_s = best_of(5, lambda: play_compiled(deeper, schedule, engines(), asked))
+    whole = play_compiled(deeper, schedule, engines(), asked, keeps_all_times=True)
+    same = whole is not None and whole.timelines() == lines
+    ratio = f"{simpy_s / fast_s:.1f}"
+    return f"{simpy_s:.3f}", f"{fast_s:.4f}", ratio, "yes" if same else "NO"
 
 
 def plain_requests() -> float:

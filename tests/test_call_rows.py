@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ COLUMNS = [name for name in ROW.names or () if name != "first_segment"]
 CASES = [case for seed in range(400) if has_rows((case := random_case(seed, False)).schedule)]
 
 
-def columns(rows: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def columns(rows: Any) -> Any:
     return np.asarray([rows[name] for name in COLUMNS])
 
 
