@@ -45,20 +45,37 @@ def chain_hashes(rows: Ints, block_tokens: int) -> Ints:
 def fill_hashes(rows: Ints, base: int, block_tokens: int, hashes: Ints) -> None:
     """Chain hashes of rows of (text, first token, end) go into ``hashes``.
 
-    ``base`` is added to texts with positive numbers; the others are the same everywhere. The mixing
-    is that of splitmix64.
+    ``base`` is added to texts with positive numbers; the others are the same everywhere. What is
+    hashed are the runs of tokens of which a block consists, each as long as can be, so that equal
+    blocks have equal hashes however their rows are cut.
     """
-    chain, count = np.uint64(0), 0
+    chain, block, room = np.uint64(0), 0, block_tokens
+    text, first, length = 0, 0, 0
     for row in range(len(rows)):
-        text = rows[row, 0] + base if rows[row, 0] > 0 else -rows[row, 0]
-        for token in range(rows[row, 1], rows[row, 2]):
-            chain = chain * np.uint64(0x9E3779B97F4A7C15) + np.uint64(text << 32 | token)
-            chain = (chain ^ (chain >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            chain = (chain ^ (chain >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            chain = chain ^ (chain >> np.uint64(31))
-            count += 1
-            if count % block_tokens == 0:
+        number = rows[row, 0] + base if rows[row, 0] > 0 else -rows[row, 0]
+        start = rows[row, 1]
+        while start < rows[row, 2]:
+            taken = min(room, rows[row, 2] - start)
+            if length > 0 and number == text and start == first + length:
+                length += taken
+            else:
+                if length > 0:
+                    chain = _chained(chain, text, first, length)
+                text, first, length = number, start, taken
+            start += taken
+            room -= taken
+            if room == 0:
+                chain = _chained(chain, text, first, length)
                 # 0 stands for "not cached" in the block tables.
-                hashes[count // block_tokens - 1] = max(
-                    np.int64(1), np.int64(chain >> np.uint64(1))
-                )
+                hashes[block] = max(np.int64(1), np.int64(chain >> np.uint64(1)))
+                block, room, length = block + 1, block_tokens, 0
+
+
+@compiled
+def _chained(chain: np.uint64, text: int, first: int, length: int) -> np.uint64:
+    """The hash after a run of tokens; the mixing is that of splitmix64."""
+    chain = chain * np.uint64(0x9E3779B97F4A7C15) + np.uint64(text << 32 | first)
+    chain = chain + np.uint64(length) * np.uint64(0xD6E8FEB86659FD93)
+    chain = (chain ^ (chain >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    chain = (chain ^ (chain >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return chain ^ (chain >> np.uint64(31))
