@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,45 +11,59 @@ import pytest
 
 from simulator.compiled import workload_tables
 from simulator.compiled.call_rows import has_rows, tables_of_lengths
-from simulator.compiled.call_tables import ROW, TableBuilder
+from simulator.compiled.call_tables import ROW, CallTables, TableBuilder, Texts
 from simulator.compiled.play import play_compiled
 from simulator.compiled.workload_tables import tables_of
 from staircase import Workload
-from tests.support.random_cases import RandomCase, random_case
+from tests.support.random_cases import random_case
 
 COLUMNS = [name for name in ROW.names or () if name != "first_segment"]
-CASES = [case for seed in range(400) if has_rows((case := random_case(seed, False)).schedule)]
+CASES = [
+    case
+    for case in (random_case(seed, False) for seed in range(600))
+    if has_rows(case.schedule, case.workload.requests)
+]
 
 
 def columns(rows: Any) -> Any:
     return np.asarray([rows[name] for name in COLUMNS])
 
 
+def prompts(tables: CallTables) -> list[list[tuple[int, int]]]:
+    """Of each row, and what it writes: the text and the number of each token."""
+    firsts = tables.rows["first_segment"]
+    return [
+        [
+            (text, token)
+            for text, start, stop in tables.segments[first:last].tolist()
+            for token in range(start, stop)
+        ]
+        for first, last in pairwise(firsts.tolist())
+    ]
+
+
 @pytest.mark.parametrize("group", range(4))
 def test_they_are_the_conductors(group: int) -> None:
     several = 0
     for case in CASES[group::4]:
-        builder = TableBuilder(case.pipeline, case.schedule, needs_segments=False)
+        texts = Texts()
+        builder = TableBuilder(case.pipeline, case.schedule, texts=texts)
         assert all(builder.add(request) for request in case.workload.requests)
         expected = builder.tables()
-        found = tables_of_lengths(case.pipeline, case.schedule, case.workload.requests)
+        found = tables_of_lengths(case.pipeline, case.schedule, case.workload.requests, texts)
         np.testing.assert_array_equal(found.agent_rows, expected.agent_rows)
         np.testing.assert_array_equal(columns(found.rows), columns(expected.rows))
+        assert prompts(found) == prompts(expected)
+        without = tables_of_lengths(case.pipeline, case.schedule, case.workload.requests, None)
+        np.testing.assert_array_equal(columns(without.rows), columns(expected.rows))
+        assert not len(without.segments)
         several += bool(np.any(np.diff(expected.agent_rows) > 3))
-    assert several > 8
-
-
-def without_caches(case: RandomCase) -> RandomCase:
-    setups = {
-        name: replace(setup, limits=replace(setup.limits, prefix_caching=False))
-        for name, setup in case.setups.items()
-    }
-    return replace(case, setups=setups)
+    assert several > 4
 
 
 def test_timelines_are_those_of_the_conductors_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
-    for case in map(without_caches, CASES[:40]):
+    for case in CASES[:40]:
         played = []
         for many in (1, 1000):
             monkeypatch.setattr(workload_tables, "MANY", many)

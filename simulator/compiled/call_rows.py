@@ -1,20 +1,21 @@
-"""Tables of calls of many requests at once, where no engine caches prefixes.
+"""Tables of calls of many requests at once.
 
-``call_tables`` plays the conductor for every request. Here lengths are all that a table says, and
-those of all requests follow from each other step by step, in arrays. So this says again what
-``staircase.conductor`` and ``staircase.prompt`` say; ``tests/test_call_rows.py`` holds it to them.
+``call_tables`` plays the conductor for every request. Here the calls of all requests follow from
+the lengths of their texts step by step, in arrays. So this says again what ``staircase.conductor``
+says; ``tests/test_call_rows.py`` holds it to that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from simulator.compiled.call_tables import ROW, THE_END, CallTables
+from simulator.compiled.call_segments import FixedLengths, Pieces, as_rows
+from simulator.compiled.call_tables import ROW, THE_END, CallTables, Texts
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import header, label, nonce, own, query, turn
 from staircase.schedule import Layout, Schedule, Staircase, Step
@@ -25,34 +26,66 @@ Ints = Any
 Bools = Any
 
 
-def has_rows(schedule: Schedule) -> bool:
-    """Whether lengths alone say what is called: nobody who thought that it was done reads on."""
-    return not schedule.is_timed and schedule.early_end == "accept"
+def has_rows(schedule: Schedule, requests: Sequence[RequestShape]) -> bool:
+    """Whether lengths alone say what is called: nobody who thought that it was done reads on.
+
+    Texts that requests have in common are left to ``call_tables``.
+    """
+    if schedule.is_timed or schedule.early_end != "accept":
+        return False
+    return not any(request.parts for request in requests)
 
 
 def tables_of_lengths(
-    pipeline: Pipeline, schedule: Schedule, requests: Sequence[RequestShape]
+    pipeline: Pipeline, schedule: Schedule, requests: Sequence[RequestShape], texts: Texts | None
 ) -> CallTables:
-    """A table for each of ``requests``, without segments; ``schedule`` is such as ``has_rows``."""
+    """A table for each of ``requests``; both are such as ``has_rows``.
+
+    Args:
+        texts: get numbers here; None: there are to be no segments.
+    """
     lengths = _Lengths(pipeline, schedule, requests)
     order = pipeline.order
-    calls = [list(_calls(agent, schedule, lengths)) for agent in order]
+    calls = [list(_calls(agent, schedule, lengths, texts)) for agent in order]
     counts = np.zeros((len(requests), len(order)), dtype=np.int64)
     for place, steps in enumerate(calls):
         for step in steps:
             counts[step.requests, place] += 1
     agent_rows = np.concatenate([[0], np.cumsum(counts.ravel())])
     rows = np.zeros(int(agent_rows[-1]) + 1, dtype=ROW)
-    for place, steps in enumerate(calls):
-        for number, step in enumerate(steps):
-            _fill(rows, agent_rows[step.requests * len(order) + place] + number, step)
-    return CallTables(rows, agent_rows, np.zeros((0, 3), dtype=np.int64))
+    placed = [
+        (agent_rows[step.requests * len(order) + place] + number, step)
+        for place, steps in enumerate(calls)
+        for number, step in enumerate(steps)
+    ]
+    for places, step in placed:
+        for name in _COLUMNS:
+            rows[name][places] = getattr(step, name)
+    return CallTables(rows, agent_rows, _placed_segments(rows, placed))
+
+
+def _placed_segments(rows: Any, placed: Sequence[tuple[Ints, _Calls]]) -> Ints:
+    """The segments of all rows, one row's after the other's; tells each row where its own begin."""
+    sizes = np.zeros(len(rows), dtype=np.int64)
+    for places, step in placed:
+        sizes[places] = step.segments.shape[1]
+    rows["first_segment"] = np.cumsum(sizes) - sizes
+    found = np.zeros((int(sizes.sum()), 3), dtype=np.int64)
+    for places, step in placed:
+        inside = np.arange(step.segments.shape[1])
+        found[rows["first_segment"][places][:, None] + inside] = step.segments
+    return found
 
 
 class _Calls(NamedTuple):
-    """One step's calls of an agent: a row of every array is one request's, as of ROW."""
+    """One step's calls of an agent: a row of every array is one request's, as of ROW.
+
+    Attributes:
+        segments: [requests, segments, 3].
+    """
 
     requests: Ints
+    segments: Ints
     level: int
     prompt: Ints
     goal: Ints
@@ -61,9 +94,7 @@ class _Calls(NamedTuple):
     is_last: Bools
 
 
-def _fill(rows: Any, places: Ints, step: _Calls) -> None:
-    for name in step._fields[1:]:
-        rows[name][places] = getattr(step, name)
+_COLUMNS = _Calls._fields[2:]
 
 
 class _Lengths:
@@ -83,7 +114,24 @@ class _Lengths:
             agent.name: np.minimum(self.wanted[agent.name], agent.max_tokens) for agent in asked
         }
 
-    def fixed(self, name: str) -> Ints:
+    def fixed(self, agent: Agent) -> FixedLengths:
+        name, shape = agent.name, (len(agent.reads), len(self._requests))
+        labels = [self._of(label(name, source)) for source in agent.reads]
+        return FixedLengths(
+            self._of(header(name)),
+            self._of(nonce(name)),
+            self._of(query(name)),
+            np.reshape(labels, shape).astype(np.int64),
+            self._of(own(name)),
+            self._of(turn(name)),
+        )
+
+    def sources(self, agent: Agent) -> Ints:
+        """[sources, requests]: tokens of their whole texts."""
+        shape = (len(agent.reads), len(self._requests))
+        return np.reshape([self.written[name] for name in agent.reads], shape).astype(np.int64)
+
+    def _of(self, name: str) -> Ints:
         return self._array([request.fixed_tokens.get(name, 0) for request in self._requests])
 
     @staticmethod
@@ -91,14 +139,15 @@ class _Lengths:
         return np.asarray(tokens, dtype=np.int64)
 
 
-def _calls(agent: Agent, schedule: Schedule, lengths: _Lengths) -> Iterator[_Calls]:
+def _calls(
+    agent: Agent, schedule: Schedule, lengths: _Lengths, texts: Texts | None
+) -> Iterator[_Calls]:
     if agent.name in schedule.without:
         return
     staircase = schedule.staircases.get(agent.name, Staircase())
-    state = _AgentStates.open(agent, lengths)
+    state = _AgentStates.open(agent, schedule.layout, lengths, texts)
     for number in count():
-        state.show(staircase.step(number), schedule.layout, number == 0)
-        calls = state.next_calls(agent, staircase.step(number))
+        calls = state.next_calls(agent, staircase.step(number), schedule.layout, number == 0)
         yield calls if agent.reads else calls._replace(level=0)
         goes_on = ~(calls.is_last | calls.ends_early | (state.written == agent.max_tokens))
         if not np.any(goes_on):
@@ -115,75 +164,88 @@ class _AgentStates:
         requests: their numbers.
         stops: whether its end costs an iteration of its own.
         wanted: tokens that it would write.
-        sources, labels, shown: [sources, requests]; tokens of their whole texts, of what stands
-            before each, and of what it has read.
-        own, turn: tokens of the texts that open its own one, and end it before a further round.
-        fixed: tokens of header, nonce and query.
-        texts: tokens of all that it has been shown, with what stands between.
+        sources, shown: [sources, requests]; tokens of their whole texts, and what it has read.
+        read_tokens: of all that it has been shown, with what stands between.
+        before: what it had written at the last round.
+        pieces: of its prompts, where somebody asks for them.
     """
 
     requests: Ints
     stops: Bools
     wanted: Ints
     sources: Ints
-    labels: Ints
     shown: Ints
-    own: Ints
-    turn: Ints
-    fixed: Ints
-    texts: Ints
+    read_tokens: Ints
     written: Ints
+    before: Ints
+    fixed: FixedLengths
+    pieces: Pieces | None
 
     @staticmethod
-    def open(agent: Agent, lengths: _Lengths) -> _AgentStates:
-        name, requests = agent.name, np.arange(len(lengths.stops))
-        shape = (len(agent.reads), len(requests))
-        sources = np.reshape([lengths.written[source] for source in agent.reads], shape)
-        labels = np.reshape([lengths.fixed(label(name, one)) for one in agent.reads], shape)
-        fixed = lengths.fixed(header(name)) + lengths.fixed(nonce(name))
+    def open(agent: Agent, layout: Layout, lengths: _Lengths, texts: Texts | None) -> _AgentStates:
+        sources, fixed = lengths.sources(agent), lengths.fixed(agent)
+        requests = np.arange(len(lengths.stops))
+        nothing = np.zeros_like(requests)
         return _AgentStates(
             requests,
             lengths.stops,
-            lengths.wanted[name],
-            sources.astype(np.int64),
-            labels.astype(np.int64),
-            np.zeros(shape, dtype=np.int64),
-            lengths.fixed(own(name)),
-            lengths.fixed(turn(name)),
-            fixed + lengths.fixed(query(name)),
-            np.zeros_like(requests),
-            np.zeros_like(requests),
+            lengths.wanted[agent.name],
+            sources,
+            np.zeros_like(sources),
+            nothing,
+            nothing,
+            nothing,
+            fixed,
+            None if texts is None else Pieces.open(agent, layout, texts, fixed),
         )
 
     def only(self, which: Bools) -> _AgentStates:
-        return replace(
-            self, **{field.name: getattr(self, field.name)[..., which] for field in fields(self)}
-        )
+        arrays = {
+            name: value[..., which] for name, value in vars(self).items() if hasattr(value, "dtype")
+        }
+        pieces = None if self.pieces is None else self.pieces.only(which)
+        return replace(self, **arrays, fixed=self.fixed.only(which), pieces=pieces)
 
-    def show(self, step: Step, layout: Layout, is_first: bool) -> None:
-        """What ``step`` reads stands in the prompts."""
-        read = self.sources if step.read is None else np.minimum(self.sources, step.read)
-        if layout in ("rebuild", "rebuild_query_first"):
-            self.texts = np.sum(read + self.labels * (read > 0), axis=0)
-        else:
-            grows = read > self.shown
-            self.texts = self.texts + np.sum(read - self.shown + self.labels * grows, axis=0)
-            if layout == "interleave" and not is_first:
-                self.texts += np.where(np.any(grows, axis=0), self.turn + self.own, 0)
-        self.shown = read
-
-    def next_calls(self, agent: Agent, step: Step) -> _Calls:
+    def next_calls(self, agent: Agent, step: Step, layout: Layout, is_first: bool) -> _Calls:
         """Those of ``step``; what they write is written then."""
-        is_last = np.ones(len(self.requests), dtype=bool)
+        read, is_last = self.sources, np.ones(len(self.requests), dtype=bool)
         if step.read is not None:
+            read = np.minimum(self.sources, step.read)
             is_last = np.all(self.sources < step.read, axis=0)
-        prompt = self.fixed + self.texts + self.own + self.written
+        self._show(read, layout, is_first)
         limit = room = agent.max_tokens - self.written
         if step.write is not None:
             limit = np.where(is_last, room, np.minimum(step.write, room))
         left = np.maximum(self.wanted - self.written, 0)
         goal, ends_early = np.minimum(left, limit), left < limit
-        outputs = goal + (ends_early & (self.stops | (goal == 0)))
-        self.written = self.written + goal
-        level = THE_END if step.read is None else step.read
-        return _Calls(self.requests, level, prompt, goal, outputs, ends_early, is_last)
+        calls = _Calls(
+            self.requests,
+            self._segments(read, goal, is_first),
+            THE_END if step.read is None else step.read,
+            self.fixed.head + self.read_tokens + self.fixed.own + self.written,
+            goal,
+            goal + (ends_early & (self.stops | (goal == 0))),
+            ends_early,
+            is_last,
+        )
+        self.shown, self.before, self.written = read, self.written, self.written + goal
+        return calls
+
+    def _show(self, read: Ints, layout: Layout, is_first: bool) -> None:
+        labels = self.fixed.labels
+        if layout in ("rebuild", "rebuild_query_first"):
+            self.read_tokens = np.sum(read + labels * (read > 0), axis=0)
+            return
+        grows = read > self.shown
+        self.read_tokens = self.read_tokens + np.sum(read - self.shown + labels * grows, axis=0)
+        if layout == "interleave" and not is_first:
+            between = self.fixed.turn + self.fixed.own
+            self.read_tokens += np.where(np.any(grows, axis=0), between, 0)
+
+    def _segments(self, read: Ints, goal: Ints, is_first: bool) -> Ints:
+        if self.pieces is None:
+            return np.zeros((len(goal), 0, 3), dtype=np.int64)
+        before = None if is_first else self.before
+        shown = self.pieces.show(self.shown, read, self.written, before)
+        own_text = self.pieces.own_text(self.written, self.written + goal)
+        return as_rows([*shown, *own_text])

@@ -59,7 +59,7 @@ class CallTables(NamedTuple):
 
 
 @dataclass
-class _Texts:
+class Texts:
     """Numbers of texts, given as they are asked for."""
 
     own: dict[str, int] = field(default_factory=dict)
@@ -77,6 +77,7 @@ class TableBuilder:
 
     Attributes:
         calls: of each table, by agent.
+        texts: those that segments name.
     """
 
     pipeline: Pipeline
@@ -86,7 +87,7 @@ class TableBuilder:
     _rows: list[tuple[int, ...]] = field(default_factory=list)
     _agent_rows: list[int] = field(default_factory=lambda: [0])
     _segments: array[int] = field(default_factory=lambda: array("q"))
-    _texts: _Texts = field(default_factory=_Texts)
+    texts: Texts = field(default_factory=Texts)
 
     def add(self, request: RequestShape) -> bool:
         """Adds the request's table; False if what is read depends on the clock."""
@@ -108,11 +109,6 @@ class TableBuilder:
             np.frombuffer(self._segments, dtype=np.int64).reshape(-1, 3),
         )
 
-    @property
-    def texts(self) -> tuple[int, int]:
-        """How many texts the segments name: of one request, and common ones."""
-        return len(self._texts.own), len(self._texts.common)
-
     def _add_row(self, request: RequestShape, call: Call, staircase: Staircase | None) -> None:
         simulated = _simulated(call, request)
         level = staircase.step(call.step).read if staircase else 0
@@ -128,7 +124,7 @@ class TableBuilder:
             )
         )
         if self.needs_segments:
-            texts, segments = self._texts, simulated.text(simulated.goal_tokens).segments
+            texts, segments = self.texts, simulated.text(simulated.goal_tokens).segments
             self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
 
 

@@ -161,8 +161,8 @@ def make_loop(
         cells=cells,
         there=np.zeros(agents, dtype=np.int64),
         wanted=np.zeros(agents, dtype=np.int64),
-        texts=found.texts,
-        common_texts=found.common_texts,
+        texts=len(found.texts.own),
+        common_texts=len(found.texts.common),
         is_closed=workload.arrivals_ps is None,
         answer=answer,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from simulator.compiled.call_rows import has_rows, tables_of_lengths
-from simulator.compiled.call_tables import CallTables, TableBuilder, calls_by_agent
+from simulator.compiled.call_tables import CallTables, TableBuilder, Texts, calls_by_agent
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
@@ -29,7 +29,7 @@ class WorkloadTables:
     Attributes:
         shapes: a request of each table.
         numbers: the table of each request.
-        texts, common_texts: how many texts the segments name: of one request, and of all.
+        texts: those that segments name.
     """
 
     pipeline: Pipeline
@@ -37,8 +37,7 @@ class WorkloadTables:
     shapes: Sequence[RequestShape]
     numbers: Ints
     tables: CallTables
-    texts: int = 0
-    common_texts: int = 0
+    texts: Texts
     _calls: dict[int, list[Call]] = field(default_factory=dict, repr=False, compare=False)
 
     def calls(self, table: int) -> list[Call]:
@@ -58,15 +57,15 @@ def tables_of(
 ) -> WorkloadTables | None:
     """None if what any of ``requests`` reads depends on the clock."""
     shapes, numbers = _distinct(requests)
-    if not needs_segments and has_rows(schedule) and len(shapes) >= MANY:
-        tables = tables_of_lengths(pipeline, schedule, shapes)
-        return WorkloadTables(pipeline, schedule, shapes, numbers, tables)
-    builder = TableBuilder(pipeline, schedule, needs_segments)
-    if not all(builder.add(shape) for shape in shapes):
-        return None
-    calls = dict(enumerate(builder.calls))
-    tables = builder.tables()
-    return WorkloadTables(pipeline, schedule, shapes, numbers, tables, *builder.texts, calls)
+    texts, calls = Texts(), dict[int, list[Call]]()
+    if len(shapes) >= MANY and has_rows(schedule, shapes):
+        tables = tables_of_lengths(pipeline, schedule, shapes, texts if needs_segments else None)
+    else:
+        builder = TableBuilder(pipeline, schedule, needs_segments, texts=texts)
+        if not all(builder.add(shape) for shape in shapes):
+            return None
+        tables, calls = builder.tables(), dict(enumerate(builder.calls))
+    return WorkloadTables(pipeline, schedule, shapes, numbers, tables, texts, calls)
 
 
 def _distinct(requests: Sequence[RequestShape]) -> tuple[list[RequestShape], Ints]:

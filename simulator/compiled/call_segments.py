@@ -1,0 +1,145 @@
+"""Of what texts the prompts of many requests consist, piece by piece, in arrays.
+
+It says again what ``staircase.prompt.Drawing`` draws; ``tests/test_call_rows.py`` holds it to that.
+A piece may be empty in some requests, and neighbours that continue each other stay apart:
+``simulator.core.content`` makes the same hashes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from simulator.compiled.call_tables import Texts
+from staircase.pipeline import Agent
+from staircase.prompt import header, label, nonce, own, query, turn
+from staircase.schedule import Layout
+
+# An int64 array, or one of bools.
+Ints = Any
+Bools = Any
+
+# A text's number, its first token and its end; the latter two of each request.
+Piece = tuple[int, Ints, Ints]
+
+
+@dataclass(frozen=True)
+class FixedLengths:
+    """Tokens of the texts of one agent's prompt that do not grow; the last axis is of requests."""
+
+    header: Ints
+    nonce: Ints
+    query: Ints
+    labels: Ints
+    own: Ints
+    turn: Ints
+
+    @property
+    def head(self) -> Ints:
+        return self.header + self.nonce + self.query
+
+    def only(self, which: Bools) -> FixedLengths:
+        return FixedLengths(*(one[..., which] for one in vars(self).values()))
+
+
+@dataclass
+class Pieces:
+    """The prompts of one agent so far, without own text that follows what was shown last.
+
+    Attributes:
+        begun: what stays, in ``append_rounds`` and ``interleave``.
+        has_new: whether the last round showed anything.
+    """
+
+    agent: Agent
+    layout: Layout
+    texts: Texts
+    fixed: FixedLengths
+    begun: list[Piece]
+    has_new: Bools
+
+    @staticmethod
+    def open(agent: Agent, layout: Layout, texts: Texts, fixed: FixedLengths) -> Pieces:
+        pieces = Pieces(agent, layout, texts, fixed, [], np.ones(len(fixed.own), dtype=bool))
+        pieces.begun = [*pieces._head, pieces._query]
+        return pieces
+
+    def only(self, which: Bools) -> Pieces:
+        begun = [(text, start[which], stop[which]) for text, start, stop in self.begun]
+        fixed, has_new = self.fixed.only(which), self.has_new[which]
+        return replace(self, fixed=fixed, begun=begun, has_new=has_new)
+
+    def show(self, shown: Ints, read: Ints, written: Ints, before: Ints | None) -> list[Piece]:
+        """The prompts after a round in which ``read`` tokens of each source are shown.
+
+        Args:
+            shown: [sources, requests], what was before; so is ``read``.
+            written: tokens of the own text, ``before`` those at the round before, if there is one.
+        """
+        if self.layout in ("rebuild", "rebuild_query_first"):
+            return self._rebuilt(read)
+        grows = read > shown
+        if self.layout == "interleave" and before is not None:
+            self.begun += self._own_between(before, written, np.any(grows, axis=0))
+        if before is not None:
+            self.has_new = np.any(grows, axis=0)
+        self.begun += self._chunk(shown, read, grows)
+        return self.begun
+
+    def own_text(self, start: Ints, stop: Ints) -> list[Piece]:
+        """The own text that follows what was shown last, up to ``stop``.
+
+        Args:
+            start: its tokens before the last round.
+        """
+        label_tokens = self.fixed.own
+        if self.layout == "interleave":
+            label_tokens = label_tokens * self.has_new
+        else:
+            start = np.zeros_like(stop)
+        name = self.agent.name
+        return [self._text(own(name), label_tokens), (self.texts[name], start, stop)]
+
+    def _rebuilt(self, read: Ints) -> list[Piece]:
+        nothing = np.zeros_like(read)
+        so_far = self._chunk(nothing, read, read > 0)
+        if self.layout == "rebuild":
+            return [*self._head, *so_far, self._query]
+        return [*self._head, self._query, *so_far]
+
+    def _own_between(self, start: Ints, stop: Ints, is_new: Bools) -> list[Piece]:
+        after = self._text(turn(self.agent.name), self.fixed.turn * is_new)
+        return [*self.own_text(start, stop), after]
+
+    def _chunk(self, shown: Ints, read: Ints, grows: Bools) -> list[Piece]:
+        pieces: list[Piece] = []
+        for place, source in enumerate(self.agent.reads):
+            tokens = self.fixed.labels[place] * grows[place]
+            pieces.append(self._text(label(self.agent.name, source), tokens))
+            pieces.append((self.texts[source], shown[place], read[place]))
+        return pieces
+
+    @property
+    def _head(self) -> list[Piece]:
+        name = self.agent.name
+        head = self._text(header(name), self.fixed.header)
+        return [head, self._text(nonce(name), self.fixed.nonce)]
+
+    @property
+    def _query(self) -> Piece:
+        return self._text(query(self.agent.name), self.fixed.query)
+
+    def _text(self, name: str, tokens: Ints) -> Piece:
+        return self.texts[name], np.zeros_like(tokens), tokens
+
+
+def as_rows(pieces: Sequence[Piece]) -> Ints:
+    """[requests, pieces, 3]."""
+    found = np.empty((len(pieces[0][1]), len(pieces), 3), dtype=np.int64)
+    for place, piece in enumerate(pieces):
+        for column, values in enumerate(piece):
+            found[:, place, column] = values
+    return found
