@@ -76,14 +76,12 @@ class TableBuilder:
     """Collects the tables of requests, each played by the conductor.
 
     Attributes:
-        calls: of each table, by agent.
         texts: those that segments name.
     """
 
     pipeline: Pipeline
     schedule: Schedule
     needs_segments: bool = True
-    calls: list[list[Call]] = field(default_factory=list)
     _rows: list[tuple[int, ...]] = field(default_factory=list)
     _agent_rows: list[int] = field(default_factory=lambda: [0])
     _segments: array[int] = field(default_factory=lambda: array("q"))
@@ -91,7 +89,7 @@ class TableBuilder:
 
     def add(self, request: RequestShape) -> bool:
         """Adds the request's table; False if what is read depends on the clock."""
-        calls = calls_by_agent(self.pipeline, self.schedule, request)
+        calls = untimed_calls(self.pipeline, self.schedule, request)
         if calls is None:
             return False
         for agent in self.pipeline.order:
@@ -99,7 +97,6 @@ class TableBuilder:
             for call in (call for call in calls if call.agent == agent.name):
                 self._add_row(request, call, staircase if agent.reads else None)
             self._agent_rows.append(len(self._rows))
-        self.calls.append(calls)
         return True
 
     def tables(self) -> CallTables:
@@ -126,15 +123,6 @@ class TableBuilder:
         if self.needs_segments:
             texts, segments = self.texts, simulated.text(simulated.goal_tokens).segments
             self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
-
-
-def calls_by_agent(
-    pipeline: Pipeline, schedule: Schedule, request: RequestShape
-) -> list[Call] | None:
-    """Those of ``untimed_calls`` in the order of a table's rows."""
-    calls = untimed_calls(pipeline, schedule, request)
-    place = {agent.name: number for number, agent in enumerate(pipeline.order)}
-    return None if calls is None else sorted(calls, key=lambda call: place[call.agent])
 
 
 def untimed_calls(

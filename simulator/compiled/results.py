@@ -11,7 +11,7 @@ import numpy as np
 from simulator.compiled.call_tables import CallTables
 from simulator.compiled.workload_tables import WorkloadTables
 from simulator.core.compiling import compiled
-from staircase.messages import Call, EndReason
+from staircase.messages import EndReason
 from staircase.metrics.measured import Measured
 from staircase.metrics.request_metrics import READING_RATE, Floats, reader_ps
 from staircase.pipeline import Pipeline
@@ -173,30 +173,52 @@ class Played:
     def _spans(self, request: int) -> Iterator[tuple[Span, list[int]]]:
         """Of every call that was started, with the times of its tokens."""
         row = self.requests[request]
-        table, first = int(row["table"]), int(row["first_record"])
-        first_row = int(self.tables.agent_rows[table * len(self.pipeline.order)])
-        for place, call in enumerate(self.workload.calls(table)):
-            if self.records["number"][first + place] >= 0:
-                start = int(row["first_time"] + self.row_times[first_row + place])
-                written = int(self.records["written"][first + place])
-                times = self.token_ps[start : start + written].tolist()
-                yield self._span(call, self.records[first + place], times), times
+        table, record = int(row["table"]), int(row["first_record"])
+        rows = self.tables.rows
+        wholes = self._whole_texts(table)
+        for place, agent in enumerate(self.pipeline.order):
+            low, high = self._rows_of(table, place)
+            written = 0
+            for step, number in enumerate(range(low, high)):
+                if self.records["number"][record] >= 0:
+                    read = [min(int(rows["level"][number]), wholes[name]) for name in agent.reads]
+                    start = int(row["first_time"] + self.row_times[number])
+                    made = int(self.records["written"][record])
+                    times = self.token_ps[start : start + made].tolist()
+                    call = (agent.name, agent.engine, step, tuple(read), written)
+                    yield self._span(call, number, self.records[record], times), times
+                written += int(rows["goal"][number])
+                record += 1
 
-    @staticmethod
-    def _span(call: Call, record: Any, times: Sequence[int]) -> Span:
+    def _rows_of(self, table: int, place: int) -> tuple[int, int]:
+        """The first row of an agent's in a table, and the end."""
+        low, high = self.tables.agent_rows[table * len(self.pipeline.order) + place :][:2].tolist()
+        return low, high
+
+    def _whole_texts(self, table: int) -> dict[str, int]:
+        """Tokens that each agent writes in a table."""
+        goal = self.tables.rows["goal"]
+        return {
+            agent.name: int(goal[slice(*self._rows_of(table, place))].sum())
+            for place, agent in enumerate(self.pipeline.order)
+        }
+
+    def _span(
+        self,
+        call: tuple[str, str, int, tuple[int, ...], int],
+        row: int,
+        record: Any,
+        times: Sequence[int],
+    ) -> Span:
         return Span(
             int(record["number"]),
-            call.agent,
-            call.engine,
-            call.step,
-            call.read,
-            call.written,
+            *call,
             int(record["submitted_ps"]),
             int(record["started_ps"]),
             times[0] if times else None,
             int(record["ended_ps"]),
             int(record["busy_ps"]),
-            call.prompt.tokens,
+            int(self.tables.rows["prompt"][row]),
             int(record["cached"]),
             len(times),
             REASONS[record["reason"]],

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from simulator.compiled.call_rows import has_rows, tables_of_lengths
-from simulator.compiled.call_tables import CallTables, TableBuilder, Texts, calls_by_agent
-from staircase.messages import Call
+from simulator.compiled.call_tables import CallTables, TableBuilder, Texts
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.workload import RequestShape
@@ -27,26 +26,14 @@ class WorkloadTables:
     """What the requests of a workload play.
 
     Attributes:
-        shapes: a request of each table.
         numbers: the table of each request.
         texts: those that segments name.
     """
 
     pipeline: Pipeline
-    schedule: Schedule
-    shapes: Sequence[RequestShape]
     numbers: Ints
     tables: CallTables
     texts: Texts
-    _calls: dict[int, list[Call]] = field(default_factory=dict, repr=False, compare=False)
-
-    def calls(self, table: int) -> list[Call]:
-        """Those of the table's rows."""
-        found = self._calls.get(table)
-        if found is None:
-            found = calls_by_agent(self.pipeline, self.schedule, self.shapes[table])
-            assert found is not None
-        return found
 
 
 def tables_of(
@@ -57,15 +44,15 @@ def tables_of(
 ) -> WorkloadTables | None:
     """None if what any of ``requests`` reads depends on the clock."""
     shapes, numbers = _distinct(requests)
-    texts, calls = Texts(), dict[int, list[Call]]()
+    texts = Texts()
     if len(shapes) >= MANY and has_rows(schedule, shapes):
         tables = tables_of_lengths(pipeline, schedule, shapes, texts if needs_segments else None)
     else:
         builder = TableBuilder(pipeline, schedule, needs_segments, texts=texts)
         if not all(builder.add(shape) for shape in shapes):
             return None
-        tables, calls = builder.tables(), dict(enumerate(builder.calls))
-    return WorkloadTables(pipeline, schedule, shapes, numbers, tables, texts, calls)
+        tables = builder.tables()
+    return WorkloadTables(pipeline, numbers, tables, texts)
 
 
 def _distinct(requests: Sequence[RequestShape]) -> tuple[list[RequestShape], Ints]:
