@@ -12,8 +12,9 @@ OTHER ?= python3.13
 OTHER_VENV := .venv-$(notdir $(OTHER))
 SIMULATION := batching bounds closed_form endpoint exact examples explaining forecast metrics pipeline planner \
 	prompt schedule sketch smooth_start tables ttft unread variants
-# A file's tests share what they set up, so they stay in one process.
-PYTEST := $(VENV)/bin/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+# A file's tests share what they set up, so they stay in one process; tests/conftest.py orders the files.
+DISTRIBUTED := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+PYTEST := $(VENV)/bin/pytest $(DISTRIBUTED)
 
 .PHONY: demo test test-slow test-all test-simulation models real llama-server check docs format clean
 
@@ -32,7 +33,7 @@ test-simulation:
 	$(OTHER) -m venv $(OTHER_VENV)
 	$(OTHER_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock \
 		-e . hypothesis pytest pytest-timeout pytest-xdist
-	$(OTHER_VENV)/bin/pytest --numprocesses auto --maxprocesses 8 --dist loadfile -m "not slow" \
+	$(OTHER_VENV)/bin/pytest $(DISTRIBUTED) -m "not slow" \
 		$(SIMULATION:%=tests/test_%.py)
 
 models: $(READY)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,19 +23,35 @@ settings.load_profile("staircase")
 # pytest-xdist tells its workers how wide the terminal is; tables that are tested go into pipes.
 os.environ.pop("COLUMNS", None)
 
+# Its tests need everything that is compiled; what others need it for is in their imports.
+COMPILING = "test_tables.py"
+COMPILED = re.compile("simulator|planner|command_line")
+
 # A job that a shell begins in the background ignores Ctrl-C, and so would all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of vLLM are there for who has one, or asks for them by ``-m``."""
+    """Tests of vLLM are there for who has one, or asks for them by ``-m``.
+
+    The simulator is compiled by one of several processes, while the others test what needs none.
+    """
+    items.sort(key=lambda item: _turn(item.path))
     if os.environ.get("STAIRCASE_VLLM") or "vllm" in config.option.markexpr:
         return
     heavy = [item for item in items if item.get_closest_marker("vllm")]
     if heavy:
         config.hook.pytest_deselected(items=heavy)
         items[:] = [item for item in items if item not in heavy]
+
+
+@cache
+def _turn(path: Path) -> int:
+    """When a file's tests have their turn."""
+    if path.name == COMPILING:
+        return 0
+    return 2 if COMPILED.search(path.read_text()) else 1
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -15,14 +16,15 @@ from simulator.compiled.call_tables import ROW, CallTables, TableBuilder, Texts
 from simulator.compiled.play import play_compiled
 from simulator.compiled.workload_tables import tables_of
 from staircase import Workload
-from tests.support.random_cases import random_case
+from tests.support.random_cases import RandomCase, random_case
 
 COLUMNS = [name for name in ROW.names or () if name != "first_segment"]
-CASES = [
-    case
-    for case in (random_case(seed, False) for seed in range(600))
-    if has_rows(case.schedule, case.workload.requests)
-]
+
+
+@cache
+def cases() -> list[RandomCase]:
+    drawn = (random_case(seed, False) for seed in range(600))
+    return [case for case in drawn if has_rows(case.schedule, case.workload.requests)]
 
 
 def columns(rows: Any) -> Any:
@@ -45,7 +47,7 @@ def prompts(tables: CallTables) -> list[list[tuple[int, int]]]:
 @pytest.mark.parametrize("group", range(4))
 def test_they_are_the_conductors(group: int) -> None:
     several = 0
-    for case in CASES[group::4]:
+    for case in cases()[group::4]:
         texts = Texts()
         builder = TableBuilder(case.pipeline, case.schedule, texts=texts)
         assert all(builder.add(request) for request in case.workload.requests)
@@ -63,7 +65,7 @@ def test_they_are_the_conductors(group: int) -> None:
 
 def test_timelines_are_those_of_the_conductors_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
-    for case in CASES[:40]:
+    for case in cases()[:40]:
         played = []
         for many in (1, 1000):
             monkeypatch.setattr(workload_tables, "MANY", many)
@@ -77,7 +79,7 @@ def test_timelines_are_those_of_the_conductors_tables(monkeypatch: pytest.Monkey
 
 
 def test_equal_requests_share_a_table() -> None:
-    case = CASES[0]
+    case = cases()[0]
     first, *_ = case.workload.requests
     alike = replace(first, fixed_tokens=dict([*first.fixed_tokens.items()][::-1]))
     other = replace(first, ends_with="stop" if first.ends_with == "length" else "length")

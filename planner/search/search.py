@@ -215,7 +215,7 @@ def search(
 
     The same seed gives the same candidates. Baselines are tried first. What ``store`` recalls is
     not forecast again. ``backend`` makes the forecasts, ``forecaster`` itself if there is none.
-    ``held_out`` forecasters the front on requests that the search did not see.
+    ``held_out`` forecasts the front on requests that the search did not see.
 
     Raises:
         PlanError: an objective is not known, or no schedule is within the limits.
