@@ -12,7 +12,7 @@ from simulator.compiled.play import play_compiled
 from simulator.des.batching import BatchingSetup
 from simulator.des.simulate import simulate_all
 from simulator.engine import EngineSetup
-from simulator.unread import unread_of_played, unread_of_timeline
+from simulator.unread import unread_of_tables, unread_of_timeline
 from staircase.metrics.measured import Measured, measure_all
 from staircase.metrics.request_metrics import READING_RATE, Floats
 from staircase.pipeline import Pipeline
@@ -88,7 +88,9 @@ def run_workload(
         return Run(measured, unread, use, tokens, found.timelines)
     measured = played.measured(reading_rate)
     lines = played.timelines() if needs_timelines else ()
-    unread = unread_of_played(pipeline, played, workload.requests)
+    numbers = played.requests["table"]
+    firsts = [workload.requests[place] for place in np.unique(numbers, return_index=True)[1]]
+    unread = unread_of_tables(pipeline, played.tables, firsts)[numbers]
     use = _use(engines, played.busy_ps, measured.duration_s)
     tokens = {name: TokenUse(*counts) for name, counts in played.tokens().items()}
     return Run(measured, unread, use, tokens, lines)

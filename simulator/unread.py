@@ -10,14 +10,18 @@ task to task.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from simulator.compiled.results import Played
+from simulator.compiled.call_tables import CallTables
 from staircase.metrics.request_metrics import Floats
 from staircase.pipeline import Agent, Pipeline
 from staircase.timeline import Timeline
 from staircase.workload import RequestShape
+
+# An int64 array.
+Ints = Any
 
 
 def unread_of_timeline(pipeline: Pipeline, timeline: Timeline, request: RequestShape) -> float:
@@ -40,39 +44,39 @@ def _missed(agent: Agent, timeline: Timeline, whole: Mapping[str, int]) -> float
     return sum((1 - sum(s.read) / there) * s.output_tokens for s in spans) / written
 
 
-def unread_of_played(
-    pipeline: Pipeline, played: Played, requests: Sequence[RequestShape]
+def unread_of_tables(
+    pipeline: Pipeline, tables: CallTables, requests: Sequence[RequestShape]
 ) -> Floats:
-    """The same of each of the ``requests`` that were ``played`` as tables of calls."""
-    order, records = pipeline.order, played.records
-    agents = [order.index(agent) for agent in pipeline.readers]
-    places = records["request"] * len(order) + records["agent"]
-    written = np.maximum(played.roles["written"][places], 1)
-    left = _left_of_rows(pipeline, played, requests)[played.rows_of_records]
-    missed = left * records["written"] / written
-    missed[~np.isin(records["agent"], agents)] = 0.0
-    found = np.bincount(records["request"], missed, len(requests))
-    return found / max(len(agents), 1)
+    """The unread share of each table of calls, as if nobody was cancelled.
 
+    So it is of a schedule and of lengths, whatever the clock says, as ``simulator.analytic.sketch``
+    has it too. In timelines a reader that was cancelled counts as far as it came.
 
-def _left_of_rows(pipeline: Pipeline, played: Played, requests: Sequence[RequestShape]) -> Floats:
-    """Of each row of the tables: the share of its agent's sources that it has not read."""
-    order, tables = pipeline.order, played.tables
+    Args:
+        requests: one that plays each of the tables.
+    """
+    order = pipeline.order
     counts = np.diff(tables.agent_rows)
     agents = np.repeat(np.arange(len(counts)) % len(order), counts)
     numbers = np.repeat(np.arange(len(counts)) // len(order), counts)
     sums = np.concatenate([[0], np.cumsum(tables.rows["goal"])])[tables.agent_rows]
     written = np.diff(sums).reshape(-1, len(order))
-    # Requests that play the same table are alike.
-    firsts = [requests[n] for n in np.unique(played.requests["table"], return_index=True)[1]]
-    lengths = [[min(one.output_tokens[a.name], a.max_tokens) for a in order] for one in firsts]
+    missed = np.zeros(len(written))
+    lengths = [[min(one.output_tokens[a.name], a.max_tokens) for a in order] for one in requests]
     whole = np.asarray(lengths, dtype=np.int64)
-    left = np.zeros(len(tables.rows))
     for agent in pipeline.readers:
-        rows = np.flatnonzero(agents == order.index(agent))
-        sources = [order.index(pipeline[name]) for name in agent.reads]
-        there, every = written[:, sources][numbers[rows]], whole[:, sources].sum(axis=1)
-        read = np.minimum(tables.rows["level"][rows][:, None], there).sum(axis=1)
-        all_of_it = every[numbers[rows]]
-        left[rows] = np.where(all_of_it > 0, 1 - read / np.maximum(all_of_it, 1), 0.0)
-    return left
+        own, sources = order.index(agent), [order.index(pipeline[name]) for name in agent.reads]
+        rows = np.flatnonzero(agents == own)
+        unread = _unread(tables.rows["level"][rows], numbers[rows], written, whole, sources)
+        weights = tables.rows["goal"][rows] / np.maximum(written[numbers[rows], own], 1)
+        np.add.at(missed, numbers[rows], unread * weights)
+    return missed / max(len(pipeline.readers), 1)
+
+
+def _unread(
+    levels: Ints, numbers: Ints, written: Ints, whole: Ints, sources: Sequence[int]
+) -> Floats:
+    """The share of the ``sources`` that rows of the tables ``numbers`` have not read."""
+    there, every = written[:, sources][numbers], whole[:, sources].sum(axis=1)[numbers]
+    read = np.minimum(levels[:, None], there).sum(axis=1)
+    return np.where(every > 0, 1 - read / np.maximum(every, 1), 0.0)

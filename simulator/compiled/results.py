@@ -127,11 +127,11 @@ class Played:
     def _new_tokens(self) -> Ints:
         """Of each record: tokens of its prompt that were not cached."""
         records = self.records
-        prompts = self.tables.rows["prompt"][self.rows_of_records]
+        prompts = self.tables.rows["prompt"][self._rows_of_records]
         return np.where(records["number"] >= 0, prompts - records["cached"], 0)
 
     @property
-    def rows_of_records(self) -> Ints:
+    def _rows_of_records(self) -> Ints:
         """Of each record the row of ``tables`` that it played."""
         agents = len(self.pipeline.order)
         first_rows = self.tables.agent_rows[self.requests["table"] * agents]
