@@ -130,6 +130,7 @@ def test_an_error_of_a_process_keeps_its_kind() -> None:
         process.open()
 
 
+@pytest.mark.slow
 @needs_two_cores
 def test_a_number_may_be_written_in_any_way() -> None:
     whole = scenario({"a": "cpu:00", "b": "cpu:01", "z": "cpu:1"})

@@ -79,6 +79,7 @@ def test_the_rate_rises_and_falls(name: str) -> None:
     assert 0 < min(rates) <= max(rates) <= 1
 
 
+@pytest.mark.slow
 def test_training_is_seeded_and_what_it_writes_is_a_model(tmp_path: Path) -> None:
     for name in ("one", "two"):
         train(replace(LESSONS["embedded"], steps=3), 5, tmp_path / name)

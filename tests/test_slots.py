@@ -121,6 +121,7 @@ def play(engine: BatchingEngine, device: HandDevice, calls: Sequence[Plan]) -> R
     return recorder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=150)
 @given(plans(), st.integers(1, 4), st.sampled_from([1, 5, 16, 2048]), st.booleans())

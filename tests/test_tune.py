@@ -234,6 +234,7 @@ class Interrupted(ItemLog[PlayedRun]):
         super().add(name, item)
 
 
+@pytest.mark.slow
 def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
     truth = Truth(prefill=1.6, decode=0.7)
     (tmp_path / "whole").mkdir()

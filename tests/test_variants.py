@@ -60,6 +60,7 @@ def test_each_is_the_scenario_but_for_what_it_says() -> None:
     assert shared.workload == base.workload
 
 
+@pytest.mark.slow
 def test_what_shares_an_engine_waits_for_it_and_pays_less(
     tmp_path: Path, content: dict[str, Any]
 ) -> None:
@@ -76,6 +77,7 @@ def test_what_shares_an_engine_waits_for_it_and_pays_less(
         assert plan.objectives == ("smooth_start", "unread", "cost")
 
 
+@pytest.mark.slow
 def test_nobody_beats_a_member_of_the_common_front(tmp_path: Path, content: dict[str, Any]) -> None:
     plans = plans_of(spaces_of(tmp_path, content)).plans
     goals = Goals(parse_objectives(["smooth_start", "unread", "cost"]))
