@@ -49,7 +49,7 @@ def test_they_are_the_conductors(group: int) -> None:
     several = 0
     for case in cases()[group::4]:
         texts = Texts()
-        builder = TableBuilder(case.pipeline, case.schedule, texts=texts)
+        builder = TableBuilder(case.pipeline, case.schedule, texts)
         assert all(builder.add(request) for request in case.workload.requests)
         expected = builder.tables()
         found = tables_of_lengths(case.pipeline, case.schedule, case.workload.requests, texts)
@@ -84,7 +84,7 @@ def test_equal_requests_share_a_table() -> None:
     alike = replace(first, fixed_tokens=dict([*first.fixed_tokens.items()][::-1]))
     other = replace(first, ends_with="stop" if first.ends_with == "length" else "length")
     requests = Workload([first, other, alike, first]).requests
-    found = tables_of(case.pipeline, case.schedule, requests)
+    found = tables_of(case.pipeline, case.schedule, requests, Texts())
     assert found is not None
     assert found.numbers.tolist() == [0, 1, 0, 0]
     assert len(found.tables.agent_rows) == 2 * len(case.pipeline.order) + 1

@@ -23,16 +23,23 @@ GROUPS, CASES = 10, 100
 
 
 def arriving_case(seed: int) -> RandomCase:
-    """Also with arrivals at the same time, and calls that take time to arrive."""
+    """Also with arrivals at the same time, calls that take time to arrive, headers that are found
+    once a request, and devices that have names."""
     case, rng = random_case(seed, is_timed=False), random.Random(seed)
     workload = case.workload
     if rng.random() < 0.7:
         times = sorted(rng.choice([0, 1, 10, 100, 200, 300]) for _ in workload.requests)
         workload = Workload(workload.requests, arrivals_ps=times)
-    setups = {
-        name: replace(setup, call_ps=rng.choice([0, 0, 1, 100, 150]))
-        for name, setup in case.setups.items()
-    }
+    setups = {}
+    for name, setup in case.setups.items():
+        limits = replace(setup.limits, shares_headers=rng.random() < 0.7)
+        own_device = setup.replicas == 1 and rng.random() < 0.5
+        setups[name] = replace(
+            setup,
+            call_ps=rng.choice([0, 0, 1, 100, 150]),
+            limits=limits,
+            device=f"device of {name}" if own_device else None,
+        )
     return replace(case, workload=workload, setups=setups)
 
 

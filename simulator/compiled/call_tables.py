@@ -10,7 +10,7 @@ tokens or has ended.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
@@ -60,13 +60,18 @@ class CallTables(NamedTuple):
 
 @dataclass
 class Texts:
-    """Numbers of texts, given as they are asked for."""
+    """Numbers of texts, given as they are asked for.
 
+    Attributes:
+        private: texts that the caches of other requests do not have, though they are the same.
+    """
+
+    private: Collection[str] = ()
     own: dict[str, int] = field(default_factory=dict)
     common: dict[str, int] = field(default_factory=dict)
 
     def __getitem__(self, source: str) -> int:
-        if is_common(source):
+        if is_common(source) and source not in self.private:
             return self.common.setdefault(source, -len(self.common) - 1)
         return self.own.setdefault(source, len(self.own) + 1)
 
@@ -76,16 +81,15 @@ class TableBuilder:
     """Collects the tables of requests, each played by the conductor.
 
     Attributes:
-        texts: those that segments name.
+        texts: those that segments name; None: there are to be no segments.
     """
 
     pipeline: Pipeline
     schedule: Schedule
-    needs_segments: bool = True
+    texts: Texts | None
     _rows: list[tuple[int, ...]] = field(default_factory=list)
     _agent_rows: list[int] = field(default_factory=lambda: [0])
     _segments: array[int] = field(default_factory=lambda: array("q"))
-    texts: Texts = field(default_factory=Texts)
 
     def add(self, request: RequestShape) -> bool:
         """Adds the request's table; False if what is read depends on the clock."""
@@ -120,8 +124,9 @@ class TableBuilder:
                 len(self._segments) // 3,
             )
         )
-        if self.needs_segments:
-            texts, segments = self.texts, simulated.text(simulated.goal_tokens).segments
+        texts = self.texts
+        if texts is not None:
+            segments = simulated.text(simulated.goal_tokens).segments
             self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
 
 

@@ -7,12 +7,14 @@ The times are those of ``simulator.des.simulate``, to the picosecond.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from simulator.compiled.call_tables import Texts
 from simulator.compiled.loop_state import LoopState, make_loop, with_slots
 from simulator.compiled.replica_pool import ReplicaPool, make_pool, next_event, with_space
 from simulator.compiled.results import Played
@@ -25,6 +27,7 @@ from simulator.core.replica import BUSY
 from simulator.des.batching import BatchingSetup
 from simulator.engine import EngineSetup
 from staircase.pipeline import Pipeline
+from staircase.prompt import header
 from staircase.schedule import Schedule
 from staircase.workload import Workload, too_long
 
@@ -58,11 +61,15 @@ def play_compiled(
     if any(request.thinks for request in workload.requests):
         return None
     setups = [engines[name] for name in pipeline.engines]
-    batching = [s for s in setups if isinstance(s, BatchingSetup) and _is_plain(s)]
-    caches = any(_caches_prefixes(setup) for setup in batching)
-    if len(batching) < len(setups):
+    batching = [setup for setup in setups if isinstance(setup, BatchingSetup)]
+    if len(batching) < len(setups) or not _have_own_devices(batching):
         return None
-    tables = tables_of(pipeline, schedule, workload.requests, needs_segments=caches)
+    texts = None
+    if any(_caches_prefixes(setup) for setup in batching):
+        texts = Texts(_private_headers(pipeline, batching))
+        if texts.private and any(request.parts for request in workload.requests):
+            return None
+    tables = tables_of(pipeline, schedule, workload.requests, texts)
     if tables is None:
         return None
     match = _Match.open(tables, batching, workload, keeps_all_times)
@@ -72,8 +79,23 @@ def play_compiled(
     return match.played()
 
 
-def _is_plain(setup: BatchingSetup) -> bool:
-    return setup.device is None and setup.limits.shares_headers
+def _have_own_devices(setups: Sequence[BatchingSetup]) -> bool:
+    """Whether nobody takes turns with another replica."""
+    users = Counter[str]()
+    for setup in setups:
+        if setup.device is not None:
+            users[setup.device] += setup.replicas
+    return all(count == 1 for count in users.values())
+
+
+def _private_headers(pipeline: Pipeline, setups: Sequence[BatchingSetup]) -> set[str]:
+    """Those of agents whose engines do not find them in other requests' caches."""
+    by_engine = dict(zip(pipeline.engines, setups, strict=True))
+    return {
+        header(agent.name)
+        for agent in pipeline
+        if not by_engine[agent.engine].limits.shares_headers
+    }
 
 
 @dataclass

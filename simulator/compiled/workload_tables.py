@@ -40,19 +40,22 @@ def tables_of(
     pipeline: Pipeline,
     schedule: Schedule,
     requests: Sequence[RequestShape],
-    needs_segments: bool = True,
+    texts: Texts | None,
 ) -> WorkloadTables | None:
-    """None if what any of ``requests`` reads depends on the clock."""
+    """None if what any of ``requests`` reads depends on the clock.
+
+    Args:
+        texts: get their numbers here; None: no engine caches prefixes, and nobody asks for them.
+    """
     shapes, numbers = _distinct(requests)
-    texts = Texts()
     if len(shapes) >= MANY and has_rows(schedule, shapes):
-        tables = tables_of_lengths(pipeline, schedule, shapes, texts if needs_segments else None)
+        tables = tables_of_lengths(pipeline, schedule, shapes, texts)
     else:
-        builder = TableBuilder(pipeline, schedule, needs_segments, texts=texts)
+        builder = TableBuilder(pipeline, schedule, texts)
         if not all(builder.add(shape) for shape in shapes):
             return None
         tables = builder.tables()
-    return WorkloadTables(pipeline, numbers, tables, texts)
+    return WorkloadTables(pipeline, numbers, tables, texts or Texts())
 
 
 def _distinct(requests: Sequence[RequestShape]) -> tuple[list[RequestShape], Ints]:
