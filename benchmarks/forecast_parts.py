@@ -24,7 +24,7 @@ from planner.tuning.correcting import Compared, Model, compare_runs
 from planner.tuning.pace import reference_of
 from planner.tuning.run_log import PlayedRun
 from planner.tuning.tune import Tuner
-from planner.tuning.tuning_rounds import Effort
+from planner.tuning.tuning_rounds import TuningEffort
 from planner.workspace import Workspace
 
 DEMO = Path(__file__).parents[1] / "planner" / "demo.yaml"
@@ -38,7 +38,7 @@ def main() -> None:
     with open_engines(work.scenario) as opened, tempfile.TemporaryDirectory() as folder:
         reference = reference_of(opened, forecaster.pipeline, forecaster.latency)
         log = ItemLog(LineLog(Path(folder) / "runs.jsonl", ["parts"]), "parts", PlayedRun)
-        effort = Effort(rounds=1, tolerance=0.0, requests=requests)
+        effort = TuningEffort(rounds=1, tolerance=0.0, requests=requests)
         tuner = Tuner(
             work.scenario,
             DEMO.parent,

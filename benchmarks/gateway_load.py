@@ -27,7 +27,7 @@ import httpx
 
 from executor.gateway.gateway import Gateway
 from executor.gateway.listening import Listening, listen
-from executor.gateway.served_plan import Limits
+from executor.gateway.served_plan import ServingLimits
 from tests.support.gateway_server import PLAN, plan_on, scripted
 from tests.support.loop_engine import LoopEngine
 
@@ -52,7 +52,7 @@ class Seen:
 def serve(concurrency: int, queue: int) -> None:
     """In a process of its own."""
     engines = {name: LoopEngine(TOKENS) for name in ("ann", "bo", "ed")}
-    plan = plan_on(scripted(**engines), limits=Limits(concurrency, queue))
+    plan = plan_on(scripted(**engines), limits=ServingLimits(concurrency, queue))
     listen(Gateway([plan]), Listening(port=PORT))
 
 
@@ -78,7 +78,7 @@ async def one(client: httpx.AsyncClient, seen: Seen) -> None:
 async def clients(count: int, seconds: float, seen: Seen, watch: int | None) -> list[int]:
     """Resident memory of the process ``watch``, in KiB, after a sixth and in the end."""
     end, memory = time.monotonic() + seconds, []
-    limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
+    limits = httpx.ServingLimits(max_connections=count, max_keepalive_connections=count)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
 
         async def ask() -> None:

@@ -31,7 +31,7 @@ from benchmarks.gpu.harness import Clock, Harness, Journal, Row
 from benchmarks.gpu.profiling import measure
 from benchmarks.gpu.shape import SHAPES, Shape
 from executor.line_log import LineLog
-from executor.measure.measure_latency import Effort
+from executor.measure.measure_latency import MeasuringEffort
 from executor.measure.measurements import Sample
 from executor.measure.sample_log import SampleLog
 from profiles.latency.profile import EngineProfile, LatencyProfile, save_latency
@@ -94,7 +94,7 @@ def profile_shape(name: str, harness: Harness, seconds: float, console: Console)
             log.append(key, sample)
             progress.update(task, advance=1, refresh=True)
 
-        effort = Effort(seconds - clock.now_s)
+        effort = MeasuringEffort(seconds - clock.now_s)
         found = measure(harness, effort, log.samples(key), keep)
     path = harness.folder / f"{_file_name(str(about['device']))}-{name}.json"
     settings = {"benchmark": "gpu_profile", "shape": name, **harness.shape.config, **about}

@@ -25,7 +25,7 @@ from rich.table import Table
 from profiles.hardware.gpus import HARDWARE
 from profiles.hardware.hosts import HOSTS, Host
 from profiles.hardware.known_models import SHAPES, known_shape
-from profiles.hardware.roofline import Chunk, Roofline
+from profiles.hardware.roofline import PrefillChunk, Roofline
 from profiles.importers.deployment import Deployment
 from profiles.importers.kernels import ATTENTION_KEYS, read_kernel_tables
 from staircase.errors import ProfileError
@@ -72,7 +72,7 @@ def aiconfigurator(path: Path) -> Iterator[Judged]:
         roofline = Roofline(SHAPES[model], HARDWARE[device], int(row["tp"]))
         batch, new, context = (int(row[size]) for size in sizes)
         if row["phase"] == "prefill":
-            forecast_s = roofline.iteration_s([Chunk(new, context)] * batch, 0, 0)
+            forecast_s = roofline.iteration_s([PrefillChunk(new, context)] * batch, 0, 0)
         else:
             forecast_s = roofline.iteration_s([], batch, batch * context)
         seconds = float(row["latency_ms"]) / 1e3
@@ -92,7 +92,7 @@ def splitwise(path: Path, host: Host) -> Iterator[Judged]:
         roofline = Roofline(SHAPES[model], HARDWARE[device], devices)
         context = batch * (prompt + output // 2)
         for phase, forecast_s in (
-            ("prefill", roofline.iteration_s([Chunk(prompt, 0)] * batch, 0, 0)),
+            ("prefill", roofline.iteration_s([PrefillChunk(prompt, 0)] * batch, 0, 0)),
             ("decode", roofline.iteration_s([], batch, context)),
         ):
             name = "prompt_time" if phase == "prefill" else "token_time"
@@ -114,7 +114,7 @@ def llmservingsim(folder: Path) -> Iterator[Judged]:
             new, before, decoding, context = (int(row[key]) for key in ATTENTION_KEYS)
             if new and decoding:
                 continue
-            chunks = [Chunk(new, before)] if new else []
+            chunks = [PrefillChunk(new, before)] if new else []
             tokens_s = np.interp(new + decoding, tables.tokens, tables.tokens_s)
             head_s = np.interp(len(chunks) + decoding, tables.sequences, tables.sequences_s)
             attention_s = float(row["time_us"]) * 1e-6 * roofline.shape.layers

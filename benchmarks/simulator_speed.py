@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from simulator.compiled.play import play_compiled
-from simulator.compiled.results import Played
+from simulator.compiled.results import PlayedTables
 from simulator.core.cost import Cost
 from simulator.des.batching import BatchingSetup, Limits
 from simulator.des.simulate import simulate
@@ -131,13 +131,13 @@ def arrivals(requests: int, rate: float) -> list[int]:
     return [to_ps(second) for second in np.cumsum(gaps)]
 
 
-def played(schedule: Schedule, requests: Workload) -> Played:
+def played(schedule: Schedule, requests: Workload) -> PlayedTables:
     found = play_compiled(pipeline(), schedule, engines(), requests, keeps_all_times=True)
     assert found is not None
     return found
 
 
-def lean(schedule: Schedule, requests: Workload) -> Played:
+def lean(schedule: Schedule, requests: Workload) -> PlayedTables:
     """As the planner plays: without the times of proposals' tokens."""
     found = play_compiled(pipeline(), schedule, engines(), requests)
     assert found is not None

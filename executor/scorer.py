@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TokenFigures:
     """Figures at each position; all have the same length."""
 
     loss: NDArray[np.float64]
@@ -33,7 +33,7 @@ class Distributions(Protocol):
 
     def rows(self, start: int, stop: int | None) -> Distributions: ...
 
-    def against(self, less: Distributions) -> Comparison:
+    def against(self, less: Distributions) -> TokenFigures:
         """Compares with ``less``, of the same scorer and the same tokens, read less."""
         ...
 

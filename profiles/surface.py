@@ -24,7 +24,7 @@ BATCH = 4096
 
 
 @dataclass(frozen=True)
-class Surface:
+class FittedSurface:
     """A fitted form and the ratios that correct it, at ``places`` = log2(1 + arguments)."""
 
     form: Form
@@ -49,13 +49,13 @@ class Surface:
         return np.asarray(self.form(arguments) @ self.coefficients * np.exp(log_ratio))
 
 
-def fit_surface(form: Form, arguments: Sequence[Sequence[float]], seconds: Floats) -> Surface:
+def fit_surface(form: Form, arguments: Sequence[Sequence[float]], seconds: Floats) -> FittedSurface:
     """The surface through ``seconds``, all above 0, at ``arguments``."""
     rows = np.asarray(arguments, dtype=float)
     features = form(rows)
     coefficients = solve_relative(features, seconds)
     log_ratios = np.log(seconds / (features @ coefficients))
-    return Surface(form, coefficients, np.log2(1 + rows), log_ratios)
+    return FittedSurface(form, coefficients, np.log2(1 + rows), log_ratios)
 
 
 def solve_relative(features: Floats, seconds: Floats) -> Floats:

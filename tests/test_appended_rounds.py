@@ -12,7 +12,7 @@ from executor.measure.forced_reading import ForcedReading
 from executor.measure.measure_surfaces import ROUND_COUNTS, measure_sample
 from profiles.quality.calibration import PlayedSchedule
 from profiles.quality.forecast import QualityForecaster
-from profiles.quality.profile import QualityProfile, QualitySample, Surface
+from profiles.quality.profile import QualityProfile, QualitySample, QualitySurface
 from profiles.store import provenance_of_now
 from staircase.errors import ProfileError
 from staircase.prompt import Round
@@ -22,8 +22,10 @@ from tests.test_different_tokenizers import model_of, pipeline, played
 
 TOKENS = 12
 # Levels 0, 4, 8 and all; one bin.
-FLAT = Surface(((0.4,), (0.2,), (0.1,), (0.0,)), ((0.5,), (0.8,), (0.9,), (1.0,)), ((0.0,),) * 4)
-IN_ROUNDS = Surface(((0.01,), (0.03,)), ((0.9,), (0.7,)), ((0.0,),) * 2)
+FLAT = QualitySurface(
+    ((0.4,), (0.2,), (0.1,), (0.0,)), ((0.5,), (0.8,), (0.9,), (1.0,)), ((0.0,),) * 4
+)
+IN_ROUNDS = QualitySurface(((0.01,), (0.03,)), ((0.9,), (0.7,)), ((0.0,),) * 2)
 WRITTEN = {"p": TOKENS, "q": TOKENS, "z": TOKENS}
 LAYOUTS = ("append_rounds", "rebuild", "rebuild_query_first")
 SAMPLE = QualitySample({}, WRITTEN, {"z": dict.fromkeys(LAYOUTS, FLAT)}, rounds={"z": IN_ROUNDS})

@@ -12,7 +12,7 @@ import pytest
 
 from simulator.compiled import workload_tables
 from simulator.compiled.call_rows import has_rows, tables_of_lengths
-from simulator.compiled.call_tables import ROW, CallTables, TableBuilder, Texts
+from simulator.compiled.call_tables import ROW, CallTables, TableBuilder, TextNumbers
 from simulator.compiled.play import play_compiled
 from simulator.compiled.workload_tables import tables_of
 from staircase import Workload
@@ -48,7 +48,7 @@ def prompts(tables: CallTables) -> list[list[tuple[int, int]]]:
 def test_they_are_the_conductors(group: int) -> None:
     several = 0
     for case in cases()[group::4]:
-        texts = Texts()
+        texts = TextNumbers()
         builder = TableBuilder(case.pipeline, case.schedule, texts)
         assert all(builder.add(request) for request in case.workload.requests)
         expected = builder.tables()
@@ -84,7 +84,7 @@ def test_equal_requests_share_a_table() -> None:
     alike = replace(first, fixed_tokens=dict([*first.fixed_tokens.items()][::-1]))
     other = replace(first, ends_with="stop" if first.ends_with == "length" else "length")
     requests = Workload([first, other, alike, first]).requests
-    found = tables_of(case.pipeline, case.schedule, requests, Texts())
+    found = tables_of(case.pipeline, case.schedule, requests, TextNumbers())
     assert found is not None
     assert found.numbers.tolist() == [0, 1, 0, 0]
     assert len(found.tables.agent_rows) == 2 * len(case.pipeline.order) + 1

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from executor.engine import CallReport, EngineCall, Key, Listener
-from executor.gateway.served_plan import Limits
+from executor.gateway.served_plan import ServingLimits
 from tests.support.gateway_server import PLAN, TOKENS, Running, plan_on, running, scripted
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -197,7 +197,7 @@ class TestClientsThatLeave:
 
     def test_in_the_queue(self) -> None:
         slow = scripted(ed=ScriptedEngine(200, token_s=0.01))
-        with running(plan_on(slow, limits=Limits(concurrency=1))) as server:
+        with running(plan_on(slow, limits=ServingLimits(concurrency=1))) as server:
             client = server.client()
             first = client.chat.completions.create(model=PLAN, messages=ASKED, stream=True)
             next(first)
@@ -250,7 +250,7 @@ class TestDeadlines:
 
     def test_that_passes_in_the_queue(self) -> None:
         slow = scripted(ed=ScriptedEngine(100, token_s=0.01))
-        with running(plan_on(slow, limits=Limits(concurrency=1))) as server:
+        with running(plan_on(slow, limits=ServingLimits(concurrency=1))) as server:
             first = server.client().chat.completions.create(model=PLAN, messages=ASKED, stream=True)
             next(first)
             answer = post(server, deadline_s=0.2)
@@ -259,7 +259,7 @@ class TestDeadlines:
 
     def test_by_header_and_by_plan(self) -> None:
         slow = scripted(ed=ScriptedEngine(10_000, token_s=0.02))
-        limits = Limits(deadline_s=0.4)
+        limits = ServingLimits(deadline_s=0.4)
         with running(
             plan_on(slow, most=100_000), plan_on(slow, "hasty", most=100_000, limits=limits)
         ) as server:
@@ -275,7 +275,7 @@ class TestDeadlines:
 class TestLoad:
     def test_schedules_get_cheaper_before_anybody_is_turned_away(self) -> None:
         slow = scripted(ed=ScriptedEngine(TOKENS, token_s=0.005))
-        limits = Limits(concurrency=2, queue=6)
+        limits = ServingLimits(concurrency=2, queue=6)
         with running(plan_on(slow, limits=limits)) as server, ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(lambda _: post(server), range(20)))
         served = [answer for answer in answers if answer.status_code == 200]
@@ -293,7 +293,7 @@ class TestLoad:
 
     def test_who_names_a_point_gets_it_under_load(self) -> None:
         slow = scripted(ed=ScriptedEngine(TOKENS, token_s=0.005))
-        limits = Limits(concurrency=1, queue=8)
+        limits = ServingLimits(concurrency=1, queue=8)
         with running(plan_on(slow, limits=limits)) as server, ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: post(server, model=f"{PLAN}@normal"), range(8)))
         assert {answer.headers["staircase-schedule"] for answer in answers} == {"normal"}

@@ -14,7 +14,7 @@ from executor.gateway.api.api_error import ApiError
 from executor.gateway.api.bodies import Message
 from executor.gateway.api.conversation import conversation_of
 from executor.gateway.deadlines import limits_s
-from executor.gateway.figures import Moments
+from executor.gateway.figures import AnswerTimes
 from executor.gateway.served_plan import CHOSEN, Point, ladder_of
 from executor.gateway.stop_texts import StopTexts
 from staircase import Schedule, chain, debate, moa, normal, single, uniform
@@ -210,7 +210,7 @@ def test_who_begins_at_the_smooth_start_never_waits(gaps: list[float], rate: flo
     for gap in gaps:
         at += gap
         token_s.append(at)
-    moments = Moments(10.0, token_s)
+    moments = AnswerTimes(10.0, token_s)
     start = moments.smooth_start_s(rate)
     late = [at - (10.0 + start + n / rate) for n, at in enumerate(token_s)]
     assert max(late) == pytest.approx(0, abs=1e-9)

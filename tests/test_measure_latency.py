@@ -18,7 +18,7 @@ from executor.measure.contention import measure_contention
 from executor.measure.find_cache import REPEATS, TimedHits, find_cache
 from executor.measure.grid_points import Decode, GridPoint, Mixed, Prefill, Region
 from executor.measure.latency_samples import Samples, expected_s
-from executor.measure.measure_latency import LEAST_S, LEAST_VISITS, Effort, measure_latency
+from executor.measure.measure_latency import LEAST_S, LEAST_VISITS, MeasuringEffort, measure_latency
 from executor.measure.measurements import Sample, Target
 from profiles.latency.fit import FOLDS
 from profiles.latency.prefix_cache import PrefixCache
@@ -27,7 +27,7 @@ from tests.support.backends import VOCABULARY, random_model
 from tests.support.virtual_engine import Nature, VirtualClock, VirtualEngine
 
 LONGEST = 400
-PATIENT = Effort(1e6)
+PATIENT = MeasuringEffort(1e6)
 
 
 def prefill_s(new: int, cached: int) -> float:
@@ -61,7 +61,10 @@ def target_on(device: Device, nature: Nature, clock: VirtualClock, seed: int = 0
 
 
 def measured(
-    nature: Nature, effort: Effort = PATIENT, known: list[Sample] | None = None, seed: int = 0
+    nature: Nature,
+    effort: MeasuringEffort = PATIENT,
+    known: list[Sample] | None = None,
+    seed: int = 0,
 ) -> tuple[EngineProfile, list[Sample]]:
     taken: list[Sample] = []
     with target_of(nature, seed=seed) as target:
@@ -109,7 +112,7 @@ def batched_s(batch: int, context: int) -> float:
 @pytest.mark.parametrize("budget_s", [3.0, 6.0, 12.0, 25.0, 60.0])
 def test_what_a_batch_costs_is_told_from_context_or_not_claimed(budget_s: float) -> None:
     slow = Nature(lambda new, cached: 0.05 + 0.003 * new, batched_s, slots=3, kept_texts=3)
-    profile, _ = measured(slow, Effort(budget_s))
+    profile, _ = measured(slow, MeasuringEffort(budget_s))
     for context in (60, 300, 900):
         error = abs(profile.decode_s(3, context) / batched_s(3, context) - 1)
         assert error <= max(profile.decode.stated_error, 0.03), context
@@ -130,7 +133,7 @@ def noisy(seed: int, drift: float) -> Callable[[], float]:
 class TestTrust:
     @pytest.mark.parametrize("drift", [0.0, 0.003])
     def test_twice_in_a_row_within_the_stated_error(self, drift: float) -> None:
-        effort = Effort(10.0, target_error=0.01)
+        effort = MeasuringEffort(10.0, target_error=0.01)
         runs = [
             measured(replace(PLAIN, factor=noisy(seed, drift)), effort, seed=seed)[0]
             for seed in range(4)
@@ -147,14 +150,14 @@ class TestTrust:
                 assert np.median(apart) <= max(fit.stated_error for fit in fits)
 
     def test_a_level_that_wanders_is_stated(self) -> None:
-        calm, _ = measured(replace(PLAIN, factor=noisy(1, 0.0)), Effort(10.0, 0.01))
-        wild, _ = measured(replace(PLAIN, factor=noisy(1, 0.01)), Effort(10.0, 0.01))
+        calm, _ = measured(replace(PLAIN, factor=noisy(1, 0.0)), MeasuringEffort(10.0, 0.01))
+        wild, _ = measured(replace(PLAIN, factor=noisy(1, 0.01)), MeasuringEffort(10.0, 0.01))
         assert wild.prefill.drift > 3 * calm.prefill.drift
 
     def test_outliers_are_kept_as_spread_and_mean(self) -> None:
         rng = random.Random(0)
         slow = replace(PLAIN, factor=lambda: 11.0 if rng.random() < 0.05 else 1.0)
-        profile, _ = measured(slow, Effort(30.0))
+        profile, _ = measured(slow, MeasuringEffort(30.0))
         middle = float(np.dot(profile.decode.coefficients, (1, 1, 100)))
         assert middle == pytest.approx(decode_s(1, 100), rel=0.05)
         assert 1.2 < profile.decode.mean_ratio < 1.8
@@ -177,20 +180,20 @@ class TestEffort:
         wave = replace(
             PLAIN, prefill_s=lambda n, k: prefill_s(n, k) * (1 + 0.3 * math.sin(6 * math.log(n)))
         )
-        _, samples = measured(wave, Effort(20.0))
+        _, samples = measured(wave, MeasuringEffort(20.0))
         coarse = Region(LONGEST, block_tokens=1).coarse()
         new = [place for place in visits(samples) if place not in coarse]
         assert new
         assert all(isinstance(place, Prefill) for place in new)
 
     def test_it_ends_when_its_time_is_up(self) -> None:
-        clock, effort = VirtualClock(), Effort(5.0, target_error=1e-9)
+        clock, effort = VirtualClock(), MeasuringEffort(5.0, target_error=1e-9)
         with target_of(replace(PLAIN, factor=noisy(0, 0.0)), clock) as target:
             measure_latency(target, effort)
         assert 4.9 < clock.now_s <= 5.0
 
     def test_however_little_time_there_is_a_fit_is_made_and_it_says_so(self) -> None:
-        profile, samples = measured(PLAIN, Effort(1e-6))
+        profile, samples = measured(PLAIN, MeasuringEffort(1e-6))
         counts = visits(samples)
         assert set(counts.values()) == {1}
         assert sum(isinstance(place, Prefill) for place in counts) == FOLDS
@@ -208,7 +211,7 @@ class TestEffort:
         clock, nature = VirtualClock(), replace(PLAIN, slots=slots, reports_cached=reports)
         nature = replace(nature, factor=lambda: slower)
         with target_of(nature, clock) as target:
-            profile = measure_latency(target, Effort(budget_s))
+            profile = measure_latency(target, MeasuringEffort(budget_s))
         is_over = any(words.startswith("anything within") for words in profile.unmeasured)
         assert is_over == (clock.now_s > budget_s)
         asked = [place for place in Region(LONGEST, slots).coarse() if isinstance(place, Prefill)]
@@ -219,7 +222,7 @@ class TestEffort:
             assert profile.unmeasured == ()
 
     def test_a_last_visit_that_takes_longer_is_not_the_least(self) -> None:
-        clock, effort = VirtualClock(), Effort(5.0, target_error=1e-9)
+        clock, effort = VirtualClock(), MeasuringEffort(5.0, target_error=1e-9)
         nature = replace(PLAIN, factor=lambda: 50 if clock.now_s > 4.8 else 1)
         with target_of(nature, clock) as target:
             profile = measure_latency(target, effort)
@@ -243,7 +246,7 @@ class TestEffort:
         assert 0 <= len(samples) - 20 - len(rest) <= len(visits(samples))
 
     def test_time_that_was_spent_before_counts(self) -> None:
-        slow = Effort(5.0, target_error=1e-9)
+        slow = MeasuringEffort(5.0, target_error=1e-9)
         nature = replace(PLAIN, factor=noisy(0, 0.0))
         _, samples = measured(nature, slow)
         _, more = measured(nature, slow, known=samples)
@@ -329,7 +332,7 @@ def test_contention_is_what_turns_cost_more() -> None:
 
 
 def test_drift_needs_some_samples() -> None:
-    profile, samples = measured(PLAIN, Effort(1e-6))
+    profile, samples = measured(PLAIN, MeasuringEffort(1e-6))
     assert Samples(taken=samples[:0]).took_s == 0
     assert profile.prefill.drift < 1e-6
 
@@ -351,7 +354,7 @@ def test_real_engines_are_measured(slots: int, monkeypatch: pytest.MonkeyPatch) 
             slots,
             96 if slots > 1 else 0,
         )
-        found = measure_latency(target, Effort(1e3, target_error=1e3))
+        found = measure_latency(target, MeasuringEffort(1e3, target_error=1e3))
     assert {point.batch for point in found.decode_points} == set(range(1, slots + 1))
     assert found.cache == PrefixCache(1, 1, True, 2 if slots > 1 else 0)
     assert (found.mixed_decode is None) == (slots == 1)

@@ -24,7 +24,7 @@ from planner.search.search import search
 from planner.search.space import Space
 from planner.workspace import Workspace
 from profiles.latency.profile import DecodePoint, LatencyProfile, PrefillPoint, fit_engine
-from profiles.quality.profile import QualityProfile, QualitySample, Surface
+from profiles.quality.profile import QualityProfile, QualitySample, QualitySurface
 from profiles.store import provenance_of_now
 from simulator.profile_forecaster import ProfileForecaster, sampled_workload
 from staircase import Schedule, constant, normal, uniform
@@ -167,7 +167,7 @@ def test_spreading_keeps_the_ends() -> None:
 
 
 # Of reading everything in two rounds.
-NO_COST = Surface(((0.0,),), ((1.0,),), ((0.0,),))
+NO_COST = QualitySurface(((0.0,),), ((1.0,),), ((0.0,),))
 
 
 def forecaster(scenario: Scenario) -> ProfileForecaster:
@@ -176,7 +176,7 @@ def forecaster(scenario: Scenario) -> ProfileForecaster:
     decode = [DecodePoint(1, n, 0.001, 0.0, 1.0) for n in (1, 100, 1000)]
     engine = fit_engine(prefill, decode, 0.0)
     rows = ((1.0,), (0.5,), (0.0,))
-    surface = Surface(rows, ((0.4,), (0.7,), (1.0,)), rows)
+    surface = QualitySurface(rows, ((0.4,), (0.7,), (1.0,)), rows)
     written = {"north": 40, "south": 30, "east": 50, "editor": 20}
     sample = QualitySample(
         {}, written, {"editor": dict.fromkeys(LAYOUTS, surface)}, rounds={"editor": NO_COST}

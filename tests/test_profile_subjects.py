@@ -15,7 +15,7 @@ from planner.profiling.subjects import latency_subjects, pipeline_subject
 from planner.workspace import Workspace
 from profiles.latency.profile import LatencyProfile, save_latency
 from profiles.lengths import LengthProfile, LengthSample, save_lengths
-from profiles.quality.profile import QualityProfile, QualitySample, Surface, save_quality
+from profiles.quality.profile import QualityProfile, QualitySample, QualitySurface, save_quality
 from profiles.store import provenance_of_now
 from profiles.subject import EngineSubject, PipelineSubject
 from staircase.errors import ProfileError
@@ -230,7 +230,7 @@ def test_where_all_is_given_nothing_is_measured(tmp_path: Path) -> None:
 def test_a_quality_profile_of_fewer_layouts_than_the_plan_has_is_told(tmp_path: Path) -> None:
     work = Workspace.open(DEMO, tmp_path)
     rows = ((0.0,), (0.0,))
-    surface = Surface(rows, ((1.0,), (1.0,)), rows)
+    surface = QualitySurface(rows, ((1.0,), (1.0,)), rows)
     sample = QualitySample({}, {}, {"editor": {"append_rounds": surface}})
     sources: dict[str, tuple[str, ...]] = {"editor": ("north", "south", "east")}
     of = pipeline_subject(work.scenario)

@@ -19,8 +19,8 @@ from profiles.quality.profile import (
     Matrix,
     QualityProfile,
     QualitySample,
+    QualitySurface,
     Restarts,
-    Surface,
     bin_rows,
     load_quality,
     save_quality,
@@ -31,7 +31,7 @@ from staircase.errors import ProfileError
 from staircase.timeline import Span, Timeline
 
 # Read levels 0 and 10 of sources with 20 tokens at most; positions 0–1 and 2–3.
-SURFACE = Surface(
+SURFACE = QualitySurface(
     ((1.0, 2.0), (0.5, 1.0), (0.0, 0.2)), ((0.0, 0.0), (0.5, 0.5), (1.0, 0.8)), ((0.0,) * 2,) * 3
 )
 SAMPLE = QualitySample({}, {"p": 20, "q": 12, "z": 4}, {"z": {"rebuild": SURFACE}})
@@ -97,7 +97,7 @@ def with_surfaces(losses: Sequence[Matrix], levels: int) -> QualityProfile:
     samples = []
     for loss in losses:
         agreement = tuple(tuple(1 - x for x in row) for row in loss)
-        surface = Surface(loss, agreement, loss)
+        surface = QualitySurface(loss, agreement, loss)
         samples.append(QualitySample({}, {"p": 40, "z": 4}, {"z": {"rebuild": surface}}))
     grid = tuple(10 * number for number in range(levels))
     return QualityProfile(grid, 2, {"z": ("p",)}, tuple(samples), provenance_of_now())
@@ -167,10 +167,10 @@ def test_no_figure_of_a_forecast_is_better_than_of_full_reading() -> None:
 class TestSourcesLeftOut:
     """Two sources of 20 tokens; without one of them loss is 0.4 more at any level."""
 
-    LESS = Surface(((1.0,), (0.9,), (0.4,)), ((0.0,), (0.1,), (0.6,)), ((0.0,),) * 3)
-    WHOLE = Surface(((1.0,), (0.5,), (0.0,)), ((0.0,), (0.5,), (1.0,)), ((0.0,),) * 3)
+    LESS = QualitySurface(((1.0,), (0.9,), (0.4,)), ((0.0,), (0.1,), (0.6,)), ((0.0,),) * 3)
+    WHOLE = QualitySurface(((1.0,), (0.5,), (0.0,)), ((0.0,), (0.5,), (1.0,)), ((0.0,),) * 3)
 
-    def profile(self, without: dict[str, Surface]) -> QualityProfile:
+    def profile(self, without: dict[str, QualitySurface]) -> QualityProfile:
         lengths = {"p": 20, "q": 20, "z": 4}
         sample = QualitySample({}, lengths, {"z": {"rebuild": self.WHOLE}}, without=without)
         return QualityProfile((0, 10), 4, {"z": ("p", "q")}, (sample,), provenance_of_now())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from executor.measure.measure_latency import Effort, measure_latency
+from executor.measure.measure_latency import MeasuringEffort, measure_latency
 from executor.measure.measurements import Target
 from executor.openai.engine import OpenAIEngine
 from executor.openai.server import Address, Network
@@ -49,7 +49,7 @@ def test_the_fit_recovers_the_pace_of_a_server(reports: bool) -> None:
             reports_cached=engine.reports_cached,
         )
         # Timed hits take up to half a minute to tell, of which a quarter of the budget is spent.
-        found = measure_latency(target, Effort(160.0, target_error=0.3))
+        found = measure_latency(target, MeasuringEffort(160.0, target_error=0.3))
     assert found.cache is not None
     assert found.cache.block_tokens == 16
     assert found.cache.is_reported == reports

@@ -16,7 +16,7 @@ from benchmarks.roofline import TARGETS, aiconfigurator, llmservingsim
 from profiles.hardware.gpus import HARDWARE, hardware
 from profiles.hardware.known_models import SHAPES, model_shape
 from profiles.hardware.model_shape import ModelShape
-from profiles.hardware.roofline import SPREAD, Chunk, Roofline
+from profiles.hardware.roofline import SPREAD, PrefillChunk, Roofline
 from simulator.core.cost import (
     at,
     attention_ps,
@@ -65,24 +65,24 @@ def test_more_work_never_takes_less(
     roofline: Roofline, new: int, decoding: int, before: int
 ) -> None:
     context = decoding * before
-    base = roofline.iteration_s([Chunk(new, before)], decoding, context)
-    assert 0 < base <= roofline.iteration_s([Chunk(new + 1, before)], decoding, context)
-    assert base <= roofline.iteration_s([Chunk(new, before + 1)], decoding, context)
-    assert base <= roofline.iteration_s([Chunk(new, before)], decoding + 1, context)
-    assert base <= roofline.iteration_s([Chunk(new, before)], decoding, context + 1)
+    base = roofline.iteration_s([PrefillChunk(new, before)], decoding, context)
+    assert 0 < base <= roofline.iteration_s([PrefillChunk(new + 1, before)], decoding, context)
+    assert base <= roofline.iteration_s([PrefillChunk(new, before + 1)], decoding, context)
+    assert base <= roofline.iteration_s([PrefillChunk(new, before)], decoding + 1, context)
+    assert base <= roofline.iteration_s([PrefillChunk(new, before)], decoding, context + 1)
 
 
 @given(rooflines, counts)
 def test_a_chunk_in_two_takes_no_less_than_whole(roofline: Roofline, half: int) -> None:
-    whole = roofline.iteration_s([Chunk(2 * half, 0)], 0, 0)
-    halves = [roofline.iteration_s([Chunk(half, before)], 0, 0) for before in (0, half)]
+    whole = roofline.iteration_s([PrefillChunk(2 * half, 0)], 0, 0)
+    halves = [roofline.iteration_s([PrefillChunk(half, before)], 0, 0) for before in (0, half)]
     assert sum(halves) >= whole * (1 - 1e-12)
 
 
 @given(st.sampled_from(list(SHAPES.values())), counts, counts)
 def test_faster_memory_never_takes_longer(shape: ModelShape, new: int, before: int) -> None:
     seconds = [
-        Roofline(shape, HARDWARE[name]).iteration_s([Chunk(new, before)], 8, 8 * before)
+        Roofline(shape, HARDWARE[name]).iteration_s([PrefillChunk(new, before)], 8, 8 * before)
         for name in ("H100-SXM", "H200")
     ]
     assert seconds[1] <= seconds[0]
@@ -115,7 +115,7 @@ def test_cost_tables_are_the_roofline_at_their_grid(shape: ModelShape) -> None:
         work = int(chunk * (2 * before + chunk))
         took = at(cost.tokens_ps, chunk + 5) + at(cost.sequences_ps, 6)
         took += mixed_attention_ps(cost, int(chunk), work, 5, 5 * 700)
-        said = roofline.iteration_s([Chunk(int(chunk), int(before))], 5, 5 * 700)
+        said = roofline.iteration_s([PrefillChunk(int(chunk), int(before))], 5, 5 * 700)
         assert took * 1e-12 == pytest.approx(said, rel=1e-4)
 
 

@@ -30,7 +30,7 @@ from executor.openai.server_profile import PromptScores
 from executor.openai.server_scoring import ServerScorer, TopDistribution, read_scores
 from executor.opened_engines import open_engines
 from executor.runtime import Job, Outcome, Runtime, ServedModel
-from executor.scorer import Comparison, ForcedText, Scorer
+from executor.scorer import ForcedText, Scorer, TokenFigures
 from executor.scoring.prompt_scorer import PromptScorer
 from executor.scoring.scoring import ModelScorer, log_probabilities
 from planner.profiling.quality_profiling import make_quality, quality_key
@@ -79,7 +79,7 @@ def asked(fake: Manners, scores: PromptScores) -> Iterator[ServerScorer]:
         yield ServerScorer(network, connection, "m", scores, PATIENCE, 4)
 
 
-def compared(scorer: Scorer) -> Comparison:
+def compared(scorer: Scorer) -> TokenFigures:
     """The same letters after two beginnings."""
     full, less = list(range(40)), [*range(20, 40), 7, 8, *range(30, 40)]
     positions = range(30, 40), range(22, 32)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from simulator.compiled.play import play_compiled
-from simulator.compiled.results import Played
+from simulator.compiled.results import PlayedTables
 from simulator.des.simulate import simulate
 from simulator.run import run_workload
 from staircase import Barrier, Schedule, Timeline, Workload, constant, explicit, moa, uniform
@@ -43,7 +43,7 @@ def arriving_case(seed: int) -> RandomCase:
     return replace(case, workload=workload, setups=setups)
 
 
-def compiled(case: RandomCase) -> Played | None:
+def compiled(case: RandomCase) -> PlayedTables | None:
     return play_compiled(
         case.pipeline, case.schedule, case.setups, case.workload, keeps_all_times=True
     )

@@ -26,7 +26,7 @@ from planner.tables.tune_table import round_table
 from planner.tuning.pace import Reference
 from planner.tuning.run_log import PlayedRun
 from planner.tuning.tune import Tuner
-from planner.tuning.tuning_rounds import Effort, Tuned
+from planner.tuning.tuning_rounds import Tuned, TuningEffort
 from profiles.latency.profile import (
     DecodePoint,
     EngineProfile,
@@ -124,7 +124,9 @@ def run_log(path: Path, key: str) -> ItemLog[PlayedRun]:
     return ItemLog(LineLog(path, [key]), key, PlayedRun)
 
 
-def tuner(folder: Path, opened: OpenedEngines, effort: Effort, has_reference: bool = True) -> Tuner:
+def tuner(
+    folder: Path, opened: OpenedEngines, effort: TuningEffort, has_reference: bool = True
+) -> Tuner:
     spec = scenario(folder)
     pipeline, profile = spec.pipeline.build(), measured_profile()
     fixed = {
@@ -152,7 +154,9 @@ def tuner(folder: Path, opened: OpenedEngines, effort: Effort, has_reference: bo
 
 def tuned(folder: Path, truth: Truth, has_reference: bool = True, **effort: float) -> Tuned:
     with bench_of(truth) as opened:
-        return tuner(folder, opened, Effort(requests=4, front=2, **effort), has_reference).run()  # type: ignore[arg-type]
+        return tuner(
+            folder, opened, TuningEffort(requests=4, front=2, **effort), has_reference
+        ).run()  # type: ignore[arg-type]
 
 
 def errors(found: Tuned) -> list[tuple[float, float, float]]:
@@ -182,7 +186,7 @@ def test_a_machine_that_slows_down_between_rounds_is_told_apart(tmp_path: Path) 
     # The second round's search is the moment.
     searches: list[None] = []
     with bench_of(truth) as opened:
-        one = tuner(tmp_path, opened, Effort(requests=4, front=2), has_reference=True)
+        one = tuner(tmp_path, opened, TuningEffort(requests=4, front=2), has_reference=True)
         search_again = one.search
 
         def noted(latency: LatencyProfile) -> Plan:
@@ -241,14 +245,14 @@ def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
     whole = tuned(tmp_path / "whole", truth)
     for most in (9, 25):
         with bench_of(truth) as opened:
-            one = tuner(tmp_path, opened, Effort(requests=4, front=2))
+            one = tuner(tmp_path, opened, TuningEffort(requests=4, front=2))
             lines = LineLog(tmp_path / "runs.jsonl", ["key"])
             one.log = Interrupted(lines, "key", PlayedRun)
             one.log.most = most
             with pytest.raises(KeyboardInterrupt):
                 one.run()
     with bench_of(truth) as opened:
-        one = tuner(tmp_path, opened, Effort(requests=4, front=2))
+        one = tuner(tmp_path, opened, TuningEffort(requests=4, front=2))
         assert len(one.log) == 25
         again = one.run()
     names = [[row.name for row in one.rows] for one in again.rounds]
@@ -261,7 +265,7 @@ def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
 def test_half_a_line_is_dropped_and_another_key_left_out(tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
     with bench_of(Truth()) as opened:
-        tuner(tmp_path, opened, Effort(requests=3, front=0)).run()
+        tuner(tmp_path, opened, TuningEffort(requests=3, front=0)).run()
     count = len(run_log(path, "key"))
     text = path.read_text()
     path.write_text(text[:-20])

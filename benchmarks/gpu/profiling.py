@@ -11,7 +11,7 @@ from benchmarks.gpu.moa import AGGREGATOR, PROPOSERS
 from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.static_steps import LEAST_WINDOW
 from executor.measure.call_recorder import serve
-from executor.measure.measure_latency import Effort, measure_latency
+from executor.measure.measure_latency import MeasuringEffort, measure_latency
 from executor.measure.measurements import Sample, Target
 from profiles.latency.profile import EngineProfile, LatencyProfile, save_latency
 from profiles.store import provenance_of_now
@@ -22,7 +22,7 @@ PROFILE_S = 25.0
 
 
 def profile(harness: Harness) -> Iterator[Row]:
-    fitted = measure(harness, Effort(PROFILE_S))
+    fitted = measure(harness, MeasuringEffort(PROFILE_S))
     engines = dict.fromkeys((*PROPOSERS, AGGREGATOR), fitted)
     settings = {"benchmark": "gpu_moa", **harness.journal.rows("machine")[0]}
     save_latency(
@@ -41,7 +41,7 @@ def profile(harness: Harness) -> Iterator[Row]:
 
 def measure(
     harness: Harness,
-    effort: Effort,
+    effort: MeasuringEffort,
     known: Sequence[Sample] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
 ) -> EngineProfile:

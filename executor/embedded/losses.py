@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaForCausalLM
 
-from executor.embedded.samples import Chances, Sample
+from executor.embedded.samples import Chances, TrainingSample
 
 # How much more than another word a value counts, and what follows where one's own text was
 # interrupted; how much what is asked at each claim that is read counts beside what is written.
@@ -37,7 +37,7 @@ class Losses:
     model: LlamaForCausalLM
     words: Mapping[str, int]
 
-    def __call__(self, samples: Sequence[Sample]) -> Loss:
+    def __call__(self, samples: Sequence[TrainingSample]) -> Loss:
         """What is written is a mean of KL over places, of which some count more."""
         output = self.model.model(input_ids=_padded(samples), output_hidden_states=True)
         last = output.last_hidden_state
@@ -64,21 +64,21 @@ class Losses:
         return lost.sum(-1)
 
 
-def _padded(samples: Sequence[Sample]) -> torch.Tensor:
+def _padded(samples: Sequence[TrainingSample]) -> torch.Tensor:
     ids = torch.zeros(len(samples), max(len(one.ids) for one in samples), dtype=torch.long)
     for row, sample in enumerate(samples):
         ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
     return ids
 
 
-def _written(samples: Sequence[Sample]) -> Iterator[tuple[int, int, Chances]]:
+def _written(samples: Sequence[TrainingSample]) -> Iterator[tuple[int, int, Chances]]:
     """A word is drawn at the place before it."""
     for row, sample in enumerate(samples):
         for place, chances in sample.targets.items():
             yield row, place - 1, chances
 
 
-def _weights(samples: Sequence[Sample]) -> torch.Tensor:
+def _weights(samples: Sequence[TrainingSample]) -> torch.Tensor:
     return torch.tensor(
         [
             1.0

@@ -51,7 +51,7 @@ Chances = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrainingSample:
     """Token ids, and by place what the word there should have been drawn from.
 
     Attributes:
@@ -67,7 +67,7 @@ class Sample:
     beliefs: Mapping[int, Chances] = field(default_factory=dict)
 
 
-def reporter_sample(task: Task, rng: random.Random, encode: Encode) -> Sample:
+def reporter_sample(task: Task, rng: random.Random, encode: Encode) -> TrainingSample:
     """A correspondent's notes, then its report."""
     bulletin = task.draw_bulletin(rng, ["north"])
     agent = Agent("north", role=REPORTER_ROLE)
@@ -77,10 +77,12 @@ def reporter_sample(task: Task, rng: random.Random, encode: Encode) -> Sample:
     targets: dict[int, Chances] = {
         len(prompt) + place: {word: 1.0} for place, word in enumerate(report.split())
     }
-    return Sample(prompt + encode(report), targets)
+    return TrainingSample(prompt + encode(report), targets)
 
 
-def editor_sample(task: Task, rng: random.Random, encode: Encode, is_easy: bool = False) -> Sample:
+def editor_sample(
+    task: Task, rng: random.Random, encode: Encode, is_easy: bool = False
+) -> TrainingSample:
     """Some of some reports in a random layout, and a bulletin.
 
     An easy one has few reports, all of them read.
@@ -103,7 +105,7 @@ def editor_sample(task: Task, rng: random.Random, encode: Encode, is_easy: bool 
     prompt = build_prompt("editor", names, rounds, own, layout, fixed)
     words = {name: text.split() for name, text in texts.items()}
     claims = list(claims_read(prompt, words))
-    return Sample(
+    return TrainingSample(
         render(prompt, ids),
         dict(editor_targets(prompt, words)),
         _restarts(prompt),

@@ -28,7 +28,7 @@ from executor.embedded.ordered_desk import ORDERED
 from executor.embedded.samples import (
     END,
     SPECIAL,
-    Sample,
+    TrainingSample,
     editor_sample,
     reporter_sample,
 )
@@ -150,7 +150,7 @@ class Log:
 
 def draw_batches(
     lesson: Lesson, rng: random.Random, encode: Encode
-) -> Iterator[tuple[list[Sample], list[Sample]]]:
+) -> Iterator[tuple[list[TrainingSample], list[TrainingSample]]]:
     """What the editor and the correspondents learn from in each step; editors of similar length."""
     for number in count():
         is_easy = number * POOL < EASY_STEPS

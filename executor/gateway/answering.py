@@ -15,10 +15,10 @@ from opentelemetry.trace import Tracer
 from executor.gateway.accounts import account_of, usage_of
 from executor.gateway.admission import Admission
 from executor.gateway.api.api_error import ApiError
-from executor.gateway.api.ask import Ask
-from executor.gateway.api.chunks import Piece
+from executor.gateway.api.ask import AnswerRequest
+from executor.gateway.api.chunks import AnswerPiece
 from executor.gateway.deadlines import limits_s
-from executor.gateway.figures import Figures, Moments
+from executor.gateway.figures import AnswerTimes, GatewayMetrics
 from executor.gateway.live_answer import EndedBy, LiveAnswer
 from executor.gateway.served_plan import CHOSEN, SINGLE, Point, ServedPlan, single_point
 from executor.gateway.spans import own_tracer, trace_request
@@ -36,7 +36,7 @@ class PlanService:
     """
 
     plan: ServedPlan
-    figures: Figures
+    figures: GatewayMetrics
     admission: Admission
     rate_per_s: float
     tracer: Tracer = field(default_factory=own_tracer)
@@ -52,7 +52,12 @@ class Answering:
     """
 
     def __init__(
-        self, service: PlanService, point: Point | None, ask: Ask, key: str, parent: Context
+        self,
+        service: PlanService,
+        point: Point | None,
+        ask: AnswerRequest,
+        key: str,
+        parent: Context,
     ) -> None:
         self._parent = parent
         self._service = service
@@ -60,8 +65,8 @@ class Answering:
         self._ask = ask
         self._key = key
         self._loop = asyncio.get_running_loop()
-        self._moments = Moments(self._loop.time())
-        self._pieces: asyncio.Queue[Piece | ApiError] = asyncio.Queue()
+        self._moments = AnswerTimes(self._loop.time())
+        self._pieces: asyncio.Queue[AnswerPiece | ApiError] = asyncio.Queue()
         self._live: LiveAnswer | None = None
         self._left: EndedBy | None = None
         self.point: Point | None = None
@@ -70,7 +75,7 @@ class Answering:
         service.running.add(self)
         self._task = asyncio.create_task(self._run())
 
-    async def pieces(self) -> AsyncIterator[Piece]:
+    async def pieces(self) -> AsyncIterator[AnswerPiece]:
         """Until the one with ``finish``.
 
         Raises:

@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from executor.gateway.answering import Answering
 from executor.gateway.api.api_error import ApiError
-from executor.gateway.api.ask import Ask, ask_of
+from executor.gateway.api.ask import AnswerRequest, ask_of
 from executor.gateway.api.bodies import ChatBody, CompletionBody
-from executor.gateway.api.chunks import DONE, KEEP_ALIVE, Piece, Shape
+from executor.gateway.api.chunks import DONE, KEEP_ALIVE, AnswerPiece, Shape
 from executor.gateway.gateway import Gateway
 from executor.gateway.spans import parent_of
 
@@ -123,7 +123,7 @@ class _Responder:
         self._gateway = gateway
         self._settings = settings
 
-    async def answer(self, ask: Ask, request: Request) -> Response:
+    async def answer(self, ask: AnswerRequest, request: Request) -> Response:
         keys = self._gateway.keys
         name = keys.name(request.headers.get("authorization"))
         with ExitStack() as stack:
@@ -144,8 +144,8 @@ class _Responder:
             return await self._whole(shape, answering, first, pieces, request, headers)
 
     async def _first(
-        self, pieces: AsyncIterator[Piece], request: Request, is_streamed: bool
-    ) -> asyncio.Future[Piece]:
+        self, pieces: AsyncIterator[AnswerPiece], request: Request, is_streamed: bool
+    ) -> asyncio.Future[AnswerPiece]:
         """Of a stream only as long as nothing need be said meanwhile."""
         first = asyncio.ensure_future(anext(pieces))
         await _unless_gone(first, request, self._settings.keep_alive_s if is_streamed else None)
@@ -157,12 +157,12 @@ class _Responder:
         self,
         shape: Shape,
         answering: Answering,
-        first: asyncio.Future[Piece],
-        pieces: AsyncIterator[Piece],
+        first: asyncio.Future[AnswerPiece],
+        pieces: AsyncIterator[AnswerPiece],
         request: Request,
         headers: dict[str, str],
     ) -> Response:
-        async def gathered() -> list[Piece]:
+        async def gathered() -> list[AnswerPiece]:
             return [await first, *[piece async for piece in pieces]]
 
         rest = asyncio.ensure_future(gathered())
@@ -176,11 +176,11 @@ class _Responder:
 
     async def _stream(
         self,
-        ask: Ask,
+        ask: AnswerRequest,
         shape: Shape,
         answering: Answering,
-        first: asyncio.Future[Piece],
-        pieces: AsyncIterator[Piece],
+        first: asyncio.Future[AnswerPiece],
+        pieces: AsyncIterator[AnswerPiece],
     ) -> AsyncIterator[bytes]:
         """Role, pieces, usage, the end; comments while nothing is there."""
         piece, head = first, shape.role()
@@ -229,7 +229,7 @@ def _worth_telling(answering: Answering) -> dict[str, object]:
     return {"staircase": found} if found else {}
 
 
-def _with_deadline(ask: Ask, request: Request) -> Ask:
+def _with_deadline(ask: AnswerRequest, request: Request) -> AnswerRequest:
     """That of the header, unless the body names one."""
     given = request.headers.get(DEADLINE)
     if given is None or ask.deadline_s is not None:
@@ -245,7 +245,7 @@ def _with_deadline(ask: Ask, request: Request) -> Ask:
 
 
 async def _unless_gone(
-    work: asyncio.Future[Piece] | asyncio.Future[list[Piece]],
+    work: asyncio.Future[AnswerPiece] | asyncio.Future[list[AnswerPiece]],
     request: Request,
     timeout_s: float | None,
 ) -> None:

@@ -19,7 +19,7 @@ OF_ANSWERS = ("plan", "schedule")
 
 
 @dataclass
-class Moments:
+class AnswerTimes:
     """When a request came and its pieces were there, in seconds of one clock."""
 
     arrival_s: float
@@ -40,7 +40,7 @@ class Moments:
         return [later - before for before, later in pairs]
 
 
-class Figures:
+class GatewayMetrics:
     """The metrics of one server."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Figures:
         """In Prometheus's format."""
         return generate_latest(self._registry)
 
-    def note_times(self, plan: str, point: Point, moments: Moments, rate_per_s: float) -> None:
+    def note_times(self, plan: str, point: Point, moments: AnswerTimes, rate_per_s: float) -> None:
         """Of an answer with at least one token."""
         ttft_s, smooth_s = moments.ttft_s, moments.smooth_start_s(rate_per_s)
         last_s = moments.token_s[-1] - moments.arrival_s

@@ -11,8 +11,8 @@ from opentelemetry.context import Context
 from executor.gateway.admission import Admission
 from executor.gateway.answering import Answering, PlanService
 from executor.gateway.api.api_error import ApiError
-from executor.gateway.api.ask import Ask
-from executor.gateway.figures import Figures
+from executor.gateway.api.ask import AnswerRequest
+from executor.gateway.figures import GatewayMetrics
 from executor.gateway.keys import Keys
 from executor.gateway.live_answer import pipeline_for
 from executor.gateway.served_plan import BETWEEN, Point, ServedPlan
@@ -39,7 +39,7 @@ class Gateway:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"two plans are named {name!r}; give one of them another name")
-        self.figures = Figures()
+        self.figures = GatewayMetrics()
         self.keys = keys or Keys()
         self.is_draining = False
         self._services = {
@@ -60,7 +60,7 @@ class Gateway:
         """Of the plan with this name."""
         return self._services[name]
 
-    def ask(self, ask: Ask, key: str, parent: Context | None = None) -> Answering:
+    def ask(self, ask: AnswerRequest, key: str, parent: Context | None = None) -> Answering:
         """Begins to answer; ``key`` is who asks, in the span ``parent``.
 
         Raises:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Literal
 
 from executor.gateway.api.api_error import ApiError
-from executor.gateway.api.ask import Ask
-from executor.gateway.api.chunks import Finish, Piece
+from executor.gateway.api.ask import AnswerRequest
+from executor.gateway.api.chunks import AnswerPiece, Finish
 from executor.gateway.drafts import Drafts
 from executor.gateway.served_plan import Point
 from executor.gateway.stop_texts import StopTexts
@@ -36,7 +36,9 @@ class LiveAnswer:
         outcome: when all of it is over.
     """
 
-    def __init__(self, runtime: Runtime, point: Point, ask: Ask, shows_drafts: bool) -> None:
+    def __init__(
+        self, runtime: Runtime, point: Point, ask: AnswerRequest, shows_drafts: bool
+    ) -> None:
         self._runtime = runtime
         self._pipeline = pipeline_for(point.pipeline, ask)
         self._answer = self._pipeline.answer
@@ -91,14 +93,14 @@ class LiveAnswer:
         elif self._run is not None and self._run.leave(agent):
             self.late.append(agent)
 
-    async def pieces(self) -> AsyncIterator[Piece]:
+    async def pieces(self) -> AsyncIterator[AnswerPiece]:
         """Until the answer is over, with ``finish`` in the last one.
 
         Raises:
             ApiError: there is no answer, or only part of one.
         """
         try:
-            held: Piece | None = None
+            held: AnswerPiece | None = None
             while self.outcome is None:
                 event = await self._events.get()
                 if isinstance(event, Outcome):
@@ -116,25 +118,25 @@ class LiveAnswer:
             for timer in self._timers:
                 timer.cancel()
 
-    def _read(self, agent: str, ids: Sequence[int], count: int) -> Piece | None:
+    def _read(self, agent: str, ids: Sequence[int], count: int) -> AnswerPiece | None:
         if agent != self._answer:
             is_shown = self._drafts is not None and not self.tokens
             words = self._drafts.add(agent, ids[:count]) if self._drafts and is_shown else ""
-            return Piece(reasoning=words, is_token=False) if words else None
+            return AnswerPiece(reasoning=words, is_token=False) if words else None
         if self._stops.is_found:
             return None
         self.tokens += 1
         text = self._stops.add(self._text.update(ids[:count]))
         if self._stops.is_found:
             self.end("stop text")
-        return Piece(text)
+        return AnswerPiece(text)
 
-    def _held(self, piece: Piece) -> Piece | None:
+    def _held(self, piece: AnswerPiece) -> AnswerPiece | None:
         """``piece`` if it is the last, whose reason is known when all is over."""
         is_last = self._stops.is_found or self.tokens == self._most
         return piece if piece.is_token and is_last else None
 
-    def _last(self, outcome: Outcome, held: Piece | None) -> Piece:
+    def _last(self, outcome: Outcome, held: AnswerPiece | None) -> AnswerPiece:
         """What is left, and why the answer ended."""
         if outcome.timeline.error is not None:
             raise failed(self._answer)
@@ -143,7 +145,7 @@ class LiveAnswer:
         if self.ended_by == "shutdown" and not self.tokens:
             raise ApiError(503, "shutting_down", "the server is shutting down")
         rest = self._stops.add(self._text.rest(list(outcome.ids[self._answer])))
-        piece = held or Piece(is_token=False)
+        piece = held or AnswerPiece(is_token=False)
         text = piece.text + rest + self._stops.end()
         return replace(piece, text=text, finish=self._finish(outcome))
 
@@ -159,7 +161,7 @@ def failed(agent: str) -> ApiError:
     return ApiError(502, "engine_failed", f"the engine of agent {agent!r} failed")
 
 
-def pipeline_for(pipeline: Pipeline, ask: Ask) -> Pipeline:
+def pipeline_for(pipeline: Pipeline, ask: AnswerRequest) -> Pipeline:
     """With the client's system text after each role, and its limit of the answer.
 
     Raises:

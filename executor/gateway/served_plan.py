@@ -31,7 +31,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServingLimits:
     """How much of a plan is served at once.
 
     Attributes:
@@ -63,7 +63,7 @@ class ServedPlan:
     runtime: Runtime
     points: Mapping[str, Point]
     ladder: Sequence[Point]
-    limits: Limits = Limits()
+    limits: ServingLimits = ServingLimits()
     ends_s: Mapping[str, float] = field(default_factory=dict)
     gate: Gate | None = None
     shows_drafts: bool = False

@@ -30,7 +30,7 @@ LEAST_PROMPT = 32
 
 
 @dataclass(frozen=True)
-class Pace:
+class CallCosts:
     """Seconds of a call besides its tokens, of a prompt token, and of a written one."""
 
     call_s: float
@@ -73,7 +73,7 @@ def longest_within(target: Target, seconds: float) -> int:
     return next((size for size, work in works if pace.seconds(work) <= seconds), 0)
 
 
-def _pace(target: Target, limit: int, most_s: float) -> Pace:
+def _pace(target: Target, limit: int, most_s: float) -> CallCosts:
     """By calls with longer and longer prompts, as long as the next one takes ``most_s`` at most."""
     shortest = longest = min(SHORTEST, limit)
     short_s = long_s = _call_s(target, shortest, 1)
@@ -82,9 +82,9 @@ def _pace(target: Target, limit: int, most_s: float) -> Pace:
         long_s = _call_s(target, longest, 1)
     write_s = max(0.0, _call_s(target, shortest, WRITTEN) - short_s) / (WRITTEN - 1)
     if longest == shortest:
-        return Pace(0.0, short_s / shortest, write_s)
+        return CallCosts(0.0, short_s / shortest, write_s)
     token_s = max(0.0, long_s - short_s) / (longest - shortest)
-    return Pace(max(0.0, short_s - shortest * token_s), token_s, write_s)
+    return CallCosts(max(0.0, short_s - shortest * token_s), token_s, write_s)
 
 
 def _call_s(target: Target, tokens: int, written: int) -> float:

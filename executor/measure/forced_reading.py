@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from executor.scorer import Comparison, Distributions
+from executor.scorer import Distributions, TokenFigures
 from executor.scoring.prompt_scorer import PromptScorer
 from staircase.pipeline import Agent
 from staircase.prompt import Prompt, Round, build_prompt
@@ -78,7 +78,7 @@ class ForcedReading:
             levels[entry.written :] = max(entry.read)
         return levels
 
-    def compare(self, full: Prompt, less: Sequence[Prompt]) -> list[Comparison]:
+    def compare(self, full: Prompt, less: Sequence[Prompt]) -> list[TokenFigures]:
         """``less`` beside ``full``, at every position; each prompt is scored once.
 
         Of drafts that are shorter than a read level everything is read: that is ``full`` again.

@@ -45,7 +45,7 @@ LEAST_PLACES: dict[type[GridPoint], int] = {Prefill: FOLDS, Decode: LEAST_DECODE
 
 
 @dataclass(frozen=True)
-class Effort:
+class MeasuringEffort:
     """When to stop: both cross-validated errors at most ``target_error``, or no time left.
 
     Never before some seconds: what a machine does in one is not what it does in ten.
@@ -58,7 +58,7 @@ class Effort:
 
 def measure_latency(
     target: Target,
-    effort: Effort,
+    effort: MeasuringEffort,
     known: Sequence[Sample] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
 ) -> EngineProfile:
@@ -114,7 +114,7 @@ class _Work:
 
     region: Region
     samples: Samples
-    effort: Effort
+    effort: MeasuringEffort
     rng: random.Random
     spent_s: Callable[[], float]
     places: list[GridPoint] = field(default_factory=list)

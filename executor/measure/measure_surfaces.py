@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from executor.measure.forced_reading import ForcedReading
 from executor.runtime import Outcome
-from executor.scorer import Comparison
+from executor.scorer import TokenFigures
 from executor.scoring.prompt_scorer import PromptScorer
-from profiles.quality.profile import QualitySample, Restarts, Surface, bin_rows
+from profiles.quality.profile import QualitySample, QualitySurface, Restarts, bin_rows
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import Prompt
 from staircase.schedule import LAYOUTS, Layout, constant
@@ -90,10 +90,10 @@ class _Probe:
         self._bin_tokens = bin_tokens
         self._layouts = layouts
 
-    def by_layout(self) -> tuple[dict[str, Surface], Restarts]:
+    def by_layout(self) -> tuple[dict[str, QualitySurface], Restarts]:
         """Also what interruptions cost. Layouts whose prompts are the same are scored once."""
-        done: dict[tuple[Prompt, ...], list[Comparison]] = {}
-        surfaces: dict[str, Surface] = {}
+        done: dict[tuple[Prompt, ...], list[TokenFigures]] = {}
+        surfaces: dict[str, QualitySurface] = {}
         restarts = Restarts((), ())
         for layout in self._layouts:
             rounds = [self._forced.flat(level) for level in [*self._read_levels, None]]
@@ -106,7 +106,7 @@ class _Probe:
             surfaces[layout] = self._binned(rows)
         return surfaces, restarts
 
-    def without(self, source: int) -> Surface:
+    def without(self, source: int) -> QualitySurface:
         """The surface of the first layout with nothing read of one source."""
         forced, layout = self._forced, self._layouts[0]
         levels = [*self._read_levels, None]
@@ -114,7 +114,7 @@ class _Probe:
         full = forced.prompt(layout, forced.flat(None))
         return self._binned(forced.compare(full, prompts) if forced.text_tokens else self._same())
 
-    def in_rounds(self) -> Surface:
+    def in_rounds(self) -> QualitySurface:
         """The surface of everything read in each of ``ROUND_COUNTS`` rounds."""
         forced = self._forced
         if not forced.text_tokens:
@@ -123,18 +123,18 @@ class _Probe:
         prompts = [forced.prompt(APPENDED, forced.in_rounds(count)) for count in ROUND_COUNTS]
         return self._binned(forced.compare(full, prompts))
 
-    def _compared(self, full: Prompt, less: Sequence[Prompt]) -> list[Comparison]:
+    def _compared(self, full: Prompt, less: Sequence[Prompt]) -> list[TokenFigures]:
         """A row a read level, then full reading beside itself."""
         if not self._forced.text_tokens:
             return self._same()
         return [*self._forced.compare(full, less), *self._same()[-1:]]
 
-    def _same(self) -> list[Comparison]:
+    def _same(self) -> list[TokenFigures]:
         """Full reading beside itself, as if that were every row."""
         ones = np.ones(max(self._forced.text_tokens, 1))
-        return [Comparison(0 * ones, ones, 0 * ones)] * (len(self._read_levels) + 1)
+        return [TokenFigures(0 * ones, ones, 0 * ones)] * (len(self._read_levels) + 1)
 
-    def _interleaved(self, flat: Sequence[Comparison]) -> tuple[list[Comparison], Restarts]:
+    def _interleaved(self, flat: Sequence[TokenFigures]) -> tuple[list[TokenFigures], Restarts]:
         """The ``flat`` rows and what the order of texts costs beyond them; and interruptions."""
         forced = self._forced
         rounds = [forced.along(constant(*sizes)) for sizes in INTERLEAVE_PROBES]
@@ -154,10 +154,10 @@ class _Probe:
             order = _by_level(np.where(is_restart, np.nan, excess), levels, knots)
             columns.append(rows + order)
             costs.append(_at_restarts(excess - _at(order, knots, levels), is_restart))
-        return [Comparison(*row) for row in zip(*columns, strict=True)], Restarts(*costs[:2])
+        return [TokenFigures(*row) for row in zip(*columns, strict=True)], Restarts(*costs[:2])
 
-    def _binned(self, rows: Sequence[Comparison]) -> Surface:
-        return Surface(
+    def _binned(self, rows: Sequence[TokenFigures]) -> QualitySurface:
+        return QualitySurface(
             *(
                 bin_rows([getattr(row, name).tolist() for row in rows], self._bin_tokens)
                 for name in FIGURES

@@ -22,7 +22,7 @@ from executor.openai.probe import Probe
 from executor.openai.restating import Seam, Unseamed, restated
 from executor.openai.server import Network, Server
 from executor.openai.server_faults import Patience, ServerError
-from executor.openai.server_profile import SALT, Ask, ServerProfile, request_body
+from executor.openai.server_profile import SALT, ServerProfile, ServerRequest, request_body
 from executor.openai.server_scoring import ServerScorer
 from executor.openai.stream_chunks import Chunk, Usage
 from executor.openai.vocabularies import ModelTokens, TextPieces, Vocabulary
@@ -325,15 +325,15 @@ class OpenAIEngine(Tokened):
         thought = call.thought
         return dict((thought.later_fields if call.written else thought.fields) if thought else {})
 
-    def _ask(self, call: EngineCall) -> Ask:
+    def _ask(self, call: EngineCall) -> ServerRequest:
         ids, seed = list(call.prompt_ids), self._settings.seed
         if seed is not None or call.sampling.get("temperature"):
             seed = call_seed(seed or 0, call.place_after(0))
         if isinstance(self._vocabulary, ModelTokens):
-            return Ask(ids, call.max_tokens, ignore_end=call.ignore_end, seed=seed)
+            return ServerRequest(ids, call.max_tokens, ignore_end=call.ignore_end, seed=seed)
         border = len(ids) - call.own_tokens
         prompt, own = self.decode(ids[:border]), self.decode(ids[border:])
         if self.restates:
             so_far = self.decode(call.so_far)
             prompt, own = restated(prompt, so_far) if so_far else prompt, ""
-        return Ask(prompt, call.max_tokens, own, call.ignore_end, seed)
+        return ServerRequest(prompt, call.max_tokens, own, call.ignore_end, seed)

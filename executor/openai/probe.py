@@ -18,10 +18,10 @@ from executor.openai.server_profile import (
     SALT,
     SCORINGS,
     Api,
-    Ask,
     Limit,
     PromptScores,
     ServerProfile,
+    ServerRequest,
     request_body,
 )
 from executor.openai.server_scoring import read_scores, scoring_body
@@ -65,7 +65,7 @@ class Probe:
         profile = await self._first(apis)
         profile = replace(profile, fields=await self._fields(profile))
         profile = await self._with_continuing(profile)
-        chunks = await self._ask(profile, Ask(TEXT, TOKENS, ignore_end=True))
+        chunks = await self._ask(profile, ServerRequest(TEXT, TOKENS, ignore_end=True))
         usages = [chunk.usage for chunk in chunks if chunk.usage]
         takes_ids = profile.api == "completions" and await self._takes_ids(profile)
         reports_cached = any(usage.cached_tokens is not None for usage in usages)
@@ -80,7 +80,7 @@ class Probe:
 
     async def takes(self, profile: ServerProfile, fields: Mapping[str, Any]) -> bool:
         """Whether a server that was asked takes more ``fields``."""
-        return await self._is_taken(profile, Ask(TEXT, TOKENS), fields)
+        return await self._is_taken(profile, ServerRequest(TEXT, TOKENS), fields)
 
     async def _first(self, apis: Sequence[Api]) -> ServerProfile:
         faults: list[ServerError] = []
@@ -100,7 +100,7 @@ class Probe:
         for least, limit in product(LEAST_TOKENS, LIMITS):
             profile = ServerProfile(api, limit=limit, least_tokens=least)
             try:
-                await self._ask(profile, Ask(TEXT, TOKENS))
+                await self._ask(profile, ServerRequest(TEXT, TOKENS))
                 return profile
             except ServerError as fault:
                 faults.append(fault)
@@ -119,7 +119,7 @@ class Probe:
     async def _takes(self, profile: ServerProfile, names: Iterable[str]) -> bool:
         extra = {name: FIELDS[name] for name in names}
         own = TEXT[:8] if CONTINUING in extra else ""
-        return await self._is_taken(profile, Ask(TEXT, TOKENS, own), extra)
+        return await self._is_taken(profile, ServerRequest(TEXT, TOKENS, own), extra)
 
     async def _with_continuing(self, profile: ServerProfile) -> ServerProfile:
         """Lenient chat servers take the field and begin anew, so it is tried what they do.
@@ -141,7 +141,7 @@ class Probe:
         texts = await self._answer(profile)
         for place in _places(texts):
             own, rest = "".join(texts[:place]), "".join(texts[place:])
-            again = await self._ask(profile, Ask(TEXT, SPACED, own), GREEDY)
+            again = await self._ask(profile, ServerRequest(TEXT, SPACED, own), GREEDY)
             found = _how_continued("".join(one.text for one in again), own, rest)
             if found != "not seen":
                 return found
@@ -156,12 +156,12 @@ class Probe:
         place = next(iter(_spaced(texts)), None)
         if place is None:
             return False
-        again = await self._ask(profile, Ask(TEXT, 1, "".join(texts[:place])), GREEDY)
+        again = await self._ask(profile, ServerRequest(TEXT, 1, "".join(texts[:place])), GREEDY)
         return "".join(chunk.text for chunk in again).startswith(texts[place][1:])
 
     async def _answer(self, profile: ServerProfile) -> list[str]:
         """The pieces of a short one."""
-        chunks = await self._ask(profile, Ask(TEXT, SPACED), GREEDY)
+        chunks = await self._ask(profile, ServerRequest(TEXT, SPACED), GREEDY)
         return [chunk.text for chunk in chunks if chunk.text]
 
     async def _salts(self, profile: ServerProfile, reports_cached: bool) -> bool:
@@ -170,7 +170,7 @@ class Probe:
         vLLM refuses an empty one; others show it if they report how much was cached. Each probe
         draws its own salts: the server's cache still knows those of an earlier one.
         """
-        ask = Ask(TEXT, TOKENS)
+        ask = ServerRequest(TEXT, TOKENS)
         one, other = ({SALT: secrets.token_hex(8)} for _ in range(2))
         if not await self._is_taken(profile, ask, one):
             return False
@@ -182,7 +182,7 @@ class Probe:
         return apart < again
 
     async def _takes_ids(self, profile: ServerProfile) -> bool:
-        return await self._is_taken(profile, Ask(IDS, TOKENS), {})
+        return await self._is_taken(profile, ServerRequest(IDS, TOKENS), {})
 
     async def _scores(self) -> PromptScores | None:
         """Lenient servers ignore the fields, so what comes back is checked."""
@@ -199,7 +199,9 @@ class Probe:
                 continue
         return None
 
-    async def _is_taken(self, profile: ServerProfile, ask: Ask, extra: Mapping[str, Any]) -> bool:
+    async def _is_taken(
+        self, profile: ServerProfile, ask: ServerRequest, extra: Mapping[str, Any]
+    ) -> bool:
         attempt = partial(self._ask, profile, ask, extra)
         return await self._if_taken(profile, attempt) is not None
 
@@ -212,11 +214,11 @@ class Probe:
         except ServerError as fault:
             # Some break in place of refusing.
             if fault.status not in REFUSALS:
-                await self._ask(profile, Ask(TEXT, TOKENS))
+                await self._ask(profile, ServerRequest(TEXT, TOKENS))
             return None
 
     async def _ask(
-        self, profile: ServerProfile, ask: Ask, extra: Mapping[str, Any] | None = None
+        self, profile: ServerProfile, ask: ServerRequest, extra: Mapping[str, Any] | None = None
     ) -> list[Chunk]:
         body = request_body(profile, self.model, self.settings, ask) | (extra or {})
         return await self.patience.insist(lambda: self.server.collect(profile.path, body))

@@ -117,7 +117,7 @@ class ServerProfile:
 
 
 @dataclass(frozen=True)
-class Ask:
+class ServerRequest:
     """One request, whatever the API.
 
     Attributes:
@@ -134,7 +134,9 @@ class Ask:
     seed: int | None = None
 
 
-def request_body(profile: ServerProfile, model: str, settings: Mapping[str, Any], ask: Ask) -> Any:
+def request_body(
+    profile: ServerProfile, model: str, settings: Mapping[str, Any], ask: ServerRequest
+) -> Any:
     """The request's JSON; ``settings`` are sent as they are where the server takes them."""
     most = max(ask.max_tokens, profile.least_tokens)
     body: dict[str, Any] = {"model": model, "stream": True, profile.limit: most}
@@ -156,7 +158,7 @@ def request_body(profile: ServerProfile, model: str, settings: Mapping[str, Any]
     return body | {"prompt": ask.prompt + own if isinstance(ask.prompt, str) else ask.prompt}
 
 
-def _messages(ask: Ask) -> dict[str, Any]:
+def _messages(ask: ServerRequest) -> dict[str, Any]:
     messages = [{"role": "user", "content": ask.prompt}]
     if not ask.own:
         return {"messages": messages}

@@ -22,7 +22,7 @@ from executor.guarding import in_words
 from executor.openai.server import Network, Server
 from executor.openai.server_faults import Patience, ServerError
 from executor.openai.server_profile import PATHS, PromptScores
-from executor.scorer import Comparison, Distributions, ForcedText
+from executor.scorer import Distributions, ForcedText, TokenFigures
 
 # Rounding may leave a lump of nothing, or less.
 LEAST_REST = 1e-9
@@ -80,10 +80,10 @@ class TopDistributions:
     def rows(self, start: int, stop: int | None) -> TopDistributions:
         return TopDistributions(self.positions[start:stop])
 
-    def against(self, less: Distributions) -> Comparison:
+    def against(self, less: Distributions) -> TokenFigures:
         assert isinstance(less, TopDistributions)
         pairs = list(zip(self.positions, less.positions, strict=True))
-        return Comparison(
+        return TokenFigures(
             np.array([full.divergence(other) for full, other in pairs]),
             np.array([float(full.best == other.best) for full, other in pairs]),
             np.array([full.tops[full.drawn] - other.tops[other.drawn] for full, other in pairs]),

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from executor.openai.connecting import Connection, Connector, fields_of, patience_of
 from executor.openai.server import Network
 from executor.openai.server_faults import ServerError
-from executor.openai.server_profile import Ask, request_body
+from executor.openai.server_profile import ServerRequest, request_body
 from executor.scoring.verdicts import Pairing, Ruling, read_reply
 from staircase.errors import RecordError
 from staircase.files import first_error, read_json_lines
@@ -133,7 +133,7 @@ class _Caller:
 
     async def ask(self, game: Pairing) -> Ruling:
         server, profile = self._connection.server, self._connection.profile
-        ask = Ask(game.prompt, self._spec.max_tokens)
+        ask = ServerRequest(game.prompt, self._spec.max_tokens)
         body = request_body(profile, self._spec.model, fields_of(self._spec), ask)
         async with self._seats:
             try:

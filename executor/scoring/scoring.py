@@ -16,7 +16,7 @@ from executor.inprocess.kept_text import KeptText
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.threads import computing_with
 from executor.prefix import common_prefix
-from executor.scorer import Comparison, Distributions, ForcedText
+from executor.scorer import Distributions, ForcedText, TokenFigures
 
 # Log-probabilities that differ by more are of another text, or of less exact arithmetic.
 SAME = 1e-3
@@ -62,11 +62,11 @@ class WholeDistributions:
         some = slice(start, stop)
         return replace(self, log_probabilities=self.log_probabilities[some], drawn=self.drawn[some])
 
-    def against(self, less: Distributions) -> Comparison:
+    def against(self, less: Distributions) -> TokenFigures:
         assert isinstance(less, WholeDistributions)
         full, other = self.log_probabilities, less.log_probabilities
         gap = self.drawn_log_probabilities - less.drawn_log_probabilities
-        return Comparison(divergence(full, other), agreement(full, other), gap)
+        return TokenFigures(divergence(full, other), agreement(full, other), gap)
 
     @property
     def drawn_log_probabilities(self) -> NDArray[np.float64]:

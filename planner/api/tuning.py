@@ -17,7 +17,7 @@ from planner.sole_use import sole_use
 from planner.tuning.pace import reference_of
 from planner.tuning.run_log import PlayedRun
 from planner.tuning.tune import Tuner
-from planner.tuning.tuning_rounds import Effort, Tuned
+from planner.tuning.tuning_rounds import Tuned, TuningEffort
 from planner.workspace import Workspace
 from profiles.latency.profile import LatencyProfile, latency_hash, save_latency
 from profiles.store import content_hash, stored_hash
@@ -81,10 +81,10 @@ def effort_of(
     budget_s: float | None = None,
     requests: int | None = None,
     front: int | None = None,
-) -> Effort:
+) -> TuningEffort:
     """With what the scenario says where nothing is given."""
     spec = work.scenario
-    return Effort(
+    return TuningEffort(
         rounds,
         tolerance,
         requests or spec.requests.count,
@@ -93,7 +93,7 @@ def effort_of(
     )
 
 
-def tuned_of(work: Workspace, effort: Effort, progress: Progress = SILENT) -> TunedPlan:
+def tuned_of(work: Workspace, effort: TuningEffort, progress: Progress = SILENT) -> TunedPlan:
     """The same of a workspace."""
     for name in work.scenario.simulated:
         raise ScenarioError(f"engine {name!r} is simulated: there is nothing to measure and tune")
@@ -124,7 +124,7 @@ def tuned_of(work: Workspace, effort: Effort, progress: Progress = SILENT) -> Tu
         return TunedPlan(tuned, _search(work, tuned.latency, inner))
 
 
-def _key(work: Workspace, effort: Effort, base: str) -> str:
+def _key(work: Workspace, effort: TuningEffort, base: str) -> str:
     """Changes with everything that the runs of a round depend on."""
     asked = [work.search_name({"latency": base}), effort.requests, effort.front, effort.budget_s]
     return content_hash(asked)

@@ -11,7 +11,7 @@ from executor.measure.contention import (
     kept_busy,
     measure_contention,
 )
-from executor.measure.measure_latency import Effort, measure_latency
+from executor.measure.measure_latency import MeasuringEffort, measure_latency
 from executor.measure.measurements import Sample, Target
 from executor.measure.sample_log import SampleLog
 from executor.opened_engines import OpenedEngines
@@ -93,7 +93,7 @@ def _measured(
     step = track(f"latency of {name} ({spec.model}), {budget_s:g} s at most", None)
     other = _neighbour(scenario, name)
     share = 1 - CONTENTION_SHARE if other else 1.0
-    effort = Effort(share * budget_s, scenario.profile.target_error)
+    effort = MeasuringEffort(share * budget_s, scenario.profile.target_error)
 
     def keep(sample: Sample) -> None:
         log.append(key, sample)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from planner.figures.describing import describe_schedule
 from planner.figures.number_format import number
-from planner.tuning.tuning_rounds import Effort, Tuned, TuningRound
+from planner.tuning.tuning_rounds import Tuned, TuningEffort, TuningRound
 from profiles.latency.tuning import Correction
 
 COLUMNS = ("untuned", "tuned", "at pace", "measured", "error")
@@ -42,7 +42,7 @@ def round_line(round_: TuningRound) -> str:
     )
 
 
-def verdict_line(tuned: Tuned, effort: Effort) -> str:
+def verdict_line(tuned: Tuned, effort: TuningEffort) -> str:
     if not tuned.rounds:
         return "the budget was used before three turns were played: nothing was judged"
     last = tuned.rounds[-1].evaluated

@@ -21,7 +21,7 @@ from planner.results.plans import Candidate, Plan
 from planner.tuning.correcting import as_measured, corrected, fit_corrections
 from planner.tuning.pace import Reference
 from planner.tuning.run_log import PlayedRun
-from planner.tuning.tuning_rounds import Effort, Tuned, TuningRound, Verdict, evaluated_round
+from planner.tuning.tuning_rounds import Tuned, TuningEffort, TuningRound, Verdict, evaluated_round
 from planner.tuning.tuning_runs import Player
 from profiles.latency.profile import LatencyProfile
 from profiles.latency.tuning import Correction, Tuning
@@ -54,7 +54,7 @@ class Tuner:
     search: Callable[[LatencyProfile], Plan]
     reference: Reference | None
     log: ItemLog[PlayedRun]
-    effort: Effort = field(default_factory=Effort)
+    effort: TuningEffort = field(default_factory=TuningEffort)
     track: Track = no_track
     _rounds: list[TuningRound] = field(default_factory=list)
     _seen: list[PlayedRun] = field(default_factory=list)

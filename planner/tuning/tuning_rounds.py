@@ -20,7 +20,7 @@ Verdict = Literal["agreed", "rounds used", "budget used"]
 
 
 @dataclass(frozen=True)
-class Effort:
+class TuningEffort:
     """How long to go on.
 
     Attributes:

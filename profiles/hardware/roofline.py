@@ -62,7 +62,7 @@ class Efficiency:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class PrefillChunk:
     """A piece of a prompt: ``new`` tokens after ``before`` others."""
 
     new: int
@@ -79,7 +79,9 @@ class Roofline:
     efficiency: Efficiency = Efficiency()
     spread: float = SPREAD
 
-    def iteration_s(self, chunks: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def iteration_s(
+        self, chunks: Sequence[PrefillChunk], decoding: int, context_tokens: int
+    ) -> float:
         """Chunks of prompts, and a token for each of ``decoding`` sequences with this in all."""
         tokens = decoding + sum(chunk.new for chunk in chunks)
         return (

@@ -23,7 +23,7 @@ import numpy as np
 
 from profiles.hardware.gpus import HARDWARE
 from profiles.importers.rows import CsvRow, read_rows
-from profiles.surface import Floats, Surface, fit_surface
+from profiles.surface import FittedSurface, Floats, fit_surface
 from staircase.errors import ProfileError
 
 SETUP = ("model", "hardware", "tensor_parallel")
@@ -72,8 +72,8 @@ class GridProfile:
 
     points: tuple[GridPoint, ...]
     left_out: tuple[GridPoint, ...]
-    prefill: Surface
-    decode: Surface
+    prefill: FittedSurface
+    decode: FittedSurface
 
     def prefill_s(self, prompt: int, batch: int) -> float:
         return self.prefill.at(prompt, batch)

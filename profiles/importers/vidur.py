@@ -20,7 +20,7 @@ import numpy as np
 from profiles.importers.deployment import Deployment
 from profiles.importers.kernels import KernelTables
 from profiles.importers.rows import CsvRow, read_rows
-from profiles.surface import Floats, Form, Surface, fit_surface
+from profiles.surface import FittedSurface, Floats, Form, fit_surface
 from staircase.errors import ProfileError
 
 ONCE = ("emb",)
@@ -148,7 +148,7 @@ def _attention_grid(rows: Sequence[CsvRow]) -> tuple[tuple[Floats, Floats, Float
     return axes, prefill_ms[:, :, None, None] + decode_ms
 
 
-def _surface(rows: Sequence[CsvRow], kernel: str, size: str, form: Form) -> Surface:
+def _surface(rows: Sequence[CsvRow], kernel: str, size: str, form: Form) -> FittedSurface:
     medians = _medians(rows, kernel, lambda row: (row.count(size), row.count("kv_cache_size")))
     for (own, before), ms in medians.items():
         if not own or not ms:
@@ -171,7 +171,7 @@ def _nodes(rows: Sequence[CsvRow], column: str) -> Floats:
     return np.concatenate([[0.0], sizes[np.unique(nearest)]])
 
 
-def _on_grid(surface: Surface, first: Floats, second: Floats) -> Floats:
+def _on_grid(surface: FittedSurface, first: Floats, second: Floats) -> Floats:
     """Where ``first`` is 0 there is nothing to do."""
     table = np.zeros((len(first), len(second)))
     places = np.stack(np.meshgrid(first[1:], second, indexing="ij"), axis=-1)

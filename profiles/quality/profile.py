@@ -33,7 +33,7 @@ Matrix = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
-class Surface:
+class QualitySurface:
     """One agent's D, A and G for one request and layout.
 
     Rows are the read levels and, last, everything read; columns are bins of own positions.
@@ -74,12 +74,12 @@ class QualitySample:
 
     fixed_tokens: dict[str, int]
     output_tokens: dict[str, int]
-    surfaces: dict[str, dict[str, Surface]]
+    surfaces: dict[str, dict[str, QualitySurface]]
     score: float | None = None
-    without: dict[str, Surface] = field(default_factory=dict)
+    without: dict[str, QualitySurface] = field(default_factory=dict)
     restarts: dict[str, Restarts] = field(default_factory=dict)
     thinking_tokens: dict[str, int] = field(default_factory=dict)
-    rounds: dict[str, Surface] = field(default_factory=dict)
+    rounds: dict[str, QualitySurface] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

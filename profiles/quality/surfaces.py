@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.quality.profile import QualityProfile, QualitySample, Surface
+from profiles.quality.profile import QualityProfile, QualitySample, QualitySurface
 from profiles.quality.reading import Reading
 from staircase.errors import ProfileError
 
@@ -83,7 +83,7 @@ class FigureSurfaces:
             ) from None
         return self._rows(self._all(surface), len(self._knots(sample)))
 
-    def _all(self, surface: Surface) -> Floats:
+    def _all(self, surface: QualitySurface) -> Floats:
         return np.asarray(getattr(surface, self.figure))
 
     def _rows(self, matrix: Floats, knots: int) -> Floats:

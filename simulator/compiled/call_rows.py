@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simulator.compiled.call_segments import FixedLengths, Pieces, as_rows
-from simulator.compiled.call_tables import ROW, THE_END, CallTables, Texts
+from simulator.compiled.call_tables import ROW, THE_END, CallTables, TextNumbers
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import header, label, nonce, own, query, turn
 from staircase.schedule import Layout, Schedule, Staircase, Step
@@ -37,7 +37,10 @@ def has_rows(schedule: Schedule, requests: Sequence[RequestShape]) -> bool:
 
 
 def tables_of_lengths(
-    pipeline: Pipeline, schedule: Schedule, requests: Sequence[RequestShape], texts: Texts | None
+    pipeline: Pipeline,
+    schedule: Schedule,
+    requests: Sequence[RequestShape],
+    texts: TextNumbers | None,
 ) -> CallTables:
     """A table for each of ``requests``; both are such as ``has_rows``.
 
@@ -64,7 +67,7 @@ def tables_of_lengths(
     return CallTables(rows, agent_rows, _placed_segments(rows, placed))
 
 
-def _placed_segments(rows: Any, placed: Sequence[tuple[Ints, _Calls]]) -> Ints:
+def _placed_segments(rows: Any, placed: Sequence[tuple[Ints, _StepCalls]]) -> Ints:
     """The segments of all rows, one row's after the other's; tells each row where its own begin."""
     sizes = np.zeros(len(rows), dtype=np.int64)
     for places, step in placed:
@@ -77,7 +80,7 @@ def _placed_segments(rows: Any, placed: Sequence[tuple[Ints, _Calls]]) -> Ints:
     return found
 
 
-class _Calls(NamedTuple):
+class _StepCalls(NamedTuple):
     """One step's calls of an agent: a row of every array is one request's, as of ROW.
 
     Attributes:
@@ -94,7 +97,7 @@ class _Calls(NamedTuple):
     is_last: Bools
 
 
-_COLUMNS = _Calls._fields[2:]
+_COLUMNS = _StepCalls._fields[2:]
 
 
 class _Lengths:
@@ -140,8 +143,8 @@ class _Lengths:
 
 
 def _calls(
-    agent: Agent, schedule: Schedule, lengths: _Lengths, texts: Texts | None
-) -> Iterator[_Calls]:
+    agent: Agent, schedule: Schedule, lengths: _Lengths, texts: TextNumbers | None
+) -> Iterator[_StepCalls]:
     if agent.name in schedule.without:
         return
     staircase = schedule.staircases.get(agent.name, Staircase())
@@ -182,7 +185,9 @@ class _AgentStates:
     pieces: Pieces | None
 
     @staticmethod
-    def open(agent: Agent, layout: Layout, lengths: _Lengths, texts: Texts | None) -> _AgentStates:
+    def open(
+        agent: Agent, layout: Layout, lengths: _Lengths, texts: TextNumbers | None
+    ) -> _AgentStates:
         sources, fixed = lengths.sources(agent), lengths.fixed(agent)
         requests = np.arange(len(lengths.stops))
         nothing = np.zeros_like(requests)
@@ -206,7 +211,7 @@ class _AgentStates:
         pieces = None if self.pieces is None else self.pieces.only(which)
         return replace(self, **arrays, fixed=self.fixed.only(which), pieces=pieces)
 
-    def next_calls(self, agent: Agent, step: Step, layout: Layout, is_first: bool) -> _Calls:
+    def next_calls(self, agent: Agent, step: Step, layout: Layout, is_first: bool) -> _StepCalls:
         """Those of ``step``; what they write is written then."""
         read, is_last = self.sources, np.ones(len(self.requests), dtype=bool)
         if step.read is not None:
@@ -218,7 +223,7 @@ class _AgentStates:
             limit = np.where(is_last, room, np.minimum(step.write, room))
         left = np.maximum(self.wanted - self.written, 0)
         goal, ends_early = np.minimum(left, limit), left < limit
-        calls = _Calls(
+        calls = _StepCalls(
             self.requests,
             self._segments(read, goal, is_first),
             THE_END if step.read is None else step.read,

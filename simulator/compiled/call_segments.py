@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.compiled.call_tables import Texts
+from simulator.compiled.call_tables import TextNumbers
 from staircase.pipeline import Agent
 from staircase.prompt import header, label, nonce, own, query, turn
 from staircase.schedule import Layout
@@ -56,13 +56,13 @@ class Pieces:
 
     agent: Agent
     layout: Layout
-    texts: Texts
+    texts: TextNumbers
     fixed: FixedLengths
     begun: list[Piece]
     has_new: Bools
 
     @staticmethod
-    def open(agent: Agent, layout: Layout, texts: Texts, fixed: FixedLengths) -> Pieces:
+    def open(agent: Agent, layout: Layout, texts: TextNumbers, fixed: FixedLengths) -> Pieces:
         pieces = Pieces(agent, layout, texts, fixed, [], np.ones(len(fixed.own), dtype=bool))
         pieces.begun = [*pieces._head, pieces._query]
         return pieces

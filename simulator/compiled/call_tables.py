@@ -59,7 +59,7 @@ class CallTables(NamedTuple):
 
 
 @dataclass
-class Texts:
+class TextNumbers:
     """Numbers of texts, given as they are asked for.
 
     Attributes:
@@ -86,7 +86,7 @@ class TableBuilder:
 
     pipeline: Pipeline
     schedule: Schedule
-    texts: Texts | None
+    texts: TextNumbers | None
     _rows: list[tuple[int, ...]] = field(default_factory=list)
     _agent_rows: list[int] = field(default_factory=lambda: [0])
     _segments: array[int] = field(default_factory=lambda: array("q"))

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from simulator.compiled.call_tables import Texts
+from simulator.compiled.call_tables import TextNumbers
 from simulator.compiled.loop_state import LoopState, make_loop, with_slots
 from simulator.compiled.replica_pool import ReplicaPool, make_pool, next_event, with_space
-from simulator.compiled.results import Played
+from simulator.compiled.results import PlayedTables
 from simulator.compiled.table_loop import FINISHED, NEEDS_SPACE, play
 from simulator.compiled.workload_tables import WorkloadTables, tables_of
 from simulator.core.calls import Calls, grown, make_calls
@@ -47,7 +47,7 @@ def play_compiled(
     workload: Workload,
     *,
     keeps_all_times: bool = False,
-) -> Played | None:
+) -> PlayedTables | None:
     """Plays a workload; None if only ``simulate`` can.
 
     Args:
@@ -66,7 +66,7 @@ def play_compiled(
         return None
     texts = None
     if any(_caches_prefixes(setup) for setup in batching):
-        texts = Texts(_private_headers(pipeline, batching))
+        texts = TextNumbers(_private_headers(pipeline, batching))
         if texts.private and any(request.parts for request in workload.requests):
             return None
     tables = tables_of(pipeline, schedule, workload.requests, texts)
@@ -173,8 +173,8 @@ class _Match:
         self.pool = with_space(self.pool, slots)
         self.loop = with_slots(self.loop, before, slots)
 
-    def played(self) -> Played:
-        return Played(
+    def played(self) -> PlayedTables:
+        return PlayedTables(
             self.tables,
             self.loop.times,
             self.loop.requests,

@@ -26,7 +26,7 @@ MOST_GAPS = 2_000_000
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedTables:
     """A workload that was played.
 
     Attributes:

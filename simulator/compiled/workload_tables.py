@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from simulator.compiled.call_rows import has_rows, tables_of_lengths
-from simulator.compiled.call_tables import CallTables, TableBuilder, Texts
+from simulator.compiled.call_tables import CallTables, TableBuilder, TextNumbers
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.workload import RequestShape
@@ -33,14 +33,14 @@ class WorkloadTables:
     pipeline: Pipeline
     numbers: Ints
     tables: CallTables
-    texts: Texts
+    texts: TextNumbers
 
 
 def tables_of(
     pipeline: Pipeline,
     schedule: Schedule,
     requests: Sequence[RequestShape],
-    texts: Texts | None,
+    texts: TextNumbers | None,
 ) -> WorkloadTables | None:
     """None if what any of ``requests`` reads depends on the clock.
 
@@ -55,7 +55,7 @@ def tables_of(
         if not all(builder.add(shape) for shape in shapes):
             return None
         tables = builder.tables()
-    return WorkloadTables(pipeline, numbers, tables, texts or Texts())
+    return WorkloadTables(pipeline, numbers, tables, texts or TextNumbers())
 
 
 def _distinct(requests: Sequence[RequestShape]) -> tuple[list[RequestShape], Ints]:

@@ -21,9 +21,9 @@ from executor.gateway.served_plan import (
     CHOSEN,
     NORMAL,
     SINGLE,
-    Limits,
     Point,
     ServedPlan,
+    ServingLimits,
     ladder_of,
     single_point,
 )
@@ -51,7 +51,7 @@ def plan_on(
     engines: Mapping[str, Engine],
     name: str = PLAN,
     most: int = 512,
-    limits: Limits | None = None,
+    limits: ServingLimits | None = None,
     gate: Gate | None = None,
     shows_drafts: bool = False,
     settable: frozenset[str] = frozenset({"ignore_end"}),
@@ -71,7 +71,7 @@ def plan_on(
         Runtime(served, retries=retries),
         {point.name: point for point in points},
         ladder_of(points[:1]),
-        limits or Limits(),
+        limits or ServingLimits(),
         gate=gate,
         shows_drafts=shows_drafts,
     )

@@ -17,7 +17,7 @@ SAMPLING = ("temperature", "top_p", "top_k")
 
 
 @dataclass(frozen=True)
-class Ask:
+class AnswerRequest:
     """One request.
 
     Attributes:
@@ -82,7 +82,7 @@ class Ask:
         return wished
 
 
-def ask_of(body: Body) -> Ask:
+def ask_of(body: Body) -> AnswerRequest:
     """What ``body`` asks for.
 
     Raises:
@@ -94,7 +94,7 @@ def ask_of(body: Body) -> Ask:
         raise refusal("stream_options.continuous_usage_stats", "usage comes once, at the end")
     stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
     most = _most(body)
-    return Ask(
+    return AnswerRequest(
         "chat" if isinstance(body, ChatBody) else "text",
         checked_text(body.model, "model"),
         _with_inputs(_conversation(body), body.inputs or {}),

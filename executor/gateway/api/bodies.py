@@ -74,14 +74,14 @@ class StreamOptions(Lenient):
     continuous_usage_stats: bool | None = None
 
 
-class TextPart(Lenient):
+class TextContent(Lenient):
     type: str
     text: str | None = None
 
 
 class Message(Lenient):
     role: str
-    content: str | list[TextPart] | None = None
+    content: str | list[TextContent] | None = None
 
 
 class Body(Lenient):

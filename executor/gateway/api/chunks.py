@@ -22,7 +22,7 @@ Finish = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
-class Piece:
+class AnswerPiece:
     """What a token of the answer adds, or of a draft.
 
     Attributes:
@@ -50,7 +50,7 @@ class Shape:
             return b""
         return self._event([self._delta({"role": "assistant", "content": ""}, None)])
 
-    def piece(self, piece: Piece, more: Mapping[str, Any]) -> bytes:
+    def piece(self, piece: AnswerPiece, more: Mapping[str, Any]) -> bytes:
         """With what ``more`` is told beside it."""
         if not self._is_chat:
             choice = {"index": 0, "text": piece.text, "logprobs": None}

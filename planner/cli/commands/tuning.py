@@ -22,7 +22,7 @@ from staircase.bounds import LEAST_BUDGET_S, LEAST_TOLERANCE, LONGEST_RUN_S, MOS
 
 if TYPE_CHECKING:
     from planner.results.plans import Plan
-    from planner.tuning.tuning_rounds import Effort, Tuned
+    from planner.tuning.tuning_rounds import Tuned, TuningEffort
     from planner.workspace import Workspace
 
 
@@ -78,7 +78,7 @@ def _content(tuned: Tuned) -> dict[str, Any]:
     }
 
 
-def _show(work: Workspace, effort: Effort, tuned: Tuned, last: Plan) -> None:
+def _show(work: Workspace, effort: TuningEffort, tuned: Tuned, last: Plan) -> None:
     from planner.figures.describing import describe_schedule
     from planner.tables.tune_table import correction_lines, round_line, round_table, verdict_line
 
