@@ -78,7 +78,7 @@ async def one(client: httpx.AsyncClient, seen: Seen) -> None:
 async def clients(count: int, seconds: float, seen: Seen, watch: int | None) -> list[int]:
     """Resident memory of the process ``watch``, in KiB, after a sixth and in the end."""
     end, memory = time.monotonic() + seconds, []
-    limits = httpx.ServingLimits(max_connections=count, max_keepalive_connections=count)
+    limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
 
         async def ask() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,11 @@ from simulator.compiled.call_rows import has_rows, tables_of_lengths
 from simulator.compiled.call_tables import ROW, CallTables, TableBuilder, TextNumbers
 from simulator.compiled.play import play_compiled
 from simulator.compiled.workload_tables import tables_of
+from simulator.core.content import NOTHING_MORE
 from staircase import Workload
 from tests.support.random_cases import RandomCase, random_case
 
-COLUMNS = [name for name in ROW.names or () if name != "first_segment"]
+COLUMNS = [name for name in ROW.names or () if "segment" not in name]
 
 
 @cache
@@ -33,15 +33,16 @@ def columns(rows: Any) -> Any:
 
 def prompts(tables: CallTables) -> list[list[tuple[int, int]]]:
     """Of each row, and what it writes: the text and the number of each token."""
-    firsts = tables.rows["first_segment"]
-    return [
-        [
-            (text, token)
-            for text, start, stop in tables.segments[first:last].tolist()
-            for token in range(start, stop)
-        ]
-        for first, last in pairwise(firsts.tolist())
-    ]
+    found = []
+    for row in tables.rows[:-1]:
+        first, own = row["first_segment"], row["own_segment"]
+        segments = tables.segments[first : first + row["segments"]].tolist()
+        if own != NOTHING_MORE:
+            segments += tables.segments[own : own + 2].tolist()
+        found.append(
+            [(text, token) for text, start, stop in segments for token in range(start, stop)]
+        )
+    return found
 
 
 @pytest.mark.parametrize("group", range(4))

@@ -154,9 +154,8 @@ def tuner(
 
 def tuned(folder: Path, truth: Truth, has_reference: bool = True, **effort: float) -> Tuned:
     with bench_of(truth) as opened:
-        return tuner(
-            folder, opened, TuningEffort(requests=4, front=2, **effort), has_reference
-        ).run()  # type: ignore[arg-type]
+        whole = TuningEffort(requests=4, front=2, **effort)  # type: ignore[arg-type]
+        return tuner(folder, opened, whole, has_reference).run()
 
 
 def errors(found: Tuned) -> list[tuple[float, float, float]]:

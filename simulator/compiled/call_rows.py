@@ -14,8 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simulator.compiled.call_segments import FixedLengths, Pieces, as_rows
+from simulator.compiled.call_segments import (
+    FixedLengths,
+    Pieces,
+    Segments,
+    StepPrompts,
+    step_prompts,
+)
 from simulator.compiled.call_tables import ROW, THE_END, CallTables, TextNumbers
+from simulator.core.content import NOTHING_MORE
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import header, label, nonce, own, query, turn
 from staircase.schedule import Layout, Schedule, Staircase, Step
@@ -56,39 +63,54 @@ def tables_of_lengths(
             counts[step.requests, place] += 1
     agent_rows = np.concatenate([[0], np.cumsum(counts.ravel())])
     rows = np.zeros(int(agent_rows[-1]) + 1, dtype=ROW)
-    placed = [
-        (agent_rows[step.requests * len(order) + place] + number, step)
-        for place, steps in enumerate(calls)
-        for number, step in enumerate(steps)
-    ]
-    for places, step in placed:
-        for name in _COLUMNS:
-            rows[name][places] = getattr(step, name)
-    return CallTables(rows, agent_rows, _placed_segments(rows, placed))
+    rows["own_segment"] = NOTHING_MORE
+    segments = Segments()
+    for place, steps in enumerate(calls):
+        firsts = agent_rows[place : -1 : len(order)]
+        for number, step in enumerate(steps):
+            for name in _COLUMNS:
+                rows[name][firsts[step.requests] + number] = getattr(step, name)
+        if texts is not None:
+            _place_segments(rows, firsts, steps, segments)
+    return CallTables(rows, agent_rows, segments.whole())
 
 
-def _placed_segments(rows: Any, placed: Sequence[tuple[Ints, _StepCalls]]) -> Ints:
-    """The segments of all rows, one row's after the other's; tells each row where its own begin."""
-    sizes = np.zeros(len(rows), dtype=np.int64)
-    for places, step in placed:
-        sizes[places] = step.segments.shape[1]
-    rows["first_segment"] = np.cumsum(sizes) - sizes
-    found = np.zeros((int(sizes.sum()), 3), dtype=np.int64)
-    for places, step in placed:
-        inside = np.arange(step.segments.shape[1])
-        found[rows["first_segment"][places][:, None] + inside] = step.segments
-    return found
+def _place_segments(
+    rows: Any, firsts: Ints, steps: Sequence[_StepCalls], segments: Segments
+) -> None:
+    """Adds the segments of an agent's calls, and tells its rows of them, which begin at ``firsts``.
+
+    Where prompts are not rebuilt, a request's calls share those of its last one.
+    """
+    shared = np.zeros(len(firsts), dtype=np.int64)
+    own = []
+    for number, step in enumerate(steps):
+        assert step.prompts is not None
+        shared[step.requests[step.prompts.shown_of]] = segments.add(step.prompts.shown)
+        own.append(segments.add(step.prompts.own))
+        if step.prompts.are_rebuilt:
+            rows["first_segment"][firsts[step.requests] + number] = shared[step.requests]
+    for number, (step, own_segment) in enumerate(zip(steps, own, strict=True)):
+        assert step.prompts is not None
+        places = firsts[step.requests] + number
+        rows["own_segment"][places] = own_segment
+        rows["segments"][places] = step.prompts.shown.shape[1]
+        if not step.prompts.are_rebuilt:
+            rows["first_segment"][places] = shared[step.requests]
 
 
 class _StepCalls(NamedTuple):
-    """One step's calls of an agent: a row of every array is one request's, as of ROW.
+    """One step's calls of an agent: a row of every array is one request's.
 
     Attributes:
-        segments: [requests, segments, 3].
+        ends: whether the agent ends with it.
+        prompts: where somebody asks for them.
+        level, …: as of ROW.
     """
 
     requests: Ints
-    segments: Ints
+    ends: Bools
+    prompts: StepPrompts | None
     level: int
     prompt: Ints
     goal: Ints
@@ -97,7 +119,7 @@ class _StepCalls(NamedTuple):
     is_last: Bools
 
 
-_COLUMNS = _StepCalls._fields[2:]
+_COLUMNS = _StepCalls._fields[3:]
 
 
 class _Lengths:
@@ -152,11 +174,10 @@ def _calls(
     for number in count():
         calls = state.next_calls(agent, staircase.step(number), schedule.layout, number == 0)
         yield calls if agent.reads else calls._replace(level=0)
-        goes_on = ~(calls.is_last | calls.ends_early | (state.written == agent.max_tokens))
-        if not np.any(goes_on):
+        if np.all(calls.ends):
             return
-        if not np.all(goes_on):
-            state = state.only(goes_on)
+        if np.any(calls.ends):
+            state = state.only(~calls.ends)
 
 
 @dataclass
@@ -223,9 +244,11 @@ class _AgentStates:
             limit = np.where(is_last, room, np.minimum(step.write, room))
         left = np.maximum(self.wanted - self.written, 0)
         goal, ends_early = np.minimum(left, limit), left < limit
+        ends = is_last | ends_early | (goal == room)
         calls = _StepCalls(
             self.requests,
-            self._segments(read, goal, is_first),
+            ends,
+            self._prompts(read, goal, ends, is_first),
             THE_END if step.read is None else step.read,
             self.fixed.head + self.read_tokens + self.fixed.own + self.written,
             goal,
@@ -247,10 +270,10 @@ class _AgentStates:
             between = self.fixed.turn + self.fixed.own
             self.read_tokens += np.where(np.any(grows, axis=0), between, 0)
 
-    def _segments(self, read: Ints, goal: Ints, is_first: bool) -> Ints:
+    def _prompts(self, read: Ints, goal: Ints, ends: Bools, is_first: bool) -> StepPrompts | None:
         if self.pieces is None:
-            return np.zeros((len(goal), 0, 3), dtype=np.int64)
+            return None
         before = None if is_first else self.before
         shown = self.pieces.show(self.shown, read, self.written, before)
         own_text = self.pieces.own_text(self.written, self.written + goal)
-        return as_rows([*shown, *own_text])
+        return step_prompts(shown, own_text, ends, self.pieces.are_rebuilt)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,6 +67,11 @@ class Pieces:
         pieces.begun = [*pieces._head, pieces._query]
         return pieces
 
+    @property
+    def are_rebuilt(self) -> bool:
+        """Whether a round's prompts do not begin with those of the round before."""
+        return self.layout in ("rebuild", "rebuild_query_first")
+
     def only(self, which: Bools) -> Pieces:
         begun = [(text, start[which], stop[which]) for text, start, stop in self.begun]
         fixed, has_new = self.fixed.only(which), self.has_new[which]
@@ -79,7 +84,7 @@ class Pieces:
             shown: [sources, requests], what was before; so is ``read``.
             written: tokens of the own text, ``before`` those at the round before, if there is one.
         """
-        if self.layout in ("rebuild", "rebuild_query_first"):
+        if self.are_rebuilt:
             return self._rebuilt(read)
         grows = read > shown
         if self.layout == "interleave" and before is not None:
@@ -136,10 +141,56 @@ class Pieces:
         return self.texts[name], np.zeros_like(tokens), tokens
 
 
-def as_rows(pieces: Sequence[Piece]) -> Ints:
-    """[requests, pieces, 3]."""
-    found = np.empty((len(pieces[0][1]), len(pieces), 3), dtype=np.int64)
-    for place, piece in enumerate(pieces):
-        for column, values in enumerate(piece):
-            found[:, place, column] = values
+class StepPrompts(NamedTuple):
+    """The prompts of one step of an agent in many requests.
+
+    Attributes:
+        are_rebuilt: whether the next step's prompts do not begin with these.
+        shown_of: of which requests ``shown`` is: of all if prompts ``are_rebuilt``, else of those
+            in which no step follows.
+        shown: [those requests, segments, 3]: the prompt but for own text after what was shown last.
+        own: [requests, 2, 3]: that own text, and what opens it.
+    """
+
+    are_rebuilt: bool
+    shown_of: Bools
+    shown: Ints
+    own: Ints
+
+
+def step_prompts(
+    shown: Sequence[Piece], own_text: Sequence[Piece], ends: Bools, are_rebuilt: bool
+) -> StepPrompts:
+    """Of pieces of every request; ``ends`` are those in which no step follows."""
+    of = np.ones_like(ends) if are_rebuilt else ends
+    everyone = np.ones_like(ends)
+    return StepPrompts(are_rebuilt, of, _rows(shown, of), _rows(own_text, everyone))
+
+
+def _rows(pieces: Sequence[Piece], which: Bools) -> Ints:
+    """[requests, pieces, 3], of the requests ``which``."""
+    found = np.empty((int(which.sum()), len(pieces), 3), dtype=np.int64)
+    for place, (text, start, stop) in enumerate(pieces):
+        found[:, place, 0] = text
+        found[:, place, 1] = start[which]
+        found[:, place, 2] = stop[which]
     return found
+
+
+class Segments:
+    """The segments of all tables, as they are added."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Ints] = [np.zeros((0, 3), dtype=np.int64)]
+        self._count = 0
+
+    def add(self, rows: Ints) -> Ints:
+        """Adds [requests, segments, 3]; returns where each request's begin."""
+        requests, size = rows.shape[:2]
+        firsts = self._count + size * np.arange(requests)
+        self._chunks.append(rows.reshape(-1, 3))
+        self._count += requests * size
+        return firsts
+
+    def whole(self) -> Ints:
+        return np.concatenate(self._chunks)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simulator.core.calls import columns
+from simulator.core.content import NOTHING_MORE
 from simulator.engine import SimulatedCall
 from staircase.conductor import Conductor
 from staircase.messages import Call, CallEnded, Command, StartCall
@@ -38,8 +39,20 @@ THE_END = 1 << 62
 #   prompt, goal, outputs  as in ``simulator.core.calls``
 #   ends_early             it ends before it has written all that it may
 #   is_last                the agent will not read any more
-#   first_segment          first of its segments
-ROW = columns("level", "prompt", "goal", "outputs", "ends_early", "is_last", "first_segment")
+#   first_segment          first of the segments of its prompt
+#   segments               how many there are; rows may share them
+#   own_segment            first of two more, the own text and what opens it, or NOTHING_MORE
+ROW = columns(
+    "level",
+    "prompt",
+    "goal",
+    "outputs",
+    "ends_early",
+    "is_last",
+    "first_segment",
+    "segments",
+    "own_segment",
+)
 
 
 class CallTables(NamedTuple):
@@ -105,7 +118,7 @@ class TableBuilder:
 
     def tables(self) -> CallTables:
         return CallTables(
-            np.asarray([*self._rows, (0,) * 6 + (len(self._segments) // 3,)], dtype=ROW),
+            np.asarray([*self._rows, (0,) * 9], dtype=ROW),
             np.asarray(self._agent_rows, dtype=np.int64),
             np.frombuffer(self._segments, dtype=np.int64).reshape(-1, 3),
         )
@@ -113,6 +126,11 @@ class TableBuilder:
     def _add_row(self, request: RequestShape, call: Call, staircase: Staircase | None) -> None:
         simulated = _simulated(call, request)
         level = staircase.step(call.step).read if staircase else 0
+        first = len(self._segments) // 3
+        texts = self.texts
+        if texts is not None:
+            segments = simulated.text(simulated.goal_tokens).segments
+            self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
         self._rows.append(
             (
                 THE_END if level is None else level,
@@ -121,13 +139,11 @@ class TableBuilder:
                 simulated.outputs,
                 int(simulated.ends_early),
                 int(call.is_last),
-                len(self._segments) // 3,
+                first,
+                len(self._segments) // 3 - first,
+                NOTHING_MORE,
             )
         )
-        texts = self.texts
-        if texts is not None:
-            segments = simulated.text(simulated.goal_tokens).segments
-            self._segments.extend([n for s in segments for n in (texts[s.source], s.start, s.stop)])
 
 
 def untimed_calls(

@@ -242,10 +242,15 @@ def _fill(
         calls.times_start[slot] = loop.requests.first_time[request] + loop.times[row]
     block_tokens = pool.block_tokens[loop.agents.engine[agent]]
     if block_tokens > 0:
-        low, high = rows.first_segment[row], rows.first_segment[row + 1]
-        number = loop.common_texts + request * loop.texts
-        start = calls.hash_start[slot]
-        fill_hashes(loop.tables.segments[low:high], number, block_tokens, calls.hashes[start:])
+        fill_hashes(
+            loop.tables.segments,
+            rows.first_segment[row],
+            rows.segments[row],
+            rows.own_segment[row],
+            loop.common_texts + request * loop.texts,
+            block_tokens,
+            calls.hashes[calls.hash_start[slot] :],
+        )
 
 
 @compiled

@@ -11,6 +11,8 @@ from staircase.shared_texts import is_common
 
 Ints = NDArray[np.int64]
 
+NOTHING_MORE = -1
+
 
 class Contents:
     """Gives texts numbers: some are the same in every request, all others belong to one.
@@ -37,21 +39,25 @@ class Contents:
 def chain_hashes(rows: Ints, block_tokens: int) -> Ints:
     """Rows are (text number, first token, end)."""
     hashes = np.zeros(int(np.sum(rows[:, 2] - rows[:, 1])) // block_tokens, dtype=np.int64)
-    fill_hashes(rows, 0, block_tokens, hashes)
+    fill_hashes(rows, 0, len(rows), NOTHING_MORE, 0, block_tokens, hashes)
     return hashes
 
 
 @compiled
-def fill_hashes(rows: Ints, base: int, block_tokens: int, hashes: Ints) -> None:
+def fill_hashes(
+    rows: Ints, begin: int, count: int, own: int, base: int, block_tokens: int, hashes: Ints
+) -> None:
     """Chain hashes of rows of (text, first token, end) go into ``hashes``.
 
+    They are ``count`` rows from ``begin`` on, and two from ``own`` on unless that is NOTHING_MORE.
     ``base`` is added to texts with positive numbers; the others are the same everywhere. What is
     hashed are the runs of tokens of which a block consists, each as long as can be, so that equal
     blocks have equal hashes however their rows are cut.
     """
     chain, block, room = np.uint64(0), 0, block_tokens
     text, first, length = 0, 0, 0
-    for row in range(len(rows)):
+    for place in range(count if own == NOTHING_MORE else count + 2):
+        row = begin + place if place < count else own + place - count
         number = rows[row, 0] + base if rows[row, 0] > 0 else -rows[row, 0]
         start = rows[row, 1]
         while start < rows[row, 2]:
