@@ -5,8 +5,9 @@
 
 Clients stream one answer after the other and check that no token is lost or doubled. Of the
 process of the gateway: CPU a token, memory after a sixth of the time and in the end, sockets and
-threads that are left. The engines compute nothing, so what is counted is the gateway, the runtime
-and the scripts themselves.
+threads that are left. With ``--overload`` requests come at random times instead, so many times as
+often as they can be answered, and it is told how soon they are refused. The engines compute
+nothing, so what is counted is the gateway, the runtime and the scripts themselves.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -93,6 +95,33 @@ async def clients(count: int, seconds: float, seen: Seen, watch: int | None) -> 
     return memory
 
 
+async def offered(rate: float, seconds: float, seen: Seen) -> None:
+    """Requests at random times, each asked once, whatever became of those before."""
+    rng, asked = random.Random(0), set[asyncio.Task[None]]()
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            asked.add(asyncio.create_task(one(client, seen)))
+            await asyncio.sleep(rng.expovariate(rate))
+        await asyncio.gather(*asked)
+
+
+def overload(seats: int, times: int, seconds: float) -> None:
+    """``times`` as many requests as ``seats`` clients get answered, one after the other."""
+    wait_until_ready()
+    alone = Seen()
+    began = time.monotonic()
+    asyncio.run(clients(seats, seconds / 4, alone, os.getpid()))
+    capacity = alone.statuses[200] / (time.monotonic() - began)
+    seen = Seen()
+    asyncio.run(offered(times * capacity, seconds, seen))
+    print(f"capacity {capacity:.1f}/s, offered {times} times that for {seconds:.0f} s")
+    print(f"{dict(seen.statuses)}, wrong answers {seen.wrong}; schedules {dict(seen.schedules)}")
+    cuts = statistics.quantiles(seen.refused_s, n=100)
+    print(f"429 after {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms")
+
+
 def resident_kib(process: int | None) -> int:
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
@@ -113,18 +142,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=180)
-    parser.add_argument("--overload", type=int, help="so many times the seats and the queue")
+    parser.add_argument("--overload", type=int, help="so many times what eight seats can answer")
     parser.add_argument("--serve", nargs=2, type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
         serve(*given.serve)
         return
     seats, queue = (8, 8) if given.overload else (given.clients, given.clients)
-    count = given.overload * (seats + queue) if given.overload else given.clients
     words = [sys.executable, "-m", "benchmarks.gateway_load", "--serve", str(seats), str(queue)]
     with subprocess.Popen(words) as process:
         try:
-            report(process.pid, count, given.seconds)
+            if given.overload:
+                overload(seats, given.overload, given.seconds)
+            else:
+                report(process.pid, given.clients, given.seconds)
         finally:
             process.terminate()
 
@@ -145,9 +176,6 @@ def report(process: int, count: int, seconds: float) -> None:
     print(f"files and threads before {before}, after {left(process)}")
     mine_s = statistics.fmean(seen.ttft_s)
     print(f"first token {mine_s:.4f} s as clients saw it, {told_s:.4f} s by /metrics")
-    if seen.refused_s:
-        p99 = statistics.quantiles(seen.refused_s, n=100)[-1] if len(seen.refused_s) > 1 else 0
-        print(f"429 after {statistics.median(seen.refused_s):.4f} s, p99 {p99:.4f} s")
 
 
 def ttft_told_s() -> float:
