@@ -29,6 +29,7 @@ from planner.results.plans import Plan, load_plan
 from staircase.metrics.request_metrics import smooth_start
 from staircase.spec.scenario import load_scenario
 from staircase.workload import Question
+from tests.support.until_up import is_up
 
 PORT = 18091
 URL = f"http://127.0.0.1:{PORT}"
@@ -103,7 +104,8 @@ def main() -> None:
     words = [Path(sys.executable).with_name("staircase"), "serve", given.scenario]
     with subprocess.Popen([*words, "--out", given.out, "--port", str(PORT)]) as server:
         try:
-            wait_until_ready(server)
+            if not is_up(server, f"{URL}/ready", UP_WITHIN_S):
+                sys.exit(f"{URL}: did not come up")
             with httpx.Client(timeout=600) as client:
                 for model in models:
                     ask(client, model, questions[0], plan.reading_rate, answering, Seen())
@@ -117,17 +119,6 @@ def main() -> None:
     added = [one * 1e3 for model in models for one in seen[model].found["added_s"]]
     mean = sum(added) / len(added)
     screen.print(f"the gateway adds {mean:.1f} ms to the first token, at most {max(added):.1f} ms")
-
-
-def wait_until_ready(server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + UP_WITHIN_S
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            if httpx.get(f"{URL}/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    sys.exit(f"{URL}: did not come up")
 
 
 if __name__ == "__main__":

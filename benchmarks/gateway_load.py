@@ -32,8 +32,10 @@ from executor.gateway.listening import Listening, listen
 from executor.gateway.served_plan import ServingLimits
 from tests.support.gateway_server import PLAN, plan_on, scripted
 from tests.support.loop_engine import LoopEngine
+from tests.support.until_up import is_up
 
 PORT = 18090
+UP_WITHIN_S = 60.0
 TOKENS = 48
 URL = f"http://127.0.0.1:{PORT}"
 WHOLE = "".join(chr(33 + number) for number in range(TOKENS))
@@ -109,7 +111,6 @@ async def offered(rate: float, seconds: float, seen: Seen) -> None:
 
 def overload(seats: int, times: int, seconds: float) -> None:
     """``times`` as many requests as ``seats`` clients get answered, one after the other."""
-    wait_until_ready()
     alone = Seen()
     began = time.monotonic()
     asyncio.run(clients(seats, seconds / 4, alone, os.getpid()))
@@ -152,6 +153,8 @@ def main() -> None:
     words = [sys.executable, "-m", "benchmarks.gateway_load", "--serve", str(seats), str(queue)]
     with subprocess.Popen(words) as process:
         try:
+            if not is_up(process, f"{URL}/ready", UP_WITHIN_S):
+                sys.exit(f"{URL}: did not come up")
             if given.overload:
                 overload(seats, given.overload, given.seconds)
             else:
@@ -161,7 +164,6 @@ def main() -> None:
 
 
 def report(process: int, count: int, seconds: float) -> None:
-    wait_until_ready()
     asyncio.run(clients(2, 1, Seen(), process))
     before, began, cpu = left(process), time.monotonic(), cpu_s(process)
     seen = Seen()
@@ -187,16 +189,6 @@ def ttft_told_s() -> float:
         return sum(map(float, found))
 
     return total("ttft_seconds_sum") / total("ttft_seconds_count")
-
-
-def wait_until_ready() -> None:
-    for _ in range(600):
-        try:
-            if httpx.get(f"{URL}/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    sys.exit(f"{URL}: did not come up")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +30,7 @@ from staircase.metrics.measured import measure_all
 from staircase.spec.engine_spec import OpenAISpec
 from staircase.spec.scenario import Scenario, load_scenario
 from tests.support.llama_build import binary
+from tests.support.until_up import is_up
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS, RESULTS = ROOT / "examples" / "real", ROOT / "results"
@@ -101,23 +101,13 @@ def llama_server(spec: OpenAISpec, port: int, core: int) -> Iterator[None]:
     )
     try:
         os.sched_setaffinity(server.pid, {core})
-        _wait(server, f"http://127.0.0.1:{port}/health")
+        url = f"http://127.0.0.1:{port}/health"
+        if not is_up(server, url, UP_WITHIN_S):
+            sys.exit(f"{url}: llama-server did not come up; is the port in use?")
         yield
     finally:
         server.terminate()
         server.wait(30)
-
-
-def _wait(server: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + UP_WITHIN_S
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            if httpx.get(url, timeout=5).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)
-    sys.exit(f"{url}: llama-server did not come up; is the port in use?")
 
 
 def times(found: RecordedRuns) -> Table:

@@ -21,7 +21,7 @@ from executor.inprocess.slots import STEP_TOKENS, SlotBook
 from executor.inprocess.static_steps import rounded_up
 from executor.prefix import common_prefix
 from staircase.errors import ModelError
-from tests.support.backends import VOCABULARY, random_model
+from tests.support.backends import TINY, VOCABULARY, random_model
 from tests.test_kv_reuse import KINDS, greedy
 
 MODELS = {kind: random_model(kind, seed=7) for kind in KINDS}
@@ -274,17 +274,7 @@ class TestFaults:
 
 
 class TestSlidingWindows:
-    SHAPE: ClassVar[dict[str, Any]] = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "initializer_range": 0.3,
-        "sliding_window": 6,
-    }
+    SHAPE: ClassVar[dict[str, Any]] = {**TINY, "sliding_window": 6}
 
     @pytest.mark.parametrize(
         ("kind", "options"),

@@ -66,14 +66,14 @@ def longest_within(target: Target, seconds: float) -> int:
         RuntimeError: a call failed.
     """
     limit = min(target.max_prompt_tokens, LONGEST_PROMPT)
-    pace = _pace(target, limit, PROBE_SHARE * seconds)
+    costs = _call_costs(target, limit, PROBE_SHARE * seconds)
     sizes = [limit, *(2**n for n in range(10, 4, -1) if LEAST_PROMPT <= 2**n < limit)]
     tell = (size for size in sizes if target.reports_cached or len(_levels(size)) >= LEAST_HITS)
     works = ((size, _search(size, target.reports_cached)) for size in tell)
-    return next((size for size, work in works if pace.seconds(work) <= seconds), 0)
+    return next((size for size, work in works if costs.seconds(work) <= seconds), 0)
 
 
-def _pace(target: Target, limit: int, most_s: float) -> CallCosts:
+def _call_costs(target: Target, limit: int, most_s: float) -> CallCosts:
     """By calls with longer and longer prompts, as long as the next one takes ``most_s`` at most."""
     shortest = longest = min(SHORTEST, limit)
     short_s = long_s = _call_s(target, shortest, 1)

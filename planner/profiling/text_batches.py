@@ -5,7 +5,7 @@ from __future__ import annotations
 from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from staircase.spec.scenario import Scenario
 
-# A batch of so many tokens takes a small model on a CPU little longer than one token does.
+# Six take a small model on a CPU a quarter more time a text, eighteen hardly less (docs/log.md).
 AT_ONCE = 12
 
 

@@ -16,10 +16,12 @@ import numpy as np
 
 from simulator.compiled.call_segments import (
     FixedLengths,
+    Piece,
     Pieces,
     Segments,
     StepPrompts,
     step_prompts,
+    tokens_of,
 )
 from simulator.compiled.call_tables import ROW, THE_END, CallTables, TextNumbers
 from simulator.core.content import NOTHING_MORE
@@ -172,7 +174,7 @@ def _calls(
     staircase = schedule.staircases.get(agent.name, Staircase())
     state = _AgentStates.open(agent, schedule.layout, lengths, texts)
     for number in count():
-        calls = state.next_calls(agent, staircase.step(number), schedule.layout, number == 0)
+        calls = state.next_calls(agent, staircase.step(number), number == 0)
         yield calls if agent.reads else calls._replace(level=0)
         if np.all(calls.ends):
             return
@@ -189,9 +191,8 @@ class _AgentStates:
         stops: whether its end costs an iteration of its own.
         wanted: tokens that it would write.
         sources, shown: [sources, requests]; tokens of their whole texts, and what it has read.
-        read_tokens: of all that it has been shown, with what stands between.
         before: what it had written at the last round.
-        pieces: of its prompts, where somebody asks for them.
+        pieces: of its prompts.
     """
 
     requests: Ints
@@ -199,17 +200,15 @@ class _AgentStates:
     wanted: Ints
     sources: Ints
     shown: Ints
-    read_tokens: Ints
     written: Ints
     before: Ints
-    fixed: FixedLengths
-    pieces: Pieces | None
+    pieces: Pieces
 
     @staticmethod
     def open(
         agent: Agent, layout: Layout, lengths: _Lengths, texts: TextNumbers | None
     ) -> _AgentStates:
-        sources, fixed = lengths.sources(agent), lengths.fixed(agent)
+        sources = lengths.sources(agent)
         requests = np.arange(len(lengths.stops))
         nothing = np.zeros_like(requests)
         return _AgentStates(
@@ -220,25 +219,26 @@ class _AgentStates:
             np.zeros_like(sources),
             nothing,
             nothing,
-            nothing,
-            fixed,
-            None if texts is None else Pieces.open(agent, layout, texts, fixed),
+            Pieces.open(
+                agent, layout, texts or TextNumbers(), texts is not None, lengths.fixed(agent)
+            ),
         )
 
     def only(self, which: Bools) -> _AgentStates:
         arrays = {
             name: value[..., which] for name, value in vars(self).items() if hasattr(value, "dtype")
         }
-        pieces = None if self.pieces is None else self.pieces.only(which)
-        return replace(self, **arrays, fixed=self.fixed.only(which), pieces=pieces)
+        return replace(self, **arrays, pieces=self.pieces.only(which))
 
-    def next_calls(self, agent: Agent, step: Step, layout: Layout, is_first: bool) -> _StepCalls:
+    def next_calls(self, agent: Agent, step: Step, is_first: bool) -> _StepCalls:
         """Those of ``step``; what they write is written then."""
         read, is_last = self.sources, np.ones(len(self.requests), dtype=bool)
         if step.read is not None:
             read = np.minimum(self.sources, step.read)
             is_last = np.all(self.sources < step.read, axis=0)
-        self._show(read, layout, is_first)
+        before = None if is_first else self.before
+        shown = self.pieces.show(self.shown, read, self.written, before)
+        prompt = self.pieces.tokens + tokens_of(self.pieces.own_text(self.written, self.written))
         limit = room = agent.max_tokens - self.written
         if step.write is not None:
             limit = np.where(is_last, room, np.minimum(step.write, room))
@@ -248,9 +248,9 @@ class _AgentStates:
         calls = _StepCalls(
             self.requests,
             ends,
-            self._prompts(read, goal, ends, is_first),
+            self._prompts(shown, goal, ends),
             THE_END if step.read is None else step.read,
-            self.fixed.head + self.read_tokens + self.fixed.own + self.written,
+            prompt,
             goal,
             goal + (ends_early & (self.stops | (goal == 0))),
             ends_early,
@@ -259,21 +259,8 @@ class _AgentStates:
         self.shown, self.before, self.written = read, self.written, self.written + goal
         return calls
 
-    def _show(self, read: Ints, layout: Layout, is_first: bool) -> None:
-        labels = self.fixed.labels
-        if layout in ("rebuild", "rebuild_query_first"):
-            self.read_tokens = np.sum(read + labels * (read > 0), axis=0)
-            return
-        grows = read > self.shown
-        self.read_tokens = self.read_tokens + np.sum(read - self.shown + labels * grows, axis=0)
-        if layout == "interleave" and not is_first:
-            between = self.fixed.turn + self.fixed.own
-            self.read_tokens += np.where(np.any(grows, axis=0), between, 0)
-
-    def _prompts(self, read: Ints, goal: Ints, ends: Bools, is_first: bool) -> StepPrompts | None:
-        if self.pieces is None:
+    def _prompts(self, shown: Sequence[Piece], goal: Ints, ends: Bools) -> StepPrompts | None:
+        if not self.pieces.are_kept:
             return None
-        before = None if is_first else self.before
-        shown = self.pieces.show(self.shown, read, self.written, before)
         own_text = self.pieces.own_text(self.written, self.written + goal)
         return step_prompts(shown, own_text, ends, self.pieces.are_rebuilt)

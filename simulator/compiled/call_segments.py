@@ -37,10 +37,6 @@ class FixedLengths:
     own: Ints
     turn: Ints
 
-    @property
-    def head(self) -> Ints:
-        return self.header + self.nonce + self.query
-
     def only(self, which: Bools) -> FixedLengths:
         return FixedLengths(*(one[..., which] for one in vars(self).values()))
 
@@ -50,22 +46,34 @@ class Pieces:
     """The prompts of one agent so far, without own text that follows what was shown last.
 
     Attributes:
-        begun: what stays, in ``append_rounds`` and ``interleave``.
+        tokens: of them all.
+        begun: what stays, in ``append_rounds`` and ``interleave``; only if pieces ``are_kept``.
         has_new: whether the last round showed anything.
     """
 
     agent: Agent
     layout: Layout
     texts: TextNumbers
+    are_kept: bool
     fixed: FixedLengths
+    tokens: Ints
     begun: list[Piece]
     has_new: Bools
 
     @staticmethod
-    def open(agent: Agent, layout: Layout, texts: TextNumbers, fixed: FixedLengths) -> Pieces:
-        pieces = Pieces(agent, layout, texts, fixed, [], np.ones(len(fixed.own), dtype=bool))
-        pieces.begun = [*pieces._head, pieces._query]
+    def open(
+        agent: Agent, layout: Layout, texts: TextNumbers, are_kept: bool, fixed: FixedLengths
+    ) -> Pieces:
+        has_new = np.ones(len(fixed.own), dtype=bool)
+        nothing = np.zeros_like(fixed.own)
+        pieces = Pieces(agent, layout, texts, are_kept, fixed, nothing, [], has_new)
+        pieces._begin([*pieces._head, pieces._query])
         return pieces
+
+    def _begin(self, more: Sequence[Piece]) -> None:
+        self.tokens = self.tokens + tokens_of(more)
+        if self.are_kept:
+            self.begun += more
 
     @property
     def are_rebuilt(self) -> bool:
@@ -74,8 +82,8 @@ class Pieces:
 
     def only(self, which: Bools) -> Pieces:
         begun = [(text, start[which], stop[which]) for text, start, stop in self.begun]
-        fixed, has_new = self.fixed.only(which), self.has_new[which]
-        return replace(self, fixed=fixed, begun=begun, has_new=has_new)
+        fixed, tokens, has_new = self.fixed.only(which), self.tokens[which], self.has_new[which]
+        return replace(self, fixed=fixed, tokens=tokens, begun=begun, has_new=has_new)
 
     def show(self, shown: Ints, read: Ints, written: Ints, before: Ints | None) -> list[Piece]:
         """The prompts after a round in which ``read`` tokens of each source are shown.
@@ -85,13 +93,15 @@ class Pieces:
             written: tokens of the own text, ``before`` those at the round before, if there is one.
         """
         if self.are_rebuilt:
-            return self._rebuilt(read)
+            rebuilt = self._rebuilt(read)
+            self.tokens = tokens_of(rebuilt)
+            return rebuilt
         grows = read > shown
         if self.layout == "interleave" and before is not None:
-            self.begun += self._own_between(before, written, np.any(grows, axis=0))
+            self._begin(self._own_between(before, written, np.any(grows, axis=0)))
         if before is not None:
             self.has_new = np.any(grows, axis=0)
-        self.begun += self._chunk(shown, read, grows)
+        self._begin(self._chunk(shown, read, grows))
         return self.begun
 
     def own_text(self, start: Ints, stop: Ints) -> list[Piece]:
@@ -139,6 +149,11 @@ class Pieces:
 
     def _text(self, name: str, tokens: Ints) -> Piece:
         return self.texts[name], np.zeros_like(tokens), tokens
+
+
+def tokens_of(pieces: Sequence[Piece]) -> Ints:
+    """Of all of them, by request."""
+    return np.sum([stop - start for _, start, stop in pieces], axis=0)
 
 
 class StepPrompts(NamedTuple):

@@ -246,22 +246,25 @@ class CharacterTokenizer:
         return "".join(chr(token) for token in ids)
 
 
+# With weights so large that no two logits are close.
+TINY: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "initializer_range": 0.3,
+}
+
+
 def random_model(kind: str, seed: int) -> LoadedModel:
     """A tiny model with weights so large that no two logits are close."""
     # Several threads that wait for each other beside other work are many times slower.
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    shape: dict[str, Any] = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "initializer_range": 0.3,
-        "max_position_embeddings": 2048,
-    }
+    shape = {**TINY, "max_position_embeddings": 2048}
     network: Any
     if kind == "llama":
         network = LlamaForCausalLM(LlamaConfig(**shape))

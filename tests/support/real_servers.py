@@ -11,16 +11,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support.llama_build import binary
+from tests.support.until_up import is_up
 
 # vLLM took 120 s on two cores with much else to do.
 UP_WITHIN_S = 240.0
@@ -155,21 +154,11 @@ def serving(kind: ServerKind, model: Path, folder: Path) -> Iterator[str]:
 
 
 def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + UP_WITHIN_S
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise RuntimeError(f"{server.args!r} ended at once: {log.read_text()[-300:]}")
-        if _answers(url):
-            return
-        time.sleep(0.1)
+    if is_up(server, url, UP_WITHIN_S):
+        return
+    if server.poll() is not None:
+        raise RuntimeError(f"{server.args!r} ended at once: {log.read_text()[-300:]}")
     raise RuntimeError(f"{server.args!r} did not come up within {UP_WITHIN_S:g} s")
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
