@@ -38,7 +38,7 @@ FIGURES = ("ttft_s", "smooth_start_s", "e2e_s")
 
 
 @dataclass
-class Seen:
+class SeenAnswers:
     """Of one schedule's answers, by figure, in seconds."""
 
     found: dict[str, list[float]] = field(
@@ -50,7 +50,12 @@ class Seen:
 
 
 def ask(
-    client: httpx.Client, model: str, question: Question, rate: float, answering: str, seen: Seen
+    client: httpx.Client,
+    model: str,
+    question: Question,
+    rate: float,
+    answering: str,
+    seen: SeenAnswers,
 ) -> None:
     """``answering`` is the agent whose text the answer is."""
     body = {
@@ -77,7 +82,7 @@ def ask(
     seen.found["added_s"].append(times[0] - told["agents"][answering]["first_token_s"])
 
 
-def table(plan: Plan, seen: dict[str, Seen]) -> Table:
+def table(plan: Plan, seen: dict[str, SeenAnswers]) -> Table:
     found = Table("schedule", "", "first token ms", "smooth start ms", "last token ms")
     numbers = {plan.scenario: plan.chosen, f"{plan.scenario}@normal": plan.normal}
     for model, number in numbers.items():
@@ -100,7 +105,7 @@ def main() -> None:
     questions = read_dataset(scenario, given.scenario.parent, given.requests, offset=FRESH)
     answering = scenario.pipeline.build().answer
     models = (plan.scenario, f"{plan.scenario}@normal")
-    seen = {model: Seen() for model in models}
+    seen = {model: SeenAnswers() for model in models}
     words = [Path(sys.executable).with_name("staircase"), "serve", given.scenario]
     with subprocess.Popen([*words, "--out", given.out, "--port", str(PORT)]) as server:
         try:
@@ -108,7 +113,7 @@ def main() -> None:
                 sys.exit(f"{URL}: did not come up")
             with httpx.Client(timeout=600) as client:
                 for model in models:
-                    ask(client, model, questions[0], plan.reading_rate, answering, Seen())
+                    ask(client, model, questions[0], plan.reading_rate, answering, SeenAnswers())
                 for question in questions:
                     for model in models:
                         ask(client, model, question, plan.reading_rate, answering, seen[model])

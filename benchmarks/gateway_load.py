@@ -42,7 +42,7 @@ WHOLE = "".join(chr(33 + number) for number in range(TOKENS))
 
 
 @dataclass
-class Seen:
+class SeenByClients:
     """What clients saw."""
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ def serve(concurrency: int, queue: int) -> None:
     listen(Gateway([plan]), Listening(port=PORT))
 
 
-async def one(client: httpx.AsyncClient, seen: Seen) -> None:
+async def one(client: httpx.AsyncClient, seen: SeenByClients) -> None:
     body = {"model": PLAN, "messages": [{"role": "user", "content": "why"}], "stream": True}
     began, text = time.perf_counter(), ""
     async with client.stream("POST", f"{URL}/v1/chat/completions", json=body) as answer:
@@ -79,7 +79,7 @@ async def one(client: httpx.AsyncClient, seen: Seen) -> None:
     seen.wrong += text != WHOLE
 
 
-async def clients(count: int, seconds: float, seen: Seen, watch: int | None) -> list[int]:
+async def clients(count: int, seconds: float, seen: SeenByClients, watch: int | None) -> list[int]:
     """Resident memory of the process ``watch``, in KiB, after a sixth and in the end."""
     end, memory = time.monotonic() + seconds, []
     limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
@@ -97,7 +97,7 @@ async def clients(count: int, seconds: float, seen: Seen, watch: int | None) -> 
     return memory
 
 
-async def offered(rate: float, seconds: float, seen: Seen) -> None:
+async def offered(rate: float, seconds: float, seen: SeenByClients) -> None:
     """Requests at random times, each asked once, whatever became of those before."""
     rng, asked = random.Random(0), set[asyncio.Task[None]]()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
@@ -111,11 +111,11 @@ async def offered(rate: float, seconds: float, seen: Seen) -> None:
 
 def overload(seats: int, times: int, seconds: float) -> None:
     """``times`` as many requests as ``seats`` clients get answered, one after the other."""
-    alone = Seen()
+    alone = SeenByClients()
     began = time.monotonic()
     asyncio.run(clients(seats, seconds / 4, alone, os.getpid()))
     capacity = alone.statuses[200] / (time.monotonic() - began)
-    seen = Seen()
+    seen = SeenByClients()
     asyncio.run(offered(times * capacity, seconds, seen))
     print(f"capacity {capacity:.1f}/s, offered {times} times that for {seconds:.0f} s")
     print(f"{dict(seen.statuses)}, wrong answers {seen.wrong}; schedules {dict(seen.schedules)}")
@@ -164,9 +164,9 @@ def main() -> None:
 
 
 def report(process: int, count: int, seconds: float) -> None:
-    asyncio.run(clients(2, 1, Seen(), process))
+    asyncio.run(clients(2, 1, SeenByClients(), process))
     before, began, cpu = left(process), time.monotonic(), cpu_s(process)
-    seen = Seen()
+    seen = SeenByClients()
     memory = asyncio.run(clients(count, seconds, seen, process))
     took, used = time.monotonic() - began, cpu_s(process) - cpu
     time.sleep(1)

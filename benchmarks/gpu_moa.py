@@ -35,7 +35,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.gpu.harness import Clock, Harness, Journal, Row
+from benchmarks.gpu.harness import Harness, Journal, Row, Stopwatch
 from benchmarks.gpu.shape import SHAPES
 from benchmarks.gpu.tables import TABLES
 
@@ -43,7 +43,7 @@ FILE = "gpu_moa.json"
 
 
 @dataclass(frozen=True)
-class Part:
+class RunPart:
     """A generator of rows.
 
     Attributes:
@@ -62,19 +62,19 @@ class Part:
 
 
 PARTS = (
-    Part("machine", "alone", 0.2),
-    Part("decode", "alone", 0.35),
-    Part("prefill", "alone", 0.4),
-    Part("apart", "moa", 0.7),
-    Part("equality", "alone", 0.75),
-    Part("profile", "profiling", 0.8),
-    Part("together", "moa", 0.95),
-    Part("forecast", "forecasts", 1.0),
+    RunPart("machine", "alone", 0.2),
+    RunPart("decode", "alone", 0.35),
+    RunPart("prefill", "alone", 0.4),
+    RunPart("apart", "moa", 0.7),
+    RunPart("equality", "alone", 0.75),
+    RunPart("profile", "profiling", 0.8),
+    RunPart("together", "moa", 0.95),
+    RunPart("forecast", "forecasts", 1.0),
 )
 
 
 def run(
-    harness: Harness, console: Console, parts: Sequence[Part], seconds: float, clock: Clock
+    harness: Harness, console: Console, parts: Sequence[RunPart], seconds: float, clock: Stopwatch
 ) -> None:
     for part in parts:
         reason = measure_visibly(
@@ -87,7 +87,7 @@ def run(
 
 
 def measure_visibly(
-    harness: Harness, console: Console, part: Part, is_up: Callable[[], bool]
+    harness: Harness, console: Console, part: RunPart, is_up: Callable[[], bool]
 ) -> str:
     columns = (TextColumn("{task.description}: {task.completed:.0f} rows"), TimeElapsedColumn())
     # Drawn only between measurements, which a thread that draws would disturb.
@@ -98,7 +98,7 @@ def measure_visibly(
 
 
 def measure_part(
-    harness: Harness, part: Part, on_row: Callable[[], None], is_up: Callable[[], bool]
+    harness: Harness, part: RunPart, on_row: Callable[[], None], is_up: Callable[[], bool]
 ) -> str:
     """Keeps every row; says why there are no more, or nothing if there are all."""
     if is_up():
@@ -139,7 +139,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    clock, chosen, console = Clock(), options(), Console()
+    clock, chosen, console = Stopwatch(), options(), Console()
     journal = Journal(chosen.out / FILE, chosen.shape)
     harness = Harness(SHAPES[chosen.shape], chosen.device, chosen.out, journal, chosen.requests)
     needed = {*chosen.parts, *([] if journal.rows("machine") else ["machine"])}

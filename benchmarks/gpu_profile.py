@@ -27,9 +27,9 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.gpu.alone import machine
-from benchmarks.gpu.harness import Clock, Harness, Journal, Row
+from benchmarks.gpu.harness import Harness, Journal, Row, Stopwatch
 from benchmarks.gpu.profiling import measure
-from benchmarks.gpu.shape import SHAPES, Shape
+from benchmarks.gpu.shape import SHAPES, ModelShape
 from executor.line_log import LineLog
 from executor.measure.measure_latency import MeasuringEffort
 from executor.measure.measurements import Sample
@@ -42,7 +42,7 @@ LLAMA_VOCABULARY, QWEN_VOCABULARY = 128256, 151936
 
 def _llama(
     hidden: int, layers: int, heads: int, size: int, inner: int, words: int, is_tied: bool = False
-) -> Shape:
+) -> ModelShape:
     """As the 8B shape, with 8 KV heads; of Qwen3 without its norms of queries and keys."""
     config = {
         "hidden_size": hidden,
@@ -59,7 +59,7 @@ def _llama(
 
 
 # Sizes: config.json of Llama-3.2-1B, Llama-3.1-8B, Qwen3-14B and Qwen3-32B.
-PROFILED: Mapping[str, Shape] = {
+PROFILED: Mapping[str, ModelShape] = {
     "1b": _llama(2048, 16, 32, 64, 8192, LLAMA_VOCABULARY, is_tied=True),
     "8b": SHAPES["8b"],
     "14b": _llama(5120, 40, 40, 128, 17408, QWEN_VOCABULARY),
@@ -81,7 +81,7 @@ class Done:
 
 def profile_shape(name: str, harness: Harness, seconds: float, console: Console) -> Done:
     """Measures and saves one shape within ``seconds``, loading it included."""
-    clock = Clock()
+    clock = Stopwatch()
     [about] = machine(harness)
     key = content_hash([name, about["device"], about["torch"], dict(harness.shape.config)])
     log = SampleLog(LineLog(harness.folder / PARTIAL, [key]))
@@ -135,7 +135,7 @@ def table_of(done: Mapping[str, Done]) -> Table:
 
 def run(shapes: Sequence[str], device: str, folder: Path, seconds: float, console: Console) -> int:
     """How many shapes failed."""
-    clock, done, failed = Clock(), dict[str, Done](), 0
+    clock, done, failed = Stopwatch(), dict[str, Done](), 0
     journal = Journal(folder / FILE, "sizes")
     for number, name in enumerate(shapes):
         left_s = (seconds - clock.now_s) / (len(shapes) - number)

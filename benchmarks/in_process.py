@@ -160,7 +160,7 @@ def generated(model: LoadedModel, ids: Sequence[int]) -> Gaps:
 
 
 @dataclass
-class _Calls:
+class _WaitedCalls:
     """Waits for several calls of an engine."""
 
     left: int
@@ -180,7 +180,7 @@ class _Calls:
 
 def served(engine: Engine, prompts: Sequence[Sequence[int]]) -> Gaps:
     """Gaps of the first call, while all of them decode."""
-    calls = _Calls(len(prompts))
+    calls = _WaitedCalls(len(prompts))
     for number, ids in enumerate(prompts):
         engine.submit(EngineCall((0, number), ids, TOKENS, ignore_end=True), calls)
     calls.done.wait()

@@ -22,7 +22,7 @@ CHUNK, WRITE = 128, 60
 
 
 @dataclass(frozen=True)
-class Row:
+class PublishedRun:
     """One published run; ``fitted`` names the figures that a constant was fitted to."""
 
     name: str
@@ -35,15 +35,19 @@ class Row:
 
 
 ROWS = (
-    Row("MoA", normal(), 10.6, 28.3, fitted=("TTFT",)),
-    Row("staircase, first 4", constant(4, CHUNK, WRITE), 0.42, None),
-    Row("staircase, first 8", constant(8, CHUNK, WRITE), 0.47, 43.4, fitted=("TTFT", "TPS")),
-    Row("staircase, first 32", constant(32, CHUNK, WRITE), 0.70, None, fitted=("TTFT",)),
-    Row("staircase + prefix cache", constant(8, CHUNK, WRITE), 0.45, 45.0, "append_rounds", True),
+    PublishedRun("MoA", normal(), 10.6, 28.3, fitted=("TTFT",)),
+    PublishedRun("staircase, first 4", constant(4, CHUNK, WRITE), 0.42, None),
+    PublishedRun(
+        "staircase, first 8", constant(8, CHUNK, WRITE), 0.47, 43.4, fitted=("TTFT", "TPS")
+    ),
+    PublishedRun("staircase, first 32", constant(32, CHUNK, WRITE), 0.70, None, fitted=("TTFT",)),
+    PublishedRun(
+        "staircase + prefix cache", constant(8, CHUNK, WRITE), 0.45, 45.0, "append_rounds", True
+    ),
 )
 
 
-def forecast(scenario: Scenario, row: Row) -> tuple[float, float]:
+def forecast(scenario: Scenario, row: PublishedRun) -> tuple[float, float]:
     """TTFT in seconds, and answer tokens over time to the last of them."""
     last = scenario.simulated["aggregator"].model_copy(
         update={"prefix_caching": row.prefix_caching}

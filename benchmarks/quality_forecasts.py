@@ -87,7 +87,7 @@ POINTS = 0.03
 
 
 @dataclass(frozen=True)
-class Row:
+class ScheduleRow:
     """One schedule; loss, agreement and score, forecast and measured."""
 
     name: str
@@ -149,11 +149,11 @@ def forecaster_of(scenario: Scenario, profile: QualityProfile) -> ProfileForecas
     return ProfileForecaster(scenario.pipeline.build(), latency, profile, scenario.real, workload)
 
 
-def rows_of(proposers: int, requests: int) -> list[Row]:
+def rows_of(proposers: int, requests: int) -> list[ScheduleRow]:
     return list(rows(proposers, requests))
 
 
-def rows(proposers: int, requests: int) -> Iterator[Row]:
+def rows(proposers: int, requests: int) -> Iterator[ScheduleRow]:
     scenario = scenario_of(proposers, requests)
     pipeline, score = scenario.pipeline.build(), answer_scorer(scenario.requests, Path())
     with open_engines(scenario) as opened:
@@ -176,7 +176,7 @@ def rows(proposers: int, requests: int) -> Iterator[Row]:
             found = [measure_quality(pipeline, scorers, *pair, layout) for pair in pairs]
             answers = [outcome.texts[pipeline.answer] for outcome in outcomes]
             scores = [score(*pair) or 0.0 for pair in zip(questions, answers, strict=True)]
-            yield Row(
+            yield ScheduleRow(
                 f"{proposers}: {words}, {layout}",
                 forecast,
                 summarize([one.loss for one in found]),
@@ -185,7 +185,7 @@ def rows(proposers: int, requests: int) -> Iterator[Row]:
             )
 
 
-def table(found: Sequence[Row], requests: int) -> Table:
+def table(found: Sequence[ScheduleRow], requests: int) -> Table:
     columns = ("loss", "measured", "error", "within", "agreement", "measured", "score", "measured")
     shown = Table("proposers: schedule", *columns, title=f"{requests} requests each")
     for row in found:
@@ -207,7 +207,7 @@ def _words(figure: Summary | None) -> str:
     return f"{figure.mean:.3f} ±{(figure.high - figure.low) / 2:.3f}" if figure else ""
 
 
-def tell(found: Sequence[Row], requests: int) -> None:
+def tell(found: Sequence[ScheduleRow], requests: int) -> None:
     Console(width=150).print(table(found, requests))
     forecast, real = [row.forecast.loss.mean for row in found], [row.loss.mean for row in found]
     near = sum(abs(row.score_error) <= POINTS for row in found)
@@ -220,7 +220,7 @@ def tell(found: Sequence[Row], requests: int) -> None:
         print(f"score within {POINTS:.0%}: {near} of {len(found)}")
 
 
-def measured(counts: Sequence[int], requests: int, processes: int) -> list[Row]:
+def measured(counts: Sequence[int], requests: int, processes: int) -> list[ScheduleRow]:
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         found = pool.map(partial(rows_of, requests=requests), counts)
         return [row for some in found for row in some]

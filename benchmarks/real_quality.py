@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from benchmarks.quality_forecasts import Row, tell
+from benchmarks.quality_forecasts import ScheduleRow, tell
 from executor.kept_runs import play_kept
 from executor.line_log import ItemLog, LineLog
 from executor.measure.measure_quality import MeasuredQuality, measure_quality
@@ -79,7 +79,7 @@ def schedules_of(scenario: Scenario) -> dict[str, Schedule]:
 
 def rows(
     scenario: Scenario, source: Path, folder: Path, requests: int, step: Callable[[], None]
-) -> Iterator[Row]:
+) -> Iterator[ScheduleRow]:
     quality = load_quality(folder / "quality.json")
     workload = sampled_workload(quality.samples, len(quality.samples))
     forecaster = ProfileForecaster(
@@ -95,7 +95,7 @@ def rows(
         forecast = forecaster(schedule).quality
         assert forecast is not None
         loss = summarize([one.loss for one in found[name]])
-        yield Row(name, forecast, loss, summarize([one.agreement for one in found[name]]))
+        yield ScheduleRow(name, forecast, loss, summarize([one.agreement for one in found[name]]))
 
 
 def measured(

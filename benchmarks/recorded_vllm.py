@@ -77,7 +77,7 @@ def read_recorded(path: Path) -> Recorded:
 
 
 @dataclass(frozen=True)
-class RecordedRun:
+class VllmRun:
     """A run and what its engine was.
 
     Attributes:
@@ -125,7 +125,7 @@ class RecordedRun:
         return 0.0 if miss(0.0) >= 0 else float(brentq(miss, 0.0, 0.01, xtol=1e-6))
 
 
-def find_runs(data: Path) -> Iterator[RecordedRun]:
+def find_runs(data: Path) -> Iterator[VllmRun]:
     """Runs under ``bench/examples``, with kernel times under ``profiler/perf``."""
     for path in sorted((data / "bench" / "examples").glob("*/*/vllm/requests.jsonl")):
         try:
@@ -134,7 +134,7 @@ def find_runs(data: Path) -> Iterator[RecordedRun]:
             print(f"{path}: left out: {error or type(error).__name__}")
 
 
-def read_run(data: Path, path: Path) -> RecordedRun:
+def read_run(data: Path, path: Path) -> VllmRun:
     """The run whose requests are in ``path``.
 
     Raises:
@@ -164,7 +164,7 @@ def read_run(data: Path, path: Path) -> RecordedRun:
     if deployment.devices > 1:
         alone = read_kernel_tables(folder, replace(deployment, link=NO_COST))
     published = _published(path.parents[1] / "validation" / "summary.txt")
-    return RecordedRun(_named(name, ranks), tables, limits, read_recorded(path), alone, published)
+    return VllmRun(_named(name, ranks), tables, limits, read_recorded(path), alone, published)
 
 
 def _published(path: Path) -> list[str]:
@@ -209,7 +209,7 @@ def errors(simulated: np.ndarray, real: np.ndarray) -> Sequence[float]:
     return [float(error) for error in off]
 
 
-def judge(run: RecordedRun) -> tuple[Table, float]:
+def judge(run: VllmRun) -> tuple[Table, float]:
     """A table of errors, and the constant of the first 100 requests."""
     columns = ("fitted on", "judged on", "overhead ms", *(f"mean {name}" for name in METRICS))
     table = Table(*columns, title=run.name, title_justify="left")

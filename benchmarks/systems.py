@@ -30,7 +30,7 @@ from staircase.spec.transform_spec import (
 
 
 @dataclass(frozen=True)
-class Row:
+class SystemRow:
     system: str
     published: str
     found: str
@@ -51,20 +51,20 @@ def needed(speed_up_at: Callable[[float], float], target: float, low: float, hig
     return float(brentq(lambda value: speed_up_at(value) - target, low, high))
 
 
-def dparallel() -> Iterator[Row]:
+def dparallel() -> Iterator[SystemRow]:
     """A pass over the block costs the same in both: the model has no cache."""
     for task, passes, published in (("GSM8K", 30, 8.5), ("MBPP", 24, 10.5)):
         found = speed_up(MultiTokenSpec(kind="multi_token", tokens_per_step=256 / passes))
         words = f"{task}: 256 to {passes} passes, {published}x"
-        yield Row("dParallel", words, f"{found:.2f}x", "follows")
+        yield SystemRow("dParallel", words, f"{found:.2f}x", "follows")
 
 
-def cosine() -> Iterator[Row]:
+def cosine() -> Iterator[SystemRow]:
     """Drafting moves beside checking; the round's yield cancels out."""
     draft = needed(_overlap_gain, 1 / (1 - 0.232), 0.0, 1.0)
     gain = _overlap_gain(draft) - 1
     found = f"+{gain:.1%} with drafting at {draft:.2f} of a check"
-    yield Row("CoSine", "latency -23.2 %, throughput +32.5 %", found, "cross-checked")
+    yield SystemRow("CoSine", "latency -23.2 %, throughput +32.5 %", found, "cross-checked")
 
 
 def _overlap_gain(draft: float) -> float:
@@ -83,21 +83,21 @@ def _overlap_gain(draft: float) -> float:
     return rate(True) / rate(False)
 
 
-def faser() -> Iterator[Row]:
+def faser() -> Iterator[SystemRow]:
     draft = needed(_overlap_gain, 1.92, 0.0, 1.0)
     found = f"drafting takes {draft:.2f} of a check; overlap alone gives at most 2x"
-    yield Row("FASER", "latency up to 1.92x lower", found, "implied")
+    yield SystemRow("FASER", "latency up to 1.92x lower", found, "implied")
 
 
-def mirror() -> Iterator[Row]:
+def mirror() -> Iterator[SystemRow]:
     """With drafting hidden, the speed-up is the round's yield."""
     draft = needed(_overlap_gain, 1.30, 0.0, 1.0)
     for target in (2.8, 5.8):
         accepted = needed(_hidden, target, 0.0, 0.9999)
         found = f"acceptance {accepted:.2f} of 8 drafts, hidden"
-        yield Row("Mirror-SD", f"{target}x", found, "implied")
+        yield SystemRow("Mirror-SD", f"{target}x", found, "implied")
     found = f"drafting takes {draft:.2f} of a check in what it is compared to"
-    yield Row("Mirror-SD", "30 % over EAGLE-3", found, "implied")
+    yield SystemRow("Mirror-SD", "30 % over EAGLE-3", found, "implied")
 
 
 def _hidden(acceptance: float) -> float:
@@ -107,7 +107,7 @@ def _hidden(acceptance: float) -> float:
     return speed_up(spec)
 
 
-def dmtd() -> Iterator[Row]:
+def dmtd() -> Iterator[SystemRow]:
     """One pass, then three more tokens through a share of the layers."""
 
     def at(late: float) -> float:
@@ -116,10 +116,10 @@ def dmtd() -> Iterator[Row]:
 
     share = needed(at, 2.0, 0.01, 0.99)
     found = f"{share:.2f} of the layers are late: {share * 36:.0f} of 36"
-    yield Row("Direct Multi-Token Decoding", "cycle of 4, up to 2x", found, "implied")
+    yield SystemRow("Direct Multi-Token Decoding", "cycle of 4, up to 2x", found, "implied")
 
 
-def apparate() -> Iterator[Row]:
+def apparate() -> Iterator[SystemRow]:
     for cut in (0.226, 0.779):
 
         def at(depth: float) -> float:
@@ -127,12 +127,12 @@ def apparate() -> Iterator[Row]:
 
         depth = needed(at, 1 / (1 - cut), 0.01, 1.0)
         words = f"median time per token -{cut:.1%}"
-        yield Row(
+        yield SystemRow(
             "Apparate", words, f"the median token exits at {depth:.2f} of the depth", "implied"
         )
 
 
-def wedlm() -> Iterator[Row]:
+def wedlm() -> Iterator[SystemRow]:
     """The roofline says what a pass over a window costs more than one over a token."""
     roofline = Roofline(SHAPES["Qwen3-8B"], HARDWARE["H100-SXM"])
 
@@ -145,23 +145,25 @@ def wedlm() -> Iterator[Row]:
 
     for target in (3.0, 10.0):
         found = f"{needed(at, target, 1.0, 16.0):.2f} tokens a pass over 16 positions"
-        yield Row("WeDLM", f"Qwen3-8B, {target:.0f}x", found, "implied")
+        yield SystemRow("WeDLM", f"Qwen3-8B, {target:.0f}x", found, "implied")
 
 
-def prophet() -> Iterator[Row]:
+def prophet() -> Iterator[SystemRow]:
     for task, target in (("planning", 2.67), ("general", 2.34)):
 
         def at(tokens: float) -> float:
             return speed_up(MultiTokenSpec(kind="multi_token", tokens_per_step=tokens))
 
         share = 1 / needed(at, target, 1.0, 16.0)
-        yield Row("Prophet", f"{task}, up to {target}x", f"{share:.2f} of the passes", "implied")
+        yield SystemRow(
+            "Prophet", f"{task}, up to {target}x", f"{share:.2f} of the passes", "implied"
+        )
 
 
 SYSTEMS = (dparallel, cosine, mirror, faser, dmtd, apparate, wedlm, prophet)
 
 
-def rows() -> list[Row]:
+def rows() -> list[SystemRow]:
     return [row for system in SYSTEMS for row in system()]
 
 

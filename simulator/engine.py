@@ -68,7 +68,7 @@ class SimulatedCall:
         return "stop" if self.ends_early else "length"
 
 
-class Listener(Protocol):
+class SimulatedListener(Protocol):
     def on_token(self, key: Key, now_ps: int) -> None: ...
 
     def on_watched(self, key: Key, now_ps: int) -> None: ...
@@ -80,7 +80,7 @@ class SimulatedEngine(Protocol):
     """Serves calls in simulated time. Never calls a listener from within these methods, but for
     ``cancel``, which may end the call at once."""
 
-    def submit(self, call: SimulatedCall, listener: Listener) -> None: ...
+    def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None: ...
 
     def cancel(self, key: Key) -> None: ...
 

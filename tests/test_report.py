@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,11 @@ def other(request: pytest.FixtureRequest) -> Plan:
     return small_plan(objectives=words)
 
 
-def pages(folder: Path, plan: Plan) -> Iterator[tuple[str, dict[str, object]]]:
+# Of a page, and what stands in the files beside it.
+Pages = list[tuple[str, dict[str, Any]]]
+
+
+def written(folder: Path, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
     """The report of a plan, then that of its validation, and the files beside it."""
     save_plan(folder / "plan.json", plan)
     save_validation(folder / "validation.json", validation_of(plan))
@@ -55,20 +60,25 @@ def pages(folder: Path, plan: Plan) -> Iterator[tuple[str, dict[str, object]]]:
         yield (folder / "report.html").read_text(), documents
 
 
-def test_every_number_stands_in_the_json(found: Plan, tmp_path: Path) -> None:
-    counts = [check_numbers(page, documents) for page, documents in pages(tmp_path, found)]
+@pytest.fixture(scope="module")
+def pages(found: Plan, tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    return list(written(tmp_path_factory.mktemp("report"), found))
+
+
+def test_every_number_stands_in_the_json(pages: Pages) -> None:
+    counts = [check_numbers(page, documents) for page, documents in pages]
     assert counts[0] > 100
     assert counts[1] > counts[0]
 
 
-def test_every_value_of_a_chart_stands_in_the_json(found: Plan, tmp_path: Path) -> None:
-    counts = [check_charts(page, documents) for page, documents in pages(tmp_path, found)]
+def test_every_value_of_a_chart_stands_in_the_json(pages: Pages) -> None:
+    counts = [check_charts(page, documents) for page, documents in pages]
     assert counts[0] > 200
     assert counts[1] > counts[0]
 
 
-def test_a_value_from_elsewhere_is_found_out(found: Plan, tmp_path: Path) -> None:
-    page, documents = next(pages(tmp_path, found))
+def test_a_value_from_elsewhere_is_found_out(pages: Pages) -> None:
+    page, documents = pages[0]
     value = specs(page)["front"]["layer"][1]["data"]["values"][3]["x"]
     with pytest.raises(AssertionError):
         check_charts(page.replace(f'"x":{value}', f'"x":{value + 1}'), documents)
@@ -78,13 +88,13 @@ def test_a_value_from_elsewhere_is_found_out(found: Plan, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_so_it_does_whatever_the_objectives(other: Plan, tmp_path: Path) -> None:
-    for page, documents in pages(tmp_path, other):
+    for page, documents in written(tmp_path, other):
         assert check_numbers(page, documents) > 100
         assert check_charts(page, documents) > 200
 
 
-def test_a_number_from_elsewhere_is_found_out(found: Plan, tmp_path: Path) -> None:
-    page, documents = next(pages(tmp_path, found))
+def test_a_number_from_elsewhere_is_found_out(pages: Pages) -> None:
+    page, documents = pages[0]
     with pytest.raises(AssertionError):
         check_numbers(page.replace("<h2>Pareto front", "<h2>17 Pareto fronts"), documents)
     changed = re.sub(r">(\d+) schedules simulated<", ">99 schedules simulated<", page)
@@ -132,8 +142,8 @@ def test_only_times_are_in_milliseconds(word: str, unit: str) -> None:
     assert (axis.unit, axis.factor) == (unit, 1000 if unit else 1)
 
 
-def test_it_is_self_contained(found: Plan, tmp_path: Path) -> None:
-    for page, _ in pages(tmp_path, found):
+def test_it_is_self_contained(pages: Pages) -> None:
+    for page, _ in pages:
         assert len(page.encode()) < MOST_BYTES
         # What is in the library is not asked for (``test_report_in_browser``).
         assert page.count(library()) == 1

@@ -32,7 +32,7 @@ def checked(found: Plan) -> Validation:
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> comparing.Comparison:
+def compared(tmp_path_factory: pytest.TempPathFactory) -> comparing.RecordComparison:
     folder = tmp_path_factory.mktemp("records")
     for name, steps in (("one", "normal"), ("other", "constant:8,128,60")):
         words = ["--requests", "3", "--staircase", steps, "--save", str(folder / name)]
@@ -62,7 +62,7 @@ def test_a_simulation_has_a_row_for_each_metric() -> None:
     assert set(frame.index) == set(found.metrics)
 
 
-def test_a_comparison_has_a_row_for_each_metric(compared: comparing.Comparison) -> None:
+def test_a_comparison_has_a_row_for_each_metric(compared: comparing.RecordComparison) -> None:
     frame = compared.to_frame().set_index("metric")
     assert frame.loc["ttft_s", "bias"] == compared.metrics["ttft_s"].bias
     assert frame.loc["e2e_s", "measured.mean"] == compared.metrics["e2e_s"].measured.mean
@@ -88,7 +88,7 @@ def inlined(spec: Any) -> Any:
 
 
 def test_each_has_a_figure(
-    found: Plan, checked: Validation, compared: comparing.Comparison
+    found: Plan, checked: Validation, compared: comparing.RecordComparison
 ) -> None:
     dots = [row for row in rows_shown(found) if row["at"].startswith("plan/candidates/")]
     assert {row["number"] for row in dots} == set(range(len(found.candidates)))
@@ -100,7 +100,7 @@ def test_each_has_a_figure(
 
 
 def test_each_is_a_table_in_a_notebook(
-    found: Plan, checked: Validation, compared: comparing.Comparison
+    found: Plan, checked: Validation, compared: comparing.RecordComparison
 ) -> None:
     results: list[Shown] = [found, checked, compared, planner.simulate(PAPER, requests=3)]
     for one in results:

@@ -98,6 +98,11 @@ def test_on_the_command_line(tmp_path: Path, content: dict[str, Any]) -> None:
     found = json.loads(done.stdout)
     assert list(found["variants"]) == ["a GPU each", "two aggregators", "layers share"]
     assert {member["variant"] for member in found["front"]} <= set(found["variants"])
+
+
+@pytest.mark.slow
+def test_the_common_front_is_shown(tmp_path: Path, content: dict[str, Any]) -> None:
+    words = ["variants", str(written(tmp_path, content)), "--out", str(tmp_path / "out")]
     shown = CliRunner().invoke(app, [*words, "--trials", "6"])
     assert "on the common front" in shown.output
 

@@ -18,7 +18,7 @@ from benchmarks.gpu.moa import (
     variants_of,
 )
 from benchmarks.gpu.profiling import PROFILE_FILE
-from benchmarks.gpu.shape import Shape
+from benchmarks.gpu.shape import ModelShape
 from executor.tokens.rendering import fixed_texts
 from profiles.latency.profile import EngineProfile, load_latency
 from simulator.des.batching import BatchingSetup
@@ -48,7 +48,7 @@ def _engines(profile: EngineProfile, deployment: str) -> dict[str, SerialSetup |
 
 
 def _forecasts(
-    shape: Shape, pipeline: Pipeline, engines: Mapping[str, EngineSetup]
+    shape: ModelShape, pipeline: Pipeline, engines: Mapping[str, EngineSetup]
 ) -> Iterator[Row]:
     workload = Workload([_request(shape, pipeline)])
     for variant in variants_of(shape):
@@ -57,7 +57,7 @@ def _forecasts(
         yield {**asdict(variant), **{name: metrics[name] for name in METRICS}}
 
 
-def _request(shape: Shape, pipeline: Pipeline) -> RequestShape:
+def _request(shape: ModelShape, pipeline: Pipeline) -> RequestShape:
     """Texts have a token for each character."""
     query = "x" * shape.query_tokens
     fixed = {

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.shape import Shape, load_shape
+from benchmarks.gpu.shape import ModelShape, load_shape
 from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.device import Device
 from executor.inprocess.models import LoadedModel
@@ -63,7 +63,7 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class Clock:
+class Stopwatch:
     """Counts a run's seconds."""
 
     started_s: float = field(default_factory=time.monotonic)
@@ -80,7 +80,7 @@ class Clock:
 class Harness:
     """What every part works with."""
 
-    shape: Shape
+    shape: ModelShape
     device: str
     folder: Path
     journal: Journal

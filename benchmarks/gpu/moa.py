@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from benchmarks.gpu.harness import Harness, Row
-from benchmarks.gpu.shape import Shape
+from benchmarks.gpu.shape import ModelShape
 from executor.measure.call_recorder import serve
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.tokens.rendering import PromptFormat
@@ -43,13 +43,13 @@ class Variant:
         return uniform(pipeline, parse_staircase(self.staircase), self.layout)
 
 
-def variants_of(shape: Shape) -> list[Variant]:
+def variants_of(shape: ModelShape) -> list[Variant]:
     """Normal first; for it the layouts are the same."""
     drawn = [Variant(words, layout) for words in shape.staircases for layout in LAYOUTS]
     return [Variant("normal", LAYOUTS[0]), *drawn]
 
 
-def pipeline_of(shape: Shape, deployment: str) -> Pipeline:
+def pipeline_of(shape: ModelShape, deployment: str) -> Pipeline:
     engine_of = {
         agent: engine for engine, agents in DEPLOYMENTS[deployment].items() for agent in agents
     }

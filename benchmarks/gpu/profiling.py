@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from benchmarks.gpu.alone import WARM_UP_TOKENS
-from benchmarks.gpu.harness import Clock, Harness, Row
+from benchmarks.gpu.harness import Harness, Row, Stopwatch
 from benchmarks.gpu.moa import AGGREGATOR, PROPOSERS
 from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.static_steps import LEAST_WINDOW
@@ -46,7 +46,7 @@ def measure(
     on_sample: Callable[[Sample], None] = lambda sample: None,
 ) -> EngineProfile:
     """Of an engine with as many slots as the shape's largest batch, all in the effort's time."""
-    clock = Clock()
+    clock = Stopwatch()
     longest, slots = harness.shape.profiled_tokens, max(harness.shape.batches)
     with harness.engines(slots, max_num_batched_tokens=longest + slots) as [engine]:
         if harness.is_static:

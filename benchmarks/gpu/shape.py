@@ -18,7 +18,7 @@ COPIES = 10
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """A Llama, and what is measured on it.
 
     Attributes:
@@ -46,7 +46,7 @@ class Shape:
 
 
 SHAPES = {
-    "8b": Shape(
+    "8b": ModelShape(
         config={
             "hidden_size": 4096,
             "num_hidden_layers": 32,
@@ -69,7 +69,7 @@ SHAPES = {
         compared_tokens=128,
         profiled_tokens=4096,
     ),
-    "tiny": Shape(
+    "tiny": ModelShape(
         config={
             "hidden_size": 64,
             "num_hidden_layers": 2,
@@ -99,7 +99,7 @@ SHAPES = {
 DATASHEET_BYTES_PER_S = {"H200": 4.8e12}
 
 
-def load_shape(shape: Shape, device: str) -> LoadedModel:
+def load_shape(shape: ModelShape, device: str) -> LoadedModel:
     """Random weights for a bare config.json."""
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **shape.config}
     with TemporaryDirectory() as folder:

@@ -111,7 +111,7 @@ def capacity_in(
 
 def compare(
     forecast: str | Path, measured: str | Path, reading_rate: float = READING_RATE
-) -> comparing.Comparison:
+) -> comparing.RecordComparison:
     """Sets a forecast beside a measurement of the same requests, metric by metric.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import vl_convert
@@ -26,8 +27,9 @@ def embedded(name: str, chart: Any) -> Markup:
     return Markup(FIGURE).format(name, Markup(_safe(text)))
 
 
+@cache
 def library() -> Markup:
-    """Vega, Vega-Lite and vega-embed, about 0.9 MB."""
+    """Vega, Vega-Lite and vega-embed, about 0.9 MB; they take a second to bundle."""
     version = vl_convert.get_vegalite_versions()[-1]
     return Markup(vl_convert.javascript_bundle(GLOBAL, vl_version=version))
 

@@ -52,7 +52,7 @@ class MetricComparison:
 
 
 @dataclass(frozen=True)
-class Comparison(Shown):
+class RecordComparison(Shown):
     """Two records, by metric.
 
     Attributes:
@@ -96,13 +96,13 @@ class Comparison(Shown):
         """Both means of every metric, with their intervals."""
         with extras():
             from planner.charts.notebook import comparison_figure
-        content = TypeAdapter(Comparison).dump_python(self, mode="json")
+        content = TypeAdapter(RecordComparison).dump_python(self, mode="json")
         return comparison_figure(Figures({"comparison": content}))
 
 
 def compare(
     forecast: Sequence[Record], measured: Sequence[Record], reading_rate: float = READING_RATE
-) -> Comparison:
+) -> RecordComparison:
     """Every metric that both records know; smooth starts and stalls of one ``reading_rate``."""
     one, other = _metrics(forecast, reading_rate), _metrics(measured, reading_rate)
     is_paired = len(forecast) == len(measured)
@@ -117,7 +117,7 @@ def compare(
     pairs = _answered(forecast, measured) if is_paired else []
     unlike = sum(a.answer_tokens != b.answer_tokens for a, b in pairs)
     lacking = Counter(name for row in measured if row.error is None for name in row.missing)
-    return Comparison(len(forecast), len(measured), len(pairs), unlike, metrics, lacking)
+    return RecordComparison(len(forecast), len(measured), len(pairs), unlike, metrics, lacking)
 
 
 def _metrics(records: Sequence[Record], reading_rate: float) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ import math
 
 from rich.table import Table
 
-from planner.evaluation.compare import Comparison, MetricComparison
+from planner.evaluation.compare import MetricComparison, RecordComparison
 from planner.figures.metric_table import METRICS
 from planner.figures.number_format import number
 from planner.tables.metrics_table import ROWS
@@ -16,7 +16,7 @@ COLUMNS = ("mean", "P50", "P90", "P99", "forecast of the mean", "MAPE", "r", "KS
 LEAST_TOLD = 0.001
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def comparison_table(comparison: RecordComparison) -> Table:
     """Two rows for each metric; an undefined figure is a dash."""
     table = Table(title="Forecast and measurement", title_justify="left")
     for column in ("", "", *COLUMNS):
@@ -29,7 +29,7 @@ def comparison_table(comparison: Comparison) -> Table:
     return table
 
 
-def describe_pairs(comparison: Comparison) -> str:
+def describe_pairs(comparison: RecordComparison) -> str:
     """What the figures rest on, in words."""
     forecast, measured = comparison.forecast_requests, comparison.measured_requests
     if forecast != measured:
@@ -43,7 +43,7 @@ def describe_pairs(comparison: Comparison) -> str:
     return words + _lacking(comparison)
 
 
-def _lacking(comparison: Comparison) -> str:
+def _lacking(comparison: RecordComparison) -> str:
     found = comparison.lacking.items()
     return "".join(f"; {count} measured answers lack {name} or part of it" for name, count in found)
 

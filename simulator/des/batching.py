@@ -27,8 +27,8 @@ from simulator.core.replica import (
     submit,
     with_room,
 )
-from simulator.des.device import Device, shared_device
-from simulator.engine import Key, Listener, SimulatedCall, first_number
+from simulator.des.device import SimulatedDevice, shared_device
+from simulator.engine import Key, SimulatedCall, SimulatedListener, first_number
 from simulator.event_queue import ARRIVAL, ITERATION_END, Clock, ScheduledEvent
 from staircase.errors import WorkloadError
 from staircase.play import CallResult
@@ -90,13 +90,13 @@ class BatchingSetup:
     contention: float = 1.0
     is_checked: bool = False
 
-    def open(self, env: Clock, shared: dict[str, object]) -> BatchingEngine:
+    def open(self, env: Clock, shared: dict[str, object]) -> SimulatedBatchingEngine:
         first = first_number(shared, self.replicas)
         if self.device is None:
-            devices = [Device(env, first + place) for place in range(self.replicas)]
+            devices = [SimulatedDevice(env, first + place) for place in range(self.replicas)]
         else:
             devices = [shared_device(env, shared, self.device, first)] * self.replicas
-        return BatchingEngine(env, self, first, devices)
+        return SimulatedBatchingEngine(env, self, first, devices)
 
     def check_call(self, tokens: int, who: str) -> None:
         """Raise WorkloadError if a call with so many tokens may take too long to be counted."""
@@ -122,15 +122,19 @@ class BatchingSetup:
 @dataclass(frozen=True)
 class _Served:
     call: SimulatedCall
-    listener: Listener
+    listener: SimulatedListener
     replica: int
 
 
-class BatchingEngine:
+class SimulatedBatchingEngine:
     """Routes calls to replicas and tells their listeners."""
 
     def __init__(
-        self, env: Clock, setup: BatchingSetup, first_number: int, devices: Sequence[Device]
+        self,
+        env: Clock,
+        setup: BatchingSetup,
+        first_number: int,
+        devices: Sequence[SimulatedDevice],
     ) -> None:
         self._env = env
         self._setup = setup
@@ -154,7 +158,7 @@ class BatchingEngine:
             for number, device in enumerate(devices, first_number)
         ]
 
-    def submit(self, call: SimulatedCall, listener: Listener) -> None:
+    def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None:
         self._check(call)
         priority = dict(self._setup.priorities).get(call.call.agent, 0)
         hashes = None
@@ -251,7 +255,7 @@ class ReplicaLoop:
         env: Clock,
         number: int,
         replica: Replica,
-        device: Device,
+        device: SimulatedDevice,
         calls: _CallTable,
         notify: Callable[[int], None],
         contention: float,

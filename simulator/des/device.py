@@ -8,7 +8,7 @@ from simulator.event_queue import ITERATION_BEGIN, Clock, ScheduledEvent
 from staircase.turns import next_in_turn
 
 
-class TurnTaker(Protocol):
+class SimulatedTurnTaker(Protocol):
     @property
     def has_work(self) -> bool: ...
 
@@ -24,18 +24,18 @@ class TurnTaker(Protocol):
         ...
 
 
-class Device:
+class SimulatedDevice:
     """Gives its users turns (``staircase.turns``)."""
 
     def __init__(self, env: Clock, number: int) -> None:
         self._env = env
         self._priority = ITERATION_BEGIN + number
-        self._users: list[TurnTaker] = []
+        self._users: list[SimulatedTurnTaker] = []
         self._last = 0
-        self._current: TurnTaker | None = None
+        self._current: SimulatedTurnTaker | None = None
         self._is_beginning = False
 
-    def attach(self, user: TurnTaker) -> None:
+    def attach(self, user: SimulatedTurnTaker) -> None:
         self._users.append(user)
 
     def wake(self) -> None:
@@ -65,8 +65,8 @@ class Device:
             self._current.begin_turn(is_alone=sum(have_work) == 1)
 
 
-def shared_device(env: Clock, shared: dict[str, object], name: str, number: int) -> Device:
+def shared_device(env: Clock, shared: dict[str, object], name: str, number: int) -> SimulatedDevice:
     """The device of this name; who asks first makes it, and it gets that replica's number."""
-    device = shared.setdefault(f"device {name}", Device(env, number))
-    assert isinstance(device, Device)
+    device = shared.setdefault(f"device {name}", SimulatedDevice(env, number))
+    assert isinstance(device, SimulatedDevice)
     return device

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 import numpy as np
 
 from simulator.des.rate_limits import RateLimits, counted_tokens
-from simulator.engine import Key, Listener, SimulatedCall, first_number
+from simulator.engine import Key, SimulatedCall, SimulatedListener, first_number
 from simulator.event_queue import ITERATION_BEGIN, ITERATION_END, Clock, ScheduledEvent
 from staircase.errors import WorkloadError
 from staircase.play import CallResult
@@ -103,7 +103,7 @@ class _Served:
     """A call from its coming to its end; it waits while it has no course."""
 
     call: SimulatedCall
-    listener: Listener
+    listener: SimulatedListener
     number: int
     course: _Course | None = None
     watch: int | None = None
@@ -132,7 +132,7 @@ class EndpointEngine:
         self._due: list[tuple[int, int, Key]] = []
         self._begin_event: ScheduledEvent | None = None
 
-    def submit(self, call: SimulatedCall, listener: Listener) -> None:
+    def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None:
         self._check(call)
         served = _Served(call, listener, self._came)
         self._came += 1

@@ -13,8 +13,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from profiles.latency.profile import EngineProfile
-from simulator.des.device import Device, shared_device
-from simulator.engine import Key, Listener, SimulatedCall, first_number
+from simulator.des.device import SimulatedDevice, shared_device
+from simulator.engine import Key, SimulatedCall, SimulatedListener, first_number
 from simulator.event_queue import ITERATION_END, Clock, ScheduledEvent
 from staircase.messages import EndReason
 from staircase.play import CallResult
@@ -39,7 +39,7 @@ class SerialSetup:
 @dataclass
 class _Active:
     call: SimulatedCall
-    listener: Listener
+    listener: SimulatedListener
     cached_tokens: int
     started_ps: int
     busy_ps: int = 0
@@ -56,19 +56,21 @@ class _Active:
 class SerialEngine:
     """One call at a time; iterations cost what ``profile`` says."""
 
-    def __init__(self, env: Clock, profile: EngineProfile, device: Device, number: int) -> None:
+    def __init__(
+        self, env: Clock, profile: EngineProfile, device: SimulatedDevice, number: int
+    ) -> None:
         self._env = env
         self._end_priority = ITERATION_END + number
         self._profile = profile
         self._device = device
         self._call_ps = to_ps(profile.call_s)
-        self._queue: deque[tuple[SimulatedCall, Listener]] = deque()
+        self._queue: deque[tuple[SimulatedCall, SimulatedListener]] = deque()
         self._active: _Active | None = None
         self._memory: tuple[int, Prompt] | None = None
         self._busy_ps = 0
         device.attach(self)
 
-    def submit(self, call: SimulatedCall, listener: Listener) -> None:
+    def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None:
         self._queue.append((call, listener))
         self._device.wake()
 
@@ -143,7 +145,7 @@ class SerialEngine:
         is_full = active.written == call.thinking_tokens + call.call.max_tokens
         return "length" if is_full else None
 
-    def _begin(self, call: SimulatedCall, listener: Listener) -> _Active:
+    def _begin(self, call: SimulatedCall, listener: SimulatedListener) -> _Active:
         return _Active(call, listener, self._cached(call), int(self._env.now) + self._call_ps)
 
     def _cached(self, call: SimulatedCall) -> int:

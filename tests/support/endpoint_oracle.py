@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from simulator.des.endpoint import EndpointSetup
-from simulator.engine import Key, Listener, SimulatedCall
+from simulator.engine import Key, SimulatedCall, SimulatedListener
 from simulator.event_queue import ITERATION_BEGIN, ITERATION_END, Clock, ScheduledEvent
 from staircase.play import CallResult
 
@@ -46,7 +46,7 @@ class OracleBucket:
 @dataclass(eq=False)
 class Talk:
     call: SimulatedCall
-    listener: Listener
+    listener: SimulatedListener
     outputs: int
     started_ps: int = 0
     next_ps: int = 0
@@ -85,7 +85,7 @@ class OracleEndpoint:
         self.running: list[Talk] = []
         self.over: list[Talk] = []
 
-    def submit(self, call: SimulatedCall, listener: Listener) -> None:
+    def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None:
         ends_apart = call.ends_early and (call.ends_with_stop or call.goal_tokens == 0)
         talk = Talk(call, listener, call.goal_tokens + int(ends_apart))
         self.talks[call.key] = talk

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from simulator.core.cost import at, attention_ps, mixed_attention_ps
 from simulator.des.batching import BatchingSetup, Limits
-from simulator.engine import Key, Listener, SimulatedCall
+from simulator.engine import Key, SimulatedCall, SimulatedListener
 from simulator.event_queue import ITERATION_BEGIN, ITERATION_END, Clock, ScheduledEvent
 from staircase.play import CallResult
 
@@ -58,7 +58,7 @@ class Pool:
 @dataclass(eq=False)
 class Sequence:
     call: SimulatedCall
-    listener: Listener
+    listener: SimulatedListener
     priority: int
     arrival: int
     outputs: int
@@ -329,7 +329,7 @@ class OracleEngine:
         self.sequences: dict[Key, tuple[Sequence, OracleReplica]] = {}
         self.homes: dict[tuple[int, str], OracleReplica] = {}
 
-    def submit(self, call: SimulatedCall, listener: Listener) -> None:
+    def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None:
         early = call.ends_early and (call.ends_with_stop or call.goal_tokens == 0)
         sequence = Sequence(
             call,
