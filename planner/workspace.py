@@ -37,6 +37,8 @@ from staircase.workload import Workload
 FORECASTING = ("staircase", "profiles", "simulator")
 # The replicate of a workload whose lengths and arrivals no search sees.
 HELD_OUT = 1 << 20
+# Where a search of the rate begins that nobody gave one.
+FIRST_RATE_PER_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -327,15 +329,22 @@ class Workspace:
         unseen = sampled_workload(known.samples, min(count, left - seen), seen)
         return replace(forecaster, workload=unseen)
 
+    def arriving(self, requests: int, seed: int) -> SimulatedForecaster:
+        """On measured engines: so many requests that arrive at random, with noise of ``seed``."""
+        return self._profile_forecaster(seed, requests).arriving(FIRST_RATE_PER_S, seed)
+
     def _forecaster(self, seed: int) -> ProfileForecaster | SimulatedForecaster:
         """With lengths, arrivals and noise of ``seed``; as the scenario stands for 0."""
         if self.scenario.simulated:
             return SimulatedForecaster.open(self.scenario, self.source, seed)
-        forecaster = self.profile_forecaster()
+        return self._profile_forecaster(seed, self.scenario.plan.requests)
+
+    def _profile_forecaster(self, seed: int, requests: int) -> ProfileForecaster:
+        forecaster = self.profile_forecaster(requests)
         if not seed:
             return forecaster
         if self.played() is None:
-            workload = self._given_workload(self.scenario.plan.requests, seed)
+            workload = self._given_workload(requests, seed)
         else:
             workload = resampled_workload(forecaster.workload, seed)
         return replace(

@@ -18,7 +18,7 @@ from simulator.des.batching import BatchingSetup
 from simulator.des.serial import SerialSetup
 from simulator.extrapolation import most_at_once
 from simulator.figures import NOTHING_ASKED, AskedFigures
-from simulator.forecast import Forecast, forecast_of
+from simulator.forecast import Forecast, SimulatedForecaster, forecast_of
 from simulator.intervals import stated_error
 from simulator.profiled import served_together, setup_of_profile
 from simulator.run import Run, run_workload
@@ -26,7 +26,7 @@ from staircase.metrics.request_metrics import READING_RATE, Z90
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.spec.engine_spec import EngineSpec, OpenAISpec
-from staircase.timeline import Timeline
+from staircase.timeline import Timeline, to_ps
 from staircase.workload import RequestShape, Workload
 
 
@@ -84,6 +84,19 @@ class ProfileForecaster:
             workload,
             reading_rate=self.reading_rate,
             needs_timelines=True,
+        )
+
+    def arriving(self, rate_per_s: float, seed: int = 0) -> SimulatedForecaster:
+        """The same requests on the same engines, each at a random time, so many a second."""
+        gaps = np.random.default_rng(seed).exponential(1 / rate_per_s, len(self.workload.requests))
+        arrivals = [to_ps(second) for second in np.cumsum(gaps)]
+        return SimulatedForecaster(
+            self._played,
+            self._setups,
+            replace(self.workload, arrivals_ps=arrivals),
+            self.reading_rate,
+            profiled={},
+            rate_per_s=rate_per_s,
         )
 
     @cached_property

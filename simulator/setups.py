@@ -113,6 +113,8 @@ def _replicas_of(spec: SimulatedSpec, name: str, cost: Cost, factor: float) -> B
         spec.scheduling,
         spec.async_scheduling,
         long_prefill_token_threshold=spec.long_prefill_token_threshold,
+        enable_chunked_prefill=spec.enable_chunked_prefill,
+        prefill_first=spec.prefill_first,
     )
     cost = transformed(slower, spec.transforms)
     try:

@@ -25,7 +25,8 @@ from tests.support.random_cases import (
 
 CASES_A_TEST = 60
 TESTS, SHARING_TESTS = 20, 10
-EVENTS = "preemptions", "evictions", "cached tokens", "ties"
+WAITS = "waits for room for all of a prompt"
+EVENTS = "preemptions", "evictions", "cached tokens", "ties", WAITS
 
 
 def check(case: RandomCase, seen: Counter[str]) -> list[Timeline]:

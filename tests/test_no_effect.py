@@ -81,7 +81,7 @@ def test_a_staircase_where_nobody_reads(tmp_path: Path) -> None:
         CliRunner().invoke(app, words, catch_exceptions=False)
 
 
-def test_capacity_needs_simulated_engines() -> None:
-    words = ["capacity", "planner/demo.yaml", "--slo", "ttft:500"]
-    with pytest.raises(InputError, match=r"^engines\.north: is real, but only simulated engines"):
+def test_capacity_of_real_engines_needs_their_profile(tmp_path: Path) -> None:
+    words = ["capacity", "planner/demo.yaml", "--slo", "ttft:500", "--out", str(tmp_path)]
+    with pytest.raises(InputError, match=r"latency\.json: no latency profile; measure one with"):
         CliRunner().invoke(app, words, catch_exceptions=False)

@@ -20,9 +20,11 @@ from simulator.core.cost import at, cost_of_profile, mixed_attention_ps
 from simulator.des.batching import BatchingSetup
 from simulator.des.serial import SerialSetup
 from simulator.des.simulate import simulate
+from simulator.forecast import capacity_of
 from simulator.profile_forecaster import ProfileForecaster
 from simulator.profiled import setup_of_profile
 from staircase import Pipeline, Schedule, constant, moa, uniform
+from staircase.metrics.run_metrics import Slo
 from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from staircase.timeline import Timeline, to_ps
 from staircase.workload import RequestShape, Workload
@@ -180,3 +182,25 @@ def test_engines_that_are_one_model_of_one_server_share_it() -> None:
     named = forecast(seats, Pipeline(agents, PIPELINE.answer))
     assert same == named
     assert same > apart
+
+
+def forecaster_of(requests: int) -> ProfileForecaster:
+    latency = LatencyProfile(dict.fromkeys("abz", profile()), provenance_of_now())
+    given = Workload([*request(PIPELINE).requests] * requests)
+    return ProfileForecaster(PIPELINE, latency, None, ENGINES, given)
+
+
+def test_requests_that_are_far_apart_are_alone() -> None:
+    alone = forecaster_of(1)(Schedule()).metrics["e2e_s"].mean
+    found = forecaster_of(5).arriving(1e-3).play(Schedule()).measured.metrics["e2e_s"]
+    assert found.tolist() == pytest.approx([alone] * 5)
+
+
+def test_a_device_serves_as_many_requests_as_it_has_time_for() -> None:
+    """Deep in a queue nearly all limits break; the rate at which they do is that of its work."""
+    forecaster = forecaster_of(400)
+    alone = forecaster_of(1)(Schedule()).metrics
+    busiest_s = alone["device_s"].mean
+    found = capacity_of([forecaster.arriving(1.0)], Schedule(), Slo(e2e_s=60 * busiest_s), 0.9)
+    assert found.is_bound
+    assert found.rate_per_s == pytest.approx(1 / busiest_s, rel=0.15)

@@ -12,12 +12,21 @@ from planner.progress import SILENT, Progress
 from planner.results.simulated import Simulated
 from planner.workspace import Workspace
 from simulator.capacity import Capacity
-from simulator.forecast import Forecast, capacity_of, forecast_simulated, replicated
+from simulator.forecast import (
+    Forecast,
+    SimulatedForecaster,
+    capacity_of,
+    forecast_simulated,
+    replicated,
+)
 from staircase.errors import InputError, SloError
 from staircase.metrics.request_metrics import READING_RATE
 from staircase.metrics.run_metrics import LIMITS, Slo
 from staircase.records import read_records
 from staircase.schedule import Schedule
+
+# Requests that arrive at measured engines, unless said otherwise.
+ARRIVING = 100
 
 
 def simulate(
@@ -77,22 +86,24 @@ def capacity(
     share: float = 0.9,
     requests: int | None = None,
     replicates: int = 1,
+    out: str | Path | None = None,
     progress: Progress = SILENT,
 ) -> Capacity:
-    """Finds the highest request rate of simulated engines that keeps limits of latency.
+    """Finds the highest request rate that keeps limits of latency.
 
     Args:
         slo: the most that ``ttft``, ``tpot`` or ``e2e`` may be, in seconds.
         share: of the requests that must keep all limits.
+        requests: how many arrive [default: as the scenario says; 100 for measured engines].
+        out: folder in which measured profiles lie [default: runs/NAME].
 
     Raises:
-        InputError: the scenario, a limit or the schedule is wrong, or an engine is real.
+        InputError: the scenario, a limit or the schedule is wrong, or a profile is missing.
     """
-    work = _with_requests(scenario, requests, replicates, None)
+    work = _with_requests(scenario, requests, replicates, out)
     pipeline = work.scenario.pipeline.build()
-    return capacity_in(
-        work, slo_of(slo), schedule_of(pipeline, schedule), share, replicates, progress
-    )
+    wanted = schedule_of(pipeline, schedule)
+    return capacity_in(work, slo_of(slo), wanted, share, requests, replicates, progress)
 
 
 def capacity_in(
@@ -100,13 +111,21 @@ def capacity_in(
     slo: Slo,
     schedule: Schedule,
     share: float,
+    requests: int | None = None,
     replicates: int = 1,
     progress: Progress = SILENT,
 ) -> Capacity:
     """The same of a workspace."""
     with progress.tracking(transient=True) as track:
-        forecasters = list(replicated(work.scenario, work.source, replicates))
+        forecasters = _arriving(work, requests or ARRIVING, replicates)
         return capacity_of(forecasters, schedule, slo, share, track("rates", None))
+
+
+def _arriving(work: Workspace, requests: int, replicates: int) -> list[SimulatedForecaster]:
+    if work.scenario.simulated:
+        return list(replicated(work.scenario, work.source, replicates))
+    seeds = range(1, replicates + 1) if replicates > 1 else [0]
+    return [work.arriving(requests, seed) for seed in seeds]
 
 
 def compare(

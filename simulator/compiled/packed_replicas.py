@@ -19,6 +19,8 @@ from simulator.core.compiling import inlined
 from simulator.core.cost import Cost
 from simulator.core.replica import Replica
 
+# Its fields before those: numbers, then switches.
+SWITCHES = Replica._fields.index("cost")
 # Arrays of a replica: its cost's, its blocks', then ``now``, ``running`` and ``waiting``.
 COST, NOW = len(Cost._fields), len(Cost._fields) + len(Blocks._fields)
 # Those with more than one dimension.
@@ -68,16 +70,12 @@ def _unpacked(packed: PackedReplicas, row: int) -> Replica:
     tokens, chunk, sequences, block_tokens, *switches = packed.numbers[row].tolist()
     views = _views(packed, row)
     cost, blocks = Cost(*views[:COST]), Blocks(*views[COST:NOW])
-    uses_blocks, caches_prefixes, by_priority, is_ahead = map(bool, switches)
     return Replica(
         tokens,
         chunk,
         sequences,
         block_tokens,
-        uses_blocks,
-        caches_prefixes,
-        by_priority,
-        is_ahead,
+        *map(bool, switches),
         cost,
         blocks,
         *views[NOW:],
@@ -99,7 +97,7 @@ def _views(packed: PackedReplicas, row: int) -> list[Ints]:
 
 
 def _numbers(replica: Replica) -> list[int]:
-    return [int(number) for number in replica[:8]]
+    return [int(number) for number in replica[:SWITCHES]]
 
 
 def _arrays(replica: Replica) -> list[Ints]:
@@ -119,6 +117,8 @@ def replica_at(packed: PackedReplicas, replica: int) -> Replica:
         numbers[5] == 1,
         numbers[6] == 1,
         numbers[7] == 1,
+        numbers[8] == 1,
+        numbers[9] == 1,
         _cost_at(packed, replica),
         Blocks(
             _row(packed, replica, 12),

@@ -25,10 +25,10 @@ from simulator.core.replica import (
     WAITING_COUNT,
     Replica,
     close_gap,
+    is_decoding,
     leave,
-    missing,
 )
-from simulator.core.scheduling import admit, blocks_for, hold, schedule_running
+from simulator.core.scheduling import blocks_for, hold, schedule
 
 # An int64 array; checkers cannot follow what numba makes of its elements.
 Ints = Any
@@ -54,9 +54,7 @@ def begin(replica: Replica, calls: Calls, now_ps: int) -> bool:
 @compiled
 def _schedule(replica: Replica, calls: Calls, now_ps: int, seats: int, came_by_ps: int) -> bool:
     """Fills one iteration; False if all that it did was to preempt."""
-    budget, preempted = schedule_running(replica, calls)
-    if not preempted:
-        budget = admit(replica, calls, budget, now_ps, seats, came_by_ps)
+    budget, preempted = schedule(replica, calls, now_ps, seats, came_by_ps)
     if budget == replica.max_tokens:
         return False
     _plan(replica, calls, now_ps, not preempted)
@@ -74,7 +72,7 @@ def _plan(replica: Replica, calls: Calls, now_ps: int, may_run: bool) -> None:
             continue
         sequences += 1
         tokens += planned
-        if calls.computed[call] >= calls.prompt[call] and missing(calls, call) == 1:
+        if is_decoding(calls, call):
             decoding += 1
             context += calls.computed[call] + 1
         else:

@@ -39,6 +39,8 @@ class Replica(NamedTuple):
         max_chunk: tokens of one call in an iteration.
         uses_blocks: whether KV is limited.
         is_ahead: an iteration is scheduled while the one before it runs (``scheduling.admit``).
+        chunks_prompts: what is left of an iteration's budget may go to a part of a prompt.
+        prefills_first: while there are prompts to compute, nobody decodes.
     """
 
     max_tokens: int
@@ -49,6 +51,8 @@ class Replica(NamedTuple):
     caches_prefixes: bool
     by_priority: bool
     is_ahead: bool
+    chunks_prompts: bool
+    prefills_first: bool
     cost: Cost
     blocks: Blocks
     now: Ints
@@ -68,6 +72,8 @@ def make_replica(
     caches_prefixes: bool = True,
     by_priority: bool = False,
     is_ahead: bool = False,
+    chunks_prompts: bool = True,
+    prefills_first: bool = False,
 ) -> Replica:
     """An idle replica; ``blocks`` of None leaves KV without limit and without prefix cache."""
     now = np.zeros(NOW_CELLS, dtype=np.int64)
@@ -81,6 +87,8 @@ def make_replica(
         caches_prefixes and blocks is not None,
         by_priority,
         is_ahead,
+        chunks_prompts,
+        prefills_first,
         cost,
         make_blocks(blocks or 1),
         now,
@@ -160,3 +168,9 @@ def close_gap(line: Ints, place: int, count: int) -> None:
 def missing(calls: Calls, call: int) -> int:
     """Tokens of its text that are not computed: 1 while it decodes."""
     return calls.prompt[call] + calls.done[call] - calls.computed[call]
+
+
+@compiled
+def is_decoding(calls: Calls, call: int) -> bool:
+    """Whether all that is missing is the token that it wrote last."""
+    return calls.computed[call] >= calls.prompt[call] and missing(calls, call) == 1

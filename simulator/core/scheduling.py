@@ -8,7 +8,14 @@ call has preempted itself, no further one gets tokens in this iteration; and non
 one was preempted. A call finds the longest cached prefix of its text in whole blocks when it is
 admitted; its last token is always computed.
 
-Source: vLLM, vllm/v1/core/sched/scheduler.py, ``schedule``, at 00024d3.
+SGLang and TensorRT-LLM mix prompts and decodes in other ways. Where a replica ``prefills_first``
+(SGLang without ``--enable-mixed-chunk``), an iteration that computes any prompt computes nothing
+else. Where it does not ``chunk prompts`` (TensorRT-LLM without ``enable_chunked_prefill``), a
+prompt waits until the budget has room for all of it.
+
+Sources: vLLM, vllm/v1/core/sched/scheduler.py, ``schedule``, at 00024d3; SGLang,
+python/sglang/srt/managers/scheduler.py, ``get_next_batch_to_run``; TensorRT-LLM,
+tensorrt_llm/_torch/pyexecutor/scheduler.py, ``PyMicroBatchScheduler``, at 034fffb.
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ from simulator.core.replica import (
     Replica,
     close_gap,
     insert,
+    is_decoding,
     is_sooner,
     leave,
     missing,
@@ -30,12 +38,36 @@ from simulator.core.replica import (
 
 
 @compiled
-def schedule_running(replica: Replica, calls: Calls) -> tuple[int, bool]:
-    """Gives running calls their tokens; returns what is left of the budget, and whether any was
-    preempted."""
+def schedule(
+    replica: Replica, calls: Calls, now_ps: int, seats: int, came_by_ps: int
+) -> tuple[int, bool]:
+    """Fills an iteration; returns what is left of its budget, and whether any was preempted.
+
+    For ``seats`` and ``came_by_ps`` see ``_admit``.
+    """
+    budget, preempted = _schedule_running(replica, calls, True, not replica.prefills_first)
+    if not preempted:
+        budget = _admit(replica, calls, budget, now_ps, seats, came_by_ps)
+    if replica.prefills_first and budget == replica.max_tokens:
+        budget, decode_preempted = _schedule_running(replica, calls, False, True)
+        preempted = preempted or decode_preempted
+    return budget, preempted
+
+
+@compiled
+def _schedule_running(
+    replica: Replica, calls: Calls, prompts: bool, decodes: bool
+) -> tuple[int, bool]:
+    """Gives running calls their tokens: those with prompts to compute, those that decode, or both.
+
+    Returns what is left of the budget, and whether any was preempted.
+    """
     budget, preempted, place = replica.max_tokens, False, 0
     while place < replica.now[RUNNING_COUNT] and budget > 0:
         call = replica.running[place]
+        if not (decodes if is_decoding(calls, call) else prompts):
+            place += 1
+            continue
         tokens = min(missing(calls, call), budget, replica.max_chunk)
         while not _has_room(replica, calls, call, calls.computed[call] + tokens):
             preempted = True
@@ -107,7 +139,7 @@ def hold(replica: Replica, calls: Calls, call: int, tokens: int) -> None:
 
 
 @compiled
-def admit(
+def _admit(
     replica: Replica, calls: Calls, budget: int, now_ps: int, seats: int, came_by_ps: int
 ) -> int:
     """Admits waiting calls in order; the first that does not fit keeps the others out.
@@ -126,6 +158,8 @@ def admit(
             return budget
         hits = _cached_blocks(replica, calls, call)
         tokens = missing(calls, call) - hits * replica.block_tokens
+        if tokens > budget and not replica.chunks_prompts:
+            return budget
         tokens = min(tokens, budget, replica.max_chunk)
         if not _can_admit(replica, calls, call, hits, tokens):
             return budget
@@ -146,9 +180,7 @@ def _start(replica: Replica, calls: Calls, call: int, hits: int, now_ps: int) ->
     calls.state[call] = RUNNING
     first = calls.table_start[call]
     for place in range(hits):
-        block = find(replica.blocks, calls.hashes[calls.hash_start[call] + place])
-        share(replica.blocks, block)
-        calls.table[first + place] = block
+        share(replica.blocks, calls.table[first + place])
     calls.held[call] = hits
     calls.computed[call] = hits * replica.block_tokens
     if calls.started_ps[call] < 0:
@@ -158,14 +190,19 @@ def _start(replica: Replica, calls: Calls, call: int, hits: int, now_ps: int) ->
 
 @compiled
 def _cached_blocks(replica: Replica, calls: Calls, call: int) -> int:
-    """Leading full blocks of its text that are cached; never its last token."""
+    """How many leading full blocks of its text are cached, never its last token.
+
+    They stand in its table then, though it does not hold them yet.
+    """
     if not replica.caches_prefixes:
         return 0
     most = (calls.prompt[call] + calls.done[call] - 1) // replica.block_tokens
-    first = calls.hash_start[call]
+    first_hash, first = calls.hash_start[call], calls.table_start[call]
     for place in range(most):
-        if find(replica.blocks, calls.hashes[first + place]) == NOTHING:
+        block = find(replica.blocks, calls.hashes[first_hash + place])
+        if block == NOTHING:
             return place
+        calls.table[first + place] = block
     return most
 
 
@@ -177,6 +214,5 @@ def _can_admit(replica: Replica, calls: Calls, call: int, hits: int, tokens: int
     new = blocks_for(replica, hits * replica.block_tokens + tokens) - hits
     unused = 0
     for place in range(hits):
-        block = find(replica.blocks, calls.hashes[calls.hash_start[call] + place])
-        unused += replica.blocks.users[block] == 0
+        unused += replica.blocks.users[calls.table[calls.table_start[call] + place]] == 0
     return new <= replica.blocks.free[0] - unused

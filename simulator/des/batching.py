@@ -46,6 +46,8 @@ class Limits:
             comes while an iteration runs is in the next but one.
         shares_headers: the prefix cache has headers that other requests left.
         long_prefill_token_threshold: tokens of one call in an iteration; None for the budget.
+        enable_chunked_prefill: without, a prompt waits until an iteration has room for all of it.
+        prefill_first: an iteration that computes prompts decodes nothing, as in SGLang.
     """
 
     max_num_batched_tokens: int = 2048
@@ -57,6 +59,8 @@ class Limits:
     async_scheduling: bool = False
     shares_headers: bool = True
     long_prefill_token_threshold: int | None = None
+    enable_chunked_prefill: bool = True
+    prefill_first: bool = False
 
     @property
     def max_chunk(self) -> int:
@@ -99,8 +103,14 @@ class BatchingSetup:
         return SimulatedBatchingEngine(env, self, first, devices)
 
     def check_call(self, tokens: int, who: str) -> None:
-        """Raise WorkloadError if a call with so many tokens may take too long to be counted."""
+        """Raise WorkloadError if a call with so many tokens may take too long to be counted, or
+        can never be computed whole."""
         limits = self.limits
+        if not limits.enable_chunked_prefill and tokens > limits.max_chunk:
+            raise WorkloadError(
+                f"a call of {who} has {tokens} tokens with its answer, max_num_batched_tokens must "
+                f"be as many (it is {limits.max_chunk}) without enable_chunked_prefill"
+            )
         check_call(self.cost, limits.max_num_batched_tokens, limits.max_num_seqs, tokens, who)
 
     def make_replica(self) -> Replica:
@@ -116,6 +126,8 @@ class BatchingSetup:
             caches_prefixes=limits.prefix_caching,
             by_priority=limits.scheduling == "priority",
             is_ahead=limits.async_scheduling,
+            chunks_prompts=limits.enable_chunked_prefill,
+            prefills_first=limits.prefill_first,
         )
 
 

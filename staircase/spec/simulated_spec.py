@@ -87,7 +87,9 @@ class SimulatedSpec(Strict):
     prompt token. Or it costs what a roofline says of ``model`` (a known name, or the path of a
     config.json) on ``tensor_parallel`` devices of ``hardware``, and ``kv_blocks`` are as many as
     fit beside the weights. ``call_s`` passes before a call reaches its replica. Limits have vLLM's
-    names.
+    names. With ``prefill_first`` iterations that compute prompts decode nothing, as in SGLang
+    without ``--enable-mixed-chunk``; without ``enable_chunked_prefill`` prompts are not cut, as in
+    TensorRT-LLM unless it is asked to.
     ``spread`` says how far all that may be off: replicates scale it by a lognormal factor with this
     standard deviation of the logarithm. ``priorities`` are by agent, lower goes first. All replicas
     of the engines that name the same ``device`` take turns on it, one iteration each; without a
@@ -123,6 +125,8 @@ class SimulatedSpec(Strict):
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] = 2048
     max_num_seqs: Annotated[int, Field(ge=1, le=MOST_SEQUENCES)] = 256
     long_prefill_token_threshold: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] | None = None
+    enable_chunked_prefill: bool = True
+    prefill_first: bool = False
     kv_blocks: Annotated[int, Field(ge=1, le=MOST_BLOCKS)] | None = None
     block_tokens: Tokens = 16
     prefix_caching: bool = True
@@ -162,6 +166,8 @@ class SimulatedSpec(Strict):
         """Nothing is given that would have no effect."""
         if self.priorities and self.scheduling != "priority":
             raise ValueError("priorities need scheduling: priority")
+        if self.long_prefill_token_threshold and not self.enable_chunked_prefill:
+            raise ValueError("long_prefill_token_threshold needs enable_chunked_prefill")
         for key in ("block_tokens", "prefix_caching"):
             is_asked = key in self.model_fields_set and getattr(self, key)
             if is_asked and self.kv_blocks is None and self.hardware is None:

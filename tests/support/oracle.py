@@ -84,6 +84,10 @@ class Sequence:
     def missing(self) -> int:
         return self.prompt + self.done - self.computed
 
+    @property
+    def is_decoding(self) -> bool:
+        return self.computed >= self.prompt and self.missing == 1
+
 
 class OracleDevice:
     """Lets its replicas take turns, one iteration each."""
@@ -157,15 +161,23 @@ class OracleReplica:
     def schedule(self) -> None:
         self.waiting.sort(key=self.urgency)
         self.budget = self.limits.max_num_batched_tokens
+        first = [s for s in self.running if not (self.limits.prefill_first and s.is_decoding)]
+        if not self.schedule_all(first):
+            while self.waiting and self.admit(self.waiting[0]):
+                pass
+        if self.limits.prefill_first and not any(s.planned for s in self.running):
+            self.budget = self.limits.max_num_batched_tokens
+            self.schedule_all([s for s in self.running if s.is_decoding])
+
+    def schedule_all(self, running: list[Sequence]) -> bool:
+        """Whether anybody had to be preempted."""
         preempted = False
-        for sequence in list(self.running):
+        for sequence in running:
             if sequence in self.running and self.budget > 0:
                 preempted |= self.schedule_running(sequence)
                 if sequence in self.waiting:
                     break
-        if not preempted:
-            while self.waiting and self.admit(self.waiting[0]):
-                pass
+        return preempted
 
     def schedule_running(self, sequence: Sequence) -> bool:
         """Whether somebody had to be preempted."""
@@ -215,6 +227,9 @@ class OracleReplica:
             return False
         hits = self.hits(sequence)
         reused = len(hits) * self.limits.block_tokens
+        if sequence.missing - reused > self.budget and not self.limits.enable_chunked_prefill:
+            self.seen["waits for room for all of a prompt"] += 1
+            return False
         tokens = min(sequence.missing - reused, self.budget, self.limits.max_chunk)
         if self.limits.blocks is not None:
             new = self.blocks_for(reused + tokens) - len(hits)
@@ -246,7 +261,7 @@ class OracleReplica:
 
     def duration(self) -> int:
         active = [s for s in self.running if s.planned]
-        decoding = [s for s in active if s.computed >= s.prompt and s.missing == 1]
+        decoding = [s for s in active if s.is_decoding]
         context = sum(s.computed + 1 for s in decoding)
         if len(decoding) == len(active):
             attention = int(attention_ps(self.cost, len(decoding), context))

@@ -50,6 +50,8 @@ class RandomCase:
             size = setup.limits.block_tokens
             few = -(-longest // size) + rng.choice([0, 0, 1, 3, 10])
             limits = replace(setup.limits, blocks=rng.choice([None, few, few, few]))
+            if random.Random(repr(limits)).random() < 0.2:
+                limits = _with_whole_prompts(limits, longest)
             setups[name] = replace(setup, limits=limits)
         return replace(self, setups=setups)
 
@@ -239,10 +241,17 @@ def _setup(rng: random.Random, pipeline: Pipeline) -> BatchingSetup:
         rng.random() < 0.4,
         # Drawn apart, so that all other draws stay.
         long_prefill_token_threshold=random.Random(repr(pipeline)).choice([None, None, 2, 5]),
+        prefill_first=random.Random(f"first {pipeline!r}").random() < 0.3,
     )
     priorities = tuple((agent.name, rng.randrange(3)) for agent in pipeline)
     routing = rng.choice(["least", "affine"])
     return BatchingSetup(random_cost(rng), limits, rng.choice([1, 1, 2]), routing, priorities)  # type: ignore[arg-type]
+
+
+def _with_whole_prompts(limits: Limits, longest: int) -> Limits:
+    """A longer call than an iteration has room for could never be computed."""
+    whole = replace(limits, max_num_batched_tokens=longest + 2, enable_chunked_prefill=False)
+    return replace(whole, long_prefill_token_threshold=None)
 
 
 def random_cost(rng: random.Random) -> Cost:

@@ -122,9 +122,10 @@ def capacity(
     without: Without = None,
     requests: Requests = None,
     replicates: Replicates = 1,
+    out: OutFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the highest request rate of simulated engines that keeps limits of latency."""
+    """Find the highest request rate that keeps limits of latency."""
     from planner.api.opening import uniform_schedule
     from planner.api.simulating import capacity_in
     from planner.figures.number_format import number
@@ -135,12 +136,12 @@ def capacity(
     if not slo:
         raise SloError("capacity needs a limit, as in --slo ttft:500")
     limits = parse_slo(slo)
-    work = open_workspace(scenario, None).with_requests(requests)
+    work = open_workspace(scenario, out).with_requests(requests)
     schedule = uniform_schedule(
         work.scenario.pipeline.build(), staircase, layout, barrier, without=without or ()
     )
     _tell_of_compiling()
-    found = capacity_in(work, limits, schedule, share, replicates, on_terminal())
+    found = capacity_in(work, limits, schedule, share, requests, replicates, on_terminal())
     if as_json:
         print_json({**asdict(found), "profiles": work.profile_hashes()})
         return
