@@ -2,12 +2,14 @@
 
     python -m benchmarks.gateway_load [--clients 64] [--seconds 180]
     python -m benchmarks.gateway_load --overload 10
+    python -m benchmarks.gateway_load --requests 100000 --tokens 4 --token-ms 1
 
 Clients stream one answer after the other and check that no token is lost or doubled. Of the
 process of the gateway: CPU a token, memory after a sixth of the time and in the end, sockets and
 threads that are left. With ``--overload`` requests come at random times instead, so many times as
-often as they can be answered, and it is told how soon they are refused. The engines compute
-nothing, so what is counted is the gateway, the runtime and the scripts themselves.
+often as they can be answered, and it is told how soon they are refused. With ``--requests`` clients
+ask so many in all instead of some seconds long. The engines compute nothing, so what is counted is
+the gateway, the runtime and the scripts themselves.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import random
 import statistics
@@ -31,20 +34,19 @@ from executor.gateway.gateway import Gateway
 from executor.gateway.listening import Listening, listen
 from executor.gateway.served_plan import ServingLimits
 from tests.support.gateway_server import PLAN, plan_on, scripted
-from tests.support.loop_engine import LoopEngine
+from tests.support.loop_engine import FIRST, LoopEngine
 from tests.support.until_up import is_up
 
 PORT = 18090
 UP_WITHIN_S = 60.0
-TOKENS = 48
 URL = f"http://127.0.0.1:{PORT}"
-WHOLE = "".join(chr(33 + number) for number in range(TOKENS))
 
 
 @dataclass
 class SeenByClients:
-    """What clients saw."""
+    """What clients saw; ``whole`` is what every answer must be."""
 
+    whole: str
     statuses: Counter[int] = field(default_factory=Counter)
     schedules: Counter[str] = field(default_factory=Counter)
     wrong: int = 0
@@ -53,9 +55,14 @@ class SeenByClients:
     ttft_s: list[float] = field(default_factory=list)
 
 
-def serve(concurrency: int, queue: int) -> None:
+def whole_of(tokens: int) -> str:
+    """What an engine recites that writes so many."""
+    return "".join(chr(FIRST + number) for number in range(tokens))
+
+
+def serve(concurrency: int, queue: int, tokens: int, token_s: float) -> None:
     """In a process of its own."""
-    engines = {name: LoopEngine(TOKENS) for name in ("ann", "bo", "ed")}
+    engines = {name: LoopEngine(tokens, token_s=token_s) for name in ("ann", "bo", "ed")}
     plan = plan_on(scripted(**engines), limits=ServingLimits(concurrency, queue))
     listen(Gateway([plan]), Listening(port=PORT))
 
@@ -76,21 +83,32 @@ async def one(client: httpx.AsyncClient, seen: SeenByClients) -> None:
                     seen.ttft_s.append(time.perf_counter() - began)
                 text += content
     seen.tokens += len(text)
-    seen.wrong += text != WHOLE
+    seen.wrong += text != seen.whole
 
 
-async def clients(count: int, seconds: float, seen: SeenByClients, watch: int | None) -> list[int]:
-    """Resident memory of the process ``watch``, in KiB, after a sixth and in the end."""
-    end, memory = time.monotonic() + seconds, []
+async def clients(
+    count: int, seconds: float, requests: float, seen: SeenByClients, watch: int | None
+) -> list[int]:
+    """Some seconds long, or until so many ``requests`` were asked.
+
+    Returns resident memory of the process ``watch``, in KiB, after a sixth and in the end.
+    """
+    began, memory, asked = time.monotonic(), list[int](), 0
     limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
 
+        def done() -> float:
+            return max((time.monotonic() - began) / seconds, asked / requests)
+
         async def ask() -> None:
-            while time.monotonic() < end:
+            nonlocal asked
+            while done() < 1:
+                asked += 1
                 await one(client, seen)
 
         tasks = [asyncio.create_task(ask()) for _ in range(count)]
-        await asyncio.sleep(seconds / 6)
+        while done() < 1 / 6:
+            await asyncio.sleep(0.05)
         memory.append(resident_kib(watch))
         await asyncio.gather(*tasks)
     memory.append(resident_kib(watch))
@@ -109,13 +127,13 @@ async def offered(rate: float, seconds: float, seen: SeenByClients) -> None:
         await asyncio.gather(*asked)
 
 
-def overload(seats: int, times: int, seconds: float) -> None:
+def overload(seats: int, times: int, seconds: float, whole: str) -> None:
     """``times`` as many requests as ``seats`` clients get answered, one after the other."""
-    alone = SeenByClients()
+    alone = SeenByClients(whole)
     began = time.monotonic()
-    asyncio.run(clients(seats, seconds / 4, alone, os.getpid()))
+    asyncio.run(clients(seats, seconds / 4, math.inf, alone, os.getpid()))
     capacity = alone.statuses[200] / (time.monotonic() - began)
-    seen = SeenByClients()
+    seen = SeenByClients(whole)
     asyncio.run(offered(times * capacity, seconds, seen))
     print(f"capacity {capacity:.1f}/s, offered {times} times that for {seconds:.0f} s")
     print(f"{dict(seen.statuses)}, wrong answers {seen.wrong}; schedules {dict(seen.schedules)}")
@@ -143,31 +161,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--requests", type=int, help="in all, in place of --seconds")
+    parser.add_argument("--tokens", type=int, default=48, help="of a text")
+    parser.add_argument("--token-ms", type=float, default=20.0, help="from one to the next")
     parser.add_argument("--overload", type=int, help="so many times what eight seats can answer")
     parser.add_argument("--serve", nargs=2, type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        serve(*given.serve)
+        serve(*given.serve, given.tokens, given.token_ms / 1e3)
         return
-    seats, queue = (8, 8) if given.overload else (given.clients, given.clients)
-    words = [sys.executable, "-m", "benchmarks.gateway_load", "--serve", str(seats), str(queue)]
-    with subprocess.Popen(words) as process:
+    seats = 8 if given.overload else given.clients
+    whole = whole_of(given.tokens)
+    with subprocess.Popen(serving(seats, given.tokens, given.token_ms)) as process:
         try:
             if not is_up(process, f"{URL}/ready", UP_WITHIN_S):
                 sys.exit(f"{URL}: did not come up")
             if given.overload:
-                overload(seats, given.overload, given.seconds)
+                overload(seats, given.overload, given.seconds, whole)
             else:
-                report(process.pid, given.clients, given.seconds)
+                seconds = math.inf if given.requests else given.seconds
+                requests = given.requests or math.inf
+                report(process.pid, given.clients, seconds, requests, whole)
         finally:
             process.terminate()
 
 
-def report(process: int, count: int, seconds: float) -> None:
-    asyncio.run(clients(2, 1, SeenByClients(), process))
+def serving(seats: int, tokens: int, token_ms: float) -> list[str]:
+    """The command that serves so many at once, and lets as many wait."""
+    words = [sys.executable, "-m", "benchmarks.gateway_load", "--serve", str(seats), str(seats)]
+    return [*words, "--tokens", str(tokens), "--token-ms", str(token_ms)]
+
+
+def report(process: int, count: int, seconds: float, requests: float, whole: str) -> None:
+    asyncio.run(clients(2, 1, math.inf, SeenByClients(whole), process))
     before, began, cpu = left(process), time.monotonic(), cpu_s(process)
-    seen = SeenByClients()
-    memory = asyncio.run(clients(count, seconds, seen, process))
+    seen = SeenByClients(whole)
+    memory = asyncio.run(clients(count, seconds, requests, seen, process))
     took, used = time.monotonic() - began, cpu_s(process) - cpu
     time.sleep(1)
     told_s = ttft_told_s()

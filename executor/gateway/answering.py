@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,10 @@ from executor.gateway.api.chunks import AnswerPiece
 from executor.gateway.deadlines import limits_s
 from executor.gateway.figures import AnswerTimes, GatewayMetrics
 from executor.gateway.live_answer import EndedBy, LiveAnswer
+from executor.gateway.presence import Presence
 from executor.gateway.served_plan import CHOSEN, SINGLE, Point, ServedPlan, single_point
 from executor.gateway.spans import own_tracer, trace_request
+from executor.runtime import Outcome
 
 log = logging.getLogger("staircase.gateway")
 
@@ -32,6 +34,8 @@ class PlanService:
 
     Attributes:
         rate_per_s: tokens a second of the plan's reader.
+        presence: of all plans that are served here.
+        on_alone: hears what became of answers that were whole and alone.
         tracer: gets a span of every request.
     """
 
@@ -39,6 +43,8 @@ class PlanService:
     figures: GatewayMetrics
     admission: Admission
     rate_per_s: float
+    presence: Presence = field(default_factory=Presence)
+    on_alone: Callable[[Point, Outcome], None] = lambda point, outcome: None
     tracer: Tracer = field(default_factory=own_tracer)
     running: set[Answering] = field(default_factory=set)
 
@@ -133,10 +139,11 @@ class Answering:
             self._live = live
             if self._left is not None:
                 live.end(self._left)
-            await live.begin(self._limits_s(self.point))
-            return await self._play(live, self.point)
+            with self._service.presence.entered() as is_alone:
+                await live.begin(self._limits_s(self.point))
+                return await self._play(live, self.point, is_alone)
 
-    async def _play(self, live: LiveAnswer, point: Point) -> str:
+    async def _play(self, live: LiveAnswer, point: Point, is_alone: Callable[[], bool]) -> str:
         finish = "failed"
         try:
             async for piece in live.pieces():
@@ -150,7 +157,7 @@ class Answering:
             if live.outcome is None:
                 # Whatever went wrong, its calls must not go on.
                 live.end(self._left or "client")
-            self._note(live, point)
+            self._note(live, point, is_alone())
         return live.ended_by or finish
 
     def _close(self, live: LiveAnswer, point: Point) -> None:
@@ -163,7 +170,7 @@ class Answering:
             **account_of(point.pipeline, live.outcome),
         }
 
-    def _note(self, live: LiveAnswer, point: Point) -> None:
+    def _note(self, live: LiveAnswer, point: Point, was_alone: bool) -> None:
         figures, name = self._service.figures, self._service.plan.name
         if live.outcome is None:
             return
@@ -177,6 +184,8 @@ class Answering:
             log.debug("it failed: %s", error)
         elif self._moments.token_s and live.ended_by in (None, "stop text"):
             figures.note_times(name, point, self._moments, self._service.rate_per_s)
+            if was_alone and live.ended_by is None and not live.late:
+                self._service.on_alone(point, live.outcome)
 
     async def _choose(self, pressure: float) -> Point:
         """Who asks for a point gets it; else the gate may choose one model, or the queue a rung."""

@@ -64,6 +64,12 @@ class GatewayMetrics:
             (*OF_ANSWERS, "figure"),
             RATIOS,
         )
+        self.drift = Gauge(
+            "staircase_drift_ratio",
+            "Seconds of whole answers that were alone over those forecast for their lengths.",
+            ("plan",),
+            registry=self._registry,
+        )
         self._agents = self._histogram(
             "agent_seconds",
             "From the begin of a request to the end of an agent's text.",
@@ -75,6 +81,9 @@ class GatewayMetrics:
         )
         self.refused = self._counter("refused", "Requests that were not played.", ("code",))
         self.gated = self._counter("gated", "Requests that a gate sent to one model.", ("plan",))
+        self.replans = self._counter(
+            "replans", "Plans that were made while serving.", ("plan", "ended")
+        )
         self._prompt = self._counter(
             "prompt_tokens", "Of all calls of an agent.", ("plan", "agent", "cached")
         )

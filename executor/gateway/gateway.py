@@ -15,6 +15,7 @@ from executor.gateway.api.ask import AnswerRequest
 from executor.gateway.figures import GatewayMetrics
 from executor.gateway.keys import Keys
 from executor.gateway.live_answer import pipeline_for
+from executor.gateway.presence import Presence
 from executor.gateway.served_plan import BETWEEN, Point, ServedPlan
 from staircase.errors import InputError
 
@@ -42,12 +43,14 @@ class Gateway:
         self.figures = GatewayMetrics()
         self.keys = keys or Keys()
         self.is_draining = False
+        presence = Presence()
         self._services = {
             plan.name: PlanService(
                 plan,
                 self.figures,
                 Admission(plan.limits.concurrency, plan.limits.queue),
                 (rates_per_s or {}).get(plan.name, 1.0),
+                presence,
             )
             for plan in plans
         }

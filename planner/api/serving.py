@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -28,9 +29,14 @@ from executor.runtime import Runtime
 from executor.user_functions import user_function
 from planner.api.engines import engines_of
 from planner.api.opening import AnyScenario, workspace_of
+from planner.api.tuning import plan_with
 from planner.progress import SILENT, Progress
 from planner.results.plans import Candidate, Plan, load_plan, spread_out
+from planner.sole_use import sole_use
+from planner.tuning.replanning import corrected_latency, following
+from planner.tuning.run_log import PlayedRun
 from planner.workspace import Workspace
+from profiles.latency.profile import LatencyProfile, save_latency
 from staircase.errors import PlanError, ScheduleError
 from staircase.spec.serve_spec import GateSpec
 from staircase.timeline import to_s
@@ -49,6 +55,7 @@ def serve(
     listening: Listening = LOOPBACK,
     keys: Mapping[str, Key] | None = None,
     out: str | Path | None = None,
+    replans: bool = False,
     progress: Progress = SILENT,
     on_open: Callable[[Gateway], None] = lambda gateway: None,
 ) -> None:
@@ -57,6 +64,8 @@ def serve(
     Args:
         keys: of clients, by name; None: everybody may ask.
         out: folder in which the plan lies, of a single scenario [default: runs/NAME].
+        replans: where answers take longer or less than forecast, the latency profile is corrected
+            and a new plan is made and served.
         on_open: called when all engines are there.
 
     Raises:
@@ -64,7 +73,7 @@ def serve(
         EngineError: an engine cannot be used.
     """
     works = [workspace_of(one, out) for one in scenarios]
-    with gateway_of(works, keys, progress) as gateway:
+    with gateway_of(works, keys, progress, replans) as gateway:
         names = ", ".join(work.scenario.name for work in works)
         progress.say([f"serving {names} at {listening.url}"])
         on_open(gateway)
@@ -93,7 +102,10 @@ def application(
 
 @contextmanager
 def gateway_of(
-    works: Sequence[Workspace], keys: Mapping[str, Key] | None = None, progress: Progress = SILENT
+    works: Sequence[Workspace],
+    keys: Mapping[str, Key] | None = None,
+    progress: Progress = SILENT,
+    replans: bool = False,
 ) -> Iterator[Gateway]:
     """With the engines of all, which are closed in the end."""
     plans = [(work, plan_of(work)) for work in works]
@@ -104,7 +116,23 @@ def gateway_of(
             served.append(served_plan(work, found, opened.runtime))
             progress.say(stale_words(work, found))
         rates = {one.name: plan.reading_rate for one, (_, plan) in zip(served, plans, strict=True)}
-        yield Gateway(served, Keys(keys), rates)
+        gateway = Gateway(served, Keys(keys), rates)
+        for work, one in zip(works, served, strict=True) if replans else ():
+            serve_plan = partial(served_plan, work, runtime=one.runtime)
+            following(stack, work, gateway.service(one.name), replanned, serve_plan)
+        yield gateway
+
+
+def replanned(work: Workspace, runs: Sequence[PlayedRun]) -> tuple[Plan, LatencyProfile]:
+    """A plan by what ``runs`` took, and the latency profile that it rests on; both are kept.
+
+    Raises:
+        InputError: somebody else works in the folder, or no schedule keeps the plan's limits.
+    """
+    latency = corrected_latency(work, runs)
+    with sole_use(work.folder, "serve"):
+        save_latency(work.tuned_path, latency)
+        return plan_with(work, latency), latency
 
 
 def plan_of(work: Workspace) -> Plan:

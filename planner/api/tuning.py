@@ -113,7 +113,7 @@ def tuned_of(work: Workspace, effort: TuningEffort, progress: Progress = SILENT)
             opened,
             forecaster,
             base,
-            lambda latency: _search(work, latency, inner),
+            lambda latency: plan_with(work, latency, inner),
             reference_of(opened, forecaster.pipeline, forecaster.latency),
             ItemLog(log, key, PlayedRun),
             effort,
@@ -121,7 +121,7 @@ def tuned_of(work: Workspace, effort: TuningEffort, progress: Progress = SILENT)
         )
         tuned = tuner.run()
         save_latency(work.tuned_path, tuned.latency)
-        return TunedPlan(tuned, _search(work, tuned.latency, inner))
+        return TunedPlan(tuned, plan_with(work, tuned.latency, inner))
 
 
 def _key(work: Workspace, effort: TuningEffort, base: str) -> str:
@@ -130,7 +130,8 @@ def _key(work: Workspace, effort: TuningEffort, base: str) -> str:
     return content_hash(asked)
 
 
-def _search(work: Workspace, latency: LatencyProfile, progress: Progress) -> Plan:
+def plan_with(work: Workspace, latency: LatencyProfile, progress: Progress = SILENT) -> Plan:
+    """A plan by another latency profile than the stored one; written as ``plan`` does."""
     hashes = {**work.profile_hashes(), "latency": latency_hash(latency)}
     forecaster = work.profile_forecaster_with(latency)
     return plan_of(work, forecaster, hashes=hashes, progress=progress)

@@ -54,6 +54,12 @@ def serve(
     grace: GraceS = 30.0,
     max_body: Annotated[int, typer.Option(min=1, max=MOST, help="KiB of a request's body.")] = 4096,
     keep_alive: KeepAliveS = 10.0,
+    replan: Annotated[
+        bool,
+        typer.Option(
+            help="Plan again beside serving when answers take a tenth more or less than forecast."
+        ),
+    ] = False,
     verbose: Annotated[
         bool, typer.Option(help="Log what servers say when they fail, parts of prompts among it.")
     ] = False,
@@ -93,6 +99,7 @@ def serve(
         listening=listening,
         keys=load_keys(keys) if keys is not None else None,
         out=out,
+        replans=replan,
         progress=on_terminal(),
         on_open=tell,
     )
