@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +23,7 @@ from planner.tuning.replanning import (
     ENOUGH,
     MOST_CALL_S,
     MOST_TIMES,
+    PlanningProcess,
     Replanner,
     ServedRuns,
     within_bounds,
@@ -154,6 +156,26 @@ def test_the_plan_stays_where_there_is_no_other(thread: ThreadPoolExecutor) -> N
         if sample.labels.get("ended") == "failed"
     }
     assert told["staircase_replans_total"] == 1
+
+
+def fails(words: str) -> None:
+    raise PlanError(words)
+
+
+def test_a_process_returns_what_it_finds_or_raises() -> None:
+    process = PlanningProcess()
+    assert process.call(sum, [1, 2, 3]) == 6
+    with pytest.raises(PlanError, match=r"^no schedule$"):
+        process.call(fails, "no schedule")
+
+
+def test_a_process_ends_with_its_server() -> None:
+    process = PlanningProcess()
+    began = time.monotonic()
+    threading.Timer(2.0, process.close).start()
+    with pytest.raises(PlanError, match="was ended"):
+        process.call(time.sleep, 60)
+    assert time.monotonic() - began < 30
 
 
 @pytest.fixture(scope="module")

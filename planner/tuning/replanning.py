@@ -14,9 +14,12 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import TypeVar
 
 from executor.gateway.answering import PlanService
 from executor.gateway.served_plan import Point, ServedPlan
@@ -30,11 +33,12 @@ from profiles.latency.profile import LatencyProfile
 from profiles.latency.tuning import Correction, Tuning
 from profiles.store import stored_hash
 from simulator.profile_forecaster import ProfileForecaster
-from staircase.errors import InputError
+from staircase.errors import InputError, PlanError
 from staircase.metrics.measured import measure_all
 from staircase.workload import Workload
 
 log = logging.getLogger("staircase.gateway")
+Found = TypeVar("Found")
 
 # Answers of which the newest count, and with how many there is something to say.
 NEWEST, ENOUGH = 48, 24
@@ -131,6 +135,48 @@ class Replanner:
         self.service.plan = served
 
 
+class PlanningProcess:
+    """Calls functions in a process of low priority each, which ends when this is closed."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._process: BaseProcess | None = None
+
+    def call(self, function: Callable[..., Found], *given: object) -> Found:
+        """What ``function`` returns, or the InputError that it raises.
+
+        Raises:
+            InputError: also where the process was ended.
+        """
+        here, there = self._context.Pipe(duplex=False)
+        self._process = self._context.Process(
+            target=_send_found, args=(there, function, given), daemon=True
+        )
+        self._process.start()
+        there.close()
+        try:
+            found: Found | InputError = here.recv()
+        except EOFError:
+            raise PlanError("the process that planned was ended") from None
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+
+def _send_found(
+    there: Connection, function: Callable[..., object], given: Sequence[object]
+) -> None:
+    os.nice(NICE)
+    try:
+        there.send(function(*given))
+    except InputError as error:
+        there.send(error)
+
+
 def following(
     stack: ExitStack,
     work: Workspace,
@@ -141,18 +187,15 @@ def following(
     """Follows the answers of ``service`` until ``stack`` is closed.
 
     Args:
-        plan_by: is called in a process of its own, which begins with the first call.
+        plan_by: is called in a process of its own.
     """
-    processes = ProcessPoolExecutor(
-        1, multiprocessing.get_context("spawn"), initializer=os.nice, initargs=(NICE,)
-    )
-    thread = ThreadPoolExecutor(1, "replanning")
-    stack.callback(lambda: thread.shutdown(wait=False, cancel_futures=True))
-    stack.callback(lambda: processes.shutdown(wait=False, cancel_futures=True))
+    process, thread = PlanningProcess(), ThreadPoolExecutor(1, "replanning")
+    stack.callback(lambda: thread.shutdown(cancel_futures=True))
+    stack.callback(process.close)
     replanner = Replanner(
         service,
         ServedRuns(work.profile_forecaster()),
-        lambda runs: processes.submit(plan_by, work, runs).result(),
+        lambda runs: process.call(plan_by, work, runs),
         serve,
         thread,
     )

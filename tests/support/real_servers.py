@@ -125,14 +125,22 @@ class RealServers:
     def url(self, kind: ServerKind, model: Path) -> str:
         """Base URL of a server with ``model``; skips the test if there is none."""
         if (kind, model) not in self._urls:
-            url = self._stack.enter_context(serving(kind, model, self._folder()))
-            self._urls[kind, model] = url
+            server = self._stack.enter_context(serving(kind, model, self._folder()))
+            self._urls[kind, model] = server.url
         return self._urls[kind, model]
 
 
+@dataclass(frozen=True)
+class RunningServer:
+    """``url`` is the base of its API."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
 @contextmanager
-def serving(kind: ServerKind, model: Path, folder: Path) -> Iterator[str]:
-    """Base URL of a server with ``model``; its log goes to ``folder``."""
+def serving(kind: ServerKind, model: Path, folder: Path) -> Iterator[RunningServer]:
+    """A server with ``model``; its log goes to ``folder``."""
     place = Place(model, folder, _free_port())
     words, log = kind.command(place), folder / "log"
     with log.open("w") as out:
@@ -148,7 +156,7 @@ def serving(kind: ServerKind, model: Path, folder: Path) -> Iterator[str]:
             pytest.skip(f"{words[0]} cannot be started: {error}")
     try:
         _wait(server, f"http://127.0.0.1:{place.port}/health", log)
-        yield f"http://127.0.0.1:{place.port}/v1"
+        yield RunningServer(f"http://127.0.0.1:{place.port}/v1", server)
     finally:
         _stop(server)
 
