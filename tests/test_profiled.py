@@ -191,16 +191,20 @@ def forecaster_of(requests: int) -> ProfileForecaster:
 
 
 def test_requests_that_are_far_apart_are_alone() -> None:
+    """But for the headers that the first one leaves in the caches."""
     alone = forecaster_of(1)(Schedule()).metrics["e2e_s"].mean
-    found = forecaster_of(5).arriving(1e-3).play(Schedule()).measured.metrics["e2e_s"]
-    assert found.tolist() == pytest.approx([alone] * 5)
+    first, *others = forecaster_of(5).arriving(1e-3).play(Schedule()).measured.columns["e2e_s"]
+    assert first == alone
+    assert others == pytest.approx([alone] * 4, rel=0.02)
+    assert max(others) < alone
 
 
 def test_a_device_serves_as_many_requests_as_it_has_time_for() -> None:
-    """Deep in a queue nearly all limits break; the rate at which they do is that of its work."""
-    forecaster = forecaster_of(400)
-    alone = forecaster_of(1)(Schedule()).metrics
-    busiest_s = alone["device_s"].mean
-    found = capacity_of([forecaster.arriving(1.0)], Schedule(), Slo(e2e_s=60 * busiest_s), 0.9)
+    """At a higher rate the queue grows with every request, and with it the latency."""
+    arriving = forecaster_of(400).arriving(1.0)
+    use = arriving.play(Schedule()).use
+    assert use is not None
+    busy_s = sum(one.busy_s for one in use.values()) / 400
+    found = capacity_of([arriving], Schedule(), Slo(e2e_s=20 * busy_s), 0.9)
     assert found.is_bound
-    assert found.rate_per_s == pytest.approx(1 / busiest_s, rel=0.15)
+    assert found.rate_per_s == pytest.approx(1 / busy_s, rel=0.2)

@@ -35,6 +35,7 @@ from profiles.store import provenance_of_now
 from simulator.profile_forecaster import ProfileForecaster
 from staircase import Schedule, constant, uniform
 from staircase.errors import PlanError
+from staircase.workload import Workload
 from tests.support.gateway_server import PLAN, Running, plan_on, running, scripted
 from tests.support.scripted_engine import ScriptedEngine
 from tests.test_profiled import ENGINES, PIPELINE, profile, request
@@ -51,8 +52,9 @@ def forecaster(slower: float = 1.0) -> ProfileForecaster:
 
 def outcome(slower: float, schedule: Schedule = SCHEDULE) -> Outcome:
     """What such a machine makes of the request."""
-    (shape,) = request(PIPELINE).requests
-    (line,) = forecaster(slower).play(schedule, request(PIPELINE)).timelines
+    # As models do, they end their texts by a token that is not shown.
+    shape = replace(request(PIPELINE).requests[0], ends_with="stop")
+    (line,) = forecaster(slower).play(schedule, Workload([shape])).timelines
     ids = {name: [0] * count for name, count in shape.fixed_tokens.items()}
     return Outcome(line, ids, dict.fromkeys("abz", ""), ())
 
@@ -81,7 +83,8 @@ def test_drift_is_how_much_longer_the_same_takes(slower: float) -> None:
 
 def test_what_says_nothing_of_the_pace_is_not_counted() -> None:
     seen = ServedRuns(forecaster())
-    seen.add(replace(POINT, pipeline=replace(PIPELINE, answer="a")), outcome(1.4))
+    shorter = replace(PIPELINE, agents=tuple(replace(one, max_tokens=9) for one in PIPELINE))
+    seen.add(replace(POINT, pipeline=shorter), outcome(1.4))
     spans = [replace(span, reason="cancelled") for span in outcome(1.4).timeline.spans]
     cut = outcome(1.4)
     seen.add(POINT, replace(cut, timeline=replace(cut.timeline, spans=spans)))

@@ -72,7 +72,7 @@ class ServedRuns:
         )
         played = self.forecaster.play(run.schedule, Workload(shapes(pipeline, [run])))
         self.runs.append(run)
-        self._forecast_s.append(float(played.measured.metrics["e2e_s"][0]))
+        self._forecast_s.append(float(played.measured.columns["e2e_s"][0]))
 
     @property
     def drift(self) -> float:
@@ -80,7 +80,7 @@ class ServedRuns:
         if len(self.runs) < ENOUGH:
             return 1.0
         measured = measure_all([run.timeline for run in self.runs], self.forecaster.reading_rate)
-        return float(measured.metrics["e2e_s"].sum()) / sum(self._forecast_s)
+        return float(measured.columns["e2e_s"].sum()) / sum(self._forecast_s)
 
     @property
     def is_off(self) -> bool:

@@ -128,15 +128,14 @@ class _Match:
 
     @property
     def fits(self) -> bool:
-        """Whether every call fits into a replica's KV; raises WorkloadError for endless ones."""
+        """Whether every call can be computed; raises WorkloadError for endless ones."""
         agents, rows = self.loop.agents, self.loop.tables.rows[:-1]
         for number, setup in enumerate(self.setups):
             own = rows[agents.engine[self._agents] == number]
-            tokens = own["prompt"] + own["goal"]
+            tokens = int((own["prompt"] + own["goal"]).max(initial=0))
             engine = self.tables.pipeline.engines[number]
-            setup.check_call(int(tokens.max(initial=0)), f"engine {engine!r}")
-            blocks = setup.limits.blocks
-            if blocks is not None and np.any(tokens > blocks * setup.limits.block_tokens):
+            setup.check_call(tokens, f"engine {engine!r}")
+            if tokens > setup.limits.longest_call:
                 return False
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -68,6 +69,12 @@ class Limits:
         threshold = self.long_prefill_token_threshold or self.max_num_batched_tokens
         return min(threshold, self.max_num_batched_tokens)
 
+    @property
+    def longest_call(self) -> float:
+        """The most tokens, with its answer, of a call that can be computed."""
+        kv = math.inf if self.blocks is None else self.blocks * self.block_tokens
+        return kv if self.enable_chunked_prefill else min(kv, self.max_chunk)
+
 
 @dataclass(frozen=True)
 class BatchingSetup:
@@ -103,14 +110,8 @@ class BatchingSetup:
         return SimulatedBatchingEngine(env, self, first, devices)
 
     def check_call(self, tokens: int, who: str) -> None:
-        """Raise WorkloadError if a call with so many tokens may take too long to be counted, or
-        can never be computed whole."""
+        """Raise WorkloadError if a call with so many tokens may take too long to be counted."""
         limits = self.limits
-        if not limits.enable_chunked_prefill and tokens > limits.max_chunk:
-            raise WorkloadError(
-                f"a call of {who} has {tokens} tokens with its answer, max_num_batched_tokens must "
-                f"be as many (it is {limits.max_chunk}) without enable_chunked_prefill"
-            )
         check_call(self.cost, limits.max_num_batched_tokens, limits.max_num_seqs, tokens, who)
 
     def make_replica(self) -> Replica:
@@ -200,6 +201,12 @@ class SimulatedBatchingEngine:
             raise WorkloadError(
                 f"a call of {call.call.agent!r} needs KV for {tokens} tokens, a replica has "
                 f"{limits.blocks} blocks of {limits.block_tokens}: give its engine more kv_blocks"
+            )
+        if tokens > limits.longest_call:
+            raise WorkloadError(
+                f"a call of {call.call.agent!r} has {tokens} tokens with its answer, an iteration "
+                f"{limits.max_chunk}: give its engine more max_num_batched_tokens, or "
+                "enable_chunked_prefill"
             )
 
     def _route(self, call: SimulatedCall) -> int:
