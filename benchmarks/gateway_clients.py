@@ -47,7 +47,12 @@ def programs_of(name: str) -> Path:
     folder = ENVIRONMENTS / name
     if not (folder / "installed").is_file():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip: list[Path | str] = [
+            folder / "bin" / "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, PACKAGES[name]], check=True)
         (folder / "installed").touch()
     return folder / "bin"
@@ -79,7 +84,7 @@ def litellm(programs: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "proxy.yaml"
         config.write_text(yaml.safe_dump({"model_list": [entry]}))
-        words = [programs / "litellm", "--config", config, "--port", str(PROXY)]
+        words: list[Path | str] = [programs / "litellm", "--config", config, "--port", str(PROXY)]
         with subprocess.Popen(words, stdout=subprocess.DEVNULL) as proxy:
             try:
                 if not is_up(proxy, f"http://127.0.0.1:{PROXY}/health/liveliness", UP_WITHIN_S):

@@ -168,7 +168,8 @@ def main() -> None:
     parser.add_argument("--serve", nargs=2, type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        serve(*given.serve, given.tokens, given.token_ms / 1e3)
+        seats, queue = given.serve
+        serve(seats, queue, given.tokens, given.token_ms / 1e3)
         return
     seats = 8 if given.overload else given.clients
     whole = whole_of(given.tokens)

@@ -112,7 +112,7 @@ async def offer(
 
 @contextmanager
 def served(scenario: Path, out: Path) -> Iterator[None]:
-    words = [Path(sys.executable).with_name("staircase"), "serve", scenario]
+    words: list[Path | str] = [Path(sys.executable).with_name("staircase"), "serve", scenario]
     with subprocess.Popen([*words, "--out", out, "--port", str(PORT)]) as server:
         try:
             if not is_up(server, f"{URL}/ready", UP_WITHIN_S):
@@ -148,7 +148,7 @@ def chart(found: Sequence[Load], capacity: float) -> alt.Chart:
         {"model": one.model, "offered": one.share * capacity, "good": one.goodput} for one in found
     ]
     drawn: alt.Chart = (
-        alt.Chart(alt.Data(values=rows), width=460, height=260)
+        alt.Chart({"values": rows}, width=460, height=260)
         .mark_line(point=True)
         .encode(
             alt.X("offered:Q", title="requests a second"),

@@ -91,7 +91,7 @@ def ask(gateway: Running, after: int | None, doomed: RunningServer) -> tuple[dic
         "stream_options": {"include_usage": True},
         "ignore_eos": True,
     }
-    count, told = 0, {}
+    count, told = 0, dict[str, Any]()
     with httpx.stream("POST", f"{gateway.url}/chat/completions", json=body, timeout=120) as answer:
         assert answer.status_code == 200, answer.read()
         for line in answer.iter_lines():

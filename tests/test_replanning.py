@@ -85,7 +85,7 @@ def test_what_says_nothing_of_the_pace_is_not_counted() -> None:
     seen = ServedRuns(forecaster())
     shorter = replace(PIPELINE, agents=tuple(replace(one, max_tokens=9) for one in PIPELINE))
     seen.add(replace(POINT, pipeline=shorter), outcome(1.4))
-    spans = [replace(span, reason="cancelled") for span in outcome(1.4).timeline.spans]
+    spans = tuple(replace(span, reason="cancelled") for span in outcome(1.4).timeline.spans)
     cut = outcome(1.4)
     seen.add(POINT, replace(cut, timeline=replace(cut.timeline, spans=spans)))
     assert not seen.runs

@@ -19,8 +19,6 @@ from simulator.core.compiling import inlined
 from simulator.core.cost import Cost
 from simulator.core.replica import Replica
 
-# Its fields before those: numbers, then switches.
-SWITCHES = Replica._fields.index("cost")
 # Arrays of a replica: its cost's, its blocks', then ``now``, ``running`` and ``waiting``.
 COST, NOW = len(Cost._fields), len(Cost._fields) + len(Blocks._fields)
 # Those with more than one dimension.
@@ -68,6 +66,8 @@ def unpacked(packed: PackedReplicas) -> list[Replica]:
 
 def _unpacked(packed: PackedReplicas, row: int) -> Replica:
     tokens, chunk, sequences, block_tokens, *switches = packed.numbers[row].tolist()
+    uses_blocks, caches_prefixes, by_priority, is_ahead, *mixing = map(bool, switches)
+    chunks_prompts, prefills_first = mixing
     views = _views(packed, row)
     cost, blocks = Cost(*views[:COST]), Blocks(*views[COST:NOW])
     return Replica(
@@ -75,7 +75,12 @@ def _unpacked(packed: PackedReplicas, row: int) -> Replica:
         chunk,
         sequences,
         block_tokens,
-        *map(bool, switches),
+        uses_blocks,
+        caches_prefixes,
+        by_priority,
+        is_ahead,
+        chunks_prompts,
+        prefills_first,
         cost,
         blocks,
         *views[NOW:],
@@ -97,7 +102,7 @@ def _views(packed: PackedReplicas, row: int) -> list[Ints]:
 
 
 def _numbers(replica: Replica) -> list[int]:
-    return [int(number) for number in replica[:SWITCHES]]
+    return [int(number) for number in replica[:10]]
 
 
 def _arrays(replica: Replica) -> list[Ints]:
