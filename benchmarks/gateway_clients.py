@@ -47,13 +47,8 @@ def programs_of(name: str) -> Path:
     folder = ENVIRONMENTS / name
     if not (folder / "installed").is_file():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip: list[Path | str] = [
-            folder / "bin" / "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]
-        subprocess.run([*pip, PACKAGES[name]], check=True)
+        pip = folder / "bin" / "pip"
+        subprocess.run([pip, "install", "--quiet", PACKAGES[name]], check=True)
         (folder / "installed").touch()
     return folder / "bin"
 

@@ -148,7 +148,7 @@ def chart(found: Sequence[Load], capacity: float) -> alt.Chart:
         {"model": one.model, "offered": one.share * capacity, "good": one.goodput} for one in found
     ]
     drawn: alt.Chart = (
-        alt.Chart({"values": rows}, width=460, height=260)
+        alt.Chart(alt.InlineData(values=rows), width=460, height=260)
         .mark_line(point=True)
         .encode(
             alt.X("offered:Q", title="requests a second"),
