@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import threading
@@ -297,6 +298,21 @@ class TestLoad:
         with running(plan_on(slow, limits=limits)) as server, ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: post(server, model=f"{PLAN}@normal"), range(8)))
         assert {answer.headers["staircase-schedule"] for answer in answers} == {"normal"}
+
+
+@pytest.mark.slow
+def test_a_connection_may_rest() -> None:
+    """As long as httpx keeps it, and the openai SDK with it, and longer."""
+    with running(plan_on(scripted())) as server:
+        connection = http.client.HTTPConnection(server.base.removeprefix("http://"))
+        for rest_s in (0, 7):
+            time.sleep(rest_s)
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            assert (answer.status, answer.read() is not None) == (200, True)
+            # It is not opened again.
+            connection.auto_open = 0
+        connection.close()
 
 
 class TestShutdown:

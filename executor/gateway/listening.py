@@ -13,6 +13,9 @@ from executor.gateway.gateway import Gateway
 
 # What is written when the grace period is over may take so long to be sent.
 LAST_S = 5.0
+# A connection that nobody uses is kept longer than by clients (httpx: 5 s) and balancers (mostly
+# 60 s): who closes first may meet a request that is on its way.
+KEPT_S = 75
 
 
 @dataclass(frozen=True)
@@ -80,5 +83,6 @@ def server_of(gateway: Gateway, listening: Listening) -> GracefulServer:
         ssl_certfile=listening.cert_file,
         ssl_keyfile=listening.key_file,
         timeout_graceful_shutdown=int(LAST_S),
+        timeout_keep_alive=KEPT_S,
     )
     return GracefulServer(config, gateway, listening.grace_s)
