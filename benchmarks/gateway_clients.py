@@ -37,8 +37,9 @@ PACKAGES = {
 }
 ENVIRONMENTS = Path(__file__).parents[1] / ".venv-clients"
 SEATS, TOKENS, TOKEN_MS = 16, 24, 5.0
-CASES = 2500
-PROXY = 18093
+# Of each operation.
+CASES = 1000
+PROXY, KEY = 18093, "sk-staircase"
 REQUESTS = 64
 
 
@@ -65,7 +66,9 @@ def gateway() -> Iterator[None]:
 
 
 def schemathesis(programs: Path) -> None:
-    words = ["run", f"{URL}/openapi.json", "--checks", "not_a_server_error"]
+    # Its phase of coverage fails by itself on this schema (4.32.5).
+    words = ["run", f"{URL}/openapi.json", "--phases", "fuzzing,stateful"]
+    words += ["--checks", "not_a_server_error"]
     words += ["--max-examples", str(CASES), "--workers", "2", "--request-timeout", "20"]
     done = subprocess.run([programs / "schemathesis", *words], check=False)
     print(f"schemathesis ended with {done.returncode}")
@@ -78,7 +81,8 @@ def litellm(programs: Path) -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "proxy.yaml"
-        config.write_text(yaml.safe_dump({"model_list": [entry]}))
+        settings = {"model_list": [entry], "general_settings": {"master_key": KEY}}
+        config.write_text(yaml.safe_dump(settings))
         words: list[Path | str] = [programs / "litellm", "--config", config, "--port", str(PROXY)]
         with subprocess.Popen(words, stdout=subprocess.DEVNULL) as proxy:
             try:
@@ -90,7 +94,7 @@ def litellm(programs: Path) -> None:
 
 
 def ask_proxy() -> None:
-    client = openai.OpenAI(base_url=f"http://127.0.0.1:{PROXY}/v1", api_key="none", max_retries=0)
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{PROXY}/v1", api_key=KEY, max_retries=0)
     whole = client.chat.completions.create(
         model="staircase", messages=[{"role": "user", "content": "why"}]
     )
