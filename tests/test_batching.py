@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,50 @@ def test_a_shared_header_is_computed_once() -> None:
 def test_a_call_that_can_never_fit_is_told() -> None:
     with pytest.raises(WorkloadError, match="needs KV for 101 tokens"):
         serve([100], 1, Limits(64, 8, blocks=4))
+
+
+def late(prompts: list[int], written: list[int], at_ps: int, limits: Limits) -> list[Timeline]:
+    """Of requests of which the last one comes at ``at_ps``."""
+    shapes = [
+        RequestShape({query("model"): prompt}, {"model": count}, "length")
+        for prompt, count in zip(prompts, written, strict=True)
+    ]
+    arrivals = [0] * (len(shapes) - 1) + [at_ps]
+    setup = BatchingSetup(plain_cost(), limits)
+    return simulate(single(), Schedule(), {"model": setup}, Workload(shapes, arrivals_ps=arrivals))
+
+
+def milliseconds(line: Timeline) -> list[float]:
+    return [ps / MS for ps in line.answer_ps]
+
+
+def test_a_prompt_is_computed_beside_decodes_or_before_them() -> None:
+    """It comes while the first request's third token is computed."""
+    limits = Limits(64, 8)
+    first, second = late([4, 20], [6, 2], 6 * MS + 1, limits)
+    assert milliseconds(first) == [5, 6, 7, 29, 30, 31]
+    assert milliseconds(second) == [29, 30]
+    first, second = late([4, 20], [6, 2], 6 * MS + 1, replace(limits, prefill_first=True))
+    assert milliseconds(first) == [5, 6, 7, 29, 30, 31]
+    assert milliseconds(second) == [28, 29]
+
+
+def test_a_prompt_is_cut_or_waits_for_room() -> None:
+    """Of 9 tokens that an iteration has room for, two that decode take two."""
+    limits = Limits(9, 8)
+    *others, third = late([1, 1, 8], [6, 6, 1], 3 * MS + 1, limits)
+    assert milliseconds(third) == [18]
+    assert [milliseconds(one)[-1] for one in others] == [20, 20]
+    whole = replace(limits, enable_chunked_prefill=False)
+    *others, third = late([1, 1, 8], [6, 6, 1], 3 * MS + 1, whole)
+    assert milliseconds(third) == [17]
+    assert [milliseconds(one)[-1] for one in others] == [8, 8]
+
+
+def test_a_prompt_that_is_never_cut_must_have_room() -> None:
+    limits = Limits(9, 8, enable_chunked_prefill=False)
+    with pytest.raises(WorkloadError, match=r"has 10 tokens with its answer, an iteration 9: give"):
+        serve([9], 1, limits)
 
 
 def test_a_call_that_preempts_itself_ends_the_iteration() -> None:
