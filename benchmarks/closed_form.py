@@ -21,7 +21,8 @@ from simulator.analytic.candidates import Candidates, constant_candidates
 from simulator.analytic.closed_form import AloneTimes
 from simulator.analytic.request_form import closed_form
 from simulator.compiled.play import play_compiled
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.engine import EngineSetup
 from staircase import Pipeline, RequestShape, Schedule, Workload, constant, moa
 from staircase.prompt import query

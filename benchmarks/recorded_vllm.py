@@ -32,7 +32,8 @@ from profiles.importers.bundles import check_range
 from profiles.importers.deployment import Deployment, Link
 from profiles.importers.kernels import KernelTables, read_kernel_tables
 from simulator.core.cost import cost_of_kernels, with_host
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.run import Run, run_workload
 from staircase import RequestShape, Schedule, Workload, single
 from staircase.errors import ProfileError

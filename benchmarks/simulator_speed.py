@@ -29,7 +29,8 @@ from rich.table import Table
 from simulator.compiled.play import play_compiled
 from simulator.compiled.results import PlayedTables
 from simulator.core.cost import Cost
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
 from staircase import (

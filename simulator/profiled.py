@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from profiles.latency.profile import EngineProfile
 from simulator.core.cost import cost_of_profile, with_pieces
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.des.serial import SerialSetup
 from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from staircase.timeline import to_ps

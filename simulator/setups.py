@@ -26,8 +26,9 @@ from simulator.core.cost import (
 )
 from simulator.core.cost_bounds import check_tables
 from simulator.core.transformed_cost import transformed
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
 from simulator.des.endpoint import EndpointSetup
+from simulator.des.limits import Limits
 from staircase.errors import ProfileError, ScenarioError
 from staircase.files import named_path
 from staircase.spec.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec

@@ -21,7 +21,8 @@ from simulator.core.cost import (
     linear_cost,
     mixed_attention_ps,
 )
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.des.simulate import simulate
 from simulator.forecast import forecast_simulated
 from simulator.workloads import workload_of

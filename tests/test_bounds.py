@@ -19,7 +19,8 @@ from profiles.latency.profile import latency_fault
 from simulator.compiled import play as compiled
 from simulator.core.cost import cost_of_profile
 from simulator.core.cost_bounds import check_tables
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.forecast import forecast_simulated
 from simulator.intervals import with_profile_error
 from simulator.run import run_workload

@@ -16,7 +16,8 @@ from simulator.analytic.closed_form import AloneTimes
 from simulator.analytic.request_form import closed_form
 from simulator.compiled.play import play_compiled
 from simulator.core.cost import linear_cost
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.des.serial import SerialSetup
 from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup

@@ -8,7 +8,8 @@ import pytest
 
 from simulator.analytic.request_form import closed_form
 from simulator.compiled.play import play_compiled
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.des.serial import SerialSetup
 from simulator.des.simulate import simulate, simulate_all
 from simulator.engine import EngineSetup

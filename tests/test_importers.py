@@ -15,7 +15,8 @@ from profiles.importers.splitwise import Setup, read_splitwise
 from profiles.importers.vidur import ATTENTION, EACH_LAYER, ONCE, SIZES, WORKERS, read_vidur
 from profiles.surface import fit_surface
 from simulator.core.cost import at, attention_ps, cost_of_kernels, mixed_attention_ps, with_host
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.des.simulate import simulate
 from simulator.forecast import forecast_simulated
 from staircase import RequestShape, Schedule, Workload, single

@@ -12,8 +12,9 @@ from profiles.lengths import LengthSample
 from simulator.analytic.request_form import closed_form
 from simulator.analytic.sketch import sketch_of
 from simulator.compiled.play import play_compiled
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
 from simulator.des.endpoint import EndpointSetup
+from simulator.des.limits import Limits
 from simulator.des.serial import SerialSetup
 from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup

@@ -10,8 +10,9 @@ import pytest
 
 from simulator.analytic.sketch import sketch_of
 from simulator.core.cost import linear_cost
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
 from simulator.des.endpoint import EndpointSetup
+from simulator.des.limits import Limits
 from simulator.engine import EngineSetup
 from simulator.run import run_workload
 from staircase import (

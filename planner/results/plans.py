@@ -13,6 +13,7 @@ from planner.extras import extras
 from planner.figures.describing import describe_schedule
 from planner.figures.front import front_of
 from planner.figures.objectives import Goals, Limit, merged, parse_limits, parse_objective
+from planner.results.documents import figures_of
 from planner.results.explanation import Explanation
 from planner.results.shown import Row, Shown, figures_by_statistic, shown_figures
 from profiles.store import Provenance, content_hash, load, save
@@ -184,8 +185,6 @@ class Plan(Shown):
 
     def figure(self) -> Any:
         """The front, the staircases, and tokens over time."""
-        from planner.results.documents import figures_of
-
         if self.explanation is None:
             raise PlanError("the plan has no explanation; make one with 'staircase plan'")
         with extras():

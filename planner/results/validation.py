@@ -13,6 +13,7 @@ from planner.extras import extras
 from planner.figures.objectives import parse_objective
 from planner.results.breakdown import TtftParts
 from planner.results.comparison import NEGLIGIBLE, Comparison, comparisons
+from planner.results.documents import figures_of
 from planner.results.measured_limits import MeasuredLimit, limit_words, measured_limits
 from planner.results.plans import Candidate, Plan
 from planner.results.reader_gain import ReaderGain
@@ -130,8 +131,6 @@ class Validation(Shown):
 
     def figure(self) -> Any:
         """Forecast and measurement of every schedule, with their intervals."""
-        from planner.results.documents import figures_of
-
         with extras():
             from planner.charts.notebook import validation_figure
         return validation_figure(figures_of(validation=self))

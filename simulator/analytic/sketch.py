@@ -21,7 +21,8 @@ from simulator.analytic.closed_form import AloneTimes, Ints
 from simulator.analytic.request_form import form_of
 from simulator.analytic.source_levels import fixed_tokens, source_levels, source_ps
 from simulator.core.cost import cost_of_profile
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.des.serial import SerialSetup
 from simulator.engine import EngineSetup
 from staircase.metrics.request_metrics import READING_RATE, Floats

@@ -11,7 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from simulator.core.cost import at, attention_ps, mixed_attention_ps
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.engine import Key, SimulatedCall, SimulatedListener
 from simulator.event_queue import ITERATION_BEGIN, ITERATION_END, Clock, ScheduledEvent
 from staircase.play import CallResult

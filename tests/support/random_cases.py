@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import reject
 
 from simulator.core.cost import Cost
-from simulator.des.batching import BatchingSetup, Limits
+from simulator.des.batching import BatchingSetup
+from simulator.des.limits import Limits
 from simulator.des.simulate import simulate
 from staircase import (
     Agent,
