@@ -26,7 +26,7 @@ from tests.support.random_cases import (
 CASES_A_TEST = 60
 TESTS, SHARING_TESTS = 20, 10
 WAITS = "waits for room for all of a prompt"
-EVENTS = "preemptions", "evictions", "cached tokens", "ties", WAITS
+EVENTS = "preemptions", "evictions", "cached tokens", "ties"
 
 
 def check(case: RandomCase, seen: Counter[str]) -> list[Timeline]:
@@ -73,6 +73,11 @@ def test_random_cases_that_think() -> None:
     """Thoughts are made and cached like texts, which nobody reads."""
     seen = check_all(map(thinking_case, range(CASES_A_TEST)))
     assert min(seen[what] for what in EVENTS) > 0
+
+
+def test_random_cases_of_prompts_that_are_never_cut() -> None:
+    seen = check_all(random_case(seed).with_whole_prompts() for seed in range(CASES_A_TEST))
+    assert min(seen[what] for what in (*EVENTS, WAITS)) > 0
 
 
 def seeds_of(group: int) -> range:

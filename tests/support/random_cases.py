@@ -56,6 +56,15 @@ class RandomCase:
             setups[name] = replace(setup, limits=limits)
         return replace(self, setups=setups)
 
+    def with_whole_prompts(self) -> RandomCase:
+        """No prompt is cut."""
+        longest = self._longest_call()
+        setups = {
+            name: replace(setup, limits=_with_whole_prompts(setup.limits, longest))
+            for name, setup in self.setups.items()
+        }
+        return replace(self, setups=setups)
+
     def play(self) -> list[Timeline]:
         """Raises hypothesis' rejection where a call needs more KV than there turned out to be."""
         try:
