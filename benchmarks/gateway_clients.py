@@ -18,8 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import openai
@@ -28,7 +27,7 @@ import yaml
 from benchmarks.gateway_load import UP_WITHIN_S, URL, serving, ttft_told_s, whole_of
 from tests.support.gateway_server import PLAN
 from tests.support.letter_model import save_letter_model
-from tests.support.until_up import is_up
+from tests.support.until_up import started
 
 PACKAGES = {
     "schemathesis": "schemathesis",
@@ -54,17 +53,6 @@ def programs_of(name: str) -> Path:
     return folder / "bin"
 
 
-@contextmanager
-def gateway() -> Iterator[None]:
-    with subprocess.Popen(serving(SEATS, TOKENS, TOKEN_MS)) as process:
-        try:
-            if not is_up(process, f"{URL}/ready", UP_WITHIN_S):
-                sys.exit(f"{URL}: did not come up")
-            yield
-        finally:
-            process.terminate()
-
-
 def schemathesis(programs: Path) -> None:
     # Its phase of coverage fails by itself on this schema (4.32.5).
     words = ["run", f"{URL}/openapi.json", "--phases", "fuzzing,stateful"]
@@ -84,13 +72,9 @@ def litellm(programs: Path) -> None:
         settings = {"model_list": [entry], "general_settings": {"master_key": KEY}}
         config.write_text(yaml.safe_dump(settings))
         words: list[Path | str] = [programs / "litellm", "--config", config, "--port", str(PROXY)]
-        with subprocess.Popen(words, stdout=subprocess.DEVNULL) as proxy:
-            try:
-                if not is_up(proxy, f"http://127.0.0.1:{PROXY}/health/liveliness", UP_WITHIN_S):
-                    sys.exit("litellm: did not come up")
-                ask_proxy()
-            finally:
-                proxy.terminate()
+        alive = f"http://127.0.0.1:{PROXY}/health/liveliness"
+        with started(words, alive, UP_WITHIN_S, is_quiet=True):
+            ask_proxy()
 
 
 def ask_proxy() -> None:
@@ -139,7 +123,7 @@ def main() -> None:
         return
     for name in given.clients or CLIENTS:
         programs = programs_of(name)
-        with gateway():
+        with started(serving(SEATS, TOKENS, TOKEN_MS), f"{URL}/ready", UP_WITHIN_S):
             CLIENTS[name](programs)
 
 

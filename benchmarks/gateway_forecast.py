@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from planner.results.plans import Plan, load_plan
 from staircase.metrics.request_metrics import smooth_start
 from staircase.spec.scenario import load_scenario
 from staircase.workload import Question
-from tests.support.until_up import is_up
+from tests.support.until_up import started
 
 PORT = 18091
 URL = f"http://127.0.0.1:{PORT}"
@@ -107,18 +106,13 @@ def main() -> None:
     models = (plan.scenario, f"{plan.scenario}@normal")
     seen = {model: SeenAnswers() for model in models}
     words = [Path(sys.executable).with_name("staircase"), "serve", given.scenario]
-    with subprocess.Popen([*words, "--out", given.out, "--port", str(PORT)]) as server:
-        try:
-            if not is_up(server, f"{URL}/ready", UP_WITHIN_S):
-                sys.exit(f"{URL}: did not come up")
-            with httpx.Client(timeout=600) as client:
-                for model in models:
-                    ask(client, model, questions[0], plan.reading_rate, answering, SeenAnswers())
-                for question in questions:
-                    for model in models:
-                        ask(client, model, question, plan.reading_rate, answering, seen[model])
-        finally:
-            server.terminate()
+    words += ["--out", given.out, "--port", str(PORT)]
+    with started(words, f"{URL}/ready", UP_WITHIN_S), httpx.Client(timeout=600) as client:
+        for model in models:
+            ask(client, model, questions[0], plan.reading_rate, answering, SeenAnswers())
+        for question in questions:
+            for model in models:
+                ask(client, model, question, plan.reading_rate, answering, seen[model])
     screen = Console(width=110)
     screen.print(table(plan, seen))
     added = [one * 1e3 for model in models for one in seen[model].found["added_s"]]

@@ -21,7 +21,6 @@ import math
 import os
 import random
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -35,7 +34,7 @@ from executor.gateway.listening import Listening, listen
 from executor.gateway.served_plan import ServingLimits
 from tests.support.gateway_server import PLAN, plan_on, scripted
 from tests.support.loop_engine import FIRST, LoopEngine
-from tests.support.until_up import is_up
+from tests.support.until_up import started
 
 PORT = 18090
 UP_WITHIN_S = 60.0
@@ -173,18 +172,14 @@ def main() -> None:
         return
     seats = 8 if given.overload else given.clients
     whole = whole_of(given.tokens)
-    with subprocess.Popen(serving(seats, given.tokens, given.token_ms)) as process:
-        try:
-            if not is_up(process, f"{URL}/ready", UP_WITHIN_S):
-                sys.exit(f"{URL}: did not come up")
-            if given.overload:
-                overload(seats, given.overload, given.seconds, whole)
-            else:
-                seconds = math.inf if given.requests else given.seconds
-                requests = given.requests or math.inf
-                report(process.pid, given.clients, seconds, requests, whole)
-        finally:
-            process.terminate()
+    words = serving(seats, given.tokens, given.token_ms)
+    with started(words, f"{URL}/ready", UP_WITHIN_S) as process:
+        if given.overload:
+            overload(seats, given.overload, given.seconds, whole)
+        else:
+            seconds = math.inf if given.requests else given.seconds
+            requests = given.requests or math.inf
+            report(process.pid, given.clients, seconds, requests, whole)
 
 
 def serving(seats: int, tokens: int, token_ms: float) -> list[str]:

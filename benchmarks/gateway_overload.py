@@ -15,12 +15,10 @@ import argparse
 import asyncio
 import json
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -38,7 +36,7 @@ from planner.evaluation.validate import FRESH
 from planner.results.plans import Plan, load_plan
 from staircase.spec.scenario import Scenario, load_scenario
 from staircase.workload import Question
-from tests.support.until_up import is_up
+from tests.support.until_up import started
 
 PORT = 18092
 URL = f"http://127.0.0.1:{PORT}"
@@ -90,9 +88,12 @@ async def ask(
             return
         load.schedules[answer.headers["staircase-schedule"]] += 1
         async for line in answer.aiter_lines():
-            if line.startswith("data: {") and json.loads(line[6:])["choices"][0]["delta"]:
+            if line.startswith("data: {") and json.loads(line[6:])["choices"][0]["delta"].get(
+                "content"
+            ):
                 times.append(time.perf_counter() - began)
-    load.good += times[0] <= limits["ttft"] and times[-1] <= limits["e2e"]
+    # An answer of nothing is none.
+    load.good += bool(times) and times[0] <= limits["ttft"] and times[-1] <= limits["e2e"]
 
 
 async def offer(
@@ -108,18 +109,6 @@ async def offer(
                 break
             asked.add(asyncio.create_task(ask(client, question, limits, load)))
         await asyncio.gather(*asked)
-
-
-@contextmanager
-def served(scenario: Path, out: Path) -> Iterator[None]:
-    words: list[Path | str] = [Path(sys.executable).with_name("staircase"), "serve", scenario]
-    with subprocess.Popen([*words, "--out", out, "--port", str(PORT)]) as server:
-        try:
-            if not is_up(server, f"{URL}/ready", UP_WITHIN_S):
-                sys.exit(f"{URL}: did not come up")
-            yield
-        finally:
-            server.terminate()
 
 
 def loads(
@@ -182,7 +171,9 @@ def main() -> None:
     limits = limits_of(plan)
     capacity = capacity_of(scenario, given.out, limits)
     questions = read_dataset(scenario, given.scenario.parent, QUESTIONS, offset=FRESH)
-    with served(given.scenario, given.out):
+    words: list[Path | str] = [Path(sys.executable).with_name("staircase"), "serve", given.scenario]
+    words += ["--out", given.out, "--port", str(PORT)]
+    with started(words, f"{URL}/ready", UP_WITHIN_S):
         found = loads(plan, capacity, limits, questions, given.seconds)
     screen = Console(width=130)
     within = " and ".join(f"{name} {limit:.2f} s" for name, limit in limits.items())

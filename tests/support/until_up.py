@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
@@ -21,3 +25,17 @@ def is_up(server: subprocess.Popen[bytes], url: str, within_s: float) -> bool:
             pass
         time.sleep(BETWEEN_S)
     return False
+
+
+@contextmanager
+def started(
+    words: Sequence[str | Path], url: str, within_s: float, is_quiet: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that answers at ``url``; ends the program where it does not come up."""
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL if is_quiet else None) as server:
+        try:
+            if not is_up(server, url, within_s):
+                sys.exit(f"{url}: did not come up")
+            yield server
+        finally:
+            server.terminate()
