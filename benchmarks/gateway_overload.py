@@ -88,9 +88,9 @@ async def ask(
             return
         load.schedules[answer.headers["staircase-schedule"]] += 1
         async for line in answer.aiter_lines():
-            if line.startswith("data: {") and json.loads(line[6:])["choices"][0]["delta"].get(
-                "content"
-            ):
+            if not line.startswith("data: {"):
+                continue
+            if json.loads(line[6:])["choices"][0]["delta"].get("content"):
                 times.append(time.perf_counter() - began)
     # An answer of nothing is none.
     load.good += bool(times) and times[0] <= limits["ttft"] and times[-1] <= limits["e2e"]
