@@ -34,7 +34,7 @@ from staircase import (
 from staircase.metrics.request_metrics import Summary
 from staircase.pipeline import single
 from staircase.prompt import query
-from staircase.schedule import LAYOUTS, Staircase
+from staircase.schedule import SEARCHED_LAYOUTS, Staircase
 from staircase.spec.plan_spec import PlanSpec
 from tests.support.plans import EXAMPLES, small_plan, validation_of
 from tests.support.random_cases import random_case
@@ -75,7 +75,7 @@ class TestAround:
         near = list(neighbours_of(uniform(PIPELINE, constant(8, 16, 8)), spec, PIPELINE))
         sizes = [(one.parameter, one.value) for one in near if one.parameter != "layout"]
         assert sizes[:3] == [("first", "2"), ("first", "20"), ("write", "4")]
-        assert {one.value for one in near if one.parameter == "layout"} == set(LAYOUTS) - {
+        assert {one.value for one in near if one.parameter == "layout"} == set(SEARCHED_LAYOUTS) - {
             "append_rounds"
         }
 
@@ -100,7 +100,7 @@ class TestAround:
 
 def candidates_by(first_counts: bool) -> list[Candidate]:
     found = []
-    for layout in LAYOUTS:
+    for layout in SEARCHED_LAYOUTS:
         for first in (4, 8, 16, 32):
             for write in (4, 8, 16, 32):
                 value = float(first if first_counts else write)

@@ -30,7 +30,7 @@ from simulator.profile_forecaster import ProfileForecaster, sampled_workload
 from staircase import Schedule, constant, normal, uniform
 from staircase.errors import PlanError
 from staircase.metrics.request_metrics import Summary, summarize
-from staircase.schedule import LAYOUTS, Staircase, Step
+from staircase.schedule import SEARCHED_LAYOUTS, Staircase, Step
 from staircase.spec.plan_spec import PlanSpec
 from staircase.spec.scenario import Scenario, load_scenario
 
@@ -179,7 +179,10 @@ def forecaster(scenario: Scenario) -> ProfileForecaster:
     surface = QualitySurface(rows, ((0.4,), (0.7,), (1.0,)), rows)
     written = {"north": 40, "south": 30, "east": 50, "editor": 20}
     sample = QualitySample(
-        {}, written, {"editor": dict.fromkeys(LAYOUTS, surface)}, rounds={"editor": NO_COST}
+        {},
+        written,
+        {"editor": dict.fromkeys(SEARCHED_LAYOUTS, surface)},
+        rounds={"editor": NO_COST},
     )
     pipeline = scenario.pipeline.build()
     quality = QualityProfile(
@@ -212,7 +215,7 @@ class TestSpace:
 
     def test_holds_every_member_of_every_family_once(self, space: Space) -> None:
         points = list(space)
-        assert len(points) == len(LAYOUTS) * (1 + 4 + 4 * 3)
+        assert len(points) == len(SEARCHED_LAYOUTS) * (1 + 4 + 4 * 3)
         assert len({repr(point) for point in points}) == len(points)
 
     def test_neighbours_are_in_it_and_lead_everywhere(self, space: Space) -> None:
@@ -262,9 +265,11 @@ def test_other_samplers(scenario: Scenario, sampler: str) -> None:
 def test_search_tries_the_baselines_first(scenario: Scenario) -> None:
     plan = search(scenario, forecaster(scenario), {"latency": "abc"})
     pipeline = scenario.pipeline.build()
-    begun = [c.schedule for c in plan.candidates[:8]]
-    assert begun[::2] == [uniform(pipeline, normal(), layout) for layout in LAYOUTS]
-    assert begun[1::2] == [uniform(pipeline, constant(8, 16, 16), layout) for layout in LAYOUTS]
+    begun = [c.schedule for c in plan.candidates[: 2 * len(SEARCHED_LAYOUTS)]]
+    assert begun[::2] == [uniform(pipeline, normal(), layout) for layout in SEARCHED_LAYOUTS]
+    assert begun[1::2] == [
+        uniform(pipeline, constant(8, 16, 16), layout) for layout in SEARCHED_LAYOUTS
+    ]
     named = plan.named()
     assert named["normal"].loss == 0
     assert named["chosen"].smooth_start_s <= named["normal"].smooth_start_s

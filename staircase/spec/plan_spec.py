@@ -19,7 +19,7 @@ from staircase.bounds import (
 )
 from staircase.errors import ScheduleError
 from staircase.metrics.request_metrics import READING_RATE
-from staircase.schedule import LAYOUTS, Layout, parse_barrier
+from staircase.schedule import SEARCHED_LAYOUTS, Layout, parse_barrier
 from staircase.spec.strict import (
     Count,
     CountFrom0,
@@ -105,7 +105,7 @@ class PlanSpec(Strict):
     trials: Count = 150
     seed: Seed = 0
     requests: Count = 24
-    layouts: Listed[Layout] = list(LAYOUTS)
+    layouts: Listed[Layout] = list(SEARCHED_LAYOUTS)
     staircases: Literal["same", "layer", "agent"] = "same"
     barrier: Listed[BarrierWord] = ["all"]
     reading: Listed[Literal["exact", "latest"]] = ["exact"]
