@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from executor.cores.core_assignment import start_processes
@@ -16,6 +17,7 @@ from executor.embedded.tasks import TASKS
 from executor.engine import Engine
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.opening import load_models, open_local
+from executor.input_engine import NO_PROMPT, InputEngine
 from executor.openai.engine import OpenAIEngine
 from executor.openai.remote import open_remote
 from executor.prompts.prompt_formats import form_of, form_of_server
@@ -31,7 +33,7 @@ from executor.thinking_engine import ThinkingEngine
 from executor.tokens.rendering import Form
 from staircase.errors import ScenarioError
 from staircase.files import named_path
-from staircase.pipeline import Agent, Pipeline
+from staircase.pipeline import Agent, Arrival, Pipeline
 from staircase.question_sets import read_questions
 from staircase.spec.engine_spec import EngineSpec
 from staircase.spec.scenario import LIKELIHOOD_BY, Scenario, scored_by
@@ -68,6 +70,14 @@ class OpenedEngines:
         for key in (scored_by(agent.engine) for agent in _judged(pipeline)):
             if key in self.spare:
                 self.spare[key].load()
+
+    def with_inputs_at_once(self) -> OpenedEngines:
+        """The same where inputs do not keep anybody waiting: for what no clock counts in."""
+        served = {
+            name: _coming(Arrival()) if isinstance(one.engine, InputEngine) else one
+            for name, one in self.runtime.served.items()
+        }
+        return replace(self, runtime=self.runtime.serving(served))
 
     @cached_property
     def other_reader(self) -> OtherReader | None:
@@ -134,6 +144,8 @@ def open_engines(scenario: Scenario, is_measured: bool = False) -> Iterator[Open
             name: _served(scenario, every[name], form, name, name in marked, models.get(name))
             for name, (form, _) in formats.items()
         }
+        inputs = scenario.pipeline.build().inputs
+        served |= {one.name: _coming(one.arrival) for one in inputs if one.arrival}
         remarks = [f"engine {name!r}: {words}" for name, (_, words) in formats.items() if words]
         scorers: dict[str, Scorer] = {name: ModelScorer(model) for name, model in models.items()}
         scorers |= {name: one.scorer for name, one in remote.items() if one.scorer}
@@ -213,10 +225,17 @@ def _served(
     return ServedModel(thinking, form, has_nonces, thoughts, own, settable)
 
 
+def _coming(arrival: Arrival) -> ServedModel:
+    return ServedModel(InputEngine(arrival), NO_PROMPT)
+
+
 def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> list[Question]:
     """``count`` questions; other ``offset``s give other ones, so that fits are judged on new ones.
 
     A file with too few questions starts again from its beginning.
+
+    Raises:
+        WorkloadError: the file is wrong, or a question says nothing of an input.
     """
     if scenario.requests.dataset in TASKS:
         return [
@@ -226,6 +245,8 @@ def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> l
             )
         ]
     questions = read_questions(named_path(scenario.requests.dataset, folder))
+    for question, one in product(questions, scenario.pipeline.build().inputs):
+        question.input(one.name)
     return [questions[(offset + number) % len(questions)] for number in range(count)]
 
 

@@ -38,7 +38,7 @@ def replaying(
             texts = [outcome.ids[agent.name] for outcome in outcomes]
             engine = ReplayEngine(device, writer.engine, texts, runtime.now_ns)
             served[name] = ServedModel(engine, writer.form)
-            agents.append(replace(agent, engine=name))
+            agents.append(replace(agent, engine=name, arrival=None))
         yield Pipeline(tuple(agents), pipeline.answer), runtime.serving(served)
 
 

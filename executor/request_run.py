@@ -140,7 +140,11 @@ class RequestRun:
         self._submitted: set[int] = set()
         engines = {agent.name: served[agent.engine].engine for agent in job.pipeline}
         drawn_as = number if job.drawn_as is None else job.drawn_as
-        self._texts = Texts(engines, fixed, drawn_as, job.wishes)
+        inputs = {
+            one.name: engines[one.name].encode(job.question.input(one.name))
+            for one in job.pipeline.inputs
+        }
+        self._texts = Texts(engines, fixed, drawn_as, job.wishes, inputs)
         fixed_tokens = {name: len(ids) for name, ids in fixed.items()}
         self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
 

@@ -103,7 +103,10 @@ class ProfileForecaster:
     def _played(self) -> Pipeline:
         """With one engine for those that are one model of one server, as it computes for all."""
         together = served_together(self.engines)
-        agents = (replace(agent, engine=together[agent.engine]) for agent in self.pipeline)
+        agents = (
+            agent if agent.arrival else replace(agent, engine=together[agent.engine])
+            for agent in self.pipeline
+        )
         return Pipeline(tuple(agents), self.pipeline.answer)
 
     @cached_property

@@ -98,7 +98,8 @@ def run_workload(
 
 def _tokens_of(pipeline: Pipeline, timelines: Iterable[Timeline]) -> dict[str, TokenUse]:
     found = dict.fromkeys(pipeline.engines, TokenUse(0, 0, 0))
-    for span in (span for timeline in timelines for span in timeline.spans):
+    spans = (span for timeline in timelines for span in timeline.spans)
+    for span in (span for span in spans if span.engine in found):
         before = found[span.engine]
         found[span.engine] = TokenUse(
             before.prefilled + span.prefilled_tokens,

@@ -165,6 +165,7 @@ class _Draws:
         self, asked: Query, written: dict[str, int], thought: dict[str, int]
     ) -> RequestShape:
         # A prompt is never empty.
-        fixed = {query(agent.name): max(1, asked.tokens) for agent in self.pipeline}
+        models = [agent for agent in self.pipeline if not agent.arrival]
+        fixed = {query(agent.name): max(1, asked.tokens) for agent in models}
         parts = asked.parts_of(self.pipeline, written[self.pipeline.answer])
         return RequestShape(fixed, written, self.spec.ends_with, thought, parts)

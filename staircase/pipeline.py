@@ -1,7 +1,8 @@
 """Pipelines: agents and the streaming edges between them.
 
 A pipeline is a DAG. Mixture-of-Agents, debate, a chain and a single model are the same thing with
-other edges; the constructors below only draw them.
+other edges; the constructors below only draw them. A source may also be an input that no model
+writes and that comes on a clock, as a question that is still being typed.
 """
 
 from __future__ import annotations
@@ -31,8 +32,36 @@ class Thinking:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """How an input comes, from the moment at which its request does.
+
+    Attributes:
+        tokens_per_s: None: all of it is there at once.
+        segment_tokens: so many come together, as a sentence or a frame does, when the last of them
+            is due; what is left at the end comes by itself.
+    """
+
+    tokens_per_s: float | None = None
+    segment_tokens: int = 1
+
+    def __post_init__(self) -> None:
+        if self.tokens_per_s is not None and not self.tokens_per_s > 0:
+            raise PipelineError(f"tokens_per_s is {self.tokens_per_s}, must be above 0")
+        if self.segment_tokens < 1:
+            raise PipelineError(f"segment_tokens is {self.segment_tokens}, must be 1 or more")
+
+    def last_of_segment(self, token: int, tokens: int) -> int:
+        """The token with which number ``token`` comes, both from 1, of a text of ``tokens``."""
+        return min(-(-token // self.segment_tokens) * self.segment_tokens, tokens)
+
+    def seconds(self, token: int) -> float:
+        """From the request's coming to when token number ``token`` is due."""
+        return token / self.tokens_per_s if self.tokens_per_s else 0.0
+
+
+@dataclass(frozen=True)
 class Agent:
-    """One role played by a model.
+    """One role played by a model, or an input.
 
     Attributes:
         name: unique within the pipeline.
@@ -41,6 +70,7 @@ class Agent:
         role: what the model is told it is (its system text).
         max_tokens: most tokens it may write.
         thinking: None where nothing is said of it.
+        arrival: of an input, which no engine writes; None of a model.
     """
 
     name: str
@@ -49,6 +79,7 @@ class Agent:
     role: str = ""
     max_tokens: int = 512
     thinking: Thinking | None = None
+    arrival: Arrival | None = None
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -57,6 +88,8 @@ class Agent:
             raise PipelineError(
                 f"agent {self.name!r}: max_tokens is {self.max_tokens}, must be 1 or more"
             )
+        if self.arrival and (self.reads or self.engine not in ("", self.name)):
+            raise PipelineError(f"input {self.name!r} can neither read nor have an engine")
         object.__setattr__(self, "engine", self.engine or self.name)
         object.__setattr__(self, "reads", tuple(self.reads))
 
@@ -99,7 +132,12 @@ class Pipeline:
 
     @cached_property
     def engines(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(agent.engine for agent in self.agents))
+        return tuple(dict.fromkeys(agent.engine for agent in self.agents if not agent.arrival))
+
+    @cached_property
+    def inputs(self) -> tuple[Agent, ...]:
+        """What no model writes."""
+        return tuple(agent for agent in self.agents if agent.arrival)
 
     def readers_of(self, name: str) -> tuple[Agent, ...]:
         return tuple(agent for agent in self.agents if name in agent.reads)
@@ -111,8 +149,18 @@ class Pipeline:
                 raise PipelineError(f"agent {name!r} stands twice in the pipeline")
         if self.answer not in names:
             raise PipelineError(f"answer {self.answer!r} is no agent; known: {', '.join(names)}")
+        if self[self.answer].arrival:
+            raise PipelineError(f"answer {self.answer!r} is an input, which answers nothing")
         for agent in self.agents:
             self._check_sources(agent, names)
+        self._check_input_engines()
+
+    def _check_input_engines(self) -> None:
+        for agent in self.inputs:
+            if agent.engine in self.engines:
+                raise PipelineError(
+                    f"input {agent.name!r} has the name of an engine; give it another one"
+                )
 
     def _check_sources(self, agent: Agent, names: Sequence[str]) -> None:
         for source in agent.reads:

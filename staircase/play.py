@@ -102,6 +102,7 @@ class Play:
         self.written = {agent.name: 0 for agent in pipeline}
         self.calls: list[Call] = []
         self._answer = pipeline.answer
+        self._inputs = {agent.name for agent in pipeline.inputs}
         self._port = port
         self._conductor = Conductor(pipeline, schedule, fixed_tokens)
         self._open: dict[int, _OpenCall] = {}
@@ -109,6 +110,7 @@ class Play:
         self._watches: dict[str, set[int]] = {}
         self._answer_ps: list[int] = []
         self._thought_ps: int | None = None
+        self._input_ps: int | None = None
         self._arrival_ps = 0
         self._completed_ps = 0
         self._error: str | None = None
@@ -163,6 +165,8 @@ class Play:
         if entry.call.agent == self._answer:
             self._answer_ps += entry.token_ps
             self._thought_ps = result.thought_ps if self._thought_ps is None else self._thought_ps
+        if entry.call.agent in self._inputs and entry.token_ps:
+            self._input_ps = max(self._input_ps or 0, entry.token_ps[-1])
         self._spans.append(_close(entry, result))
         if result.error is None:
             self._handle(CallEnded(number, result.reason), result.ended_ps)
@@ -192,6 +196,7 @@ class Play:
             dict(self.written),
             self._error,
             self._thought_ps,
+            self._input_ps,
         )
 
     def _handle(self, event: Event, now_ps: int) -> None:

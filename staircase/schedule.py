@@ -295,8 +295,10 @@ class Schedule:
 
 
 def proposers_of(pipeline: Pipeline) -> list[str]:
-    """Names of the agents that read nobody and are read."""
-    return [agent.name for agent in pipeline if not agent.reads and agent.name != pipeline.answer]
+    """Names of the agents that read nobody and are read; inputs are none."""
+    inputs = {agent.name for agent in pipeline.inputs}
+    names = [agent.name for agent in pipeline if not agent.reads and agent.name != pipeline.answer]
+    return [name for name in names if name not in inputs]
 
 
 def uniform(pipeline: Pipeline, staircase: Staircase, layout: Layout = "append_rounds") -> Schedule:

@@ -61,6 +61,11 @@ class Span:
     thinking_tokens: int = 0
 
     @property
+    def is_of_input(self) -> bool:
+        """Whether no model wrote it: a model is always given a prompt."""
+        return not self.prompt_tokens
+
+    @property
     def prefilled_tokens(self) -> int:
         return self.prompt_tokens - self.cached_tokens
 
@@ -86,6 +91,7 @@ class Timeline:
         error: why there is no complete answer, or None.
         thought_ps: when the first token of the answer's first thought was there; None if the agent
             that answers did not think.
+        input_ps: when the last token of its inputs was there; None if it has none.
     """
 
     request: int
@@ -96,6 +102,7 @@ class Timeline:
     written: Mapping[str, int]
     error: str | None = None
     thought_ps: int | None = None
+    input_ps: int | None = None
 
     @property
     def thinking_tokens(self) -> dict[str, int]:
@@ -127,6 +134,7 @@ def since_arrival(timeline: Timeline) -> Timeline:
         spans=spans,
         answer_ps=tuple(ps - begin for ps in timeline.answer_ps),
         thought_ps=_since(begin, timeline.thought_ps),
+        input_ps=_since(begin, timeline.input_ps),
     )
 
 

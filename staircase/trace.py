@@ -45,12 +45,16 @@ def _name(kind: str, process: int, thread: int, name: str) -> dict[str, Any]:
 def _phases(process: int, thread: int, span: Span) -> Events:
     first = span.ended_ps if span.first_token_ps is None else span.first_token_ps
     thought = first if span.thought_ps is None else span.thought_ps
-    phases = [
-        ("queued", span.submitted_ps, span.started_ps),
-        ("prefill", span.started_ps, thought),
-        ("thinking", thought, first),
-        ("decode", first, span.ended_ps),
-    ]
+    phases = (
+        [("arriving", span.submitted_ps, span.ended_ps)]
+        if span.is_of_input
+        else [
+            ("queued", span.submitted_ps, span.started_ps),
+            ("prefill", span.started_ps, thought),
+            ("thinking", thought, first),
+            ("decode", first, span.ended_ps),
+        ]
+    )
     arguments = {
         "step": span.step,
         "prompt_tokens": span.prompt_tokens,

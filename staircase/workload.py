@@ -30,6 +30,19 @@ class Question:
     kind: str | None = None
     earlier: tuple[tuple[str, str], ...] = ()
 
+    def input(self, name: str) -> str:
+        """What comes as input ``name``.
+
+        Raises:
+            WorkloadError: the question does not say.
+        """
+        if not self.inputs.get(name):
+            raise WorkloadError(
+                f"question {self.query[:40]!r}: says nothing of the input {name!r}; give "
+                f'"inputs": {{"{name}": "..."}} beside "query"'
+            )
+        return self.inputs[name]
+
     def query_for(self, agent: str) -> str:
         return self.inputs.get(agent, self.query)
 

@@ -27,6 +27,7 @@ from staircase import (
     single,
     uniform,
 )
+from staircase.pipeline import Arrival
 from staircase.schedule import LAYOUTS
 from tests.support.backends import (
     Backend,
@@ -42,6 +43,9 @@ from tests.support.backends import (
 from tests.support.real_servers import SERVERS, RealServers, server_params
 
 MOA = moa([["a", "b", "c"]], "z")
+TYPING = Arrival(2000.0, segment_tokens=4)
+WITH_INPUT = replace(MOA, agents=(Agent("a", arrival=TYPING), *MOA.agents[1:]))
+TYPED = Pipeline((Agent("typed", arrival=TYPING), Agent("z", reads=("typed",))), "z")
 LENGTHS = {"a": 30, "b": 21, "c": 39, "z": 37}
 
 
@@ -82,6 +86,9 @@ CASES = {
     "early end, continued": _moa(constant(4, 4, 12), early_end="continue"),
     "chain": _any(chain(["x", "y", "z"]), constant(4, 6, 5)),
     "two layers": _any(moa([["a", "b"], ["c", "d"]], "z"), constant(4, 6, 5)),
+    "an input": _any(WITH_INPUT, constant(5, 5, 6)),
+    "an input, read whole": _any(WITH_INPUT, normal()),
+    "a question that is typed": _any(TYPED, constant(3, 4, 5)),
     "debate": _any(debate(["a", "b"], 2), constant(6, 6, 6)),
 }
 

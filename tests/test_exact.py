@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from simulator.des.simulate import simulate_all
 from staircase.errors import WorkloadError
 from staircase.timeline import Timeline
+from tests.support.input_oracle import OracleInput
 from tests.support.oracle import OracleSetup
 from tests.support.random_cases import (
     RandomCase,
     drawn_case,
+    input_case,
     random_case,
     sharing_case,
     thinking_case,
@@ -78,6 +80,37 @@ def test_random_cases_that_think() -> None:
 def test_random_cases_of_prompts_that_are_never_cut() -> None:
     seen = check_all(random_case(seed).with_whole_prompts() for seed in range(CASES_A_TEST))
     assert min(seen[what] for what in (*EVENTS, WAITS)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(TESTS))
+def test_random_cases_with_inputs(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,200 cases in all."""
+    check_inputs(seeds_of(group), monkeypatch)
+
+
+def test_some_random_cases_with_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_inputs(range(CASES_A_TEST), monkeypatch)
+
+
+def check_inputs(seeds: Iterable[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every group inputs are cut off, come beside what engines write, and nobody is lost."""
+    seen = Counter[str]()
+    for seed in seeds:
+        case = input_case(seed)
+        fast = check(case, seen)
+        with monkeypatch.context() as slowly:
+            slowly.setattr("simulator.des.simulate.InputClock", OracleInput)
+            assert fast == check(case, seen), f"case {seed}"
+        spans = [span for line in fast for span in line.spans if span.is_of_input]
+        seen["inputs cut off"] += sum(span.reason == "cancelled" for span in spans)
+        seen["ties"] += ties(fast)
+        assert all(line.input_ps is not None or not written_as_input(line) for line in fast)
+    assert min(seen[what] for what in (*EVENTS, "inputs cut off")) > 0
+
+
+def written_as_input(line: Timeline) -> int:
+    return sum(span.output_tokens for span in line.spans if span.is_of_input)
 
 
 def seeds_of(group: int) -> range:

@@ -17,7 +17,15 @@ import pytest
 from tests.support.command_line import ROOT, staircase
 
 GOLDEN = ROOT / "tests" / "golden"
-SIMULATED = ("catalogue", "debate", "endpoints", "other_hardware", "paper_moa", "two_layers")
+SIMULATED = (
+    "catalogue",
+    "debate",
+    "endpoints",
+    "other_hardware",
+    "paper_moa",
+    "two_layers",
+    "typed_question",
+)
 # The last digits of a mean may differ from one numpy to another.
 EXACT = 1e-9
 

@@ -44,7 +44,7 @@ def test_ends_are_those_of_a_slower_and_a_faster_engine(
     found = with_profile_error(plain, lines, RATE, error)
     for sign, end in ((1, "high"), (-1, "low")):
         again = measure_all(slower(lines, math.exp(sign * error)), RATE).summaries()
-        for name in (*SCALED, "smooth_start_s", "stall_s"):
+        for name in (*SCALED, "ttft_s", "e2e_s", "smooth_start_s", "stall_s"):
             mean = plain[name].mean
             by_profile = again[name].mean - mean
             by_requests = getattr(plain[name], end) - mean

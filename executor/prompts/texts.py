@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from executor.engine import EngineCall, Key, Thought, Tokens, Wish
 from executor.prompts.as_read import as_read
@@ -18,6 +18,7 @@ class Texts:
         fixed: the texts that do not grow, each in the ids of the engine that reads it.
         drawn_as: requests with the same number draw the same texts from the same prompts.
         wishes: how agents' texts are written, by name, of those of which something is wished.
+        inputs: what comes as inputs, by name.
 
     No two of them, of whatever run, find more than a header of each other in an engine's cache.
     """
@@ -28,7 +29,9 @@ class Texts:
         fixed: Mapping[str, list[int]],
         drawn_as: int,
         wishes: Mapping[str, Wish] | None = None,
+        inputs: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
+        self._inputs = inputs or {}
         self._wishes = wishes or {}
         self._drawn_as = drawn_as
         self._owner = secrets.token_hex(8)
@@ -36,12 +39,18 @@ class Texts:
         self.ids: dict[str, list[int]] = {agent: [] for agent in engines} | dict(fixed)
 
     def request(self, key: Key, call: Call, thought: Thought | None = None) -> EngineCall:
-        """``call`` as its engine gets it; what it draws, if it draws, is of its agent's own."""
+        """``call`` as its engine gets it; what it draws, if it draws, is of its agent's own.
+
+        An input has no prompt; its engine gets what is left to come.
+        """
         wish = self._wishes.get(call.agent, Wish())
         read = as_read(self._engines, call.agent, call.prompt, self.ids)
+        ids = [token for _, tokens in read for token in tokens]
+        if call.agent in self._inputs:
+            ids = list(self._inputs[call.agent][call.written :])
         return EngineCall(
             key,
-            [token for _, tokens in read for token in tokens],
+            ids,
             call.max_tokens,
             ignore_end=wish.ignore_end,
             own_tokens=_own_tokens(call),

@@ -131,7 +131,8 @@ def _trials(
 ) -> Iterator[TrialStore]:
     """Those that were made before and those to come, where the workspace keeps them."""
     storage = open_storage(work.storage)
-    goals = Goals.of(work.scenario.plan, forecaster.knows_quality)
+    has_inputs = bool(forecaster.pipeline.inputs)
+    goals = Goals.of(work.scenario.plan, forecaster.knows_quality, has_inputs)
     with StoredTrials(storage, work.search_name(hashes), goals) as log:
         if len(log):
             progress.say([f"going on with {len(log)} forecasts of {storage.where}"])

@@ -128,7 +128,9 @@ def _quality(work: Workspace, opened: OpenedEngines, progress: Progress) -> Path
         progress.tracking() as track,
     ):
         log = QualityLog.of(kept, key)
-        found = make_quality(in_batches(work.scenario), work.source, opened, log, track)
+        found = make_quality(
+            in_batches(work.scenario), work.source, opened.with_inputs_at_once(), log, track
+        )
         save_quality(work.quality_path, found)
     return work.quality_path
 
@@ -141,6 +143,8 @@ def _lengths(work: Workspace, opened: OpenedEngines, progress: Progress) -> Path
         progress.tracking() as track,
     ):
         kept = ItemLog(lines, key, LengthSample)
-        found = make_lengths(in_batches(work.scenario), work.source, opened, why, kept, track)
+        found = make_lengths(
+            in_batches(work.scenario), work.source, opened.with_inputs_at_once(), why, kept, track
+        )
         save_lengths(work.lengths_path, found)
     return work.lengths_path

@@ -37,7 +37,7 @@ from planner.tuning.replanning import corrected_latency, following
 from planner.tuning.run_log import PlayedRun
 from planner.workspace import Workspace
 from profiles.latency.profile import LatencyProfile, save_latency
-from staircase.errors import PlanError, ScheduleError
+from staircase.errors import PlanError, ScenarioError, ScheduleError
 from staircase.spec.serve_spec import GateSpec
 from staircase.timeline import to_s
 
@@ -108,6 +108,8 @@ def gateway_of(
     replans: bool = False,
 ) -> Iterator[Gateway]:
     """With the engines of all, which are closed in the end."""
+    for work in works:
+        _check_inputs(work)
     plans = [(work, plan_of(work)) for work in works]
     with ExitStack() as stack:
         served = []
@@ -121,6 +123,14 @@ def gateway_of(
             serve_plan = partial(served_plan, work, runtime=one.runtime)
             following(stack, work, gateway.service(one.name), replanned, serve_plan)
         yield gateway
+
+
+def _check_inputs(work: Workspace) -> None:
+    for one in work.scenario.pipeline.build().inputs:
+        raise ScenarioError(
+            f"{work.scenario.name}: pipeline.inputs.{one.name}: cannot be served, as a request has "
+            "all of its text when it comes; 'staircase run' brings inputs in real time"
+        )
 
 
 def replanned(work: Workspace, runs: Sequence[PlayedRun]) -> tuple[Plan, LatencyProfile]:

@@ -90,8 +90,8 @@ def plans_of(
     """The same of workspaces."""
     forecasters = {name: work.forecaster() for name, work in spaces.items()}
     objectives = {
-        name: Goals.of(work.scenario.plan, forecasters[name].knows_quality).objectives
-        for name, work in spaces.items()
+        name: Goals.of(work.scenario.plan, one.knows_quality, bool(one.pipeline.inputs)).objectives
+        for (name, work), one in zip(spaces.items(), forecasters.values(), strict=True)
     }
     _check_objectives(objectives)
     _check_agents(spaces, next(iter(objectives.values())))

@@ -1,4 +1,4 @@
-"""One request: when each agent's calls queue, prefill, think and decode."""
+"""One request: when each agent's calls queue, prefill, think and decode, and inputs arrive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from planner.figures.json_pointers import Figures
 
 ROW, FOOT = 26, 6
 MS = 1e-9  # of a picosecond
-PHASES = {"queued": "grey", "prefill": "warm", "thinking": "violet", "decode": "main"}
+PHASES = {
+    "queued": "grey",
+    "prefill": "warm",
+    "thinking": "violet",
+    "decode": "main",
+    "arriving": "good",
+}
 ANSWER = "answer"
 SPAN = {
     "agent": "agent",
@@ -22,6 +28,7 @@ SPAN = {
     "thought": "thought_ps",
     "first": "first_token_ps",
     "ended": "ended_ps",
+    "prompt": "prompt_tokens",
 }
 # Of a call that wrote nothing, all phases end when it does.
 READABLE = "isValid(datum.first) ? datum.first : datum.ended"
@@ -71,8 +78,10 @@ def _names() -> alt.Axis:
 
 def _phases(chart: alt.Chart) -> alt.Chart:
     """A row for each phase of a call that took time."""
-    begins = "[datum.submitted, datum.started, datum.output, datum.readable]"
-    ends = "[datum.started, datum.output, datum.readable, datum.ended]"
+    begins = "[datum.submitted, datum.started, datum.output, datum.readable, datum.submitted]"
+    of_model = "[datum.started, datum.output, datum.readable, datum.ended, datum.submitted]"
+    of_input = "[datum.submitted, datum.started, datum.output, datum.readable, datum.ended]"
+    ends = f"datum.prompt ? {of_model} : {of_input}"
     return (
         chart.transform_calculate(readable=READABLE)
         .transform_calculate(output=OUTPUT)

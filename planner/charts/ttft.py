@@ -15,7 +15,15 @@ from planner.figures.json_pointers import Figures
 ROW = 46
 # Colours of roles: the first layers, then these again.
 LAYERS = ("main", "violet", "warm")
-FADED = {"fixed": 0.25, "rest": 0.25, "queue": 0.42, "prefill": 0.68, "think": 0.55, "decode": 1.0}
+FADED = {
+    "fixed": 0.25,
+    "rest": 0.25,
+    "queue": 0.42,
+    "prefill": 0.68,
+    "think": 0.55,
+    "decode": 1.0,
+    "arrive": 0.55,
+}
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,18 @@ STATISTICS = ("mean", "p50", "p90", "p99")
 # The ends of a mean's interval.
 ENDS = ("low", "high")
 MOST = 4
+# What a reader waits for.
+STARTS = ("smooth_start", "start_after_input")
 _QUALITY = "a quality profile, which 'staircase profile' measures; simulated engines have none"
+_INPUT = "pipeline.inputs"
 _USE = "engines whose use is known, which endpoints are not"
 # What it takes to know a figure that is not known everywhere.
 NEEDS = {
     "loss": _QUALITY,
     "quality": _QUALITY,
     "score": "a quality profile that ties a task's score to the loss (docs/quality.md)",
+    "start_after_input": _INPUT,
+    "last_after_input": _INPUT,
     "device": _USE,
     "reserved": _USE,
     "cost": "plan.prices",
@@ -220,8 +225,10 @@ class Goals:
     unnoticed_s: float = 0.0
 
     @staticmethod
-    def of(spec: PlanSpec, knows_quality: bool) -> Goals:
+    def of(spec: PlanSpec, knows_quality: bool, has_inputs: bool = False) -> Goals:
         """Those of a scenario; where no quality is known, what is unread stands in for it.
+
+        Where there are inputs, a smooth start counts from their end.
 
         Where engines were measured, the choice is by the end of the interval that holds what the
         profile does not know: by the mean a schedule without slack looks as good as one with.
@@ -231,7 +238,8 @@ class Goals:
         """
         if "min_quality" in spec.model_fields_set and not knows_quality:
             raise PlanError(f"plan.min_quality: quality is not known here: needs {_QUALITY}")
-        start = "smooth_start.high" if knows_quality and spec.requests > 1 else "smooth_start"
+        start = "start_after_input" if has_inputs else "smooth_start"
+        start += ".high" if knows_quality and spec.requests > 1 else ""
         words = spec.objectives or [start, "loss" if knows_quality else "unread"]
         given = {"quality": spec.min_quality} if knows_quality else {"unread": spec.max_unread}
         if "max_unread" in spec.model_fields_set:
@@ -244,7 +252,7 @@ class Goals:
 
         Of two smooth starts less than a token's reading time apart, no reader gains by the earlier.
         """
-        is_of_reader = self.objectives[0].word == "smooth_start"
+        is_of_reader = self.objectives[0].word in STARTS
         return replace(self, unnoticed_s=1 / reading_rate if is_of_reader else 0.0)
 
     def costs(self, forecast: Mapping[str, Summary]) -> tuple[float, ...]:

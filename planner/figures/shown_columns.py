@@ -9,6 +9,8 @@ COLUMNS = (
     "ttft_s",
     "smooth_start_s",
     "e2e_s",
+    "start_after_input_s",
+    "last_after_input_s",
     "stall_s",
     "prefilled_tokens",
     "cached_tokens",

@@ -27,7 +27,11 @@ def pipeline_subject(scenario: Scenario) -> PipelineSubject:
     return PipelineSubject(
         pipeline.answer,
         {agent.name: agent.reads for agent in pipeline},
-        {agent.name: _of_agent(agent, _text_subject(specs[agent.engine])) for agent in pipeline},
+        {
+            agent.name: _of_agent(agent, _text_subject(specs[agent.engine]))
+            for agent in pipeline
+            if not agent.arrival
+        },
     )
 
 

@@ -44,7 +44,8 @@ class _Explainer:
 
     def explain(self) -> Explanation:
         plan, stage = self.plan, self.forecaster.stage
-        goals, answer = Goals.of(self.spec, self.forecaster.knows_quality), stage.pipeline.answer
+        has_inputs, answer = bool(stage.pipeline.inputs), stage.pipeline.answer
+        goals = Goals.of(self.spec, self.forecaster.knows_quality, has_inputs)
         played = {name: stage.play(one.schedule) for name, one in plan.named().items()}
         typical = median_request(played["chosen"])
         return Explanation(

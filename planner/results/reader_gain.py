@@ -18,6 +18,7 @@ NOTHING = 0.02
 MUCH_LATER = 1.25
 # An answer that is read in so small a share of the smooth start leaves nothing to gain.
 SHORT = 0.25
+USUAL = ("smooth_start_s", "e2e_s")
 
 
 @dataclass(frozen=True)
@@ -41,27 +42,43 @@ class ReaderGain:
         choice: Mapping[str, Summary],
         bounds: Sequence[str],
     ) -> ReaderGain:
-        """Of both schedules' metrics."""
-        before_s, after_s = normal["smooth_start_s"].mean, choice["smooth_start_s"].mean
+        """Of both schedules' metrics; where there are inputs, times count from their end."""
+        has_input = "start_after_input_s" in normal
+        start, end = ("start_after_input_s", "last_after_input_s") if has_input else USUAL
+        since, when = ("", _when) if has_input else ("after ", _time)
+        before_s, after_s = normal[start].mean, choice[start].mean
         saved = 1 - after_s / before_s if before_s else 0.0
         if saved < NOTHING:
-            words = _nothing(reading_rate, before_s, after_s, bounds)
+            words = _nothing(reading_rate, since + when(after_s), when(before_s), bounds)
             return ReaderGain(words, saved, tuple(bounds))
-        last = _change(normal["e2e_s"].mean, choice["e2e_s"].mean)
+        last = _change(normal[end].mean, choice[end].mean)
         words = (
-            f"Somebody who reads {reading_rate:g} tokens/s can on average start {saved:.0%} "
-            f"earlier, after {_time(after_s)} instead of {_time(before_s)}, and never waits; the "
-            f"last token comes {last}."
+            f"Somebody who reads {reading_rate:g} tokens/s can on average start "
+            f"{_earlier(before_s, after_s)}, {since}{when(after_s)} instead of "
+            f"{when(before_s)}, and never waits; the last token comes {last}."
         )
         return ReaderGain(words, saved, tuple(bounds))
 
 
-def _nothing(reading_rate: float, before_s: float, after_s: float, bounds: Sequence[str]) -> str:
+def _nothing(reading_rate: float, after: str, before: str, bounds: Sequence[str]) -> str:
     why = f": {'; '.join(bounds)}" if bounds else ""
     return (
         f"Somebody who reads {reading_rate:g} tokens/s gains nothing: on average a smooth start "
-        f"after {_time(after_s)} with the choice, {_time(before_s)} with normal{why}."
+        f"{after} with the choice, {before} with normal{why}."
     )
+
+
+def _earlier(before_s: float, after_s: float) -> str:
+    """As a share, where there is one."""
+    if after_s < 0:
+        return f"{_time(before_s - after_s)} earlier"
+    return f"{1 - after_s / before_s:.0%} earlier"
+
+
+def _when(seconds: float) -> str:
+    """Where the input counts."""
+    side = "before" if seconds < 0 else "after"
+    return f"{_time(abs(seconds))} {side} the end of the input"
 
 
 def _time(seconds: float) -> str:
@@ -95,7 +112,7 @@ def _shared_device(stage: Stage, reader: Agent) -> Iterator[str]:
 
 def _device(stage: Stage, agent: Agent) -> str:
     """Engines without a named device have one of their own."""
-    return getattr(stage.setups[agent.engine], "device", None) or f"engine {agent.engine}"
+    return getattr(stage.setups.get(agent.engine), "device", None) or f"engine {agent.engine}"
 
 
 def _slowest_source(reader: Agent, lines: Sequence[Timeline]) -> Iterator[str]:

@@ -224,7 +224,7 @@ def search(
     spec, space = scenario.plan, Space(forecaster.pipeline, scenario.plan)
     backend = backend or LocalBackend(forecaster)
     goals, cached = (
-        Goals.of(spec, forecaster.knows_quality),
+        Goals.of(spec, forecaster.knows_quality, bool(forecaster.pipeline.inputs)),
         CachedForecasts(backend, store, on_trial),
     )
     baselines = [

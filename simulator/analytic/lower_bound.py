@@ -46,7 +46,11 @@ class Stage:
         agents = tuple(replace(agent, engine=agent.name) for agent in self.pipeline)
         return Stage(
             Pipeline(agents, self.pipeline.answer),
-            {a.name: _alone(self.setups[a.engine], a.name) for a in self.pipeline},
+            {
+                agent.name: _alone(self.setups[agent.engine], agent.name)
+                for agent in self.pipeline
+                if not agent.arrival
+            },
             Workload(self.workload.requests),
         )
 

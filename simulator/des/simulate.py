@@ -10,7 +10,8 @@ from functools import partial
 import simpy
 
 from simulator.core.integrity import check_over
-from simulator.engine import EngineSetup, Key, SimulatedCall, SimulatedEngine
+from simulator.des.input import InputClock
+from simulator.engine import EngineSetup, Key, SimulatedCall, SimulatedEngine, first_number
 from simulator.event_queue import ARRIVAL, Clock, ScheduledEvent
 from staircase.bounds import LAST_PS
 from staircase.messages import Call
@@ -60,7 +61,12 @@ def simulate_all(
     workload.check(pipeline)
     env = Clock()
     shared: dict[str, object] = {}
-    served = {name: setup.open(env, shared) for name, setup in engines.items()}
+    served: dict[str, SimulatedEngine] = {
+        one.name: InputClock(env, one.arrival, first_number(shared, 1))
+        for one in pipeline.inputs
+        if one.arrival
+    }
+    served |= {name: setup.open(env, shared) for name, setup in engines.items()}
     waiting = iter(enumerate(workload.requests))
     runs: list[_Run] = []
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from staircase.metrics.request_metrics import (
     METRICS,
+    OF_INPUTS,
     READING_RATE,
     Floats,
     Summary,
@@ -41,8 +42,12 @@ class Measured:
         return len(self.columns["ttft_s"])
 
     def summaries(self) -> dict[str, Summary]:
-        """Every metric, and ``itl_s``."""
-        found = {name: summarize(column) for name, column in self.columns.items()}
+        """Every metric that these requests have, and ``itl_s``."""
+        found = {
+            name: summarize(column)
+            for name, column in self.columns.items()
+            if name not in OF_INPUTS or not np.isnan(column).all()
+        }
         return {**found, "itl_s": summarize_pooled(self.gaps_s)}
 
 

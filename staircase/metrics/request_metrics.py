@@ -18,6 +18,11 @@ Added here:
                    this TTFT where models think, and what is TTFT here time to first output token
     thinking       tokens that its agents thought; they count in no other figure of tokens
 
+    input          the last token of its inputs − arrival; where there is one, a user asks how long
+                   after that: ``start_after_input_s`` is the smooth start and
+                   ``last_after_input_s`` the last token, both counted from there, so they may be
+                   below 0
+
     queued time that its calls waited for the beginning of their prefill, summed
     busy   device time of its calls; an iteration that serves several calls counts for each
 
@@ -62,9 +67,14 @@ class RequestMetrics:
     cached_tokens: float
     first_output_s: float = field(default=NAN, kw_only=True)
     thinking_tokens: float = field(default=NAN, kw_only=True)
+    input_s: float = field(default=NAN, kw_only=True)
+    start_after_input_s: float = field(default=NAN, kw_only=True)
+    last_after_input_s: float = field(default=NAN, kw_only=True)
 
 
 METRICS: tuple[str, ...] = tuple(field.name for field in fields(RequestMetrics))
+# Those that only requests with inputs have.
+OF_INPUTS = ("input_s", "start_after_input_s", "last_after_input_s")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +130,8 @@ def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMe
     ttft, e2e = (to_s(int(answer_ps[0])), to_s(int(answer_ps[-1]))) if count else (NAN, NAN)
     smooth_ps = smooth_start(answer_ps, reader_ps(reading_rate))
     thought_ps = timeline.thought_ps if count else None
+    input_ps = timeline.input_ps
+    input_s = NAN if input_ps is None else to_s(input_ps - timeline.arrival_ps)
     return RequestMetrics(
         ttft_s=ttft,
         smooth_start_s=to_s(smooth_ps),
@@ -134,6 +146,9 @@ def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMe
         cached_tokens=sum(span.cached_tokens for span in timeline.spans),
         first_output_s=ttft if thought_ps is None else to_s(thought_ps - timeline.arrival_ps),
         thinking_tokens=sum(span.thinking_tokens for span in timeline.spans),
+        input_s=input_s,
+        start_after_input_s=to_s(smooth_ps) - input_s,
+        last_after_input_s=e2e - input_s,
     )
 
 

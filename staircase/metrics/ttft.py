@@ -9,6 +9,7 @@ From that the walk goes on, to the arrival. The stretches follow one another, so
     prefill  to its first token
     think    from there to the first token of what it writes, if it thinks before
     decode   to the token that was waited for
+    arrive   of an input: it came to the token that was waited for
     rest     the waiting call had not yet started though all was there: a grace period, a hand-over
 """
 
@@ -22,8 +23,8 @@ from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule, Staircase
 from staircase.timeline import Span, Timeline
 
-Phase = Literal["fixed", "queue", "prefill", "think", "decode", "rest"]
-PHASES: tuple[Phase, ...] = ("fixed", "queue", "prefill", "think", "decode", "rest")
+Phase = Literal["fixed", "queue", "prefill", "think", "decode", "arrive", "rest"]
+PHASES: tuple[Phase, ...] = ("fixed", "queue", "prefill", "think", "decode", "arrive", "rest")
 # A reader starts at once when the last that it waits for is there. Real ones need some time for it,
 # at most about this share of the time since the arrival.
 HAND_OVER = 0.01
@@ -93,10 +94,21 @@ class _Walk:
 
     def _within(self, span: Span, now: int) -> Iterator[Stretch]:
         """What of ``span`` lies before ``now``, the last first."""
+        for phase, begin in self._phases(span):
+            # A clock that several threads read may be a little out of order.
+            begin_ps = max(begin, self.timeline.arrival_ps)
+            if begin_ps < now:
+                yield Stretch(span.agent, phase, begin_ps, now)
+                now = begin_ps
+
+    def _phases(self, span: Span) -> list[tuple[Phase, int]]:
+        """When each began, the last first."""
+        if self.pipeline[span.agent].arrival:
+            return [("rest", span.ended_ps), ("arrive", span.submitted_ps)]
         first = span.ended_ps if span.first_token_ps is None else span.first_token_ps
         thought = first if span.thought_ps is None else span.thought_ps
         reached = min(span.submitted_ps + self.call_ps.get(span.engine, 0), span.started_ps)
-        begins: list[tuple[Phase, int]] = [
+        return [
             ("rest", span.ended_ps),
             ("decode", first),
             ("think", thought),
@@ -104,12 +116,6 @@ class _Walk:
             ("queue", reached),
             ("fixed", span.submitted_ps),
         ]
-        for phase, begin in begins:
-            # A clock that several threads read may be a little out of order.
-            begin_ps = max(begin, self.timeline.arrival_ps)
-            if begin_ps < now:
-                yield Stretch(span.agent, phase, begin_ps, now)
-                now = begin_ps
 
     def _awaited(self, span: Span) -> Span | None:
         """The call that wrote what ``span`` had to wait for last."""

@@ -7,10 +7,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from staircase.bounds import MOST_ROUNDS
+from staircase.bounds import MOST_ROUNDS, MOST_TOKENS
 from staircase.errors import PipelineError
-from staircase.pipeline import Agent, Pipeline, Thinking, chain, debate, moa, single
-from staircase.spec.strict import Strict, Tokens, TokensFrom0
+from staircase.pipeline import Agent, Arrival, Pipeline, Thinking, chain, debate, moa, single
+from staircase.spec.strict import Rate, Strict, Tokens, TokensFrom0
 
 Tag = Annotated[str, Field(min_length=1)]
 
@@ -69,8 +69,27 @@ class DebateSpec(Strict):
     answer: str = "judge"
 
 
+class InputSpec(Strict):
+    """What no model writes and comes on a clock, as a question that is being typed.
+
+    ``segment_tokens`` come together, when the last of them is due.
+    """
+
+    tokens_per_s: Rate
+    segment_tokens: Tokens = 1
+
+    def build(self, name: str) -> Agent:
+        # Nobody cuts an input short.
+        arrival = Arrival(self.tokens_per_s, self.segment_tokens)
+        return Agent(name, max_tokens=MOST_TOKENS, arrival=arrival)
+
+
 class PipelineSpec(Strict):
-    """One of ``moa``, ``debate``, ``chain``, ``single``, or ``agents`` with their ``reads``."""
+    """One of ``moa``, ``debate``, ``chain``, ``single``, or ``agents`` with their ``reads``.
+
+    ``inputs`` are read like agents: in a drawn pipeline by all who read nobody else, else by those
+    who name them.
+    """
 
     moa: MoaSpec | None = None
     debate: DebateSpec | None = None
@@ -78,19 +97,32 @@ class PipelineSpec(Strict):
     single: str | None = None
     agents: dict[str, AgentSpec] = {}
     answer: str | None = None
+    inputs: dict[str, InputSpec] = {}
+
+    @model_validator(mode="after")
+    def _check_inputs(self) -> Self:
+        for name in self.inputs:
+            if name in self.agents:
+                raise ValueError(f"inputs.{name}: there is an agent of that name")
+        return self
 
     def build(self) -> Pipeline:
         drawn = self._drawn()
         if drawn is None:
-            return Pipeline(
-                tuple(_agent(name, spec) for name, spec in self.agents.items()), self.answer or ""
-            )
+            agents = tuple(_agent(name, spec) for name, spec in self.agents.items())
+            return Pipeline((*self._inputs, *agents), self.answer or "")
         for name, spec in self.agents.items():
             if name not in [agent.name for agent in drawn]:
                 raise PipelineError(f"pipeline.agents.{name}: no such agent in the drawn pipeline")
             if spec.reads:
                 raise PipelineError(f"pipeline.agents.{name}.reads: the drawn pipeline says this")
-        return replace(drawn, agents=tuple(self._detailed(agent) for agent in drawn))
+        detailed = [self._detailed(agent) for agent in drawn]
+        reading = [one if one.reads else replace(one, reads=tuple(self.inputs)) for one in detailed]
+        return replace(drawn, agents=(*self._inputs, *reading))
+
+    @property
+    def _inputs(self) -> list[Agent]:
+        return [spec.build(name) for name, spec in self.inputs.items()]
 
     def _drawn(self) -> Pipeline | None:
         kinds = [self.moa, self.debate, self.chain, self.single]

@@ -145,11 +145,15 @@ class Scenario(Strict):
 
     @model_validator(mode="after")
     def _check_engines(self) -> Self:
-        for agent in self.pipeline.build():
-            if agent.engine not in self.engines:
+        pipeline = self.pipeline.build()
+        for agent in pipeline:
+            if agent.engine not in self.engines and not agent.arrival:
                 raise ValueError(
                     f"engines: agent {agent.name!r} runs on {agent.engine!r}, which is not defined"
                 )
+        for one in pipeline.inputs:
+            if one.name in self.engines:
+                raise ValueError(f"engines.{one.name}: {one.name!r} is an input, which has none")
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from executor.inprocess.device import Device
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.sampling import GREEDY, Sampling
 from executor.inprocess.transformers_engine import TransformersEngine
+from executor.input_engine import NO_PROMPT, InputEngine
 from executor.openai.engine import OpenAIEngine, ServerSettings
 from executor.openai.remote import open_remote
 from executor.openai.server import Address, Network
@@ -219,7 +220,14 @@ class BatchingBackend:
 
 
 def _run(served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule) -> Played:
-    outcome = Runtime(served).run([Job(pipeline, schedule, QUESTION)])[0]
+    inputs = {one.name: " ".join(["word"] * one.max_tokens) for one in pipeline.inputs}
+    coming = {
+        one.name: ServedModel(InputEngine(one.arrival), NO_PROMPT)
+        for one in pipeline.inputs
+        if one.arrival
+    }
+    question = replace(QUESTION, inputs=inputs)
+    outcome = Runtime({**served, **coming}).run([Job(pipeline, schedule, question)])[0]
     ids = {agent.name: outcome.ids[agent.name] for agent in pipeline}
     return Played(outcome.timeline, outcome.calls, ids)
 
@@ -230,6 +238,7 @@ def _fixed_tokens(pipeline: Pipeline) -> dict[str, int]:
     return {
         name: len(text)
         for agent in pipeline
+        if not agent.arrival
         for name, text in fixed_texts(agent, QUESTION.query, FORM).items()
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +32,7 @@ from staircase import (
     single,
 )
 from staircase.errors import WorkloadError
+from staircase.pipeline import Arrival
 from staircase.schedule import LAYOUTS, proposers_of
 from staircase.shared_texts import TextPart
 from tests.support.prompt_texts import fixed_names
@@ -124,6 +126,50 @@ def sharing_case(seed: int) -> RandomCase:
         times = sorted(rng.choice([0, 1, 10, 77, 100, 200, 333]) for _ in workload.requests)
         workload = Workload(workload.requests, arrivals_ps=times)
     return replace(case, setups=setups, workload=workload)
+
+
+def input_case(seed: int) -> RandomCase:
+    """Some of those that read nobody are inputs, slow and fast; also with arrivals."""
+    rng = random.Random(seed)
+    case = random_case(seed)
+    while not proposers_of(case.pipeline):
+        case = random_case(rng.randrange(10**6))
+    names = proposers_of(case.pipeline)
+    chosen = {rng.choice(names), *rng.sample(names, rng.randint(0, len(names)))}
+    agents = tuple(
+        replace(agent, engine="", arrival=_arrival(rng)) if agent.name in chosen else agent
+        for agent in case.pipeline
+    )
+    pipeline = replace(case.pipeline, agents=agents)
+    requests = [
+        replace(request, fixed_tokens=_without_prompts(request.fixed_tokens, chosen))
+        for request in case.workload.requests
+    ]
+    workload = replace(case.workload, requests=requests)
+    if rng.random() < 0.3:
+        times = sorted(rng.choice([0, 1, 10, 77, 100, 200, 333]) for _ in requests)
+        workload = Workload(requests, arrivals_ps=times)
+    schedule = replace(case.schedule, without=())
+    setups = {name: case.setups.get(name) or _setup(rng, pipeline) for name in pipeline.engines}
+    plain = RandomCase(pipeline, schedule, setups, workload)
+    return replace(plain, setups=dict(map(_freed, setups.items()))).with_few_blocks(rng)
+
+
+def _freed(named: tuple[str, BatchingSetup]) -> tuple[str, BatchingSetup]:
+    """Without what was fitted to the calls of another pipeline."""
+    name, setup = named
+    limits = replace(setup.limits, blocks=None, enable_chunked_prefill=True)
+    return name, replace(setup, limits=limits)
+
+
+def _arrival(rng: random.Random) -> Arrival:
+    """At few and small distances, like ``random_cost``."""
+    per_token_ps = rng.choice([0, 1, 3, 10, 40, 100, 700])
+    return Arrival(1e12 / per_token_ps if per_token_ps else None, rng.choice([1, 1, 2, 5, 16]))
+
+
+def _without_prompts(fixed_tokens: Mapping[str, int], names: set[str]) -> dict[str, int]:
+    return {key: tokens for key, tokens in fixed_tokens.items() if key.split("/")[1] not in names}
 
 
 def _pipeline(rng: random.Random) -> Pipeline:
