@@ -87,6 +87,12 @@ class OpenedEngines:
 
     def why_no_scores(self, pipeline: Pipeline) -> str | None:
         """Why not every agent whose text is judged has a model that can be asked, in words."""
+        for agent in pipeline:
+            if agent.peers:
+                return (
+                    f"what {agent.name} has read of its peers depends on when it wrote, which no "
+                    "score knows"
+                )
         for agent in _judged(pipeline):
             thought = self.runtime.served[agent.engine].thoughts.get(agent.name)
             if thought and thought.budget:

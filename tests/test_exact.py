@@ -20,6 +20,7 @@ from tests.support.random_cases import (
     RandomCase,
     drawn_case,
     input_case,
+    peer_case,
     random_case,
     sharing_case,
     thinking_case,
@@ -80,6 +81,31 @@ def test_random_cases_that_think() -> None:
 def test_random_cases_of_prompts_that_are_never_cut() -> None:
     seen = check_all(random_case(seed).with_whole_prompts() for seed in range(CASES_A_TEST))
     assert min(seen[what] for what in (*EVENTS, WAITS)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(TESTS))
+def test_random_cases_with_peers(group: int) -> None:
+    """1,200 cases in all; every play ends, whoever reads whom."""
+    check_peers(seeds_of(group))
+
+
+def test_some_random_cases_with_peers() -> None:
+    check_peers(range(CASES_A_TEST))
+
+
+def check_peers(seeds: Iterable[int]) -> None:
+    """In every group there are agents that read each other, and more than one step of them."""
+    cases = [peer_case(seed) for seed in seeds]
+    seen = check_all(cases)
+    assert min(seen[what] for what in EVENTS) > 0
+    assert sum(map(has_mutual_readers, cases)) > 0
+
+
+def has_mutual_readers(case: RandomCase) -> bool:
+    return any(
+        agent.name in case.pipeline[name].reads for agent in case.pipeline for name in agent.reads
+    )
 
 
 @pytest.mark.slow
