@@ -17,7 +17,7 @@ from executor.embedded.tasks import TASKS
 from executor.engine import Engine
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.opening import load_models, open_local
-from executor.input_engine import NO_PROMPT, InputEngine
+from executor.input_engine import NO_PROMPT, InputEngine, LiveInput
 from executor.openai.engine import OpenAIEngine
 from executor.openai.remote import open_remote
 from executor.prompts.prompt_formats import form_of, form_of_server
@@ -77,6 +77,11 @@ class OpenedEngines:
             name: _coming(Arrival()) if isinstance(one.engine, InputEngine) else one
             for name, one in self.runtime.served.items()
         }
+        return replace(self, runtime=self.runtime.serving(served))
+
+    def with_live_input(self, name: str, descriptor: int) -> OpenedEngines:
+        """The same where input ``name`` is what a file descriptor gives; for one request."""
+        served = {**self.runtime.served, name: ServedModel(LiveInput(descriptor), NO_PROMPT)}
         return replace(self, runtime=self.runtime.serving(served))
 
     @cached_property
