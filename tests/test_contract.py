@@ -150,14 +150,18 @@ def expected(case: Case) -> Played:
     return SimulatedBackend().play(case.limited, case.schedule, case.lengths)
 
 
+@pytest.fixture(scope="module")
+def played(backend: Backend, case: Case) -> Played:
+    """Once for all that is looked at."""
+    return backend.play(case.limited, case.schedule, case.lengths)
+
+
 @pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
 class TestEveryBackend:
-    def test_starts_the_same_calls(self, backend: Backend, case: Case, expected: Played) -> None:
-        played = backend.play(case.limited, case.schedule, case.lengths)
+    def test_starts_the_same_calls(self, played: Played, expected: Played) -> None:
         assert by_agent(played) == by_agent(expected)
 
-    def test_leaves_nothing_behind(self, backend: Backend, case: Case) -> None:
-        played = backend.play(case.limited, case.schedule, case.lengths)
+    def test_leaves_nothing_behind(self, played: Played, case: Case) -> None:
         line = played.timeline
         assert line.error is None
         assert len(line.spans) == len(played.calls)
@@ -165,8 +169,7 @@ class TestEveryBackend:
         assert len(line.answer_ps) == line.written[case.pipeline.answer]
         assert list(line.answer_ps) == sorted(line.answer_ps)
 
-    def test_reads_only_what_was_written(self, backend: Backend, case: Case) -> None:
-        played = backend.play(case.limited, case.schedule, case.lengths)
+    def test_reads_only_what_was_written(self, played: Played, case: Case) -> None:
         for span in played.timeline.spans:
             sources = case.pipeline[span.agent].reads
             written = [

@@ -26,7 +26,7 @@ from tests.support.random_cases import (
     thinking_case,
 )
 
-CASES_A_TEST = 60
+CASES_A_TEST, FEW_CASES = 60, 20
 TESTS, SHARING_TESTS = 20, 10
 WAITS = "waits for room for all of a prompt"
 EVENTS = "preemptions", "evictions", "cached tokens", "ties"
@@ -72,14 +72,16 @@ def test_random_cases_on_shared_devices(group: int) -> None:
     assert min(seen[what] for what in (*EVENTS, "waits for the device")) > 0
 
 
-def test_random_cases_that_think() -> None:
+@pytest.mark.parametrize("cases", [FEW_CASES, pytest.param(CASES_A_TEST, marks=pytest.mark.slow)])
+def test_random_cases_that_think(cases: int) -> None:
     """Thoughts are made and cached like texts, which nobody reads."""
-    seen = check_all(map(thinking_case, range(CASES_A_TEST)))
+    seen = check_all(map(thinking_case, range(cases)))
     assert min(seen[what] for what in EVENTS) > 0
 
 
-def test_random_cases_of_prompts_that_are_never_cut() -> None:
-    seen = check_all(random_case(seed).with_whole_prompts() for seed in range(CASES_A_TEST))
+@pytest.mark.parametrize("cases", [FEW_CASES, pytest.param(CASES_A_TEST, marks=pytest.mark.slow)])
+def test_random_cases_of_prompts_that_are_never_cut(cases: int) -> None:
+    seen = check_all(random_case(seed).with_whole_prompts() for seed in range(cases))
     assert min(seen[what] for what in (*EVENTS, WAITS)) > 0
 
 
@@ -91,7 +93,7 @@ def test_random_cases_with_peers(group: int) -> None:
 
 
 def test_some_random_cases_with_peers() -> None:
-    check_peers(range(CASES_A_TEST))
+    check_peers(range(FEW_CASES))
 
 
 def check_peers(seeds: Iterable[int]) -> None:
@@ -116,7 +118,7 @@ def test_random_cases_with_inputs(group: int, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_some_random_cases_with_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_inputs(range(CASES_A_TEST), monkeypatch)
+    check_inputs(range(FEW_CASES), monkeypatch)
 
 
 def check_inputs(seeds: Iterable[int], monkeypatch: pytest.MonkeyPatch) -> None:
