@@ -1,10 +1,13 @@
-"""Inputs in real time: what comes on a clock, whoever reads it."""
+"""Inputs in real time: what comes on a clock, or as somebody types it, whoever reads it."""
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 import time
-from collections.abc import Callable
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator
 
 from executor.engine import CallReport, EngineCall, Key, Listener, Tokened
 from executor.guarding import Guarded
@@ -15,6 +18,8 @@ from staircase.pipeline import Arrival
 
 # An input is given none.
 NO_PROMPT = PromptFormat("", "", "", "")
+CHUNK_BYTES = 1 << 12
+WORD = re.compile(r"\s*\S+|\s+")
 
 
 class InputEngine(Tokened):
@@ -50,3 +55,56 @@ class InputEngine(Tokened):
             listener.on_token(call.key, token, self._now_ns())
         del self._stops[call.key]
         listener.on_end(call.key, CallReport(reason, started, self._now_ns(), 0, 0))
+
+
+class LiveInput(Tokened):
+    """Brings what a file descriptor gives, word by word, as soon as it is there. For one call.
+
+    It gives UTF-8; what is no such text is brought as �.
+    """
+
+    def __init__(self, descriptor: int, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        super().__init__(TextPieces("words of inputs"))
+        self._descriptor = descriptor
+        self._now_ns = now_ns
+        self._lock = threading.Lock()
+        self._is_over = False
+
+    def submit(self, call: EngineCall, listener: Listener) -> None:
+        self._call, self._listener = call, Guarded(listener, self.cancel)
+        self._started = self._now_ns()
+        threading.Thread(target=self._bring, name="input", daemon=True).start()
+
+    def cancel(self, key: Key) -> None:
+        """The reading thread may wait for more for ever, so it is left where it is."""
+        threading.Thread(target=self._end, args=("cancelled",), name="input", daemon=True).start()
+
+    def _bring(self) -> None:
+        for word in words_of(self._descriptor):
+            for token in self.encode(word):
+                with self._lock:
+                    if self._is_over:
+                        return
+                    self._listener.on_token(self._call.key, token, self._now_ns())
+        self._end("stop")
+
+    def _end(self, reason: EndReason) -> None:
+        with self._lock:
+            if self._is_over:
+                return
+            self._is_over = True
+        report = CallReport(reason, self._started, self._now_ns(), 0, 0)
+        self._listener.on_end(self._call.key, report)
+
+
+def words_of(descriptor: int) -> Iterator[str]:
+    """Each with the space before it, when it is known to be whole; without space at the end."""
+    decoder = getincrementaldecoder("utf-8")("replace")
+    held = ""
+    while chunk := os.read(descriptor, CHUNK_BYTES):
+        held += decoder.decode(chunk)
+        *whole, held = WORD.findall(held) or [""]
+        yield from whole
+    rest = (held + decoder.decode(b"", final=True)).rstrip()
+    if rest:
+        yield rest

@@ -17,7 +17,7 @@ from executor.embedded.tasks import TASKS
 from executor.engine import Engine
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.opening import load_models, open_local
-from executor.input_engine import NO_PROMPT, InputEngine
+from executor.input_engine import NO_PROMPT, InputEngine, LiveInput
 from executor.openai.engine import OpenAIEngine
 from executor.openai.remote import open_remote
 from executor.prompts.prompt_formats import form_of, form_of_server
@@ -79,6 +79,11 @@ class OpenedEngines:
         }
         return replace(self, runtime=self.runtime.serving(served))
 
+    def with_live_input(self, name: str, descriptor: int) -> OpenedEngines:
+        """The same where input ``name`` is what a file descriptor gives; for one request."""
+        served = {**self.runtime.served, name: ServedModel(LiveInput(descriptor), NO_PROMPT)}
+        return replace(self, runtime=self.runtime.serving(served))
+
     @cached_property
     def other_reader(self) -> OtherReader | None:
         """The model that is asked how likely answers are, if the scenario names one."""
@@ -87,6 +92,12 @@ class OpenedEngines:
 
     def why_no_scores(self, pipeline: Pipeline) -> str | None:
         """Why not every agent whose text is judged has a model that can be asked, in words."""
+        for agent in pipeline:
+            if agent.peers:
+                return (
+                    f"what {agent.name} has read of its peers depends on when it wrote, which no "
+                    "score knows"
+                )
         for agent in _judged(pipeline):
             thought = self.runtime.served[agent.engine].thoughts.get(agent.name)
             if thought and thought.budget:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simulator.compiled.play import play_compiled
+from simulator.compiled.results import PlayedTimelines
 from simulator.des.batching import BatchingSetup
 from simulator.des.simulate import simulate_all
 from simulator.engine import EngineSetup
@@ -87,7 +88,7 @@ def run_workload(
         tokens = _tokens_of(pipeline, found.timelines)
         return Run(measured, unread, use, tokens, found.timelines)
     measured = played.measured(reading_rate)
-    lines = played.timelines() if needs_timelines else ()
+    lines = PlayedTimelines(played) if needs_timelines else ()
     numbers = played.requests["table"]
     firsts = [workload.requests[place] for place in np.unique(numbers, return_index=True)[1]]
     unread = unread_of_tables(pipeline, played.tables, firsts)[numbers]

@@ -27,8 +27,8 @@ Ints = Any
 def unread_of_timeline(pipeline: Pipeline, timeline: Timeline, request: RequestShape) -> float:
     """The unread share of ``request``, played as ``timeline``.
 
-    Who was cancelled or not asked counts as a source with all that it would have written, as a
-    reader with what it wrote.
+    Peers, which may write for as long as their reader does, are not in it. Who was cancelled or not
+    asked counts as a source with all that it would have written, as a reader with what it wrote.
     """
     readers = pipeline.readers
     whole = {a.name: min(request.output_tokens[a.name], a.max_tokens) for a in pipeline}
@@ -37,11 +37,14 @@ def unread_of_timeline(pipeline: Pipeline, timeline: Timeline, request: RequestS
 
 
 def _missed(agent: Agent, timeline: Timeline, whole: Mapping[str, int]) -> float:
-    there, written = sum(whole[source] for source in agent.reads), timeline.written[agent.name]
+    places = [place for place, name in enumerate(agent.reads) if name not in agent.peers]
+    there = sum(whole[agent.reads[place]] for place in places)
+    written = timeline.written[agent.name]
     if not there or not written:
         return 0.0
     spans = [span for span in timeline.spans if span.agent == agent.name]
-    return sum((1 - sum(s.read) / there) * s.output_tokens for s in spans) / written
+    unread = (1 - sum(span.read[place] for place in places) / there for span in spans)
+    return sum(share * s.output_tokens for share, s in zip(unread, spans, strict=True)) / written
 
 
 def unread_of_tables(

@@ -201,11 +201,20 @@ class Conductor:
                 state.is_cancelled = True
                 yield CancelCall(state.call.number)
 
-    def _is_needed(self, state: _AgentState) -> bool:
-        if state.agent.name == self._pipeline.answer:
+    def _is_needed(self, state: _AgentState, asking: tuple[str, ...] = ()) -> bool:
+        """Whether somebody may still read it. Where there are peers it must be somebody who is
+        needed without it: two who only read each other are not. ``asking`` are being looked at.
+        """
+        name = state.agent.name
+        if name == self._pipeline.answer:
             return not self.is_done
-        readers = self._pipeline.readers_of(state.agent.name)
-        return any(self._states[reader.name].is_reading for reader in readers)
+        readers = (self._states[reader.name] for reader in self._pipeline.readers_of(name))
+        return any(
+            reader.is_reading
+            and reader.agent.name not in asking
+            and (not self._pipeline.has_peers or self._is_needed(reader, (*asking, name)))
+            for reader in readers
+        )
 
     # steps
 
@@ -249,10 +258,10 @@ class Conductor:
         return self._read(state, step).read == state.rounds[-1].read
 
     def _is_whole(self, state: _AgentState) -> bool:
-        return all(self._is_there(source, state.awaited) for source in state.agent.reads)
+        return all(self._is_there(source, state.awaited) for source in state.agent.waits_for)
 
     def _watch_anything_new(self, state: _AgentState) -> Iterator[Command]:
-        for source in state.agent.reads:
+        for source in state.agent.waits_for:
             if self._states[source].phase != "ended":
                 yield Watch(source, self._written[source] + 1)
 
@@ -260,7 +269,7 @@ class Conductor:
         if number in state.watched or step.read is None:
             return
         state.watched.add(number)
-        for source in state.agent.reads:
+        for source in state.agent.waits_for:
             if not self._is_there(source, step):
                 yield Watch(source, step.read)
 
@@ -273,8 +282,9 @@ class Conductor:
         barrier = self._schedule.barrier
         if barrier.kind != "grace" or number in state.graced:
             return
-        there = sum(self._is_there(source, step) for source in state.agent.reads)
-        if barrier.quorum(len(state.agent.reads)) <= there < len(state.agent.reads):
+        sources = state.agent.waits_for
+        there = sum(self._is_there(source, step) for source in sources)
+        if barrier.quorum(len(sources)) <= there < len(sources):
             timer = self._timer_count
             self._timer_count += 1
             state.graced.add(number)
@@ -283,10 +293,10 @@ class Conductor:
 
     def _is_open(self, state: _AgentState, number: int, step: Step) -> bool:
         """Whether the barrier lets the step start."""
-        absent = [name for name in state.agent.reads if not self._is_there(name, step)]
+        absent = [name for name in state.agent.waits_for if not self._is_there(name, step)]
         if not absent:
             return True
-        barrier, sources = self._schedule.barrier, len(state.agent.reads)
+        barrier, sources = self._schedule.barrier, len(state.agent.waits_for)
         if sources - len(absent) < barrier.quorum(sources):
             return False
         if barrier.kind == "quorum":
@@ -294,7 +304,7 @@ class Conductor:
         return number in state.rang or all(name in state.late for name in absent)
 
     def _start_step(self, state: _AgentState, step: Step) -> Iterator[Command]:
-        absent = {name for name in state.agent.reads if not self._is_there(name, step)}
+        absent = {name for name in state.agent.waits_for if not self._is_there(name, step)}
         state.late = absent
         state.rounds.append(self._read(state, step))
         is_last = step.read is None or self._has_read_all(state, step.read)
@@ -306,11 +316,13 @@ class Conductor:
             yield Watch(state.agent.name, state.starting_tokens + step.write)
 
     def _read(self, state: _AgentState, step: Step) -> Round:
-        """What the step shows: never less than was shown before."""
-        shown = state.rounds[-1].read if state.rounds else (0,) * len(state.agent.reads)
-        there = [self._written[source] for source in state.agent.reads]
+        """What the step shows: never less than was shown before, and of peers all."""
+        agent = state.agent
+        shown = state.rounds[-1].read if state.rounds else (0,) * len(agent.reads)
+        there = [self._written[source] for source in agent.reads]
         if self._schedule.reading == "exact" and step.read is not None:
-            there = [min(count, step.read) for count in there]
+            level, pairs = step.read, zip(there, agent.reads, strict=True)
+            there = [n if name in agent.peers else min(n, level) for n, name in pairs]
         read = tuple(max(pair) for pair in zip(shown, there, strict=True))
         return Round(read, self._written[state.agent.name])
 
@@ -318,12 +330,16 @@ class Conductor:
         """Whether every source ended before ``level``.
 
         One that ended just there does not count: whether its end is known when its last token is
-        depends on the clock, and what a schedule means must not.
+        depends on the clock, and what a schedule means must not. Peers are read on until they end,
+        though an agent that thought it was done looks only once more.
         """
-        return all(
+        if not all(
             self._states[source].phase == "ended" and self._written[source] < level
-            for source in state.agent.reads
-        )
+            for source in state.agent.waits_for
+        ):
+            return False
+        peers = (self._states[name] for name in state.agent.peers)
+        return state.has_stopped or all(peer.phase == "ended" for peer in peers)
 
     def _limit(self, state: _AgentState, is_last: bool) -> int:
         """Most tokens that the next call may write."""

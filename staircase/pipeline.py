@@ -2,7 +2,8 @@
 
 A pipeline is a DAG. Mixture-of-Agents, debate, a chain and a single model are the same thing with
 other edges; the constructors below only draw them. A source may also be an input that no model
-writes and that comes on a clock, as a question that is still being typed.
+writes and that comes on a clock, as a question that is still being typed. And it may be a peer, for
+which nobody waits, so that agents may read each other.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Agent:
         max_tokens: most tokens it may write.
         thinking: None where nothing is said of it.
         arrival: of an input, which no engine writes; None of a model.
+        peers: those of ``reads`` for which it never waits: each step shows what they have by then.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Agent:
     max_tokens: int = 512
     thinking: Thinking | None = None
     arrival: Arrival | None = None
+    peers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -92,6 +95,17 @@ class Agent:
             raise PipelineError(f"input {self.name!r} can neither read nor have an engine")
         object.__setattr__(self, "engine", self.engine or self.name)
         object.__setattr__(self, "reads", tuple(self.reads))
+        object.__setattr__(self, "peers", tuple(self.peers))
+        for name in self.peers:
+            if name not in self.reads or name == self.name:
+                raise PipelineError(
+                    f"agent {self.name!r}: peer {name!r} must be another that it reads"
+                )
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Those of ``reads`` for which it waits."""
+        return tuple(name for name in self.reads if name not in self.peers)
 
 
 @dataclass(frozen=True)
@@ -121,8 +135,8 @@ class Pipeline:
 
     @cached_property
     def order(self) -> tuple[Agent, ...]:
-        """Agents with every source before its readers."""
-        graph = {agent.name: agent.reads for agent in self.agents}
+        """Agents with every source before those who wait for it."""
+        graph = {agent.name: agent.waits_for for agent in self.agents}
         return tuple(self._by_name[name] for name in TopologicalSorter(graph).static_order())
 
     @cached_property
@@ -133,6 +147,10 @@ class Pipeline:
     @cached_property
     def engines(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(agent.engine for agent in self.agents if not agent.arrival))
+
+    @cached_property
+    def has_peers(self) -> bool:
+        return any(agent.peers for agent in self.agents)
 
     @cached_property
     def inputs(self) -> tuple[Agent, ...]:
@@ -177,7 +195,10 @@ class Pipeline:
             _ = self.order
         except CycleError as error:
             loop = " → ".join(reversed(error.args[1]))
-            raise PipelineError(f"agents read each other in a cycle: {loop}") from None
+            raise PipelineError(
+                f"agents wait for each other in a cycle: {loop}; one of them must read another as "
+                "its peer"
+            ) from None
 
     def _check_everyone_is_read(self) -> None:
         for agent in self.agents:

@@ -46,6 +46,14 @@ MOA = moa([["a", "b", "c"]], "z")
 TYPING = Arrival(2000.0, segment_tokens=4)
 WITH_INPUT = replace(MOA, agents=(Agent("a", arrival=TYPING), *MOA.agents[1:]))
 TYPED = Pipeline((Agent("typed", arrival=TYPING), Agent("z", reads=("typed",))), "z")
+PEERS_OF_EACH_OTHER = Pipeline(
+    (
+        Agent("a", reads=("b",), peers=("b",)),
+        Agent("b", reads=("a",), peers=("a",)),
+        Agent("z", reads=("a", "b")),
+    ),
+    "z",
+)
 LENGTHS = {"a": 30, "b": 21, "c": 39, "z": 37}
 
 
@@ -92,6 +100,12 @@ CASES = {
     "debate": _any(debate(["a", "b"], 2), constant(6, 6, 6)),
 }
 
+PEERS = Case(
+    PEERS_OF_EACH_OTHER,
+    Schedule({"a": constant(1, 1, 5), "b": constant(1, 1, 5)}),
+    {"a": 30, "b": 30, "z": 12},
+)
+
 BACKENDS: dict[str, Backend] = {
     "simulator": SimulatedBackend(),
     "endpoint": EndpointBackend(),
@@ -136,14 +150,18 @@ def expected(case: Case) -> Played:
     return SimulatedBackend().play(case.limited, case.schedule, case.lengths)
 
 
+@pytest.fixture(scope="module")
+def played(backend: Backend, case: Case) -> Played:
+    """Once for all that is looked at."""
+    return backend.play(case.limited, case.schedule, case.lengths)
+
+
 @pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
 class TestEveryBackend:
-    def test_starts_the_same_calls(self, backend: Backend, case: Case, expected: Played) -> None:
-        played = backend.play(case.limited, case.schedule, case.lengths)
+    def test_starts_the_same_calls(self, played: Played, expected: Played) -> None:
         assert by_agent(played) == by_agent(expected)
 
-    def test_leaves_nothing_behind(self, backend: Backend, case: Case) -> None:
-        played = backend.play(case.limited, case.schedule, case.lengths)
+    def test_leaves_nothing_behind(self, played: Played, case: Case) -> None:
         line = played.timeline
         assert line.error is None
         assert len(line.spans) == len(played.calls)
@@ -151,8 +169,7 @@ class TestEveryBackend:
         assert len(line.answer_ps) == line.written[case.pipeline.answer]
         assert list(line.answer_ps) == sorted(line.answer_ps)
 
-    def test_reads_only_what_was_written(self, backend: Backend, case: Case) -> None:
-        played = backend.play(case.limited, case.schedule, case.lengths)
+    def test_reads_only_what_was_written(self, played: Played, case: Case) -> None:
         for span in played.timeline.spans:
             sources = case.pipeline[span.agent].reads
             written = [
@@ -180,6 +197,24 @@ def test_the_papers_order(backend: Backend) -> None:
         ((24, 21, 24), 8, 8),
         ((30, 21, 39), 16, 21),
     ]
+
+
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
+def test_peers_read_each_other(backend: Backend) -> None:
+    """What they have by then, which depends on the clock; nobody waits, and everybody ends."""
+    played = backend.play(PEERS.limited, PEERS.schedule, PEERS.lengths)
+    line = played.timeline
+    assert line.error is None
+    assert line.written == PEERS.lengths
+    for name, peer in (("a", "b"), ("b", "a")):
+        calls = [call for call in played.calls if call.agent == name]
+        assert [call.max_tokens for call in calls[:3]] == [5, 5, 5]
+        reads = [call.read[0] for call in calls]
+        assert reads[0] == 0
+        assert reads == sorted(reads)
+        assert 0 < reads[-1] <= PEERS.lengths[peer]
+    last = [call for call in played.calls if call.agent == "z"]
+    assert [call.read for call in last] == [(30, 30)]
 
 
 TIMED: dict[str, Backend] = {

@@ -20,12 +20,13 @@ from tests.support.random_cases import (
     RandomCase,
     drawn_case,
     input_case,
+    peer_case,
     random_case,
     sharing_case,
     thinking_case,
 )
 
-CASES_A_TEST = 60
+CASES_A_TEST, FEW_CASES = 60, 20
 TESTS, SHARING_TESTS = 20, 10
 WAITS = "waits for room for all of a prompt"
 EVENTS = "preemptions", "evictions", "cached tokens", "ties"
@@ -71,15 +72,42 @@ def test_random_cases_on_shared_devices(group: int) -> None:
     assert min(seen[what] for what in (*EVENTS, "waits for the device")) > 0
 
 
-def test_random_cases_that_think() -> None:
+@pytest.mark.parametrize("cases", [FEW_CASES, pytest.param(CASES_A_TEST, marks=pytest.mark.slow)])
+def test_random_cases_that_think(cases: int) -> None:
     """Thoughts are made and cached like texts, which nobody reads."""
-    seen = check_all(map(thinking_case, range(CASES_A_TEST)))
+    seen = check_all(map(thinking_case, range(cases)))
     assert min(seen[what] for what in EVENTS) > 0
 
 
-def test_random_cases_of_prompts_that_are_never_cut() -> None:
-    seen = check_all(random_case(seed).with_whole_prompts() for seed in range(CASES_A_TEST))
+@pytest.mark.parametrize("cases", [FEW_CASES, pytest.param(CASES_A_TEST, marks=pytest.mark.slow)])
+def test_random_cases_of_prompts_that_are_never_cut(cases: int) -> None:
+    seen = check_all(random_case(seed).with_whole_prompts() for seed in range(cases))
     assert min(seen[what] for what in (*EVENTS, WAITS)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(TESTS))
+def test_random_cases_with_peers(group: int) -> None:
+    """1,200 cases in all; every play ends, whoever reads whom."""
+    check_peers(seeds_of(group))
+
+
+def test_some_random_cases_with_peers() -> None:
+    check_peers(range(FEW_CASES))
+
+
+def check_peers(seeds: Iterable[int]) -> None:
+    """In every group there are agents that read each other, and more than one step of them."""
+    cases = [peer_case(seed) for seed in seeds]
+    seen = check_all(cases)
+    assert min(seen[what] for what in EVENTS) > 0
+    assert sum(map(has_mutual_readers, cases)) > 0
+
+
+def has_mutual_readers(case: RandomCase) -> bool:
+    return any(
+        agent.name in case.pipeline[name].reads for agent in case.pipeline for name in agent.reads
+    )
 
 
 @pytest.mark.slow
@@ -90,7 +118,7 @@ def test_random_cases_with_inputs(group: int, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_some_random_cases_with_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_inputs(range(CASES_A_TEST), monkeypatch)
+    check_inputs(range(FEW_CASES), monkeypatch)
 
 
 def check_inputs(seeds: Iterable[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ SIMULATED = (
     "endpoints",
     "other_hardware",
     "paper_moa",
+    "peers",
     "two_layers",
     "typed_question",
 )

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import planner
 from executor.engine import CallReport, EngineCall, Key
-from executor.input_engine import NO_PROMPT, InputEngine
+from executor.input_engine import NO_PROMPT, InputEngine, LiveInput, words_of
 from executor.opened_engines import read_dataset
 from executor.runtime import Job, Runtime, ServedModel
 from executor.tokens.rendering import PromptFormat
@@ -49,7 +53,7 @@ from staircase.spec.scenario import load_scenario
 from staircase.spec.workload_spec import WorkloadSpec
 from staircase.timeline import to_ps, to_s
 from staircase.trace import write_trace
-from tests.support.command_line import staircase
+from tests.support.command_line import staircase, staircase_process
 from tests.support.four_models import save_four_models, write_scenario
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -335,6 +339,65 @@ class TestInRealTime:
         job = Job(PIPELINE, Schedule(), Question("why?"))
         with pytest.raises(WorkloadError, match=r"question 'why\?': says nothing of the input"):
             Runtime(served).run([job])
+
+
+class TestLive:
+    """What somebody types, or another program writes."""
+
+    @staticmethod
+    def typed(*parts: bytes, wait_s: float = 0.0) -> list[str]:
+        """The words of what is written part by part."""
+        reading, writing = os.pipe()
+
+        def write() -> None:
+            with os.fdopen(writing, "wb", buffering=0) as file:
+                for part in parts:
+                    file.write(part)
+                    time.sleep(wait_s)
+
+        threading.Thread(target=write, daemon=True).start()
+        found = list(words_of(reading))
+        os.close(reading)
+        return found
+
+    @given(st.text(max_size=40), st.lists(st.integers(0, 60), max_size=4))
+    def test_words_are_the_text_however_it_is_cut(self, text: str, cuts: list[int]) -> None:
+        raw = text.encode()
+        places = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
+        found = self.typed(*(raw[a:b] for a, b in pairwise(places) if b > a))
+        assert "".join(found) == text.rstrip()
+        assert all(len(word.split()) <= 1 for word in found)
+
+    def test_letters_may_be_cut_too(self) -> None:
+        found = self.typed(b"wh", b"at is \xc3", b"\xbcber ", b"us\n", wait_s=0.02)
+        assert found == ["what", " is", " über", " us"]
+
+    def test_it_can_be_cut_off_while_nothing_comes(self) -> None:
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "wb", buffering=0) as file:
+            engine, heard = LiveInput(reading), Heard()
+            engine.submit(EngineCall((0, 0), [], 1000), heard)
+            file.write(b"one two ")
+            while len(heard.ids) < 1:
+                time.sleep(0.001)
+            engine.cancel((0, 0))
+            assert heard.over.wait(5)
+            assert heard.report is not None
+            assert heard.report.reason == "cancelled"
+            file.write(b"three ")
+        assert engine.decode(heard.ids) == "one two"
+
+    def test_a_question_is_typed(self, tmp_path: Path) -> None:
+        path = typed_scenario(tmp_path, [{"query": "why?", "inputs": {"typed": "now"}}], 1.0)
+        words = ["run", str(path), "Answer.", "--stdin", "--staircase", "constant:1,2,4", "--json"]
+        done = staircase_process(*words, typed="what is the time")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["metrics"]["input_s"]["mean"] > 0
+
+    def test_it_needs_an_input(self) -> None:
+        done = staircase("run", "planner/demo.yaml", "--stdin", "--staircase", "normal")
+        assert done.returncode == 2
+        assert "--stdin: needs one request, and a pipeline with one input" in done.stderr
 
 
 def typed_scenario(folder: Path, questions: Sequence[object], tokens_per_s: float) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,13 +27,18 @@ def pipeline_subject(scenario: Scenario) -> PipelineSubject:
     pipeline, specs = scenario.pipeline.build(), _specs(scenario)
     return PipelineSubject(
         pipeline.answer,
-        {agent.name: agent.reads for agent in pipeline},
+        {agent.name: tuple(_sources(agent)) for agent in pipeline},
         {
             agent.name: _of_agent(agent, _text_subject(specs[agent.engine]))
             for agent in pipeline
             if not agent.arrival
         },
     )
+
+
+def _sources(agent: Agent) -> Iterator[str]:
+    for name in agent.reads:
+        yield f"{name} (peer)" if name in agent.peers else name
 
 
 def _of_agent(agent: Agent, subject: EngineSubject) -> EngineSubject:

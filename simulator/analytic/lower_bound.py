@@ -8,7 +8,7 @@ answer's own prefill, and what a call costs before it reaches its engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from simulator.des.batching import BatchingSetup
@@ -35,11 +35,11 @@ class Stage:
         """By engine, what passes before a call reaches it."""
         return {name: _call_ps(setup) for name, setup in self.setups.items()}
 
-    def play(self, schedule: Schedule) -> list[Timeline]:
+    def play(self, schedule: Schedule) -> Sequence[Timeline]:
         run = run_workload(
             self.pipeline, schedule, self.setups, self.workload, needs_timelines=True
         )
-        return list(run.timelines)
+        return run.timelines
 
     def without_queues(self) -> Stage:
         """The same requests, none in another's way."""

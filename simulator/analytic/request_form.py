@@ -66,6 +66,8 @@ def _check_options(schedule: Schedule) -> None:
 def _check_levels(pipeline: Pipeline) -> None:
     if pipeline.inputs:
         raise ScheduleError(f"no closed form: {pipeline.inputs[0].name!r} is an input")
+    if pipeline.has_peers:
+        raise ScheduleError("no closed form: agents have peers")
     sources = {agent.name for agent in pipeline if not agent.reads}
     if sources != set(pipeline[pipeline.answer].reads):
         raise ScheduleError(

@@ -58,7 +58,11 @@ def play_compiled(
             long.
     """
     workload.check(pipeline)
-    if pipeline.inputs or any(request.thinks for request in workload.requests):
+    if (
+        pipeline.inputs
+        or pipeline.has_peers
+        or any(request.thinks for request in workload.requests)
+    ):
         return None
     setups = [engines[name] for name in pipeline.engines]
     batching = [setup for setup in setups if isinstance(setup, BatchingSetup)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -153,9 +153,9 @@ class PlayedTables:
 
     def timelines(self) -> list[Timeline]:
         """As ``simulate`` gives them, if times of all agents were kept."""
-        return [self._timeline(request) for request in range(len(self.requests))]
+        return list(PlayedTimelines(self))
 
-    def _timeline(self, request: int) -> Timeline:
+    def timeline(self, request: int) -> Timeline:
         spans = sorted(self._spans(request), key=lambda pair: pair[0].call)
         agents = [agent.name for agent in self.pipeline.order]
         written = self.roles["written"][request * len(agents) : (request + 1) * len(agents)]
@@ -224,6 +224,35 @@ class PlayedTables:
             len(times),
             REASONS[record["reason"]],
         )
+
+
+class PlayedTimelines(Sequence[Timeline]):
+    """The same, each made when it is asked for: of many requests mostly a few are looked at."""
+
+    def __init__(self, played: PlayedTables) -> None:
+        self._played = played
+        self._made: dict[int, Timeline] = {}
+
+    def __len__(self) -> int:
+        return len(self._played.requests)
+
+    @overload
+    def __getitem__(self, place: int) -> Timeline: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Timeline]: ...
+
+    def __getitem__(self, place: int | slice) -> Timeline | list[Timeline]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(len(self))[place]]
+        number = range(len(self))[place]
+        if number not in self._made:
+            self._made[number] = self._played.timeline(number)
+        return self._made[number]
+
+    def __reduce__(self) -> tuple[type[list[Timeline]], tuple[list[Timeline]]]:
+        """To other processes they go without what was played."""
+        return list, ([*self],)
 
 
 @compiled

@@ -121,8 +121,10 @@ class _Walk:
         """The call that wrote what ``span`` had to wait for last."""
         own = self._spans(span.agent, span.call)[-1:]
         waits = [(last.ended_ps, last) for last in own]
-        reads = next(agent.reads for agent in self.pipeline if agent.name == span.agent)
-        for source, shown in zip(reads, span.read, strict=True):
+        agent = self.pipeline[span.agent]
+        for source, shown in zip(agent.reads, span.read, strict=True):
+            if source in agent.peers:
+                continue
             written = self._spans(source, span.call)
             level = self._level(span, shown, written)
             waits += [(_there_ps(one, level), one) for one in _holding(written, level)]

@@ -45,10 +45,14 @@ class ThinkingSpec(Strict):
 
 
 class AgentSpec(Strict):
-    """Details of one agent; ``reads`` only where the pipeline is drawn agent by agent."""
+    """Details of one agent; ``reads`` and ``peers`` only in a pipeline drawn agent by agent.
+
+    ``peers`` are read as well, but not waited for, so that agents may read each other.
+    """
 
     engine: str = ""
     reads: list[str] = []
+    peers: list[str] = []
     role: str = ""
     max_tokens: Tokens = 512
     thinking: ThinkingSpec | None = None
@@ -114,8 +118,11 @@ class PipelineSpec(Strict):
         for name, spec in self.agents.items():
             if name not in [agent.name for agent in drawn]:
                 raise PipelineError(f"pipeline.agents.{name}: no such agent in the drawn pipeline")
-            if spec.reads:
-                raise PipelineError(f"pipeline.agents.{name}.reads: the drawn pipeline says this")
+            for key in ("reads", "peers"):
+                if getattr(spec, key):
+                    raise PipelineError(
+                        f"pipeline.agents.{name}.{key}: the drawn pipeline says this"
+                    )
         detailed = [self._detailed(agent) for agent in drawn]
         reading = [one if one.reads else replace(one, reads=tuple(self.inputs)) for one in detailed]
         return replace(drawn, agents=(*self._inputs, *reading))
@@ -150,4 +157,13 @@ class PipelineSpec(Strict):
 
 
 def _agent(name: str, spec: AgentSpec) -> Agent:
-    return Agent(name, spec.engine, tuple(spec.reads), spec.role, spec.max_tokens, spec.thinks)
+    reads = tuple(dict.fromkeys([*spec.reads, *spec.peers]))
+    return Agent(
+        name,
+        spec.engine,
+        reads,
+        spec.role,
+        spec.max_tokens,
+        spec.thinks,
+        peers=tuple(spec.peers),
+    )

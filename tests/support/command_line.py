@@ -31,14 +31,17 @@ def staircase(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]
     return subprocess.CompletedProcess([*words], code, out.getvalue(), err.getvalue())
 
 
-def staircase_process(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """The same in a process of its own."""
+def staircase_process(
+    *words: str, cwd: Path = ROOT, typed: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, which reads what is ``typed``."""
     return subprocess.run(
         [sys.executable, "-m", "planner.cli.app", *words],
         cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
+        input=typed,
         env={**PLAIN, "HOME": str(cwd)},
     )
 

@@ -78,7 +78,7 @@ class RandomCase:
         lines = simulate(self.pipeline, self.schedule, self.setups, self.workload)
         prompt = max(span.prompt_tokens for line in lines for span in line.spans)
         # Where reads depend on time, other limits may lead to other prompts.
-        margin = 40 if self.schedule.is_timed else 0
+        margin = 40 if self.schedule.is_timed or self.pipeline.has_peers else 0
         return prompt + max(agent.max_tokens for agent in self.pipeline) + margin
 
 
@@ -160,6 +160,25 @@ def _freed(named: tuple[str, BatchingSetup]) -> tuple[str, BatchingSetup]:
     name, setup = named
     limits = replace(setup.limits, blocks=None, enable_chunked_prefill=True)
     return name, replace(setup, limits=limits)
+
+
+def peer_case(seed: int) -> RandomCase:
+    """Some agents read others as peers: such as they read anyway, and such as read them."""
+    rng = random.Random(f"peers {seed}")
+    case = random_case(seed)
+    agents = []
+    for agent in case.pipeline:
+        others = [one.name for one in case.pipeline if one.name != agent.name]
+        more = rng.sample(others, rng.randint(0, min(2, len(others))))
+        peers = tuple(dict.fromkeys([*more, *(n for n in agent.reads if rng.random() < 0.3)]))
+        reads = tuple(dict.fromkeys([*agent.reads, *peers]))
+        agents.append(replace(agent, reads=reads, peers=peers))
+    pipeline = replace(case.pipeline, agents=tuple(agents))
+    staircases = {agent.name: _staircase(rng) for agent in pipeline.readers}
+    schedule = replace(case.schedule, staircases=staircases, without=())
+    plain = replace(case, pipeline=pipeline, schedule=schedule)
+    setups = dict(map(_freed, case.setups.items()))
+    return replace(plain, setups=setups).with_few_blocks(rng)
 
 
 def _arrival(rng: random.Random) -> Arrival:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import sys
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,13 +28,14 @@ from planner.cli.terminal import (
     screen,
 )
 from staircase.bounds import LEAST_RATE, MOST, MOST_RATE
-from staircase.errors import EngineError
+from staircase.errors import EngineError, InputError
 
 if TYPE_CHECKING:
     from executor.opened_engines import OpenedEngines
     from executor.runtime import Job, Outcome
     from planner.api.running import Played
     from planner.workspace import Workspace
+    from staircase.pipeline import Pipeline
 
 
 Concurrency = Annotated[int, typer.Option(min=1, max=MOST, help="Requests at a time.")]
@@ -66,6 +69,10 @@ def run(
     requests: Requests = None,
     concurrency: Concurrency = 1,
     rate: Rate = None,
+    stdin: Annotated[
+        bool,
+        typer.Option("--stdin", help="Standard input is the pipeline's input, as it comes."),
+    ] = False,
     out: OutFolder = None,
     trace: Trace = None,
     save: Record = None,
@@ -90,6 +97,9 @@ def run(
         else planned_schedule(work)
     )
     asked = questions_of(work, requests or 1) if question is None else [Question(question)]
+    live = _live_input(ctx, pipeline, requests or 1) if stdin else None
+    if live:
+        asked = [replace(asked[0], inputs={**asked[0].inputs, live: "what comes"})]
     if trace:
         check_writable(trace)
     is_shown = len(asked) == 1 and not as_json
@@ -100,17 +110,31 @@ def run(
         Pace(concurrency, rate),
         save,
         on_terminal(),
-        _show_answer if is_shown else None,
+        partial(_show_answer, live=live, is_shown=is_shown) if is_shown or live else None,
     )
     if trace:
         write_trace(trace, {"real": played.timelines})
     _show_runs(work, played, as_json)
 
 
-def _show_answer(opened: OpenedEngines, job: Job) -> Outcome:
+def _show_answer(opened: OpenedEngines, job: Job, live: str | None, is_shown: bool) -> Outcome:
     from planner.cli.live_view import play_shown
 
-    return play_shown(opened, job, screen)
+    if live:
+        opened = opened.with_live_input(live, sys.stdin.fileno())
+    return play_shown(opened, job, screen) if is_shown else opened.runtime.run([job])[0]
+
+
+def _live_input(ctx: typer.Context, pipeline: Pipeline, requests: int) -> str:
+    """The name of the input that standard input is."""
+    refuse(ctx, "save", why="what comes by --stdin cannot be asked again")
+    names = [one.name for one in pipeline.inputs]
+    if len(names) != 1 or requests != 1:
+        raise InputError(
+            f"--stdin: needs one request, and a pipeline with one input (pipeline.inputs), has "
+            f"{', '.join(names) or 'none'}"
+        )
+    return names[0]
 
 
 def _check_given(
