@@ -40,8 +40,9 @@ class InputEngine(Tokened):
         threading.Thread(target=self._bring, args=arguments, name="input", daemon=True).start()
 
     def cancel(self, key: Key) -> None:
-        if key in self._stops:
-            self._stops[key].set()
+        stop = self._stops.get(key)
+        if stop:
+            stop.set()
 
     def _bring(self, call: EngineCall, listener: Listener, stop: threading.Event) -> None:
         started, text = self._now_ns(), call.prompt_ids[: call.max_tokens]

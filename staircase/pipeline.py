@@ -102,7 +102,7 @@ class Agent:
                     f"agent {self.name!r}: peer {name!r} must be another that it reads"
                 )
 
-    @property
+    @cached_property
     def waits_for(self) -> tuple[str, ...]:
         """Those of ``reads`` for which it waits."""
         return tuple(name for name in self.reads if name not in self.peers)
