@@ -11,6 +11,8 @@ each.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from rich.console import Console
@@ -26,13 +28,19 @@ PIECES = (256, 64, 16, 4, 1)
 LAYOUTS: tuple[Layout, ...] = ("append_rounds", "interleave")
 
 
+def tried() -> Iterator[tuple[int, Layout]]:
+    """Pieces and layouts; 0 for one piece that is all."""
+    yield 0, LAYOUTS[0]
+    yield from product(PIECES, LAYOUTS)
+
+
 def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else EXAMPLE
     forecaster = SimulatedForecaster.open(load_scenario(path), path.parent)
     looking = [agent.name for agent in forecaster.pipeline if agent.peers]
     made = Table("piece", "layout", "last token s", "beyond no looks", "prefilled", "cached")
     alone_s = 0.0
-    for piece, layout in [(0, LAYOUTS[0]), *((n, one) for n in PIECES for one in LAYOUTS)]:
+    for piece, layout in tried():
         steps = constant(piece, piece, piece) if piece else normal()
         found = forecaster(Schedule(dict.fromkeys(looking, steps), layout)).metrics
         last_s = found["e2e_s"].mean
