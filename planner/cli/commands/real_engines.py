@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from planner.api.running import Played
     from planner.workspace import Workspace
     from staircase.pipeline import Pipeline
+    from staircase.workload import Question
 
 
 Concurrency = Annotated[int, typer.Option(min=1, max=MOST, help="Requests at a time.")]
@@ -97,9 +98,7 @@ def run(
         else planned_schedule(work)
     )
     asked = questions_of(work, requests or 1) if question is None else [Question(question)]
-    live = _live_input(ctx, pipeline, requests or 1) if stdin else None
-    if live:
-        asked = [replace(asked[0], inputs={**asked[0].inputs, live: "what comes"})]
+    live = _live_input(ctx, pipeline, asked) if stdin else None
     if trace:
         check_writable(trace)
     is_shown = len(asked) == 1 and not as_json
@@ -125,15 +124,16 @@ def _show_answer(opened: OpenedEngines, job: Job, live: str | None, is_shown: bo
     return play_shown(opened, job, screen) if is_shown else opened.runtime.run([job])[0]
 
 
-def _live_input(ctx: typer.Context, pipeline: Pipeline, requests: int) -> str:
-    """The name of the input that standard input is."""
+def _live_input(ctx: typer.Context, pipeline: Pipeline, asked: list[Question]) -> str:
+    """The name of the input that standard input is; what is ``asked`` has it."""
     refuse(ctx, "save", why="what comes by --stdin cannot be asked again")
     names = [one.name for one in pipeline.inputs]
-    if len(names) != 1 or requests != 1:
+    if len(names) != 1 or len(asked) != 1:
         raise InputError(
             f"--stdin: needs one request, and a pipeline with one input (pipeline.inputs), has "
             f"{', '.join(names) or 'none'}"
         )
+    asked[0] = replace(asked[0], inputs={**asked[0].inputs, names[0]: "what comes"})
     return names[0]
 
 
