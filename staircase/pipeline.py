@@ -9,7 +9,7 @@ which nobody waits, so that agents may read each other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
@@ -101,6 +101,10 @@ class Agent:
                 raise PipelineError(
                     f"agent {self.name!r}: peer {name!r} must be another that it reads"
                 )
+
+    def alone(self) -> Agent:
+        """The same that reads nobody."""
+        return replace(self, reads=(), peers=())
 
     @cached_property
     def waits_for(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from executor.gateway.served_plan import single_point
 from planner.profiling.subjects import pipeline_subject
 from simulator.analytic.request_form import closed_form
 from simulator.analytic.sketch import sketch_of
@@ -104,6 +105,14 @@ def test_a_reader_may_be_the_peer_of_its_source() -> None:
     assert line.completed_ps == max(span.ended_ps for span in line.spans)
     assert reads_of(line, "b")[0] == (8,)
     assert reads_of(line, "a")[-1] > (0,)
+
+
+def test_the_answer_alone_has_no_peers() -> None:
+    """As a gateway serves it under load."""
+    pipeline = Pipeline((Agent("a", reads=("z",), peers=("z",)), Agent("z", reads=("a",))), "z")
+    looking = replace(pipeline, agents=(Agent("a"), Agent("z", reads=("a",), peers=("a",))))
+    for one in (pipeline, looking):
+        assert single_point(one).pipeline.agents == (Agent("z"),)
 
 
 def test_unread_counts_only_those_that_are_waited_for() -> None:

@@ -98,7 +98,7 @@ class ServedPlan:
 
 def single_point(pipeline: Pipeline) -> Point:
     """The agent that answers, alone."""
-    alone = replace(pipeline[pipeline.answer], reads=())
+    alone = pipeline[pipeline.answer].alone()
     return Point(SINGLE, Pipeline((alone,), alone.name), Schedule())
 
 

@@ -84,7 +84,7 @@ class HoldProbe:
     @cached_property
     def _alone(self) -> Pipeline:
         """The answering agent and its sources, whose texts are known whatever they read."""
-        sources = (replace(self.pipeline[name], reads=()) for name in self._agent.reads)
+        sources = (self.pipeline[name].alone() for name in self._agent.reads)
         return Pipeline((*sources, self._agent), self._agent.name)
 
     def _read(self, full: Outcome, share: float) -> Outcome:

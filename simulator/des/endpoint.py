@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from heapq import heappop, heappush
 
 import numpy as np
 
+from simulator.des.due_calls import DueCalls
 from simulator.des.rate_limits import RateLimits, counted_tokens
 from simulator.engine import Key, SimulatedCall, SimulatedListener, first_number
 from simulator.event_queue import ITERATION_BEGIN, ITERATION_END, Clock, ScheduledEvent
@@ -121,7 +121,6 @@ class EndpointEngine:
     def __init__(self, env: Clock, setup: EndpointSetup, number: int) -> None:
         self._env = env
         self._setup = setup
-        self._end_priority = ITERATION_END + number
         self._begin_priority = ITERATION_BEGIN + number
         self._limits = RateLimits(setup.requests_per_min, setup.tokens_per_min)
         self._cache = _PrefixCache(setup)
@@ -129,7 +128,7 @@ class EndpointEngine:
         self._waiting: deque[_Served] = deque()
         self._running = 0
         self._came = 0
-        self._due: list[tuple[int, int, Key]] = []
+        self._due = DueCalls(env, ITERATION_END + number, self._tell)
         self._begin_event: ScheduledEvent | None = None
 
     def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None:
@@ -180,9 +179,7 @@ class EndpointEngine:
         return int(self._env.now)
 
     def _outputs_of(self, served: _Served) -> int:
-        """One that is due at this very time is there if the endpoint's turn has been."""
-        until_ps = self._now if self._env.had_turn(self._end_priority) else self._now - 1
-        return served.course.outputs_by(until_ps) if served.course else 0
+        return served.course.outputs_by(self._due.until_ps) if served.course else 0
 
     # beginnings
 
@@ -216,17 +213,12 @@ class EndpointEngine:
     # what is due
 
     def _expect(self, served: _Served, course: _Course) -> None:
-        due_ps = served.due_ps(course)
-        heappush(self._due, (due_ps, served.number, served.call.key))
-        ScheduledEvent(self._env, max(due_ps - self._now, 0), self._end_priority, self._tell)
+        self._due.expect(served.due_ps(course), served.number, served.call.key)
 
-    def _tell(self) -> None:
-        """Everything that is due, in the order in which calls came; some is so no longer."""
-        while self._due and self._due[0][0] <= self._now:
-            due_ps, _, key = heappop(self._due)
-            served = self._served.get(key)
-            if served and served.course and served.due_ps(served.course) == due_ps:
-                self._notify(served, served.course)
+    def _tell(self, due_ps: int, key: Key) -> None:
+        served = self._served.get(key)
+        if served and served.course and served.due_ps(served.course) == due_ps:
+            self._notify(served, served.course)
 
     def _notify(self, served: _Served, course: _Course) -> None:
         """A call reached its watched count, or ended."""

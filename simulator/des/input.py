@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from heapq import heappop, heappush
 
+from simulator.des.due_calls import DueCalls
 from simulator.engine import Key, SimulatedCall, SimulatedListener
-from simulator.event_queue import ITERATION_END, Clock, ScheduledEvent
+from simulator.event_queue import ITERATION_END, Clock
 from staircase.messages import EndReason
 from staircase.pipeline import Arrival
 from staircase.play import CallResult
@@ -51,10 +51,9 @@ class InputClock:
     def __init__(self, env: Clock, arrival: Arrival, number: int) -> None:
         self._env = env
         self._arrival = arrival
-        self._priority = ITERATION_END + number
         self._coming: dict[Key, _Coming] = {}
         self._came = 0
-        self._due: list[tuple[int, int, Key]] = []
+        self._due = DueCalls(env, ITERATION_END + number, self._tell)
 
     def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None:
         times = arrival_ps(self._arrival, call.goal_tokens, self._now)
@@ -73,9 +72,7 @@ class InputClock:
         self._expect(self._coming[key])
 
     def tokens_of(self, key: Key) -> int:
-        """One that is due at this very time is there if the clock's turn has been."""
-        until_ps = self._now if self._env.had_turn(self._priority) else self._now - 1
-        return bisect_right(self._coming[key].token_ps, until_ps)
+        return bisect_right(self._coming[key].token_ps, self._due.until_ps)
 
     def busy_ps(self) -> list[int]:
         return []
@@ -88,17 +85,12 @@ class InputClock:
         return int(self._env.now)
 
     def _expect(self, coming: _Coming) -> None:
-        heappush(self._due, (coming.due_ps, coming.number, coming.call.key))
-        delay_ps = max(coming.due_ps - self._now, 0)
-        ScheduledEvent(self._env, delay_ps, self._priority, self._tell)
+        self._due.expect(coming.due_ps, coming.number, coming.call.key)
 
-    def _tell(self) -> None:
-        """Everything that is due, in the order in which requests came; some is so no longer."""
-        while self._due and self._due[0][0] <= self._now:
-            due_ps, _, key = heappop(self._due)
-            coming = self._coming.get(key)
-            if coming and coming.due_ps == due_ps:
-                self._notify(coming)
+    def _tell(self, due_ps: int, key: Key) -> None:
+        coming = self._coming.get(key)
+        if coming and coming.due_ps == due_ps:
+            self._notify(coming)
 
     def _notify(self, coming: _Coming) -> None:
         """Its watched count is there, or all of it."""
