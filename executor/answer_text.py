@@ -31,8 +31,8 @@ def _steps(agent: str, engine: Tokens, outcome: Outcome) -> list[str]:
     """What each call wrote; cut where the text so far can be read as text."""
     ids, ends = outcome.ids[agent], list[int]()
     for span in outcome.timeline.spans:
-        if span.agent == agent and span.output_tokens:
-            ends.append(span.written + span.output_tokens)
+        if span.agent == agent and span.standing_tokens:
+            ends.append(span.written + span.standing_tokens)
     texts = [engine.decode(ids[:end]) for end in ends]
     starts = [0, *map(len, texts)]
     return [text[start:] for start, text in zip(starts, texts, strict=False)]

@@ -58,6 +58,16 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class TextUpdate:
+    """``seconds`` after its request came only the first ``standing`` tokens of an input stand, and
+    ``ids`` follow them."""
+
+    seconds: float
+    standing: int
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True)
 class EngineCall:
     """A generation request in token ids.
 
@@ -73,6 +83,7 @@ class EngineCall:
             the first ``header_tokens`` are used again. Empty: of whatever was left.
         thought: how the model thinks before it answers, if it does.
         sampling: as in ``Wish``.
+        updates: how an input comes, if it replaces part of what it said.
     """
 
     key: Key
@@ -87,6 +98,7 @@ class EngineCall:
     header_tokens: int = 0
     thought: Thought | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)
+    updates: Sequence[TextUpdate] = ()
 
     def reusable(self, ids: list[int], owner: str) -> int:
         """Tokens of a cached text, of ``owner``, with which the prompt begins too.
@@ -137,6 +149,14 @@ class Listener(Protocol):
     def on_token(self, key: Key, token: int, time_ns: int) -> None: ...
 
     def on_end(self, key: Key, report: CallReport) -> None: ...
+
+
+class RevisedListener(Listener, Protocol):
+    """Of an input, which may replace part of what it said."""
+
+    def on_revised(self, key: Key, standing: int, time_ns: int) -> None:
+        """Of what stands only the first ``standing`` tokens do from now on."""
+        ...
 
 
 class Tokens(Protocol):
@@ -190,6 +210,14 @@ class Tokened:
 
     def spell(self, ids: Sequence[int]) -> str:
         return self._tokens.spell(ids)
+
+
+class Source(Tokens, Protocol):
+    """What writes an agent's text for a request that hears of revisions: an engine, or an input."""
+
+    def submit(self, call: EngineCall, listener: RevisedListener) -> None: ...
+
+    def cancel(self, key: Key) -> None: ...
 
 
 class Engine(Tokens, Protocol):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from executor.engine import CallReport, Key, Listener
+from executor.engine import CallReport, Key, Listener, RevisedListener
 
 
 @dataclass(eq=False)
@@ -23,10 +23,13 @@ class Guarded:
     fault: str | None = None
 
     def on_token(self, key: Key, token: int, time_ns: int) -> None:
+        self._guard(key, lambda: self.listener.on_token(key, token, time_ns))
+
+    def _guard(self, key: Key, tell: Callable[[], None]) -> None:
         if self.fault:
             return
         try:
-            self.listener.on_token(key, token, time_ns)
+            tell()
         except Exception as error:  # anybody may listen
             self.fault = in_words(error)
             self.cancel(key)
@@ -42,6 +45,16 @@ class Guarded:
             assert kind is not None
             thread = threading.current_thread()
             threading.excepthook(threading.ExceptHookArgs((kind, error, trace, thread)))
+
+
+@dataclass(eq=False)
+class GuardedRevised(Guarded):
+    """``listener`` of an input."""
+
+    listener: RevisedListener
+
+    def on_revised(self, key: Key, standing: int, time_ns: int) -> None:
+        self._guard(key, lambda: self.listener.on_revised(key, standing, time_ns))
 
 
 def in_words(error: BaseException) -> str:

@@ -9,8 +9,16 @@ import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 
-from executor.engine import CallReport, EngineCall, Key, Listener, Tokened
-from executor.guarding import Guarded
+from executor.engine import (
+    CallReport,
+    EngineCall,
+    Key,
+    Listener,
+    RevisedListener,
+    TextUpdate,
+    Tokened,
+)
+from executor.guarding import Guarded, GuardedRevised
 from executor.openai.vocabularies import TextPieces
 from executor.tokens.rendering import PromptFormat
 from staircase.messages import EndReason
@@ -34,9 +42,9 @@ class InputEngine(Tokened):
         self._now_ns = now_ns
         self._stops: dict[Key, threading.Event] = {}
 
-    def submit(self, call: EngineCall, listener: Listener) -> None:
+    def submit(self, call: EngineCall, listener: RevisedListener) -> None:
         stop = self._stops[call.key] = threading.Event()
-        arguments = (call, Guarded(listener, self.cancel), stop)
+        arguments = (call, GuardedRevised(listener, self.cancel), stop)
         threading.Thread(target=self._bring, args=arguments, name="input", daemon=True).start()
 
     def cancel(self, key: Key) -> None:
@@ -44,18 +52,34 @@ class InputEngine(Tokened):
         if stop:
             stop.set()
 
-    def _bring(self, call: EngineCall, listener: Listener, stop: threading.Event) -> None:
-        started, text = self._now_ns(), call.prompt_ids[: call.max_tokens]
-        reason: EndReason = "length" if len(text) == call.max_tokens else "stop"
-        for number, token in enumerate(text, start=1):
-            last = self._arrival.last_of_segment(number, len(text))
-            due = started + round(1e9 * self._arrival.seconds(last))
+    def _bring(self, call: EngineCall, listener: RevisedListener, stop: threading.Event) -> None:
+        started, tokens, there = self._now_ns(), 0, 0
+        is_whole = True
+        for update in self._updates(call):
+            due = started + round(1e9 * update.seconds)
             if stop.wait(max(due - self._now_ns(), 0) / 1e9):
-                reason = "cancelled"
+                is_whole = False
                 break
-            listener.on_token(call.key, token, self._now_ns())
+            if update.standing < there:
+                listener.on_revised(call.key, update.standing, self._now_ns())
+            for token in update.ids:
+                listener.on_token(call.key, token, self._now_ns())
+            tokens, there = tokens + len(update.ids), update.standing + len(update.ids)
+        ended: EndReason = "length" if tokens == call.max_tokens else "stop"
+        reason: EndReason = ended if is_whole else "cancelled"
         del self._stops[call.key]
         listener.on_end(call.key, CallReport(reason, started, self._now_ns(), 0, 0))
+
+    def _updates(self, call: EngineCall) -> Iterator[TextUpdate]:
+        """What comes, and when."""
+        if call.updates and self._arrival.tokens_per_s:
+            yield from call.updates
+            return
+        text, place = call.prompt_ids[: call.max_tokens], 0
+        while place < len(text):
+            last = self._arrival.last_of_segment(place + 1, len(text))
+            yield TextUpdate(self._arrival.seconds(last), place, text[place:last])
+            place = last
 
 
 class LiveInput(Tokened):

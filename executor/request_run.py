@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from executor.engine import CallReport, Engine, Thought, Wish
+from executor.engine import CallReport, Source, Thought, Wish
+from executor.prompts.input_text import input_text
 from executor.prompts.texts import Texts
 from executor.tokens.rendering import Form, fixed_ids
 from staircase.messages import Call
@@ -15,7 +16,9 @@ from staircase.pipeline import Agent, Pipeline
 from staircase.play import CallResult, Play
 from staircase.prompt import nonce
 from staircase.schedule import Schedule
+from staircase.standing_text import Pieces
 from staircase.timeline import PS_PER_NS, Timeline, to_ps
+from staircase.updates import Update
 from staircase.workload import Question
 
 # Nanoseconds.
@@ -37,7 +40,7 @@ class ServedModel:
             (``Job.drawn_as``), which an engine that draws nothing need not have.
     """
 
-    engine: Engine
+    engine: Source
     form: Form
     has_nonces: bool = False
     thoughts: Mapping[str, Thought] = field(default_factory=dict)
@@ -67,14 +70,20 @@ class Outcome:
     """What came of a job.
 
     Attributes:
-        ids: token ids of every text in the prompts, and of what each agent wrote.
-        texts: what each agent wrote.
+        ids: token ids of every text in the prompts, and of each agent's text.
+        texts: of the agents.
+        calls: as they were made.
+        pieces: where in all that was written the tokens of a text are, by agent, of those of whose
+            text not all stands.
+        updates: how inputs came that replaced part of what they said, by name.
     """
 
     timeline: Timeline
     ids: Mapping[str, Sequence[int]]
     texts: Mapping[str, str]
     calls: Sequence[Call]
+    pieces: Mapping[str, Pieces] = field(default_factory=dict)
+    updates: Mapping[str, Sequence[Update]] = field(default_factory=dict)
 
 
 class Faults:
@@ -129,6 +138,7 @@ class RequestRun:
         self._on_token = on_token
         self._on_over = on_over
         self._is_told = False
+        self._is_revised = False
         self._served = served
         self._faults = faults
         self._changed = faults.changed
@@ -138,13 +148,13 @@ class RequestRun:
         self._is_abandoned = False
         # Those that an engine has; the play may open others that none gets any more.
         self._submitted: set[int] = set()
-        engines = {agent.name: served[agent.engine].engine for agent in job.pipeline}
+        self._engines = {agent.name: served[agent.engine].engine for agent in job.pipeline}
         drawn_as = number if job.drawn_as is None else job.drawn_as
         inputs = {
-            one.name: engines[one.name].encode(job.question.input(one.name))
+            one.name: input_text(self._engines[one.name], job.question, one.name)
             for one in job.pipeline.inputs
         }
-        self._texts = Texts(engines, fixed, drawn_as, job.wishes, inputs)
+        self._texts = Texts(self._engines, fixed, drawn_as, job.wishes, inputs)
         fixed_tokens = {name: len(ids) for name, ids in fixed.items()}
         self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
 
@@ -188,8 +198,21 @@ class RequestRun:
     def outcome(self) -> Outcome:
         for timer in self._timers:
             timer.cancel()
-        texts = self._texts
-        return Outcome(self.play.timeline(), texts.ids, texts.written(), self.play.calls)
+        own = {agent: self._standing(agent) for agent in self._engines}
+        texts = {agent: self._engines[agent].decode(ids) for agent, ids in own.items()}
+        inputs = self._texts.inputs.items()
+        updates = {name: one.shape for name, one in inputs if one.updates}
+        pieces = {agent: self.play.pieces(agent) for agent in own if self._has_fallen(agent)}
+        ids = {**self._texts.ids, **own}
+        return Outcome(self.play.timeline(), ids, texts, self.play.calls, pieces, updates)
+
+    def _has_fallen(self, agent: str) -> bool:
+        """Whether some of what it wrote is not its text any more."""
+        return len(self._standing(agent)) < len(self._texts.ids[agent])
+
+    def _standing(self, agent: str) -> list[int]:
+        """Its text, in token ids."""
+        return self._texts.standing(agent, self.play.pieces(agent))
 
     # commands of the play
 
@@ -198,7 +221,8 @@ class RequestRun:
             return
         self._submitted.add(call.number)
         served = self._served[call.engine]
-        request = self._texts.request(self._key(call.number), call, served.thoughts.get(call.agent))
+        so_far, thought = self._standing(call.agent), served.thoughts.get(call.agent)
+        request = self._texts.request(self._key(call.number), call, so_far, thought)
         served.engine.submit(request, self)
 
     def cancel(self, call: Call) -> None:
@@ -231,7 +255,16 @@ class RequestRun:
                 self._texts.ids[agent].append(token)
                 self.play.on_token(key[1], self._ps(time_ns))
             if not self._is_abandoned:
-                self._on_token(self.play.number, agent, self._texts.ids[agent])
+                ids = self._texts.ids[agent]
+                self._on_token(
+                    self.play.number, agent, self._standing(agent) if self._is_revised else ids
+                )
+
+    def on_revised(self, key: tuple[int, int], standing: int, time_ns: int) -> None:
+        with self._faults.delivered(), self._changed:
+            agent = self.play.agent_of(key[1])
+            self._is_revised = True
+            self.play.on_revised(key[1], standing, len(self._texts.ids[agent]), self._ps(time_ns))
 
     def on_end(self, key: tuple[int, int], report: CallReport) -> None:
         result = CallResult(

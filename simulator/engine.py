@@ -10,6 +10,7 @@ from staircase.messages import Call, EndReason
 from staircase.play import CallResult
 from staircase.prompt import Prompt, Segment
 from staircase.shared_texts import Parts, with_common_texts
+from staircase.updates import Update
 
 # A call's name: (request, call number).
 Key = tuple[int, int]
@@ -25,6 +26,7 @@ class SimulatedCall:
         ends_with_stop: whether the end costs an iteration of its own.
         thinking_tokens: that it thinks before; an engine makes them as it makes the others.
         parts: texts of the request that others have too.
+        updates: how an input comes that replaces part of what it said; none of any other.
     """
 
     request: int
@@ -33,6 +35,7 @@ class SimulatedCall:
     ends_with_stop: bool
     thinking_tokens: int = 0
     parts: Parts = field(default_factory=dict)
+    updates: tuple[Update, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -72,6 +75,10 @@ class SimulatedListener(Protocol):
     def on_token(self, key: Key, now_ps: int) -> None: ...
 
     def on_watched(self, key: Key, now_ps: int) -> None: ...
+
+    def on_revised(self, key: Key, standing: int, tokens: int, now_ps: int) -> None:
+        """Of what stood when it had written so many ``tokens``, only ``standing`` do now."""
+        ...
 
     def on_end(self, key: Key, result: CallResult) -> None: ...
 

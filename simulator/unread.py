@@ -44,7 +44,7 @@ def _missed(agent: Agent, timeline: Timeline, whole: Mapping[str, int]) -> float
         return 0.0
     spans = [span for span in timeline.spans if span.agent == agent.name]
     unread = (1 - sum(span.read[place] for place in places) / there for span in spans)
-    return sum(share * s.output_tokens for share, s in zip(unread, spans, strict=True)) / written
+    return sum(share * s.standing_tokens for share, s in zip(unread, spans, strict=True)) / written
 
 
 def unread_of_tables(

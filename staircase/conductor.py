@@ -1,12 +1,15 @@
 """The conductor: what a schedule means, written once.
 
 A pure state machine. Events go in (tokens are there, a call ended or failed, a timer rang, an agent
-writes no more) and commands come out (start this call, watch that agent, cancel, set a timer, the
+writes no more, its text was revised) and commands come out (start this call, watch that agent, cancel, set a timer, the
 answer is complete). It knows no clock, no I/O and no model: the simulator plays it in simulated
 time, the executor in real time, so what is forecast is what is run.
 
+Texts may be revised: an input replaces what it said, and then whoever read it goes back to where it
+had not. In here "written" and "read" count tokens that stand (``staircase.standing_text``).
+
 Whoever plays a conductor promises: ``start`` once; then ``handle`` for every event, with the
-number of tokens that each agent has written by then; ``TokensThere`` at the latest when a watched
+number of tokens that each agent has written by then, in all; ``TokensThere`` at the latest when a watched
 count is reached; one ``CallEnded`` or ``CallFailed`` for every call started.
 """
 
@@ -27,6 +30,8 @@ from staircase.messages import (
     Event,
     GiveUp,
     Leave,
+    Retract,
+    Revised,
     SetTimer,
     StartCall,
     TimerRang,
@@ -35,11 +40,17 @@ from staircase.messages import (
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import Drawing, Round
 from staircase.schedule import READ_ALL, Schedule, Staircase, Step
+from staircase.standing_text import StandingText
 
 
 @dataclass
 class _AgentState:
-    """What one agent is doing."""
+    """What one agent is doing.
+
+    Attributes:
+        shown_in: the step that showed each of ``rounds``.
+        goes_back_to: the step from which it goes on when its call, which is being cancelled, ends.
+    """
 
     agent: Agent
     staircase: Staircase
@@ -47,6 +58,8 @@ class _AgentState:
     phase: Literal["waiting", "writing", "ended"] = "waiting"
     step: int = 0
     rounds: list[Round] = field(default_factory=list)
+    shown_in: list[int] = field(default_factory=list)
+    goes_back_to: int | None = None
     call: Call | None = None
     starting_tokens: int = 0
     is_cancelled: bool = False
@@ -86,11 +99,10 @@ class Conductor:
         self._pipeline = pipeline
         self._schedule = schedule
         self._fixed_tokens = fixed_tokens or {}
+        self._texts: dict[str, StandingText] = {}
         self._states = {
             agent.name: _AgentState(
-                agent,
-                schedule.staircases.get(agent.name, Staircase()),
-                Drawing(agent.name, agent.reads, schedule.layout, self._fixed_tokens),
+                agent, schedule.staircases.get(agent.name, Staircase()), self._drawing(agent)
             )
             for agent in pipeline.order
         }
@@ -100,6 +112,10 @@ class Conductor:
         self._timers: dict[int, tuple[_AgentState, int]] = {}
         self._written: Mapping[str, int] = {}
         self.is_done = False
+
+    def _drawing(self, agent: Agent) -> Drawing:
+        layout = self._schedule.layout
+        return Drawing(agent.name, agent.reads, layout, self._fixed_tokens, self._texts)
 
     def start(self) -> list[Command]:
         """The commands that begin the request."""
@@ -126,6 +142,16 @@ class Conductor:
         state = self._states[agent]
         return state.phase == "ended" or state.is_left
 
+    def pieces(self, agent: str) -> list[tuple[int, int]]:
+        """Which of the tokens that it has written stand: ranges of places, rising."""
+        text = self._texts.get(agent, StandingText())
+        return list(text.pieces(0, self._count(agent)))
+
+    def _count(self, agent: str) -> int:
+        """Tokens of its text that stand."""
+        written, text = self._written[agent], self._texts.get(agent)
+        return written if text is None else text.count(written)
+
     # events
 
     def _take(self, event: Event) -> Iterator[Command]:
@@ -138,6 +164,10 @@ class Conductor:
             state.rang.add(step)
         elif isinstance(event, Leave):
             yield from self._leave(self._states[event.agent])
+        elif isinstance(event, Revised) and not self.is_done:
+            self._texts.setdefault(event.agent, StandingText())
+            self._texts[event.agent].cut(event.standing, event.written, event.written)
+            yield from self._revise_readers(event.agent, event.standing)
 
     def _leave(self, state: _AgentState) -> Iterator[Command]:
         """An agent that writes ends when its call does."""
@@ -151,7 +181,9 @@ class Conductor:
     def _end_call(self, state: _AgentState, reason: EndReason) -> Iterator[Command]:
         call, state.call = state.call, None
         assert call is not None
-        if self._goes_on(state, call, reason):
+        if self._goes_back(state):
+            yield from self._go_back(state)
+        elif self._goes_on(state, call, reason):
             state.phase, state.step = "waiting", state.step + 1
             state.has_stopped = reason == "stop"
         else:
@@ -169,7 +201,7 @@ class Conductor:
         assert call is not None
         state.failures += 1
         limit = self._limit(state, call.is_last)
-        if limit == 0 or state.is_left:
+        if limit == 0 or state.is_left or state.goes_back_to is not None:
             state.call = call
             yield from self._end_call(state, "length")
         elif state.failures <= self._schedule.retries and self._is_needed(state):
@@ -216,6 +248,65 @@ class Conductor:
             for reader in readers
         )
 
+    # revisions
+
+    def _revise_readers(self, source: str, standing: int) -> Iterator[Command]:
+        """Whoever was shown more of ``source`` than the ``standing`` tokens of it goes back."""
+        for reader in self._pipeline.readers_of(source):
+            state, place = self._states[reader.name], reader.reads.index(source)
+            # What it waits for comes later than it seemed.
+            state.watched.clear()
+            fresh = sum(shown.read[place] <= standing for shown in state.rounds)
+            if fresh < len(state.rounds) and not state.is_left:
+                yield from self._send_back(state, fresh, place, standing)
+
+    def _send_back(
+        self, state: _AgentState, fresh: int, place: int, standing: int
+    ) -> Iterator[Command]:
+        """To the first step after ``fresh`` rounds, for only ``standing`` tokens of its source at
+        ``place`` stand. Its own text stands as far as it was written before, or all of it."""
+        first = state.rounds[fresh]
+        is_rewritten = self._schedule.revision == "rewrite"
+        if state.phase == "ended" and not (is_rewritten and self._is_needed(state)):
+            return
+        back_to = state.step if state.goes_back_to is None else state.goes_back_to
+        state.goes_back_to = min(state.shown_in[fresh], back_to)
+        if is_rewritten:
+            del state.rounds[fresh:], state.shown_in[fresh:]
+            yield from self._retract(state, first.written)
+        else:
+            state.rounds = [_cut(shown, place, standing) for shown in state.rounds]
+        if state.call is None and self._goes_back(state):
+            yield from self._go_back(state)
+        elif state.call and not state.is_cancelled:
+            state.is_cancelled = True
+            yield CancelCall(state.call.number)
+
+    def _retract(self, state: _AgentState, standing: int) -> Iterator[Command]:
+        """What it still writes falls with the rest."""
+        name = state.agent.name
+        if self._count(name) > standing or state.call:
+            self._texts.setdefault(name, StandingText()).cut(standing, self._written[name], None)
+            yield from self._revise_readers(name, standing)
+
+    def _goes_back(self, state: _AgentState) -> bool:
+        is_asked = state.goes_back_to is not None and not state.is_left
+        return is_asked and self._is_needed(state) and self._room(state) > 0
+
+    def _go_back(self, state: _AgentState) -> Iterator[Command]:
+        assert state.goes_back_to is not None
+        state.phase, state.step, state.goes_back_to = "waiting", state.goes_back_to, None
+        state.has_stopped = state.has_stopped and self._schedule.revision == "keep"
+        state.drawing = self._drawing(state.agent)
+        state.watched.clear()
+        for known in (state.graced, state.rang):
+            known.difference_update({step for step in known if step >= state.step})
+        name = state.agent.name
+        text = self._texts.get(name)
+        if text and text.grows_from is None:
+            text.grows_from = self._written[name]
+            yield Retract(name, text.count(text.grows_from))
+
     # steps
 
     def _advance_all(self) -> Iterator[Command]:
@@ -245,7 +336,7 @@ class Conductor:
         yield from self._set_grace(state, number, step)
         if self._schedule.starve == "write" and not state.is_cancelled:
             write = state.awaited.write
-            has_written = self._written[state.agent.name] - state.starting_tokens
+            has_written = self._count(state.agent.name) - state.starting_tokens
             if write is not None and has_written >= write and self._is_open(state, number, step):
                 state.is_cancelled = True
                 yield CancelCall(call.number)
@@ -263,7 +354,7 @@ class Conductor:
     def _watch_anything_new(self, state: _AgentState) -> Iterator[Command]:
         for source in state.agent.waits_for:
             if self._states[source].phase != "ended":
-                yield Watch(source, self._written[source] + 1)
+                yield self._watching(source, self._count(source) + 1)
 
     def _watch(self, state: _AgentState, number: int, step: Step) -> Iterator[Command]:
         if number in state.watched or step.read is None:
@@ -271,12 +362,16 @@ class Conductor:
         state.watched.add(number)
         for source in state.agent.waits_for:
             if not self._is_there(source, step):
-                yield Watch(source, step.read)
+                yield self._watching(source, step.read)
+
+    def _watching(self, agent: str, count: int) -> Watch:
+        text = self._texts.get(agent)
+        return Watch(agent, text.place(count) if text else count)
 
     def _is_there(self, source: str, step: Step) -> bool:
         if self._states[source].phase == "ended":
             return True
-        return step.read is not None and self._written[source] >= step.read
+        return step.read is not None and self._count(source) >= step.read
 
     def _set_grace(self, state: _AgentState, number: int, step: Step) -> Iterator[Command]:
         barrier = self._schedule.barrier
@@ -307,24 +402,25 @@ class Conductor:
         absent = {name for name in state.agent.waits_for if not self._is_there(name, step)}
         state.late = absent
         state.rounds.append(self._read(state, step))
+        state.shown_in.append(state.step)
         is_last = step.read is None or self._has_read_all(state, step.read)
         state.failures = 0
         yield self._start_call(state, self._limit(state, is_last), is_last)
         if is_last:
             yield from self._cancel_needless()
         elif self._schedule.starve == "write" and step.write is not None:
-            yield Watch(state.agent.name, state.starting_tokens + step.write)
+            yield self._watching(state.agent.name, state.starting_tokens + step.write)
 
     def _read(self, state: _AgentState, step: Step) -> Round:
         """What the step shows: never less than was shown before, and of peers all."""
         agent = state.agent
         shown = state.rounds[-1].read if state.rounds else (0,) * len(agent.reads)
-        there = [self._written[source] for source in agent.reads]
+        there = [self._count(source) for source in agent.reads]
         if self._schedule.reading == "exact" and step.read is not None:
             level, pairs = step.read, zip(there, agent.reads, strict=True)
             there = [n if name in agent.peers else min(n, level) for n, name in pairs]
         read = tuple(max(pair) for pair in zip(shown, there, strict=True))
-        return Round(read, self._written[state.agent.name])
+        return Round(read, self._count(state.agent.name))
 
     def _has_read_all(self, state: _AgentState, level: int) -> bool:
         """Whether every source ended before ``level``.
@@ -334,7 +430,7 @@ class Conductor:
         though an agent that thought it was done looks only once more.
         """
         if not all(
-            self._states[source].phase == "ended" and self._written[source] < level
+            self._states[source].phase == "ended" and self._count(source) < level
             for source in state.agent.waits_for
         ):
             return False
@@ -346,15 +442,16 @@ class Conductor:
         step = READ_ALL if is_last else state.awaited
         if step.write is None or self._schedule.starve == "write":
             return self._room(state)
-        already = self._written[state.agent.name] - state.rounds[-1].written
+        already = self._count(state.agent.name) - state.rounds[-1].written
         return min(step.write - already, self._room(state))
 
     def _room(self, state: _AgentState) -> int:
-        return state.agent.max_tokens - self._written[state.agent.name]
+        return state.agent.max_tokens - self._count(state.agent.name)
 
     def _start_call(self, state: _AgentState, max_tokens: int, is_last: bool) -> StartCall:
         agent, written = state.agent, self._written[state.agent.name]
-        prompt = state.drawing.prompt(state.rounds, written)
+        standing = self._count(agent.name)
+        prompt = state.drawing.prompt(state.rounds, standing)
         call = Call(
             number=self._call_count,
             agent=agent.name,
@@ -365,9 +462,16 @@ class Conductor:
             prompt=prompt,
             max_tokens=max_tokens,
             is_last=is_last,
+            fallen=written - standing,
         )
         self._call_count += 1
-        state.call, state.phase, state.starting_tokens = call, "writing", written
+        state.call, state.phase, state.starting_tokens = call, "writing", standing
         state.is_cancelled = False
         self._running[call.number] = state
         return StartCall(call)
+
+
+def _cut(shown: Round, place: int, standing: int) -> Round:
+    """Of the source at ``place`` no more than ``standing`` tokens."""
+    read = [min(n, standing) if at == place else n for at, n in enumerate(shown.read)]
+    return shown._replace(read=tuple(read))

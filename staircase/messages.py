@@ -21,6 +21,7 @@ class Call:
         written: tokens that the agent wrote before it.
         max_tokens: most tokens it may write.
         is_last: the agent will not read any more.
+        fallen: of those written, tokens that do not stand any more.
     """
 
     number: int
@@ -32,6 +33,12 @@ class Call:
     prompt: Prompt
     max_tokens: int
     is_last: bool
+    fallen: int = 0
+
+    @property
+    def standing(self) -> int:
+        """Tokens of the text that it goes on with."""
+        return self.written - self.fallen
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,16 @@ class Leave:
 
 
 @dataclass(frozen=True)
+class Revised:
+    """Of what stood of ``agent``'s text when it had ``written`` so many tokens in all, only the
+    first ``standing`` do from now on; what it wrote and writes after that follows them."""
+
+    agent: str
+    standing: int
+    written: int
+
+
+@dataclass(frozen=True)
 class StartCall:
     call: Call
 
@@ -76,6 +93,14 @@ class Watch:
 
     agent: str
     count: int
+
+
+@dataclass(frozen=True)
+class Retract:
+    """Only the first ``standing`` tokens of what ``agent`` has written by now are its text."""
+
+    agent: str
+    standing: int
 
 
 @dataclass(frozen=True)
@@ -101,5 +126,5 @@ class GiveUp:
     error: str
 
 
-Event = TokensThere | CallEnded | CallFailed | TimerRang | Leave
-Command = StartCall | Watch | CancelCall | SetTimer | Complete | GiveUp
+Event = TokensThere | CallEnded | CallFailed | TimerRang | Leave | Revised
+Command = StartCall | Watch | Retract | CancelCall | SetTimer | Complete | GiveUp

@@ -7,7 +7,7 @@ A ``Play`` passes what an engine reports to the conductor and carries the conduc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from staircase.conductor import Conductor
@@ -21,6 +21,8 @@ from staircase.messages import (
     Event,
     GiveUp,
     Leave,
+    Retract,
+    Revised,
     SetTimer,
     StartCall,
     TimerRang,
@@ -29,6 +31,7 @@ from staircase.messages import (
 )
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
+from staircase.standing_text import numbers
 from staircase.timeline import Span, Timeline
 
 
@@ -114,6 +117,7 @@ class Play:
         self._arrival_ps = 0
         self._completed_ps = 0
         self._error: str | None = None
+        self._retracted = 0
 
     @property
     def is_done(self) -> bool:
@@ -156,6 +160,14 @@ class Play:
         self._rewatch(entry.call)
         self._handle(TokensThere(agent), now_ps)
 
+    def on_revised(self, number: int, standing: int, tokens: int, now_ps: int) -> None:
+        """Of what stood when the call had written so many ``tokens``, only the first ``standing`` do.
+
+        What it has written and writes after those follows them.
+        """
+        call = self._open[number].call
+        self._handle(Revised(call.agent, standing, call.written + tokens), now_ps)
+
     def on_end(self, number: int, result: CallResult) -> None:
         """A call ended or failed."""
         entry = self._open.pop(number)
@@ -187,17 +199,29 @@ class Play:
         return True
 
     def timeline(self) -> Timeline:
+        spans = sorted(self._spans, key=lambda span: span.call)
         return Timeline(
             self.number,
             self._arrival_ps,
             self._completed_ps,
-            tuple(sorted(self._spans, key=lambda span: span.call)),
+            tuple(map(self._standing_span, spans)),
             tuple(self._answer_ps),
-            dict(self.written),
+            {agent: sum(b - a for a, b in self.pieces(agent)) for agent in self.written},
             self._error,
             self._thought_ps,
             self._input_ps,
+            self._retracted,
         )
+
+    def pieces(self, agent: str) -> list[tuple[int, int]]:
+        """Which of the tokens that it has written are its text: ranges of places, rising."""
+        return self._conductor.pieces(agent)
+
+    def _standing_span(self, span: Span) -> Span:
+        """As if nothing else had been written; the play knows by the call what stood before it."""
+        found = numbers(self.pieces(span.agent), span.written, span.written + span.output_tokens)
+        fell = span.output_tokens - sum(stop - start for start, stop in found)
+        return replace(span, written=self.calls[span.call].standing, fallen_tokens=fell)
 
     def _handle(self, event: Event, now_ps: int) -> None:
         was_done = self._conductor.is_done
@@ -221,6 +245,10 @@ class Play:
                     for entry in self._open.values():
                         if entry.call.agent == agent:
                             self._rewatch(entry.call)
+                case Retract(agent, standing):
+                    if agent == self._answer:
+                        self._retracted += len(self._answer_ps) - standing
+                        del self._answer_ps[standing:]
                 case SetTimer(timer, seconds):
                     self._port.set_timer(timer, seconds)
                 case GiveUp(error):

@@ -24,6 +24,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from staircase.schedule import Layout
+from staircase.standing_text import StandingText
 
 
 class Segment(NamedTuple):
@@ -115,12 +116,18 @@ def build_prompt(
 
 @dataclass
 class Drawing:
-    """The prompts of one agent, one after the other: what they begin with alike is drawn once."""
+    """The prompts of one agent, one after the other: what they begin with alike is drawn once.
+
+    Attributes:
+        texts: of those agents whose text does not stand as it was written; rounds count the tokens
+            that stand.
+    """
 
     agent: str
     sources: tuple[str, ...]
     layout: Layout
     fixed_tokens: Mapping[str, int]
+    texts: Mapping[str, StandingText] = field(default_factory=dict)
     _rounds: int = 0
     _last: Round | None = None
     _has_chunk: bool = False
@@ -131,7 +138,7 @@ class Drawing:
         if self.layout in ("rebuild", "rebuild_query_first"):
             return self._rebuilt(rounds, written)
         if not self._pieces:
-            self._pieces = _joined([*self._head, self._fixed(query(self.agent))])
+            self._pieces = joined([*self._head, self._fixed(query(self.agent))])
         for this in rounds[self._rounds :]:
             self._show(this)
         pieces = self._pieces.copy()
@@ -143,7 +150,7 @@ class Drawing:
         nothing = Round((0,) * len(self.sources), 0)
         so_far = self._chunk(nothing, rounds[-1]) if rounds else []
         body = [*so_far, question] if self.layout == "rebuild" else [question, *so_far]
-        return Prompt(tuple(_joined([*self._head, *body, *self._own(0, written)])))
+        return Prompt(tuple(joined([*self._head, *body, *self._own(0, written)])))
 
     def _show(self, this: Round) -> None:
         before = self._last or Round((0,) * len(self.sources), 0)
@@ -169,7 +176,7 @@ class Drawing:
         sources = zip(self.sources, self._labels, before.read, now.read, strict=True)
         for source, name, start, stop in sources:
             if stop > start:
-                pieces += [name, Segment(source, start, stop)]
+                pieces += [name, *self._standing(source, start, stop)]
         return pieces
 
     @cached_property
@@ -181,13 +188,19 @@ class Drawing:
         return [self._fixed(label(self.agent, source)) for source in self.sources]
 
     def _own(self, start: int, stop: int) -> list[Segment]:
-        return [self._fixed(own(self.agent)), Segment(self.agent, start, stop)]
+        return [self._fixed(own(self.agent)), *self._standing(self.agent, start, stop)]
+
+    def _standing(self, source: str, start: int, stop: int) -> list[Segment]:
+        if source not in self.texts:
+            return [Segment(source, start, stop)]
+        return [Segment(source, *piece) for piece in self.texts[source].pieces(start, stop)]
 
     def _fixed(self, name: str) -> Segment:
         return Segment(name, 0, self.fixed_tokens.get(name, 0))
 
 
-def _joined(segments: Sequence[Segment]) -> list[Segment]:
+def joined(segments: Sequence[Segment]) -> list[Segment]:
+    """The same text in as few segments as can be."""
     pieces: list[Segment] = []
     _add(pieces, *segments)
     return pieces

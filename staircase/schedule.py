@@ -230,6 +230,8 @@ class Schedule:
         starve: when the next read is not there yet, ``wait`` or keep on to ``write``.
         early_end: when the reader ends before it has read all, ``accept``, or ``continue``
             reading and writing.
+        revision: of what an agent wrote on a text that was then replaced: ``rewrite`` it, or ``keep``
+            it and go on.
         retries: how often a failed call is started again with the text so far.
         without: agents, of those that read nobody, that are not asked; to their readers they are
             as if they had ended at once and said nothing.
@@ -241,6 +243,7 @@ class Schedule:
     reading: Literal["exact", "latest"] = "exact"
     starve: Literal["wait", "write"] = "wait"
     early_end: Literal["accept", "continue"] = "accept"
+    revision: Literal["rewrite", "keep"] = "rewrite"
     retries: int = 0
     without: tuple[str, ...] = ()
 
@@ -257,6 +260,7 @@ class Schedule:
             "reading": (("exact", "latest"), self.reading),
             "starve": (("wait", "write"), self.starve),
             "early_end": (("accept", "continue"), self.early_end),
+            "revision": (("rewrite", "keep"), self.revision),
         }.items():
             if chosen not in choices:
                 raise ScheduleError(f"{name} {chosen!r}: must be {' or '.join(choices)}")

@@ -33,12 +33,13 @@ class Span:
 
     Attributes:
         read: tokens of each source that it was shown, in the order of the agent's ``reads``.
-        written: tokens that the agent wrote before it.
+        written: tokens of the agent's text before it.
         busy_ps: device time that it used.
         cached_tokens: prompt tokens that were not prefilled again.
         output_tokens: without those of its thought, of which nobody reads.
         reason: why it ended, or the error by which it failed.
         remark: what is odd about its text though it did not fail, as that the model refused.
+        fallen_tokens: of its output, that are no part of the agent's text any more.
     """
 
     call: int
@@ -59,6 +60,11 @@ class Span:
     remark: str | None = None
     thought_ps: int | None = None
     thinking_tokens: int = 0
+    fallen_tokens: int = 0
+
+    @property
+    def standing_tokens(self) -> int:
+        return self.output_tokens - self.fallen_tokens
 
     @property
     def is_of_input(self) -> bool:
@@ -87,11 +93,13 @@ class Timeline:
     Attributes:
         answer_ps: when each token of the answer was there.
         completed_ps: when the answer was known to be complete.
-        written: tokens that each agent wrote.
+        written: tokens of each agent's text.
         error: why there is no complete answer, or None.
         thought_ps: when the first token of the answer's first thought was there; None if the agent
             that answers did not think.
         input_ps: when the last token of its inputs was there; None if it has none.
+        retracted_tokens: that were there as the answer's and are no part of it, as what they were
+            written on was replaced.
     """
 
     request: int
@@ -103,6 +111,7 @@ class Timeline:
     error: str | None = None
     thought_ps: int | None = None
     input_ps: int | None = None
+    retracted_tokens: int = 0
 
     @property
     def thinking_tokens(self) -> dict[str, int]:

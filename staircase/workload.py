@@ -8,9 +8,11 @@ from typing import Literal
 
 from staircase.bounds import LAST_PS, LONGEST_RUN_S
 from staircase.errors import WorkloadError
+from staircase.messages import Call
 from staircase.pipeline import Pipeline
 from staircase.shared_texts import Parts
 from staircase.timeline import to_s
+from staircase.updates import Update, check_updates, written_tokens
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Question:
         reference: the right answer, if there is one.
         kind: of the question, if it is told.
         earlier: turns of the same conversation before it: what was asked and what was answered.
+        updates: what is there of an input, and from how many seconds after the request on, by name;
+            the last is the input's text.
     """
 
     query: str
@@ -29,6 +33,7 @@ class Question:
     reference: str | None = None
     kind: str | None = None
     earlier: tuple[tuple[str, str], ...] = ()
+    updates: Mapping[str, tuple[tuple[float, str], ...]] = field(default_factory=dict)
 
     def input(self, name: str) -> str:
         """What comes as input ``name``.
@@ -64,6 +69,8 @@ class RequestShape:
             ``length``: the last token is known to be the last.
         thinking_tokens: that agents think before they write, in the first call of each.
         parts: what those texts consist of that other requests have too, by name.
+        updates: how inputs come that replace part of what they said, by name; ``output_tokens`` of
+            these are those that stand in the end.
     """
 
     fixed_tokens: Mapping[str, int]
@@ -71,6 +78,17 @@ class RequestShape:
     ends_with: Literal["stop", "length"] = "stop"
     thinking_tokens: Mapping[str, int] = field(default_factory=dict)
     parts: Parts = field(default_factory=dict)
+    updates: Mapping[str, tuple[Update, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, updates in self.updates.items():
+            check_updates(updates, f"input {name!r}")
+
+    def left_tokens(self, call: Call) -> int:
+        """That the agent writes from ``call`` on until it ends."""
+        if call.agent in self.updates:
+            return written_tokens(self.updates[call.agent]) - call.written
+        return max(self.output_tokens[call.agent] - call.standing, 0)
 
     @property
     def thinks(self) -> bool:
@@ -102,6 +120,12 @@ class Workload:
                 if agent.name not in request.output_tokens:
                     raise WorkloadError(
                         f"a request does not say how many tokens {agent.name!r} writes"
+                    )
+                updates = request.updates.get(agent.name, ())
+                if updates and (not agent.arrival or written_tokens(updates) > agent.max_tokens):
+                    raise WorkloadError(
+                        f"{agent.name!r} has updates, so it must be an input with max_tokens of "
+                        f"{written_tokens(updates)} or more"
                     )
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -215,6 +216,45 @@ def test_peers_read_each_other(backend: Backend) -> None:
         assert 0 < reads[-1] <= PEERS.lengths[peer]
     last = [call for call in played.calls if call.agent == "z"]
     assert [call.read for call in last] == [(30, 30)]
+
+
+HEARD = Pipeline(
+    (
+        Agent("heard", arrival=TYPING, max_tokens=100),
+        Agent("z", reads=("heard",), max_tokens=37),
+    ),
+    "z",
+)
+# So far apart that z has nothing to do when they come: five words stay, then all.
+UPDATES = {
+    "heard": (
+        (0.01, "a b c d e f g h"),
+        (0.8, "a b c d e F G H I J K"),
+        (1.6, "a b c d e F G H I J K L M N O"),
+    )
+}
+
+
+@pytest.mark.parametrize("revision", ["rewrite", "keep"])
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
+def test_a_text_that_is_replaced(backend: Backend, revision: Literal["rewrite", "keep"]) -> None:
+    """What was written after more than five words is written anew, or goes on as it is."""
+    schedule = replace(uniform(HEARD, constant(4, 4, 5)), revision=revision)
+    lengths = {"heard": 15, "z": 37}
+    expected = SimulatedBackend().play(HEARD, schedule, lengths, UPDATES)
+    played = backend.play(HEARD, schedule, lengths, UPDATES)
+    assert by_agent(played) == by_agent(expected)
+    calls = [call for call in played.calls if call.agent == "z"]
+    assert [call.read for call in calls] == [(4,), (8,), (8,), (12,), (15,)]
+    kept = 5 if revision == "rewrite" else 10
+    assert [call.standing for call in calls] == [0, 5, kept, kept + 5, kept + 10]
+    # The old words before the revision, the new ones behind the five that stay.
+    old, new = ([s for s in c.prompt.segments if s.source == "heard"] for c in calls[1:3])
+    assert old == [("heard", 0, 4), ("heard", 4, 8)]
+    assert new == [("heard", 0, 4), ("heard", 4, 5), ("heard", 8, 11)]
+    assert played.timeline.written == lengths
+    assert played.timeline.retracted_tokens == 10 - kept
+    assert len(played.timeline.answer_ps) == lengths["z"]
 
 
 TIMED: dict[str, Backend] = {

@@ -25,6 +25,7 @@ from tests.support.random_cases import (
     random_case,
     sharing_case,
     thinking_case,
+    update_case,
 )
 
 CASES_A_TEST, FEW_CASES = 60, 20
@@ -45,6 +46,7 @@ def check(case: RandomCase, seen: Counter[str]) -> list[Timeline]:
     with slow_inputs():
         assert played == simulate_all(case.pipeline, case.schedule, slow, case.workload)
     spans = [span for line in played.timelines for span in line.spans if span.is_of_input]
+    seen["fallen"] += sum(s.fallen_tokens for line in played.timelines for s in line.spans)
     seen["inputs cut off"] += sum(span.reason == "cancelled" for span in spans)
     return list(played.timelines)
 
@@ -137,6 +139,23 @@ def check_inputs(seeds: Iterable[int]) -> None:
     """In every group inputs are cut off, and come at the times of other things."""
     seen = check_all(map(input_case, seeds))
     assert min(seen[what] for what in (*EVENTS, "inputs cut off")) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(STREAM_TESTS))
+def test_random_cases_with_updates(group: int) -> None:
+    """1,020 cases in all."""
+    check_updates(seeds_of(group))
+
+
+def test_some_random_cases_with_updates() -> None:
+    check_updates(range(FEW_CASES))
+
+
+def check_updates(seeds: Iterable[int]) -> None:
+    """In every group what was written on a text that was replaced falls."""
+    seen = check_all(map(update_case, seeds))
+    assert min(seen[what] for what in ("cached tokens", "ties", "fallen")) > 0
 
 
 def seeds_of(group: int) -> range:

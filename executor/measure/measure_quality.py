@@ -14,6 +14,7 @@ from executor.runtime import Outcome
 from executor.scoring.prompt_scorer import PromptScorer
 from staircase.pipeline import Pipeline
 from staircase.prompt import Segment
+from staircase.standing_calls import standing_call
 from staircase.schedule import Layout
 
 NAN = float("nan")
@@ -73,11 +74,11 @@ def _of_agent(
     pipeline: Pipeline, name: str, asked: PromptScorer, outcome: Outcome, layout: Layout
 ) -> MeasuredQuality:
     forced = ForcedReading(pipeline[name], asked, outcome.ids)
-    calls = {call.number: call for call in outcome.calls}
+    calls = {call.number: standing_call(call, outcome.pieces) for call in outcome.calls}
     pieces = [
-        (calls[span.call], Segment(name, span.written, span.written + span.output_tokens))
+        (calls[span.call], Segment(name, span.written, span.written + span.standing_tokens))
         for span in outcome.timeline.spans
-        if span.agent == name and span.output_tokens
+        if span.agent == name and span.standing_tokens
     ]
     seen = [call.prompt.extended(piece) for call, piece in pieces]
     whole = forced.prompt(layout, forced.flat(None))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from executor.engine import EngineCall, Key, Thought, Tokens, Wish
 from executor.prompts.as_read import as_read
+from executor.prompts.input_text import InputText
 from staircase.messages import Call
 
 
@@ -29,25 +31,31 @@ class Texts:
         fixed: Mapping[str, list[int]],
         drawn_as: int,
         wishes: Mapping[str, Wish] | None = None,
-        inputs: Mapping[str, Sequence[int]] | None = None,
+        inputs: Mapping[str, InputText] | None = None,
     ) -> None:
-        self._inputs = inputs or {}
+        self.inputs = inputs or {}
         self._wishes = wishes or {}
         self._drawn_as = drawn_as
         self._owner = secrets.token_hex(8)
         self._engines = engines
         self.ids: dict[str, list[int]] = {agent: [] for agent in engines} | dict(fixed)
 
-    def request(self, key: Key, call: Call, thought: Thought | None = None) -> EngineCall:
+    def request(
+        self, key: Key, call: Call, so_far: Sequence[int], thought: Thought | None = None
+    ) -> EngineCall:
         """``call`` as its engine gets it; what it draws, if it draws, is of its agent's own.
 
         An input has no prompt; its engine gets what is left to come.
+
+        Args:
+            so_far: the text that it goes on with.
         """
         wish = self._wishes.get(call.agent, Wish())
         read = as_read(self._engines, call.agent, call.prompt, self.ids)
         ids = [token for _, tokens in read for token in tokens]
-        if call.agent in self._inputs:
-            ids = list(self._inputs[call.agent][call.written :])
+        coming = self.inputs.get(call.agent)
+        if coming:
+            ids = list(coming.ids[call.written :])
         return EngineCall(
             key,
             ids,
@@ -55,20 +63,21 @@ class Texts:
             ignore_end=wish.ignore_end,
             own_tokens=_own_tokens(call),
             text=f"{self._drawn_as}/{call.agent}",
-            written=call.written,
-            so_far=self.ids[call.agent][: call.written],
+            written=call.standing,
+            so_far=so_far,
             owner=self._owner,
             header_tokens=call.prompt.header().tokens,
             thought=thought,
             sampling=wish.sampling,
+            updates=coming.updates if coming else (),
         )
 
-    def written(self) -> dict[str, str]:
-        """By agent."""
-        return {agent: engine.decode(self.ids[agent]) for agent, engine in self._engines.items()}
+    def standing(self, agent: str, pieces: Sequence[tuple[int, int]]) -> list[int]:
+        """What it has written at these places."""
+        return [token for start, stop in pieces for token in self.ids[agent][start:stop]]
 
 
 def _own_tokens(call: Call) -> int:
     """Tokens at the prompt's end that the agent itself wrote."""
-    last = call.prompt.segments[-1:]
-    return sum(segment.tokens for segment in last if segment.source == call.agent)
+    own = takewhile(lambda segment: segment.source == call.agent, reversed(call.prompt.segments))
+    return sum(segment.tokens for segment in own)

@@ -16,6 +16,7 @@ from staircase.messages import EndReason
 from staircase.pipeline import Arrival
 from staircase.play import CallResult
 from staircase.timeline import to_ps
+from staircase.updates import Coming, in_turn
 
 
 @dataclass(eq=False)
@@ -24,6 +25,8 @@ class _Coming:
 
     Attributes:
         token_ps: when each of its tokens is there, rising.
+        revisions: that are still to come, the first one last: when, and what is told of them.
+        ends_ps: from when on all of it is there; of an input of nothing, before it began.
     """
 
     call: SimulatedCall
@@ -31,14 +34,17 @@ class _Coming:
     number: int
     started_ps: int
     token_ps: list[int]
+    revisions: list[tuple[int, Coming]]
+    ends_ps: int
     watch: int | None = None
 
     @property
     def due_ps(self) -> int:
         """When somebody must be told next."""
+        due_ps = self.revisions[-1][0] if self.revisions else max(self.ends_ps, self.started_ps)
         if self.watch is None or self.watch > len(self.token_ps):
-            return self.token_ps[-1] if self.token_ps else self.started_ps
-        return self.token_ps[self.watch - 1]
+            return due_ps
+        return min(due_ps, self.token_ps[self.watch - 1])
 
 
 class InputClock:
@@ -56,11 +62,21 @@ class InputClock:
         self._due = DueCalls(env, ITERATION_END + number, self._tell)
 
     def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None:
-        times = arrival_ps(self._arrival, call.goal_tokens, self._now)
-        coming = _Coming(call, listener, self._came, self._now, times)
+        coming = self._coming_of(call, listener)
         self._came += 1
         self._coming[call.key] = coming
         self._expect(coming)
+
+    def _coming_of(self, call: SimulatedCall, listener: SimulatedListener) -> _Coming:
+        now = self._now
+        if not call.updates:
+            times = arrival_ps(self._arrival, call.goal_tokens, now)
+            ends_ps = times[-1] if times else now - 1
+            return _Coming(call, listener, self._came, now, times, [], ends_ps)
+        due = [(_due_ps(now, one.update.seconds), one) for one in in_turn(call.updates)]
+        times = [due_ps for due_ps, one in due for _ in range(one.update.tokens)]
+        revisions = [(due_ps, one) for due_ps, one in reversed(due) if one.replaces]
+        return _Coming(call, listener, self._came, now, times, revisions, due[-1][0])
 
     def cancel(self, key: Key) -> None:
         """Nobody listens any more."""
@@ -93,21 +109,26 @@ class InputClock:
             self._notify(coming)
 
     def _notify(self, coming: _Coming) -> None:
-        """Its watched count is there, or all of it."""
+        """Part of it is replaced, its watched count is there, or all of it."""
         key = coming.call.key
+        while coming.revisions and coming.revisions[-1][0] <= self._now:
+            one = coming.revisions.pop()[1]
+            coming.listener.on_revised(key, one.update.standing, one.before, self._now)
+            if key not in self._coming:
+                return
         if coming.watch is not None and self.tokens_of(key) >= coming.watch:
             coming.watch = None
             coming.listener.on_watched(key, self._now)
-        if self.tokens_of(key) == len(coming.token_ps):
+        if coming.ends_ps <= self._due.until_ps:
             self._end(coming)
-        elif coming.watch is None:
+        else:
             self._expect(coming)
 
     def _end(self, coming: _Coming) -> None:
         call, there = coming.call, coming.token_ps[: self.tokens_of(coming.call.key)]
         del self._coming[call.key]
         ended: EndReason = "stop" if call.ends_early else "length"
-        reason = ended if len(there) == len(coming.token_ps) else "cancelled"
+        reason = ended if coming.ends_ps <= self._due.until_ps else "cancelled"
         result = CallResult(reason, coming.started_ps, self._now, 0, 0, token_ps=there)
         coming.listener.on_end(call.key, result)
 
@@ -115,6 +136,11 @@ class InputClock:
 def arrival_ps(arrival: Arrival, tokens: int, began_ps: int) -> list[int]:
     """When each token of an input is there whose request came at ``began_ps``: after that."""
     return [
-        began_ps + max(1, to_ps(arrival.seconds(arrival.last_of_segment(token, tokens))))
+        _due_ps(began_ps, arrival.seconds(arrival.last_of_segment(token, tokens)))
         for token in range(1, tokens + 1)
     ]
+
+
+def _due_ps(began_ps: int, seconds: float) -> int:
+    """After its request came, if only just."""
+    return began_ps + max(1, to_ps(seconds))

@@ -153,17 +153,17 @@ class _Run:
     def submit(self, call: Call) -> None:
         self._on_call(call)
         request = self._request
-        left = request.output_tokens[call.agent] - call.written
         # Who goes on with a text has thought before.
-        thinking = 0 if call.written else request.thinking_tokens.get(call.agent, 0)
+        thinking = 0 if call.standing else request.thinking_tokens.get(call.agent, 0)
         self._thoughts[call.number] = _Thought(thinking)
         simulated = SimulatedCall(
             self.play.number,
             call,
-            max(left, 0),
+            request.left_tokens(call),
             request.ends_with == "stop",
             thinking,
             request.parts,
+            request.updates.get(call.agent, ()),
         )
         self._engines[call.engine].submit(simulated, self)
 
@@ -192,6 +192,9 @@ class _Run:
     def on_token(self, key: Key, now_ps: int) -> None:
         if not self._thoughts[key[1]].takes(now_ps):
             self.play.on_token(key[1], now_ps)
+
+    def on_revised(self, key: Key, standing: int, tokens: int, now_ps: int) -> None:
+        self.play.on_revised(key[1], standing, tokens, now_ps)
 
     def on_end(self, key: Key, result: CallResult) -> None:
         self.play.on_end(key[1], self._thoughts.pop(key[1]).told(result))

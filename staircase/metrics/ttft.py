@@ -148,7 +148,7 @@ def _holding(written: list[Span], level: int | None) -> list[Span]:
     """The call that wrote token number ``level``, or the last one."""
     if level is None:
         return written[-1:]
-    return [one for one in written if one.written < level <= one.written + one.output_tokens]
+    return [one for one in written if one.written < level <= one.written + one.standing_tokens]
 
 
 def _there_ps(span: Span, level: int | None) -> int:

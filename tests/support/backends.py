@@ -23,6 +23,7 @@ from executor.openai.server import Address, Network
 from executor.openai.server_faults import Patience
 from executor.openai.server_profile import ServerProfile
 from executor.openai.vocabularies import ModelTokens, TextPieces, Vocabulary
+from executor.prompts.input_text import input_text
 from executor.runtime import Job, Runtime, ServedModel
 from executor.tokens.rendering import PromptFormat
 from profiles.latency.profile import EngineProfile, Fit
@@ -44,6 +45,10 @@ VOCABULARY = 97
 FORM = PromptFormat(header="h:{role}", query="q:{query}", label="l:{source}", own="a:")
 QUESTION = Question("why")
 
+# What is there of an input, and from when on.
+Updates = Mapping[str, tuple[tuple[float, str], ...]]
+NO_UPDATES: Updates = {}
+
 
 @dataclass(frozen=True)
 class Played:
@@ -56,7 +61,11 @@ class Played:
 
 class Backend(Protocol):
     def play(
-        self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]
+        self,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        lengths: Mapping[str, int],
+        updates: Updates = NO_UPDATES,
     ) -> Played: ...
 
 
@@ -72,12 +81,12 @@ class SimulatedBackend:
 
     slow: frozenset[str] = frozenset()
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
         engines = {
             name: SerialSetup(fixed_profile(10.0 if name in self.slow else 0.004), name)
             for name in pipeline.engines
         }
-        return _simulate(engines, pipeline, schedule, lengths)
+        return _simulate(engines, pipeline, schedule, lengths, updates)
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class EndpointBackend:
 
     slow: frozenset[str] = frozenset()
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
         usual = EndpointSetup(
             to_ps(0.004),
             to_ps(0.001),
@@ -99,7 +108,7 @@ class EndpointBackend:
             name: replace(usual, ttft_ps=to_ps(10.0)) if name in self.slow else usual
             for name in pipeline.engines
         }
-        return _simulate(engines, pipeline, schedule, lengths)
+        return _simulate(engines, pipeline, schedule, lengths, updates)
 
 
 def _simulate(
@@ -107,9 +116,15 @@ def _simulate(
     pipeline: Pipeline,
     schedule: Schedule,
     lengths: Mapping[str, int],
+    updates: Updates,
 ) -> Played:
     calls: list[Call] = []
-    request = RequestShape(_fixed_tokens(pipeline), lengths)
+    words = TextPieces("words")
+    shapes = {
+        name: input_text(words, replace(QUESTION, inputs={name: "-"}, updates=updates), name).shape
+        for name in updates
+    }
+    request = RequestShape(_fixed_tokens(pipeline), lengths, updates=shapes)
     lines = simulate(pipeline, schedule, engines, Workload([request]), on_call=calls.append)
     return Played(lines[0], calls)
 
@@ -120,13 +135,13 @@ class ScriptedBackend:
 
     slow: frozenset[str] = frozenset()
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
         agents = tuple(replace(agent, engine=agent.name) for agent in pipeline)
         served = {
             name: ServedModel(ScriptedEngine(length, 10.0 if name in self.slow else 0.004), FORM)
             for name, length in lengths.items()
         }
-        return _run(served, replace(pipeline, agents=agents), schedule)
+        return _run(served, replace(pipeline, agents=agents), schedule, updates)
 
 
 @dataclass(frozen=True)
@@ -135,14 +150,14 @@ class TransformersBackend:
 
     sampling: Sampling = GREEDY
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
         model = random_model("llama", seed=1)
         with Device() as device:
             served = {
                 name: ServedModel(TransformersEngine(model, device, self.sampling), FORM)
                 for name in pipeline.engines
             }
-            return _run(served, pipeline, schedule)
+            return _run(served, pipeline, schedule, updates)
 
 
 @dataclass(frozen=True)
@@ -155,7 +170,7 @@ class OpenAIBackend:
     has_ids: bool
     slow: frozenset[str] = frozenset()
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
         fields = frozenset({"stream_options", "return_token_ids"})
         profile = ServerProfile("completions", fields, takes_ids=self.has_ids, returns_ids=True)
         with FakeServer(Manners(takes_ids=self.has_ids)) as fake, Network() as network:
@@ -170,7 +185,7 @@ class OpenAIBackend:
                 )
                 for name in pipeline.engines
             }
-            return _run(served, pipeline, schedule)
+            return _run(served, pipeline, schedule, updates)
 
     def _vocabulary(self, name: str) -> Vocabulary:
         tokenizer: Any = CharacterTokenizer()
@@ -187,9 +202,9 @@ class ServedBackend:
     def open(cls, stack: ExitStack, url: str, model: Path) -> ServedBackend:
         return cls(open_engine(stack, url, model))
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
         served = dict.fromkeys(pipeline.engines, ServedModel(self.engine, FORM))
-        return _run(served, pipeline, schedule)
+        return _run(served, pipeline, schedule, updates)
 
 
 def open_engine(stack: ExitStack, url: str, model: Path, **options: object) -> OpenAIEngine:
@@ -209,24 +224,27 @@ class BatchingBackend:
 
     sampling: Sampling = GREEDY
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
+    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
         with Device() as device:
             model = random_model("qwen3", seed=1)
             engine = BatchingEngine(model, device, 4, 16, sampling=self.sampling)
             served = dict.fromkeys(pipeline.engines, ServedModel(engine, FORM))
-            played = _run(served, pipeline, schedule)
+            played = _run(served, pipeline, schedule, updates)
         assert engine.is_idle
         return played
 
 
-def _run(served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule) -> Played:
+def _run(
+    served: Mapping[str, ServedModel], pipeline: Pipeline, schedule: Schedule, updates: Updates
+) -> Played:
     inputs = {one.name: " ".join(["word"] * one.max_tokens) for one in pipeline.inputs}
+    inputs |= {name: every[-1][1] for name, every in updates.items()}
     coming = {
         one.name: ServedModel(InputEngine(one.arrival), NO_PROMPT)
         for one in pipeline.inputs
         if one.arrival
     }
-    question = replace(QUESTION, inputs=inputs)
+    question = replace(QUESTION, inputs=inputs, updates=updates)
     outcome = Runtime({**served, **coming}).run([Job(pipeline, schedule, question)])[0]
     ids = {agent.name: outcome.ids[agent.name] for agent in pipeline}
     return Played(outcome.timeline, outcome.calls, ids)

@@ -12,6 +12,7 @@ from simulator.engine import Key, SimulatedCall, SimulatedListener
 from simulator.event_queue import ITERATION_END, Clock, ScheduledEvent
 from staircase.pipeline import Arrival
 from staircase.play import CallResult
+from staircase.updates import Update
 
 
 @dataclass(eq=False)
@@ -23,6 +24,8 @@ class Typing:
     whole: int
     watch: int = -1
     times_ps: list[int] = field(default_factory=list)
+    stand: int = 0
+    left: list[Update] = field(default_factory=list)
 
 
 class OracleInput:
@@ -33,7 +36,7 @@ class OracleInput:
     def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None:
         whole = min(call.left_tokens, call.call.max_tokens)
         now = int(self.env.now)
-        typing = Typing(call, listener, now, now, whole)
+        typing = Typing(call, listener, now, now, whole, left=list(call.updates))
         self.typing[call.key] = typing
         self.expect(typing)
 
@@ -44,6 +47,8 @@ class OracleInput:
         typing.next_ps = typing.started_ps + (
             round(count / rate * 10**12) if rate else min(1, typing.whole)
         )
+        if typing.left:
+            typing.next_ps = typing.started_ps + max(1, round(typing.left[0].seconds * 10**12))
         delay = typing.next_ps - int(self.env.now)
         ScheduledEvent(self.env, delay, ITERATION_END + self.number, self.tick)
 
@@ -53,23 +58,43 @@ class OracleInput:
     def tick(self) -> None:
         now = int(self.env.now)
         named = [one for one in self.typing.values() if one.next_ps == now]
+        revised = {typing.call.key: self.come(typing, now) for typing in named}
         for typing in named:
-            left = typing.whole - len(typing.times_ps)
-            typing.times_ps += [now] * min(self.segment(typing), left)
-            if len(typing.times_ps) < typing.whole:
-                self.expect(typing)
-        for typing in named:
+            for standing, before in revised[typing.call.key]:
+                if typing.call.key in self.typing:
+                    typing.listener.on_revised(typing.call.key, standing, before, now)
+            if typing.call.key not in self.typing:
+                continue
             if 0 <= typing.watch <= len(typing.times_ps):
                 typing.watch = -1
                 typing.listener.on_watched(typing.call.key, now)
-            if len(typing.times_ps) == typing.whole and typing.call.key in self.typing:
+            if self.is_whole(typing) and typing.call.key in self.typing:
                 self.end(typing)
+
+    def come(self, typing: Typing, now: int) -> list[tuple[int, int]]:
+        """What is due; gives what was replaced: how much stood, of how many tokens in all."""
+        revised = []
+        if not typing.call.updates:
+            left = typing.whole - len(typing.times_ps)
+            typing.times_ps += [now] * min(self.segment(typing), left)
+        while typing.left and typing.started_ps + typing.left[0].seconds * 10**12 < now + 0.5:
+            _, standing, tokens = typing.left.pop(0)
+            if standing < typing.stand:
+                revised.append((standing, len(typing.times_ps)))
+            typing.stand = standing + tokens
+            typing.times_ps += [now] * tokens
+        if not self.is_whole(typing):
+            self.expect(typing)
+        return revised
+
+    def is_whole(self, typing: Typing) -> bool:
+        return len(typing.times_ps) == typing.whole and not typing.left
 
     def end(self, typing: Typing) -> None:
         del self.typing[typing.call.key]
         call, now = typing.call, int(self.env.now)
         whole = "stop" if call.left_tokens < call.call.max_tokens else "length"
-        reason = whole if len(typing.times_ps) == typing.whole else "cancelled"
+        reason = whole if self.is_whole(typing) else "cancelled"
         result = CallResult(
             reason,  # type: ignore[arg-type]
             typing.started_ps,

@@ -35,6 +35,7 @@ from staircase.errors import WorkloadError
 from staircase.pipeline import Arrival
 from staircase.schedule import LAYOUTS, proposers_of
 from staircase.shared_texts import TextPart
+from staircase.updates import Update
 from tests.support.prompt_texts import fixed_names
 
 
@@ -153,6 +154,34 @@ def input_case(seed: int) -> RandomCase:
     setups = {name: case.setups.get(name) or _setup(rng, pipeline) for name in pipeline.engines}
     plain = RandomCase(pipeline, schedule, setups, workload)
     return replace(plain, setups=dict(map(_freed, setups.items()))).with_few_blocks(rng)
+
+
+def update_case(seed: int) -> RandomCase:
+    """Inputs that replace part of what they said, many of them while it is read."""
+    case, rng = input_case(seed), random.Random(f"updates {seed}")
+    agents = tuple(replace(a, max_tokens=1000) if a.arrival else a for a in case.pipeline)
+    pipeline = replace(case.pipeline, agents=agents)
+    requests = [_updated(rng, pipeline, request) for request in case.workload.requests]
+    schedule = replace(case.schedule, revision=rng.choice(["rewrite", "rewrite", "keep"]))
+    workload = replace(case.workload, requests=requests)
+    setups = dict(map(_freed, case.setups.items()))
+    return RandomCase(pipeline, schedule, setups, workload).with_few_blocks(rng)
+
+
+def _updated(rng: random.Random, pipeline: Pipeline, request: RequestShape) -> RequestShape:
+    updates = {one.name: _updates(rng) for one in pipeline.inputs}
+    stand = {name: every[-1].standing + every[-1].tokens for name, every in updates.items()}
+    return replace(request, updates=updates, output_tokens={**request.output_tokens, **stand})
+
+
+def _updates(rng: random.Random) -> tuple[Update, ...]:
+    found, stands, now_ps = list[Update](), 0, 0
+    for _ in range(rng.randint(1, 8)):
+        now_ps += rng.choice([0, 1, 7, 40, 200, 1000])
+        standing = rng.choice([stands, stands, rng.randint(0, stands), max(0, stands - 2)])
+        found.append(Update(now_ps / 1e12, standing, rng.choice([0, 1, 3, 8, 20])))
+        stands = standing + found[-1].tokens
+    return tuple(found)
 
 
 def _freed(named: tuple[str, BatchingSetup]) -> tuple[str, BatchingSetup]:

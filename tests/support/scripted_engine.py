@@ -17,7 +17,6 @@ class ScriptedEngine(Characters):
         self._length = length
         self._prefill_s = prefill_s
         self._token_s = token_s
-        self._written: dict[int, int] = {}
         self._cancelled: dict[Key, threading.Event] = {}
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
@@ -38,9 +37,8 @@ class ScriptedEngine(Characters):
         for count in range(call.max_tokens):
             if cancelled.wait(self._prefill_s if count == 0 else self._token_s):
                 return "cancelled"
-            written = self._written.get(call.key[0], 0)
+            written = call.written + count
             if written == self._length:
                 return "stop"
-            self._written[call.key[0]] = written + 1
             listener.on_token(call.key, written + 1, time.perf_counter_ns())
         return "length"
