@@ -13,13 +13,13 @@ from executor.engine import (
     CallReport,
     EngineCall,
     Key,
-    Listener,
     RevisedListener,
     TextUpdate,
     Tokened,
 )
-from executor.guarding import Guarded, GuardedRevised
+from executor.guarding import GuardedRevised
 from executor.openai.vocabularies import TextPieces
+from executor.prefix import common_prefix
 from executor.tokens.rendering import PromptFormat
 from staircase.messages import EndReason
 from staircase.pipeline import Arrival
@@ -95,8 +95,8 @@ class LiveInput(Tokened):
         self._lock = threading.Lock()
         self._is_over = False
 
-    def submit(self, call: EngineCall, listener: Listener) -> None:
-        self._call, self._listener = call, Guarded(listener, self.cancel)
+    def submit(self, call: EngineCall, listener: RevisedListener) -> None:
+        self._call, self._listener = call, GuardedRevised(listener, self.cancel)
         self._started = self._now_ns()
         threading.Thread(target=self._bring, name="input", daemon=True).start()
 
@@ -120,6 +120,34 @@ class LiveInput(Tokened):
             self._is_over = True
         report = CallReport(reason, self._started, self._now_ns(), 0, 0)
         self._listener.on_end(self._call.key, report)
+
+
+class LiveUpdates(LiveInput):
+    """Brings what a file descriptor says in lines: each is all that is there by then, as what a
+    recogniser has heard so far. For one call."""
+
+    def _bring(self) -> None:
+        there = list[int]()
+        for line in lines_of(self._descriptor):
+            ids = self.encode(line)
+            alike = common_prefix(there, ids)
+            with self._lock:
+                if self._is_over:
+                    return
+                if alike < len(there):
+                    self._listener.on_revised(self._call.key, alike, self._now_ns())
+                for token in ids[alike:]:
+                    self._listener.on_token(self._call.key, token, self._now_ns())
+            there = ids
+        self._end("stop")
+
+
+def lines_of(descriptor: int) -> Iterator[str]:
+    """Each when it is whole, without empty ones."""
+    with open(descriptor, encoding="utf-8", errors="replace", closefd=False) as lines:
+        while line := lines.readline():
+            if line.strip():
+                yield line.strip()
 
 
 def words_of(descriptor: int) -> Iterator[str]:

@@ -79,9 +79,9 @@ class OpenedEngines:
         }
         return replace(self, runtime=self.runtime.serving(served))
 
-    def with_live_input(self, name: str, descriptor: int) -> OpenedEngines:
-        """The same where input ``name`` is what a file descriptor gives; for one request."""
-        served = {**self.runtime.served, name: ServedModel(LiveInput(descriptor), NO_PROMPT)}
+    def with_live_input(self, name: str, source: LiveInput) -> OpenedEngines:
+        """The same where input ``name`` comes from ``source``; for one request."""
+        served = {**self.runtime.served, name: ServedModel(source, NO_PROMPT)}
         return replace(self, runtime=self.runtime.serving(served))
 
     @cached_property

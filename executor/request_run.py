@@ -83,7 +83,7 @@ class Outcome:
     texts: Mapping[str, str]
     calls: Sequence[Call]
     pieces: Mapping[str, Pieces] = field(default_factory=dict)
-    updates: Mapping[str, Sequence[Update]] = field(default_factory=dict)
+    updates: Mapping[str, tuple[Update, ...]] = field(default_factory=dict)
 
 
 class Faults:

@@ -153,7 +153,12 @@ def sampled_workload(
     chosen = [samples[(first + number) % len(samples)] for number in range(requests)]
     return Workload(
         [
-            RequestShape(s.fixed_tokens, s.output_tokens, thinking_tokens=s.thinking_tokens)
+            RequestShape(
+                s.fixed_tokens,
+                s.output_tokens,
+                thinking_tokens=s.thinking_tokens,
+                updates=s.updates,
+            )
             for s in chosen
         ]
     )

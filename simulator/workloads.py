@@ -10,12 +10,19 @@ import numpy as np
 
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
 from staircase.files import named_path
-from staircase.pipeline import Pipeline
+from staircase.pipeline import Arrival, Pipeline
 from staircase.prompt import query
 from staircase.request_trace import TracedRequest, read_request_trace
 from staircase.shared_texts import Parts, TextPart
-from staircase.spec.workload_spec import Length, PromptsSpec, RequestTraceSpec, WorkloadSpec
+from staircase.spec.workload_spec import (
+    Length,
+    PromptsSpec,
+    RequestTraceSpec,
+    UpdatesSpec,
+    WorkloadSpec,
+)
 from staircase.timeline import to_ps
+from staircase.updates import Update
 from staircase.workload import RequestShape, Workload
 
 
@@ -34,7 +41,7 @@ def workload_of(
     Raises:
         WorkloadError: a file of lengths or of a trace is wrong; names it and the line.
     """
-    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(5)
+    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(6)
     draws = _Draws(spec, pipeline, folder, *(np.random.default_rng(seed) for seed in seeds))
     if spec.trace is None:
         return draws.workload()
@@ -81,6 +88,7 @@ class _Draws:
     for_arrivals: np.random.Generator
     for_thoughts: np.random.Generator
     for_prompts: np.random.Generator
+    for_updates: np.random.Generator
 
     def workload(self) -> Workload:
         spec = self.spec
@@ -168,4 +176,22 @@ class _Draws:
         models = [agent for agent in self.pipeline if not agent.arrival]
         fixed = {query(agent.name): max(1, asked.tokens) for agent in models}
         parts = asked.parts_of(self.pipeline, written[self.pipeline.answer])
-        return RequestShape(fixed, written, self.spec.ends_with, thought, parts)
+        updates = {
+            one.name: self._updates(one.arrival, self.spec.updates[one.name], written[one.name])
+            for one in self.pipeline.inputs
+            if one.arrival and one.name in self.spec.updates
+        }
+        return RequestShape(fixed, written, self.spec.ends_with, thought, parts, updates)
+
+    def _updates(self, arrival: Arrival, spec: UpdatesSpec, tokens: int) -> tuple[Update, ...]:
+        """An update a segment of an input of so many ``tokens``."""
+        found, there = list[Update](), 0
+        while there < tokens:
+            last = arrival.last_of_segment(there + 1, tokens)
+            # Drawn in any case, so that a change of the share leaves the lengths.
+            is_other, length = self.for_updates.random(), self.for_updates.standard_normal(1)
+            replaced = min(int(lengths_at(length, spec.tokens, self.folder)[0]), there)
+            standing = there - replaced if is_other < spec.share else there
+            found.append(Update(arrival.seconds(last), standing, last - standing))
+            there = last
+        return tuple(found)

@@ -1,16 +1,16 @@
 """The conductor: what a schedule means, written once.
 
 A pure state machine. Events go in (tokens are there, a call ended or failed, a timer rang, an agent
-writes no more, its text was revised) and commands come out (start this call, watch that agent, cancel, set a timer, the
-answer is complete). It knows no clock, no I/O and no model: the simulator plays it in simulated
-time, the executor in real time, so what is forecast is what is run.
+writes no more, its text was revised) and commands come out (start this call, watch that agent,
+cancel, set a timer, the answer is complete). It knows no clock, no I/O and no model: the simulator
+plays it in simulated time, the executor in real time, so what is forecast is what is run.
 
 Texts may be revised: an input replaces what it said, and then whoever read it goes back to where it
 had not. In here "written" and "read" count tokens that stand (``staircase.standing_text``).
 
 Whoever plays a conductor promises: ``start`` once; then ``handle`` for every event, with the
-number of tokens that each agent has written by then, in all; ``TokensThere`` at the latest when a watched
-count is reached; one ``CallEnded`` or ``CallFailed`` for every call started.
+number of tokens that each agent has written by then, in all; ``TokensThere`` at the latest when a
+watched count is reached; one ``CallEnded`` or ``CallFailed`` for every call started.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ class Play:
         self._handle(TokensThere(agent), now_ps)
 
     def on_revised(self, number: int, standing: int, tokens: int, now_ps: int) -> None:
-        """Of what stood when the call had written so many ``tokens``, only the first ``standing`` do.
+        """Of what stood when the call had written ``tokens``, only the first ``standing`` do now.
 
         What it has written and writes after those follows them.
         """

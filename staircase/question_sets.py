@@ -1,6 +1,7 @@
 """Questions from JSON lines: Staircase's own, and those of the usual question sets.
 
-    own         query; inputs (by agent), reference, kind
+    own         query; inputs (by agent), reference, kind; an input is a text, or a list of what
+                is there of it and from when on: {"at": seconds, "text": "..."}
     turns       MT-Bench and Arena-Hard: the first turn is asked, a text or an object with content
     prompt      a text, as newer Arena-Hard has it
     question    GSM8K and others: answer is the reference; of GSM8K's what follows ####
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from staircase.bounds import LONGEST_RUN_S
 from staircase.errors import WorkloadError
 from staircase.files import read_json_lines
 from staircase.workload import Question
@@ -53,9 +55,31 @@ def _own(entry: Mapping[str, Any], where: str) -> Question:
     inputs = entry.get("inputs", {})
     if not isinstance(inputs, Mapping):
         raise WorkloadError(f"{where}: inputs: must be texts by agent")
-    texts = {agent: _text(inputs, agent, f"{where}: inputs") for agent in inputs}
+    there = f"{where}: inputs"
+    listed = {name: one for name, one in inputs.items() if isinstance(one, list)}
+    updates = {name: _updates(one, f"{there}: {name}") for name, one in listed.items()}
+    texts = {
+        name: updates[name][-1][1] if name in updates else _text(inputs, name, there)
+        for name in inputs
+    }
     reference, kind = (_text(entry, key, where, "") or None for key in ("reference", "kind"))
-    return Question(_text(entry, "query", where), texts, reference, kind)
+    return Question(_text(entry, "query", where), texts, reference, kind, updates=updates)
+
+
+def _updates(entries: list[Any], where: str) -> tuple[tuple[float, str], ...]:
+    """What is there of an input, and from how many seconds after its request on."""
+    found = list[tuple[float, str]]()
+    for number, entry in enumerate(entries, start=1):
+        place = f"{where}: update {number}"
+        at = entry.get("at") if isinstance(entry, Mapping) else None
+        if not isinstance(at, int | float) or isinstance(at, bool) or not 0 <= at <= LONGEST_RUN_S:
+            raise WorkloadError(f'{place}: needs {{"at": seconds, "text": "..."}}')
+        if found and at < found[-1][0]:
+            raise WorkloadError(f"{place}: comes at {at:g} s, before the one before it")
+        found.append((float(at), _text(entry, "text", place)))
+    if not found or not found[-1][1].strip():
+        raise WorkloadError(f"{where}: needs updates, of which the last is its whole text")
+    return tuple(found)
 
 
 def _of_turns(entry: Mapping[str, Any], where: str) -> Question:

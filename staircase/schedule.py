@@ -230,7 +230,7 @@ class Schedule:
         starve: when the next read is not there yet, ``wait`` or keep on to ``write``.
         early_end: when the reader ends before it has read all, ``accept``, or ``continue``
             reading and writing.
-        revision: of what an agent wrote on a text that was then replaced: ``rewrite`` it, or ``keep``
+        revision: what an agent wrote on a text that was then replaced: ``rewrite`` it, or ``keep``
             it and go on.
         retries: how often a failed call is started again with the text so far.
         without: agents, of those that read nobody, that are not asked; to their readers they are

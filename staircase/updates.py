@@ -51,8 +51,8 @@ def check_updates(updates: Sequence[Update], where: str) -> None:
     for number, (update, _, stood) in enumerate(in_turn(updates), start=1):
         if not 0 <= update.standing <= stood or update.tokens < 0:
             raise WorkloadError(
-                f"{where}: update {number} keeps {update.standing} tokens and adds {update.tokens}; "
-                f"{stood} are there to be kept"
+                f"{where}: update {number} keeps {update.standing} tokens and adds "
+                f"{update.tokens}; {stood} are there to be kept"
             )
     seconds = [0.0, *(update.seconds for update in updates)]
     if any(later < earlier for earlier, later in pairwise(seconds)):

@@ -14,8 +14,8 @@ from executor.runtime import Outcome
 from executor.scoring.prompt_scorer import PromptScorer
 from staircase.pipeline import Pipeline
 from staircase.prompt import Segment
-from staircase.standing_calls import standing_call
 from staircase.schedule import Layout
+from staircase.standing_calls import standing_call
 
 NAN = float("nan")
 

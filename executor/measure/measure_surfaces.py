@@ -69,8 +69,17 @@ def measure_sample(
             in_rounds[agent.name] = probe.in_rounds()
         if left_out is not None and len(agent.reads) > 1:
             without[agent.name] = probe.without(left_out % len(agent.reads))
-    thinking = outcome.timeline.thinking_tokens
-    return QualitySample(fixed, written, surfaces, score, without, restarts, thinking, in_rounds)
+    return QualitySample(
+        fixed,
+        written,
+        surfaces,
+        score,
+        without,
+        restarts,
+        outcome.timeline.thinking_tokens,
+        in_rounds,
+        dict(outcome.updates),
+    )
 
 
 class _Probe:

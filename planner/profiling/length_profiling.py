@@ -86,7 +86,8 @@ def _samples(
 def _lengths(pipeline: Pipeline, outcome: Outcome) -> LengthSample:
     lengths = {name: len(ids) for name, ids in outcome.ids.items()}
     written = {agent.name: lengths.pop(agent.name) for agent in pipeline}
-    return LengthSample(lengths, written, outcome.timeline.thinking_tokens)
+    thought, updates = outcome.timeline.thinking_tokens, dict(outcome.updates)
+    return LengthSample(lengths, written, thought, updates)
 
 
 def _is_known(samples: list[LengthSample], error: float) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from executor.runtime import Outcome
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline
+from staircase.updates import Update
 from staircase.workload import RequestShape
 
 
@@ -21,6 +22,7 @@ class PlayedRun:
         fixed_tokens: of the prompt texts that do not grow.
         pace: of the machine right after it; 1 where there is no reference.
         loss: None where it cannot be measured.
+        updates: how inputs came that replaced part of what they said.
     """
 
     round: int
@@ -32,6 +34,7 @@ class PlayedRun:
     fixed_tokens: Mapping[str, int]
     pace: float
     loss: float | None
+    updates: Mapping[str, tuple[Update, ...]] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -53,7 +56,7 @@ def shapes(pipeline: Pipeline, runs: Sequence[PlayedRun]) -> list[RequestShape]:
     written = _lengths(pipeline, runs, lambda line: line.written)
     thinking = _lengths(pipeline, runs, lambda line: line.thinking_tokens)
     return [
-        RequestShape(run.fixed_tokens, wrote, thinking_tokens=thought)
+        RequestShape(run.fixed_tokens, wrote, thinking_tokens=thought, updates=run.updates)
         for run, wrote, thought in zip(runs, written, thinking, strict=True)
     ]
 

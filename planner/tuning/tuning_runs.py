@@ -47,7 +47,8 @@ class Player:
         check_answered(outcome)
         pace, loss = self._pace(), self._loss(job, outcome)
         lengths = fixed_tokens(outcome)
-        return PlayedRun(0, 0, "", 0, schedule, outcome.timeline, lengths, pace, loss)
+        line, updates = outcome.timeline, outcome.updates
+        return PlayedRun(0, 0, "", 0, schedule, line, lengths, pace, loss, updates)
 
     def _loss(self, job: Job, outcome: Outcome) -> float | None:
         if not self.opened.can_score(self.pipeline):

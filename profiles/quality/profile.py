@@ -26,6 +26,7 @@ from profiles.store import Provenance, load, save
 from profiles.subject import PipelineSubject
 from staircase.errors import ProfileError
 from staircase.schedule import LAYOUTS
+from staircase.updates import Update
 
 SCHEMA = "staircase.quality/3"
 
@@ -70,6 +71,7 @@ class QualitySample:
         restarts: by agent, what interruptions cost where texts are interleaved.
         rounds: by agent, the surface of everything read in rounds that are appended; rows are the
             profile's ``round_counts``.
+        updates: how inputs came that replaced part of what they said.
     """
 
     fixed_tokens: dict[str, int]
@@ -80,6 +82,7 @@ class QualitySample:
     restarts: dict[str, Restarts] = field(default_factory=dict)
     thinking_tokens: dict[str, int] = field(default_factory=dict)
     rounds: dict[str, QualitySurface] = field(default_factory=dict)
+    updates: dict[str, tuple[Update, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -226,6 +226,9 @@ class Scenario(Strict):
             for name in getattr(workload, key):
                 if name not in names:
                     raise ValueError(f"workload.{key}: {name!r} is no agent")
+        for name in workload.updates:
+            if name not in [one.name for one in pipeline.inputs]:
+                raise ValueError(f"workload.updates: {name!r} is no input (pipeline.inputs)")
         if workload.trace and pipeline.answer in workload.output_tokens:
             raise ValueError(
                 f"workload.output_tokens: {pipeline.answer!r} must not be given beside a trace, "

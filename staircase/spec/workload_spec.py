@@ -81,6 +81,14 @@ class PromptsSpec(Strict):
         return self
 
 
+class UpdatesSpec(Strict):
+    """How an input replaces part of what it said: of its segments after the first, ``share`` come
+    with other words in place of the last ``tokens`` that were there."""
+
+    share: Annotated[float, Field(ge=0, le=1)]
+    tokens: Length
+
+
 # What a trace says, by the keys that would say it too.
 TRACED = {
     "rate_per_s": "when requests arrive",
@@ -95,7 +103,8 @@ class WorkloadSpec(Strict):
     """Requests as lengths, for simulated engines.
 
     ``query_tokens`` is the user's query, ``output_tokens`` what each agent writes, and
-    ``thinking_tokens`` what some think before. Requests arrive
+    ``thinking_tokens`` what some think before; ``updates`` say how inputs replace what they said.
+    Requests arrive
     at ``rate_per_s`` (Poisson; ``burstiness`` above 1 makes the gaps gamma with that coefficient of
     variation), or, without a rate, one when another completes, ``concurrency`` at a time. A
     ``trace`` says all that instead, and the answer's length. ``correlation`` ties what the agents
@@ -108,6 +117,7 @@ class WorkloadSpec(Strict):
     prompts: PromptsSpec | None = None
     output_tokens: dict[str, Length] = {}
     thinking_tokens: dict[str, Length] = {}
+    updates: dict[str, UpdatesSpec] = {}
     correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ends_with: Literal["stop", "length"] = "length"
     concurrency: Count = 1

@@ -81,7 +81,13 @@ class SimulatedBackend:
 
     slow: frozenset[str] = frozenset()
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
+    def play(
+        self,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        lengths: Mapping[str, int],
+        updates: Updates = NO_UPDATES,
+    ) -> Played:
         engines = {
             name: SerialSetup(fixed_profile(10.0 if name in self.slow else 0.004), name)
             for name in pipeline.engines
@@ -95,7 +101,13 @@ class EndpointBackend:
 
     slow: frozenset[str] = frozenset()
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
+    def play(
+        self,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        lengths: Mapping[str, int],
+        updates: Updates = NO_UPDATES,
+    ) -> Played:
         usual = EndpointSetup(
             to_ps(0.004),
             to_ps(0.001),
@@ -135,7 +147,13 @@ class ScriptedBackend:
 
     slow: frozenset[str] = frozenset()
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
+    def play(
+        self,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        lengths: Mapping[str, int],
+        updates: Updates = NO_UPDATES,
+    ) -> Played:
         agents = tuple(replace(agent, engine=agent.name) for agent in pipeline)
         served = {
             name: ServedModel(ScriptedEngine(length, 10.0 if name in self.slow else 0.004), FORM)
@@ -150,7 +168,13 @@ class TransformersBackend:
 
     sampling: Sampling = GREEDY
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
+    def play(
+        self,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        lengths: Mapping[str, int],
+        updates: Updates = NO_UPDATES,
+    ) -> Played:
         model = random_model("llama", seed=1)
         with Device() as device:
             served = {
@@ -170,7 +194,13 @@ class OpenAIBackend:
     has_ids: bool
     slow: frozenset[str] = frozenset()
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
+    def play(
+        self,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        lengths: Mapping[str, int],
+        updates: Updates = NO_UPDATES,
+    ) -> Played:
         fields = frozenset({"stream_options", "return_token_ids"})
         profile = ServerProfile("completions", fields, takes_ids=self.has_ids, returns_ids=True)
         with FakeServer(Manners(takes_ids=self.has_ids)) as fake, Network() as network:
@@ -202,7 +232,13 @@ class ServedBackend:
     def open(cls, stack: ExitStack, url: str, model: Path) -> ServedBackend:
         return cls(open_engine(stack, url, model))
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
+    def play(
+        self,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        lengths: Mapping[str, int],
+        updates: Updates = NO_UPDATES,
+    ) -> Played:
         served = dict.fromkeys(pipeline.engines, ServedModel(self.engine, FORM))
         return _run(served, pipeline, schedule, updates)
 
@@ -224,7 +260,13 @@ class BatchingBackend:
 
     sampling: Sampling = GREEDY
 
-    def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int], updates: Updates = NO_UPDATES) -> Played:
+    def play(
+        self,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        lengths: Mapping[str, int],
+        updates: Updates = NO_UPDATES,
+    ) -> Played:
         with Device() as device:
             model = random_model("qwen3", seed=1)
             engine = BatchingEngine(model, device, 4, 16, sampling=self.sampling)

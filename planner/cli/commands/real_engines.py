@@ -74,6 +74,12 @@ def run(
         bool,
         typer.Option("--stdin", help="Standard input is the pipeline's input, as it comes."),
     ] = False,
+    stdin_lines: Annotated[
+        bool,
+        typer.Option(
+            "--stdin-lines", help="The same, where each line is all that is there by then."
+        ),
+    ] = False,
     out: OutFolder = None,
     trace: Trace = None,
     save: Record = None,
@@ -98,7 +104,7 @@ def run(
         else planned_schedule(work)
     )
     asked = questions_of(work, requests or 1) if question is None else [Question(question)]
-    live = _live_input(ctx, pipeline, asked) if stdin else None
+    live = _live_input(ctx, pipeline, asked) if stdin or stdin_lines else None
     if trace:
         check_writable(trace)
     is_shown = len(asked) == 1 and not as_json
@@ -109,18 +115,24 @@ def run(
         Pace(concurrency, rate),
         save,
         on_terminal(),
-        partial(_show_answer, live=live, is_shown=is_shown) if is_shown or live else None,
+        partial(_show_answer, live=live, takes_lines=stdin_lines, is_shown=is_shown)
+        if is_shown or live
+        else None,
     )
     if trace:
         write_trace(trace, {"real": played.timelines})
     _show_runs(work, played, as_json)
 
 
-def _show_answer(opened: OpenedEngines, job: Job, live: str | None, is_shown: bool) -> Outcome:
+def _show_answer(
+    opened: OpenedEngines, job: Job, live: str | None, takes_lines: bool, is_shown: bool
+) -> Outcome:
+    from executor.input_engine import LiveInput, LiveUpdates
     from planner.cli.live_view import play_shown
 
     if live:
-        opened = opened.with_live_input(live, sys.stdin.fileno())
+        coming = LiveUpdates if takes_lines else LiveInput
+        opened = opened.with_live_input(live, coming(sys.stdin.fileno()))
     return play_shown(opened, job, screen) if is_shown else opened.runtime.run([job])[0]
 
 
@@ -133,7 +145,8 @@ def _live_input(ctx: typer.Context, pipeline: Pipeline, asked: list[Question]) -
             f"--stdin: needs one request, and a pipeline with one input (pipeline.inputs), has "
             f"{', '.join(names) or 'none'}"
         )
-    asked[0] = replace(asked[0], inputs={**asked[0].inputs, names[0]: "what comes"})
+    inputs = {**asked[0].inputs, names[0]: "what comes"}
+    asked[0] = replace(asked[0], inputs=inputs, updates={})
     return names[0]
 
 
