@@ -145,9 +145,9 @@ class Conductor:
     def pieces(self, agent: str) -> list[tuple[int, int]]:
         """Which of the tokens that it has written stand: ranges of places, rising."""
         text = self._texts.get(agent, StandingText())
-        return list(text.pieces(0, self._count(agent)))
+        return list(text.pieces(0, self._tokens(agent)))
 
-    def _count(self, agent: str) -> int:
+    def _tokens(self, agent: str) -> int:
         """Tokens of its text that stand."""
         written, text = self._written[agent], self._texts.get(agent)
         return written if text is None else text.count(written)
@@ -285,7 +285,7 @@ class Conductor:
     def _retract(self, state: _AgentState, standing: int) -> Iterator[Command]:
         """What it still writes falls with the rest."""
         name = state.agent.name
-        if self._count(name) > standing or state.call:
+        if self._tokens(name) > standing or state.call:
             self._texts.setdefault(name, StandingText()).cut(standing, self._written[name], None)
             yield from self._revise_readers(name, standing)
 
@@ -336,7 +336,7 @@ class Conductor:
         yield from self._set_grace(state, number, step)
         if self._schedule.starve == "write" and not state.is_cancelled:
             write = state.awaited.write
-            has_written = self._count(state.agent.name) - state.starting_tokens
+            has_written = self._tokens(state.agent.name) - state.starting_tokens
             if write is not None and has_written >= write and self._is_open(state, number, step):
                 state.is_cancelled = True
                 yield CancelCall(call.number)
@@ -354,7 +354,7 @@ class Conductor:
     def _watch_anything_new(self, state: _AgentState) -> Iterator[Command]:
         for source in state.agent.waits_for:
             if self._states[source].phase != "ended":
-                yield self._watching(source, self._count(source) + 1)
+                yield self._watching(source, self._tokens(source) + 1)
 
     def _watch(self, state: _AgentState, number: int, step: Step) -> Iterator[Command]:
         if number in state.watched or step.read is None:
@@ -371,7 +371,7 @@ class Conductor:
     def _is_there(self, source: str, step: Step) -> bool:
         if self._states[source].phase == "ended":
             return True
-        return step.read is not None and self._count(source) >= step.read
+        return step.read is not None and self._tokens(source) >= step.read
 
     def _set_grace(self, state: _AgentState, number: int, step: Step) -> Iterator[Command]:
         barrier = self._schedule.barrier
@@ -415,12 +415,12 @@ class Conductor:
         """What the step shows: never less than was shown before, and of peers all."""
         agent = state.agent
         shown = state.rounds[-1].read if state.rounds else (0,) * len(agent.reads)
-        there = [self._count(source) for source in agent.reads]
+        there = [self._tokens(source) for source in agent.reads]
         if self._schedule.reading == "exact" and step.read is not None:
             level, pairs = step.read, zip(there, agent.reads, strict=True)
             there = [n if name in agent.peers else min(n, level) for n, name in pairs]
         read = tuple(max(pair) for pair in zip(shown, there, strict=True))
-        return Round(read, self._count(state.agent.name))
+        return Round(read, self._tokens(state.agent.name))
 
     def _has_read_all(self, state: _AgentState, level: int) -> bool:
         """Whether every source ended before ``level``.
@@ -430,7 +430,7 @@ class Conductor:
         though an agent that thought it was done looks only once more.
         """
         if not all(
-            self._states[source].phase == "ended" and self._count(source) < level
+            self._states[source].phase == "ended" and self._tokens(source) < level
             for source in state.agent.waits_for
         ):
             return False
@@ -442,15 +442,15 @@ class Conductor:
         step = READ_ALL if is_last else state.awaited
         if step.write is None or self._schedule.starve == "write":
             return self._room(state)
-        already = self._count(state.agent.name) - state.rounds[-1].written
+        already = self._tokens(state.agent.name) - state.rounds[-1].written
         return min(step.write - already, self._room(state))
 
     def _room(self, state: _AgentState) -> int:
-        return state.agent.max_tokens - self._count(state.agent.name)
+        return state.agent.max_tokens - self._tokens(state.agent.name)
 
     def _start_call(self, state: _AgentState, max_tokens: int, is_last: bool) -> StartCall:
         agent, written = state.agent, self._written[state.agent.name]
-        standing = self._count(agent.name)
+        standing = self._tokens(agent.name)
         prompt = state.drawing.prompt(state.rounds, standing)
         call = Call(
             number=self._call_count,
