@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.streams import chains, engines, inputs, parallel, retrieval, votes
 from benchmarks.streams.row import CLOSE, Forecast, Row, Said
+from profiles.hardware.roofline import PrefillChunk
 
 
 def hows(rows: list[Row]) -> list[str]:
@@ -128,16 +129,22 @@ def test_lengths_of_a_crawl_have_what_is_published_of_them() -> None:
 
 def test_a_crawl_under_load() -> None:
     """One factor, from the lightest load on one device, gives the medians of heavier ones."""
-    factor = 1.25
-    first, *others = [load for load in retrieval.LOADS if load.rate_per_s <= 2]
-    found, _ = retrieval.whole(first.hardware, first.rate_per_s, factor, (1,))
-    assert found == pytest.approx(first.whole_s[0], rel=0.02)
-    for load in others[::2]:
+    factor = retrieval.fitted((1,))
+    for load in [load for load in retrieval.LOADS if load.rate_per_s <= 2][1:]:
         median, late = retrieval.whole(load.hardware, load.rate_per_s, factor, (1,))
         assert median == pytest.approx(load.whole_s[0], rel=CLOSE)
         # At heavier loads the 95 % needs more than one order of the requests.
         if load.rate_per_s <= 1:
             assert late == pytest.approx(load.whole_s[1], rel=CLOSE)
+
+
+def test_the_last_page_is_what_is_left_to_read() -> None:
+    """At a light load the first token after it takes as long as a prompt of a page at most."""
+    page, light = round(retrieval.MEAN_TOKENS / retrieval.MEAN_PAGES), 0.01
+    roofline = retrieval.roofline("H200")
+    most = roofline.iteration_s([PrefillChunk(page + 16, retrieval.P95_TOKENS)], 0, 0)
+    found = retrieval.streamed("H200", light, 1.0, 200)
+    assert 0.002 < found < most + 0.001 + roofline.iteration_s([], 1, retrieval.P95_TOKENS)
 
 
 def test_what_is_far_off_misses() -> None:

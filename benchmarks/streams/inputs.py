@@ -17,7 +17,8 @@ def whole_and_in_pieces(
 ) -> tuple[RequestMetrics, RequestMetrics]:
     """A reader that writes as much as it reads, after all of it and piece by piece."""
     pipeline = input_and_reader(tokens_per_s, piece_tokens)
-    tokens = dict.fromkeys(("seen", "z"), pieces * piece_tokens)
+    length = pieces * piece_tokens
+    tokens = {"seen": length, "z": length}
     in_pieces = uniform(pipeline, constant(piece_tokens, piece_tokens, piece_tokens))
     schedules = (Schedule(), in_pieces)
     whole, streamed = (played(pipeline, one, tokens, {"z": itl_s}) for one in schedules)

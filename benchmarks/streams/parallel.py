@@ -21,7 +21,6 @@ from simulator.des.batching import BatchingSetup
 from simulator.des.limits import Limits
 from simulator.des.simulate import simulate
 from staircase import Agent, Pipeline, RequestShape, Schedule, Workload, single
-from staircase.metrics.request_metrics import Floats
 from staircase.prompt import query
 from staircase.timeline import to_s
 
@@ -102,10 +101,11 @@ def wall_s(pipeline: Pipeline, problems: list[dict[str, int]], hardware: str) ->
     return to_s(max(one.completed_ps for one in timelines))
 
 
-def factors(spread: float) -> Floats:
+def factors(spread: float) -> list[float]:
     """Of 50 problems' lengths, lognormal with mean 1, in an order that is drawn."""
     drawn = np.exp(spread * norm.ppf((np.arange(50) + 0.5) / 50))
-    return np.random.default_rng(0).permutation(drawn / drawn.mean())
+    shuffled = np.random.default_rng(0).permutation(drawn / drawn.mean())
+    return [float(factor) for factor in shuffled]
 
 
 def walls(hardware: str, threads: int, spread: float = 0.0) -> tuple[float, float]:

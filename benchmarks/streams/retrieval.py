@@ -24,6 +24,7 @@ from simulator.core.cost import cost_of_roofline, with_host
 from simulator.des.batching import BatchingSetup
 from simulator.des.limits import Limits
 from simulator.des.simulate import simulate
+from simulator.run import run_workload
 from staircase import RequestShape, Schedule, Workload, constant, single
 from staircase.metrics.request_metrics import Floats
 from staircase.prompt import query
@@ -94,13 +95,16 @@ def lengths(count: int, seed: int) -> list[int]:
     return [int(tokens) for tokens in drawn]
 
 
+def roofline(hardware: str) -> Roofline:
+    return Roofline(SHAPES["Llama-3.1-8B"], HARDWARE[hardware], 2)
+
+
 def engine(hardware: str, factor: float, *, prefix_caching: bool) -> BatchingSetup:
     """Llama-3.1-8B on two devices, iterations ``factor`` times as long as the roofline says."""
-    roofline = Roofline(SHAPES["Llama-3.1-8B"], HARDWARE[hardware], 2)
-    cost = with_host(cost_of_roofline(roofline, BATCHED_TOKENS, 256, factor), HOSTS["vLLM-0.19"], 1)
-    blocks = roofline.kv_blocks(16)
+    cost = cost_of_roofline(roofline(hardware), BATCHED_TOKENS, 256, factor)
+    blocks = roofline(hardware).kv_blocks(16)
     limits = Limits(BATCHED_TOKENS, blocks=blocks, prefix_caching=prefix_caching)
-    return BatchingSetup(cost, limits)
+    return BatchingSetup(with_host(cost, HOSTS["vLLM-0.19"], 1), limits)
 
 
 @cache
@@ -114,15 +118,14 @@ def whole(
         shapes = (RequestShape({query("z"): tokens}, {"z": 1}, "length") for tokens in drawn)
         load = workload(rate_per_s, REQUESTS, seed, shapes)
         engines = {"z": engine(hardware, factor, prefix_caching=False)}
-        timelines = simulate(single("z", max_tokens=1), Schedule(), engines, load)
-        waits = [to_s(one.answer_ps[0] - one.arrival_ps) for one in timelines]
-        found.append(np.percentile(waits, [50, 95]))
+        run = run_workload(single("z", max_tokens=1), Schedule(), engines, load)
+        found.append(np.percentile(run.measured.columns["ttft_s"], [50, 95]))
     median, late = np.mean(found, axis=0)
     return float(median), float(late)
 
 
 @cache
-def streamed(hardware: str, rate_per_s: float, factor: float) -> float:
+def streamed(hardware: str, rate_per_s: float, factor: float, requests: int = REQUESTS) -> float:
     """Median of the seconds from the last page to the first token after it; pages of mean size.
 
     A step must write something: one token, which costs no iteration of its own.
@@ -132,9 +135,9 @@ def streamed(hardware: str, rate_per_s: float, factor: float) -> float:
     schedule = Schedule({"z": constant(page, page, 1)}, "interleave")
     shapes = (
         RequestShape({query("z"): 60}, {"seen": tokens, "z": -(-tokens // page) + 1}, "length")
-        for tokens in lengths(REQUESTS, SEEDS[0])
+        for tokens in lengths(requests, SEEDS[0])
     )
-    load = workload(rate_per_s, REQUESTS, SEEDS[0], shapes)
+    load = workload(rate_per_s, requests, SEEDS[0], shapes)
     engines = {"z": engine(hardware, factor, prefix_caching=True)}
     played = simulate(pipeline, schedule, engines, load)
     return float(np.median([after_last_page_s(timeline) for timeline in played]))
@@ -149,12 +152,12 @@ def after_last_page_s(timeline: Timeline) -> float:
 
 
 @cache
-def fitted() -> float:
+def fitted(seeds: tuple[int, ...] = SEEDS) -> float:
     """The factor at which the first load has its published median."""
     first = LOADS[0]
 
     def beyond(factor: float) -> float:
-        return whole(first.hardware, first.rate_per_s, factor)[0] - first.whole_s[0]
+        return whole(first.hardware, first.rate_per_s, factor, seeds)[0] - first.whole_s[0]
 
     return float(brentq(beyond, 1.0, 1.6, xtol=0.01))
 
