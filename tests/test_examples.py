@@ -24,6 +24,10 @@ SIMULATED = (
     "other_hardware",
     "paper_moa",
     "peers",
+    "systems/speak_while_watching",
+    "systems/stream2llm",
+    "systems/stream_ma",
+    "systems/thread_weaver",
     "two_layers",
     "typed_question",
 )
@@ -66,7 +70,8 @@ def flat(content: Any, place: str = "") -> dict[str, Any]:
 def test_simulation(name: str, staircase_word: str) -> None:
     words = ["simulate", f"examples/{name}.yaml", "--requests", "6"]
     found = printed(*words, "--staircase", staircase_word)
-    check(f"simulate-{name}-{staircase_word.partition(':')[0]}", found["forecast"])
+    shown = name.replace("/", "-")
+    check(f"simulate-{shown}-{staircase_word.partition(':')[0]}", found["forecast"])
 
 
 def test_plan(tmp_path: Path) -> None:
@@ -82,7 +87,10 @@ def test_plan(tmp_path: Path) -> None:
 
 
 def test_every_simulated_example_has_one() -> None:
-    kinds = {path.stem: path.read_text() for path in (ROOT / "examples").glob("*.yaml")}
-    simulated = {name for name, text in kinds.items() if "kind: simulated" in text}
+    folder = ROOT / "examples"
+    paths = [*folder.glob("*.yaml"), *(folder / "systems").glob("*.yaml")]
+    kinds = {str(path.relative_to(folder).with_suffix("")): path.read_text() for path in paths}
+    words = ("kind: simulated", "kind: endpoint")
+    simulated = {name for name, text in kinds.items() if any(word in text for word in words)}
     # Of placement the variants are planned (`test_variants`).
-    assert simulated | {"endpoints"} == {*SIMULATED, "placement"}
+    assert simulated == {*SIMULATED, "placement"}
