@@ -253,7 +253,9 @@ class Play:
             begun = {one.agent for one in self.calls if self._pipeline[one.agent].has_engine}
             asked = begun.intersection(agent.reads)
             ballots = {name: self._ballots.get(name, NO_BALLOT) for name in counted}
-            self._votes[call.agent] = Outcome.of(taken(agent, call), len(asked), ballots)
+            self._votes[call.agent] = Outcome.of(
+                agent.reads, taken(agent, call), len(asked), ballots
+            )
 
     def _catch_up(self) -> None:
         """Asks engines that do not report every token how far their calls are."""

@@ -113,6 +113,7 @@ class Outcome:
     """What came of a vote.
 
     Attributes:
+        reads: on whose texts it was held.
         winner: whose text was taken; None: nobody cast a ballot.
         answer: that it is for.
         asked: of those that it reads, how many a model began to write.
@@ -121,6 +122,7 @@ class Outcome:
         is_right: None where nobody knows.
     """
 
+    reads: tuple[str, ...]
     winner: str | None
     answer: str | None
     asked: int
@@ -129,15 +131,27 @@ class Outcome:
     is_right: bool | None
 
     @staticmethod
-    def of(winner: str | None, asked: int, ballots: Mapping[str, Ballot]) -> Outcome:
+    def of(
+        reads: tuple[str, ...], winner: str | None, asked: int, ballots: Mapping[str, Ballot]
+    ) -> Outcome:
         """``ballots``: by name, of those that had ended when it was decided."""
         own = ballots[winner] if winner else NO_BALLOT
         is_known = any(ballot.is_right is not None for ballot in ballots.values())
         return Outcome(
+            reads,
             winner,
             own.answer,
             asked,
             sum(ballot.answer is not None for ballot in ballots.values()),
             sum(ballot.is_discarded for ballot in ballots.values()),
             own.is_right if winner else (False if is_known else None),
+        )
+
+    def words(self, name: str) -> str:
+        """Of the vote that ``name`` holds."""
+        took = f"the text of {self.winner}, for {self.answer!r}" if self.winner else "no text"
+        right = {True: ", which is right", False: ", which is wrong", None: ""}
+        return (
+            f"{name} took {took}{right[self.is_right]}: {self.cast} ballots and {self.discarded} "
+            f"discarded texts of {len(self.reads)}, {self.asked} of them begun"
         )

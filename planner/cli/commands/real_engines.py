@@ -182,6 +182,7 @@ def _show_runs(work: Workspace, played: Played, as_json: bool) -> None:
                 **asdict(one),
                 "error": line.error,
                 "missing": missing_of(line),
+                "votes": {name: asdict(vote) for name, vote in line.votes.items()},
                 "faults": fault.words if fault else [],
             }
             for one, line, fault in zip(said, lines, faults, strict=True)
@@ -196,6 +197,8 @@ def _show_runs(work: Workspace, played: Played, as_json: bool) -> None:
         told = shortfall_lines(count_shortfalls(lines), measured.answered)
         if len(lines) == 1 and faults[0]:
             told += [f"the answer {words}" for words in faults[0].words]
+        if len(lines) == 1:
+            told += [vote.words(name) for name, vote in lines[0].votes.items()]
         for words in told:
             where.print(words, markup=False, soft_wrap=True)
     for line in lines:
