@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import math
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from executor.draws import TextPosition, uniform
+from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.opened_engines import OpenedEngines, without_models
+from executor.runtime import Job, Outcome, Runtime, ServedModel
+from executor.tokens.rendering import PromptFormat
+from planner.api.serving import gateway_of
+from planner.figures.describing import describe_schedule
+from planner.workspace import Workspace
 from simulator.analytic.request_form import closed_form
 from simulator.analytic.sketch import sketch_of
 from simulator.compiled.play import play_compiled
@@ -20,16 +33,21 @@ from simulator.des.simulate import simulate
 from simulator.unread import unread_of_timeline
 from simulator.workloads import workload_of
 from staircase import Agent, Barrier, Pipeline, RequestShape, Schedule, Timeline, Workload, constant
-from staircase.errors import PipelineError, ScheduleError, WorkloadError
+from staircase.errors import PipelineError, ScenarioError, ScheduleError, WorkloadError
 from staircase.metrics.measured import measure_all
 from staircase.metrics.request_metrics import OF_VOTES, measure
+from staircase.metrics.shortfalls import missing_of
 from staircase.metrics.ttft import ttft_path
 from staircase.pipeline import Arrival
 from staircase.schedule import parse_barrier
 from staircase.spec.pipeline_spec import PipelineSpec
+from staircase.spec.scenario import load_scenario
 from staircase.spec.workload_spec import BallotsSpec, WorkloadSpec
 from staircase.timeline import to_ps
 from staircase.votes import DISCARDED, NO_BALLOT, Ballot, Count, Vote, count
+from staircase.workload import Question
+from tests.support.characters import Characters
+from tests.support.command_line import ROOT, staircase
 
 ENGINE = EndpointSetup(to_ps(0.1), to_ps(0.01))
 NAMES = ("s1", "s2", "s3", "s4", "s5")
@@ -531,3 +549,151 @@ class TestScenarios:
         pipeline = PipelineSpec.model_validate(spec).build()
         assert pipeline["s.2"].reads == ("plan.1", "plan.2")
         assert pipeline["v"].vote == Vote(over_tokens=9)
+
+
+class Reciting(Characters):
+    """Writes the text of each agent, by its name; ``hangs`` names one that never begins."""
+
+    def __init__(self, texts: Mapping[str, str], hangs: str = "") -> None:
+        self._texts, self._hangs = texts, hangs
+        self._cancelled: dict[Key, threading.Event] = {}
+
+    def submit(self, call: EngineCall, listener: Listener) -> None:
+        self._cancelled[call.key] = threading.Event()
+        threading.Thread(target=self._serve, args=(call, listener), daemon=True).start()
+
+    def cancel(self, key: Key) -> None:
+        self._cancelled[key].set()
+
+    def _serve(self, call: EngineCall, listener: Listener) -> None:
+        started, agent, reason = time.perf_counter_ns(), call.text.split("/")[1], "stop"
+        if agent == self._hangs:
+            self._cancelled[call.key].wait(10)
+            reason = "cancelled"
+        else:
+            for token in self.encode(self._texts[agent]):
+                listener.on_token(call.key, token, time.perf_counter_ns())
+        ended = time.perf_counter_ns()
+        report = CallReport(reason, started, ended, 1, 0)  # type: ignore[arg-type]
+        listener.on_end(call.key, report)
+
+
+class TestInRealTime:
+    TEXTS: ClassVar = {
+        "s1": "It is 3. A: 3",
+        "s2": "I think A: 4",
+        "s3": "As an AI, A: 3",
+        "s4": "A: 4",
+        "s5": "no idea",
+    }
+
+    def run(self, schedule: Schedule, hangs: str = "", reference: str | None = None) -> Outcome:
+        pipeline = voting(vote=Vote(r"A: *(\S+)", matches="As an AI"))
+        served = {"e": ServedModel(Reciting(self.TEXTS, hangs), PromptFormat())}
+        served |= without_models(pipeline, served)
+        job = Job(pipeline, schedule, Question("2 + 2?", reference=reference))
+        return Runtime(served).run([job])[0]
+
+    def test_ballots_are_found_in_texts(self) -> None:
+        outcome = self.run(Schedule(), reference="4")
+        found = outcome.timeline.votes["v"]
+        assert (found.winner, found.answer, found.is_right) == ("s2", "4", True)
+        assert (found.cast, found.discarded, found.asked) == (3, 1, 5)
+        assert outcome.texts["v"] == outcome.texts["s2"]
+        assert (
+            found.words("v")
+            == "v took the text of s2, for '4', which is right: 3 ballots and 1 discarded texts "
+            "of 5, 5 of them begun"
+        )
+
+    def test_it_does_not_wait_for_one_that_hangs(self) -> None:
+        line = self.run(Schedule(barrier=Barrier("ahead", 1)), hangs="s5").timeline
+        assert {span.reason for span in line.spans if span.agent == "s5"} == {"cancelled"}
+        assert missing_of(line) == {}
+        assert line.votes["v"].is_right is None
+
+    def test_one_by_one(self) -> None:
+        line = self.run(Schedule(barrier=Barrier("ahead", 1), at_once=1), reference="4").timeline
+        assert (line.votes["v"].winner, line.votes["v"].is_right) == ("s1", False)
+        assert {span.agent for span in line.spans} == {"s1", "v"}
+
+    def test_other_samples_draw_other_texts(self) -> None:
+        """Draws are of the agent's name (``executor.draws``)."""
+        places = [TextPosition(f"0/solver.{number}", 0) for number in (1, 2, 3)]
+        assert len({uniform(7, place) for place in places}) == 3
+
+
+def scenario(folder: Path, **changes: object) -> Path:
+    content = yaml.safe_load((ROOT / "examples" / "vote.yaml").read_text())
+    for place, value in changes.items():
+        *way, key = place.split("__")
+        inner = content
+        for step in way:
+            inner = inner[step]
+        inner[key] = value
+        if value is None:
+            del inner[key]
+    path = folder / "vote.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+WRONG_KEYS = {
+    "pipeline__agents__solver__samples": (65, "pipeline.agents.solver.samples: .* equal to 64"),
+    "pipeline__agents__verdict__engine": ("solver", "engine has no effect beside vote"),
+    "pipeline__agents__verdict__vote": (
+        {"answer": "("},
+        r"pipeline\.agents\.verdict\.vote: vote: answer '\(' is no regular expression",
+    ),
+    "workload__ballots": (None, "does not say how often 'solver' is right; give solver:"),
+    "workload__ballots__other": ({"right": 0.5}, "workload.ballots: nobody votes on 'other'"),
+    "workload__ballots__solver__right": (2, "workload.ballots.solver.right"),
+    "workload__output_tokens": ({}, "does not say how much 'solver' writes"),
+    "plan__at_once": ([0], "plan.at_once"),
+    "engines__verdict": ({"kind": "endpoint", "ttft_s": 1, "itl_s": 1}, "'verdict' votes and has"),
+}
+
+
+@pytest.mark.parametrize("place", WRONG_KEYS)
+def test_wrong_keys_are_told(tmp_path: Path, place: str) -> None:
+    value, words = WRONG_KEYS[place]
+    with pytest.raises(ScenarioError, match=words) as caught:
+        load_scenario(scenario(tmp_path, **{place: value}))
+    assert "\n" not in str(caught.value)
+
+
+def test_plans_of_pipelines_without_votes_search_none(tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "examples" / "peers.yaml").read_text())
+    for key, value in (("at_once", [2]), ("barrier", ["ahead:2"])):
+        (tmp_path / "plain.yaml").write_text(yaml.safe_dump({**content, "plan": {key: value}}))
+        with pytest.raises(ScenarioError, match=rf"plan.{key}: .*nobody votes in this pipeline"):
+            load_scenario(tmp_path / "plain.yaml")
+
+
+def test_samples_of_a_greedy_model_are_refused(tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "examples" / "vote_smollm2.yaml").read_text())
+    content["engines"]["solver"]["temperature"] = 0
+    path = tmp_path / "greedy.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ScenarioError, match="all samples of 'solver' would be the same text"):
+        load_scenario(path)
+
+
+def test_it_is_not_served_and_no_quality_is_measured(tmp_path: Path) -> None:
+    work = Workspace.open(ROOT / "examples" / "vote_smollm2.yaml", tmp_path)
+    with pytest.raises(ScenarioError, match=r"verdict\.vote: cannot be served"), gateway_of([work]):
+        pass
+    opened = OpenedEngines({}, {}, {}, {}, Runtime({}))
+    assert opened.why_no_scores(PIPELINE) == (
+        "whose text v takes depends on ballots, which no score knows"
+    )
+
+
+def test_a_plan_finds_how_far_ahead(tmp_path: Path) -> None:
+    path = scenario(tmp_path, workload__requests=30)
+    done = staircase("plan", str(path), "--out", str(tmp_path / "out"), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["named"]["chosen"]
+    assert found["schedule"]["barrier"]["kind"] == "ahead"
+    assert found["forecast"]["vote_right"]["mean"] >= 0.9
+    assert "at most" in describe_schedule(Schedule(at_once=4))
