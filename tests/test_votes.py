@@ -16,6 +16,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from executor.draws import TextPosition, uniform
 from executor.engine import CallReport, EngineCall, Key, Listener
@@ -50,7 +51,7 @@ from tests.support.characters import Characters
 from tests.support.command_line import ROOT, staircase
 
 ENGINE = EndpointSetup(to_ps(0.1), to_ps(0.01))
-NAMES = ("s1", "s2", "s3", "s4", "s5")
+NAMES: tuple[str, ...] = ("s1", "s2", "s3", "s4", "s5")
 USUAL = Vote()
 RIGHT, WRONG, OTHER = Ballot("r", is_right=True), Ballot("w", is_right=False), Ballot("o")
 
@@ -697,3 +698,9 @@ def test_a_plan_finds_how_far_ahead(tmp_path: Path) -> None:
     assert found["schedule"]["barrier"]["kind"] == "ahead"
     assert found["forecast"]["vote_right"]["mean"] >= 0.9
     assert "at most" in describe_schedule(Schedule(at_once=4))
+
+
+def test_a_timeline_is_kept_with_its_votes() -> None:
+    kept = TypeAdapter(Timeline)
+    line = play("wrx-r", "ahead:1")
+    assert kept.validate_json(kept.dump_json(line)) == line
