@@ -177,8 +177,8 @@ class Play:
             self._input_ps = max(self._input_ps or 0, entry.token_ps[-1])
         has_prompt = self._pipeline[entry.call.agent].has_engine
         self._spans.append(_close(entry, result, entry.call.prompt.tokens if has_prompt else 0))
+        ballot = self._ballots[entry.call.agent] = self._ballot(entry.call, result)
         if result.error is None:
-            ballot = self._ballots[entry.call.agent] = self._ballot(entry.call, result.reason)
             self._handle(CallEnded(number, result.reason, ballot.answer), result.ended_ps)
         else:
             self._handle(CallFailed(number, result.error), result.ended_ps)
@@ -238,10 +238,10 @@ class Play:
                 case GiveUp(error):
                     self._error = error
 
-    def _ballot(self, call: Call, reason: EndReason) -> Ballot:
-        """Of a text of nothing, and of one that was cut off, there is none."""
+    def _ballot(self, call: Call, result: CallResult) -> Ballot:
+        """Of a text of nothing, and of one that failed or was cut off, there is none."""
         vote, tokens = self._pipeline.vote_on(call.agent), self.written[call.agent]
-        if vote is None or not tokens or reason == "cancelled":
+        if vote is None or not tokens or result.error or result.reason == "cancelled":
             return NO_BALLOT
         return DISCARDED if vote.is_too_long(tokens) else self._port.ballot(call, vote)
 

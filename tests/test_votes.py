@@ -553,10 +553,13 @@ class TestScenarios:
 
 
 class Reciting(Characters):
-    """Writes the text of each agent, by its name; ``hangs`` names one that never begins."""
+    """Writes the text of each agent, by its name.
 
-    def __init__(self, texts: Mapping[str, str], hangs: str = "") -> None:
-        self._texts, self._hangs = texts, hangs
+    ``hangs`` names one that never begins, ``fails`` one whose call fails when its text is there.
+    """
+
+    def __init__(self, texts: Mapping[str, str], hangs: str = "", fails: str = "") -> None:
+        self._texts, self._hangs, self._fails = texts, hangs, fails
         self._cancelled: dict[Key, threading.Event] = {}
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
@@ -575,7 +578,8 @@ class Reciting(Characters):
             for token in self.encode(self._texts[agent]):
                 listener.on_token(call.key, token, time.perf_counter_ns())
         ended = time.perf_counter_ns()
-        report = CallReport(reason, started, ended, 1, 0)  # type: ignore[arg-type]
+        error = "broken" if agent == self._fails else None
+        report = CallReport(reason, started, ended, 1, 0, error)  # type: ignore[arg-type]
         listener.on_end(call.key, report)
 
 
@@ -588,9 +592,11 @@ class TestInRealTime:
         "s5": "no idea",
     }
 
-    def run(self, schedule: Schedule, hangs: str = "", reference: str | None = None) -> Outcome:
+    def run(
+        self, schedule: Schedule, hangs: str = "", fails: str = "", reference: str | None = None
+    ) -> Outcome:
         pipeline = voting(vote=Vote(r"A: *(\S+)", matches="As an AI"))
-        served = {"e": ServedModel(Reciting(self.TEXTS, hangs), PromptFormat())}
+        served = {"e": ServedModel(Reciting(self.TEXTS, hangs, fails), PromptFormat())}
         served |= without_models(pipeline, served)
         job = Job(pipeline, schedule, Question("2 + 2?", reference=reference))
         return Runtime(served).run([job])[0]
@@ -612,6 +618,10 @@ class TestInRealTime:
         assert {span.reason for span in line.spans if span.agent == "s5"} == {"cancelled"}
         assert missing_of(line) == {}
         assert line.votes["v"].is_right is None
+
+    def test_one_that_fails_casts_no_ballot(self) -> None:
+        found = self.run(Schedule(), fails="s2").timeline.votes["v"]
+        assert (found.winner, found.cast, found.discarded) == ("s1", 2, 1)
 
     def test_one_by_one(self) -> None:
         line = self.run(Schedule(barrier=Barrier("ahead", 1), at_once=1), reference="4").timeline
