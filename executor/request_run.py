@@ -16,6 +16,7 @@ from staircase.play import CallResult, Play
 from staircase.prompt import nonce
 from staircase.schedule import Schedule
 from staircase.timeline import PS_PER_NS, Timeline, to_ps
+from staircase.votes import Ballot, Vote
 from staircase.workload import Question
 
 # Nanoseconds.
@@ -144,6 +145,7 @@ class RequestRun:
             one.name: engines[one.name].encode(job.question.input(one.name))
             for one in job.pipeline.inputs
         }
+        self._right = job.question.reference
         self._texts = Texts(engines, fixed, drawn_as, job.wishes, inputs)
         fixed_tokens = {name: len(ids) for name, ids in fixed.items()}
         self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
@@ -215,6 +217,9 @@ class RequestRun:
 
     def tokens_of(self, call: Call) -> int | None:
         return None
+
+    def ballot(self, call: Call, vote: Vote) -> Ballot:
+        return vote.ballot(self._texts.text(call.agent), self._right)
 
     def _ring(self, timer: int) -> None:
         with self._faults.delivered(), self._changed:

@@ -21,6 +21,9 @@ class Call:
         written: tokens that the agent wrote before it.
         max_tokens: most tokens it may write.
         is_last: the agent will not read any more.
+
+    One without a prompt of its own brings an input; one of a vote has in its prompt the text that
+    was voted for, and writes just that.
     """
 
     number: int
@@ -41,10 +44,14 @@ class TokensThere:
 
 @dataclass(frozen=True)
 class CallEnded:
-    """``stop``: the model ended its text; ``length``: max_tokens were written; or ``cancelled``."""
+    """``stop``: the model ended its text; ``length``: max_tokens were written; or ``cancelled``.
+
+    ``ballot``: the answer that the agent's text is for, if somebody votes on it and it is for one.
+    """
 
     call: int
     reason: EndReason
+    ballot: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from staircase.errors import WorkloadError
 from staircase.pipeline import Pipeline
 from staircase.shared_texts import Parts
 from staircase.timeline import to_s
+from staircase.votes import Ballot
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class RequestShape:
             ``length``: the last token is known to be the last.
         thinking_tokens: that agents think before they write, in the first call of each.
         parts: what those texts consist of that other requests have too, by name.
+        ballots: what agents' texts say to the votes that read them, by name; of one that is
+            discarded for its length, whatever is said here.
     """
 
     fixed_tokens: Mapping[str, int]
@@ -71,6 +74,7 @@ class RequestShape:
     ends_with: Literal["stop", "length"] = "stop"
     thinking_tokens: Mapping[str, int] = field(default_factory=dict)
     parts: Parts = field(default_factory=dict)
+    ballots: Mapping[str, Ballot] = field(default_factory=dict)
 
     @property
     def thinks(self) -> bool:
@@ -96,12 +100,18 @@ class Workload:
         return min(self.concurrency, len(self.requests))
 
     def check(self, pipeline: Pipeline) -> None:
-        """Raise WorkloadError unless every request says how much each agent writes."""
+        """Raise WorkloadError unless every request says how much each agent writes, and what those
+        vote for on whom somebody votes."""
+        writing = [agent.name for agent in pipeline if not agent.vote]
+        voting = [name for name in writing if pipeline.vote_on(name)]
         for request in self.requests:
-            for agent in pipeline:
-                if agent.name not in request.output_tokens:
+            for name in writing:
+                if name not in request.output_tokens:
+                    raise WorkloadError(f"a request does not say how many tokens {name!r} writes")
+            for name in voting:
+                if name not in request.ballots:
                     raise WorkloadError(
-                        f"a request does not say how many tokens {agent.name!r} writes"
+                        f"a request does not say what {name!r} votes for; give workload.ballots"
                     )
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ SIMULATED = (
     "systems/thread_weaver",
     "two_layers",
     "typed_question",
+    "vote",
 )
 # The last digits of a mean may differ from one numpy to another.
 EXACT = 1e-9
@@ -65,13 +66,27 @@ def flat(content: Any, place: str = "") -> dict[str, Any]:
     return {p: v for key, value in items for p, v in flat(value, f"{place}/{key}").items()}
 
 
-@pytest.mark.parametrize("staircase_word", ["normal", "constant:32,64,48"])
-@pytest.mark.parametrize("name", SIMULATED)
+# In a vote nobody reads in steps.
+PLAYED = [
+    (name, word)
+    for name in SIMULATED
+    for word in ("normal", "constant:32,64,48")
+    if name != "vote" or word == "normal"
+]
+
+
+@pytest.mark.parametrize(("name", "staircase_word"), PLAYED)
 def test_simulation(name: str, staircase_word: str) -> None:
     words = ["simulate", f"examples/{name}.yaml", "--requests", "6"]
     found = printed(*words, "--staircase", staircase_word)
     shown = name.replace("/", "-")
     check(f"simulate-{shown}-{staircase_word.partition(':')[0]}", found["forecast"])
+
+
+def test_a_vote_that_is_decided_early() -> None:
+    words = ["simulate", "examples/vote.yaml", "--requests", "40"]
+    found = printed(*words, "--barrier", "ahead:2", "--at-once", "4")
+    check("simulate-vote-ahead", found["forecast"])
 
 
 def test_plan(tmp_path: Path) -> None:

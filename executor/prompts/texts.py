@@ -65,7 +65,11 @@ class Texts:
 
     def written(self) -> dict[str, str]:
         """By agent."""
-        return {agent: engine.decode(self.ids[agent]) for agent, engine in self._engines.items()}
+        return {agent: self.text(agent) for agent in self._engines}
+
+    def text(self, agent: str) -> str:
+        """What it has written by now."""
+        return self._engines[agent].decode(self.ids[agent])
 
 
 def _own_tokens(call: Call) -> int:
