@@ -2,10 +2,10 @@
 
     python -m benchmarks.systems
 
-*Follows*: the transform with what the paper says gives its figure. *Cross-checked*: one published
-figure fixes the parameter that is not published, and another follows. *Implied*: the parameter that
-the published figure needs, which the facts at hand do not say; nothing is reproduced by that.
-docs/systems.md has the sources.
+*Restated*: the transform with what the paper says gives its figure, which is a quotient of others
+of its own. *Cross-checked*: one published figure fixes the parameter that is not published, and
+another follows. *Implied*: the parameter that the published figure needs, which the facts at hand
+do not say; nothing is reproduced by that. docs/systems.md has the sources.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def dparallel() -> Iterator[SystemRow]:
     for task, passes, published in (("GSM8K", 30, 8.5), ("MBPP", 24, 10.5)):
         found = speed_up(MultiTokenSpec(kind="multi_token", tokens_per_step=256 / passes))
         words = f"{task}: 256 to {passes} passes, {published}x"
-        yield SystemRow("dParallel", words, f"{found:.2f}x", "follows")
+        yield SystemRow("dParallel", words, f"{found:.2f}x", "restated")
 
 
 def cosine() -> Iterator[SystemRow]:

@@ -1,4 +1,5 @@
-"""Inputs in real time: what comes on a clock, or as somebody types it, whoever reads it."""
+"""What no model writes, in real time: what comes on a clock, or as somebody types it, and the texts
+that were voted for."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from executor.engine import (
     RevisedListener,
     TextUpdate,
     Tokened,
+    Tokens,
 )
 from executor.guarding import GuardedRevised
 from executor.openai.vocabularies import TextPieces
@@ -33,14 +35,23 @@ WORD = re.compile(r"\s*\S+|\s+")
 class InputEngine(Tokened):
     """Brings the tokens of ``EngineCall.prompt_ids`` as ``arrival`` says, each call in a thread.
 
-    Its tokens are words.
+    Its tokens are words, unless they are those of ``tokens``.
     """
 
-    def __init__(self, arrival: Arrival, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
-        super().__init__(TextPieces("words of inputs"))
+    def __init__(
+        self,
+        arrival: Arrival,
+        tokens: Tokens | None = None,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        super().__init__(tokens or TextPieces("words of inputs"))
         self._arrival = arrival
         self._now_ns = now_ns
         self._stops: dict[Key, threading.Event] = {}
+
+    def at_once(self) -> InputEngine:
+        """The same that keeps nobody waiting."""
+        return InputEngine(Arrival(), self._tokens, self._now_ns)
 
     def submit(self, call: EngineCall, listener: RevisedListener) -> None:
         stop = self._stops[call.key] = threading.Event()

@@ -74,7 +74,9 @@ class OpenedEngines:
     def with_inputs_at_once(self) -> OpenedEngines:
         """The same where inputs do not keep anybody waiting: for what no clock counts in."""
         served = {
-            name: _coming(Arrival()) if isinstance(one.engine, InputEngine) else one
+            name: replace(one, engine=one.engine.at_once())
+            if isinstance(one.engine, InputEngine)
+            else one
             for name, one in self.runtime.served.items()
         }
         return replace(self, runtime=self.runtime.serving(served))
@@ -92,6 +94,8 @@ class OpenedEngines:
 
     def why_no_scores(self, pipeline: Pipeline) -> str | None:
         """Why not every agent whose text is judged has a model that can be asked, in words."""
+        for agent in pipeline.votes:
+            return f"whose text {agent.name} takes depends on ballots, which no score knows"
         for agent in pipeline:
             if agent.peers:
                 return (
@@ -155,8 +159,7 @@ def open_engines(scenario: Scenario, is_measured: bool = False) -> Iterator[Open
             name: _served(scenario, every[name], form, name, name in marked, models.get(name))
             for name, (form, _) in formats.items()
         }
-        inputs = scenario.pipeline.build().inputs
-        served |= {one.name: _coming(one.arrival) for one in inputs if one.arrival}
+        served |= without_models(scenario.pipeline.build(), served)
         remarks = [f"engine {name!r}: {words}" for name, (_, words) in formats.items() if words]
         scorers: dict[str, Scorer] = {name: ModelScorer(model) for name, model in models.items()}
         scorers |= {name: one.scorer for name, one in remote.items() if one.scorer}
@@ -236,8 +239,21 @@ def _served(
     return ServedModel(thinking, form, has_nonces, thoughts, own, settable)
 
 
-def _coming(arrival: Arrival) -> ServedModel:
-    return ServedModel(InputEngine(arrival), NO_PROMPT)
+def without_models(pipeline: Pipeline, served: Mapping[str, ServedModel]) -> dict[str, ServedModel]:
+    """By name, what brings inputs, and the texts that were voted for.
+
+    These have the tokens of the first on whom is voted, so that a text of his stays as it is.
+    """
+    found = {
+        one.name: ServedModel(InputEngine(one.arrival), NO_PROMPT)
+        for one in pipeline.inputs
+        if one.arrival
+    }
+    for vote in pipeline.votes:
+        first = pipeline[vote.reads[0]].engine
+        tokens = {**served, **found}[first].engine
+        found[vote.name] = ServedModel(InputEngine(Arrival(), tokens), NO_PROMPT)
+    return found
 
 
 def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> list[Question]:

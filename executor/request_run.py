@@ -19,6 +19,7 @@ from staircase.schedule import Schedule
 from staircase.standing_text import Pieces
 from staircase.timeline import PS_PER_NS, Timeline, to_ps
 from staircase.updates import Update
+from staircase.votes import Ballot, Vote
 from staircase.workload import Question
 
 # Nanoseconds.
@@ -154,6 +155,7 @@ class RequestRun:
             one.name: input_text(self._engines[one.name], job.question, one.name)
             for one in job.pipeline.inputs
         }
+        self._right = job.question.reference
         self._texts = Texts(self._engines, fixed, drawn_as, job.wishes, inputs)
         fixed_tokens = {name: len(ids) for name, ids in fixed.items()}
         self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
@@ -199,12 +201,15 @@ class RequestRun:
         for timer in self._timers:
             timer.cancel()
         own = {agent: self._standing(agent) for agent in self._engines}
-        texts = {agent: self._engines[agent].decode(ids) for agent, ids in own.items()}
+        texts = {agent: self._text(agent) for agent in own}
         inputs = self._texts.inputs.items()
         updates = {name: one.shape for name, one in inputs if one.updates}
         pieces = {agent: self.play.pieces(agent) for agent in own if self._has_fallen(agent)}
         ids = {**self._texts.ids, **own}
         return Outcome(self.play.timeline(), ids, texts, self.play.calls, pieces, updates)
+
+    def _text(self, agent: str) -> str:
+        return self._engines[agent].decode(self._standing(agent))
 
     def _has_fallen(self, agent: str) -> bool:
         """Whether some of what it wrote is not its text any more."""
@@ -239,6 +244,9 @@ class RequestRun:
 
     def tokens_of(self, call: Call) -> int | None:
         return None
+
+    def ballot(self, call: Call, vote: Vote) -> Ballot:
+        return vote.ballot(self._text(call.agent), self._right)
 
     def _ring(self, timer: int) -> None:
         with self._faults.delivered(), self._changed:

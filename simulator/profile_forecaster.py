@@ -104,7 +104,7 @@ class ProfileForecaster:
         """With one engine for those that are one model of one server, as it computes for all."""
         together = served_together(self.engines)
         agents = (
-            agent if agent.arrival else replace(agent, engine=together[agent.engine])
+            replace(agent, engine=together[agent.engine]) if agent.has_engine else agent
             for agent in self.pipeline
         )
         return Pipeline(tuple(agents), self.pipeline.answer)

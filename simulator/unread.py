@@ -29,9 +29,13 @@ def unread_of_timeline(pipeline: Pipeline, timeline: Timeline, request: RequestS
 
     Peers, which may write for as long as their reader does, are not in it. Who was cancelled or not
     asked counts as a source with all that it would have written, as a reader with what it wrote.
+    A vote writes nothing of its own; as a source it is the text that it took.
     """
     readers = pipeline.readers
-    whole = {a.name: min(request.output_tokens[a.name], a.max_tokens) for a in pipeline}
+    whole = {
+        a.name: min(request.output_tokens.get(a.name, timeline.written[a.name]), a.max_tokens)
+        for a in pipeline
+    }
     shares = [_missed(agent, timeline, whole) for agent in readers]
     return sum(shares) / len(readers) if readers else 0.0
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
 from staircase.files import named_path
-from staircase.pipeline import Arrival, Pipeline
+from staircase.pipeline import Agent, Arrival, Pipeline
 from staircase.prompt import query
 from staircase.request_trace import TracedRequest, read_request_trace
 from staircase.shared_texts import Parts, TextPart
 from staircase.spec.workload_spec import (
+    BallotsSpec,
     Length,
     PromptsSpec,
     RequestTraceSpec,
@@ -23,7 +26,10 @@ from staircase.spec.workload_spec import (
 )
 from staircase.timeline import to_ps
 from staircase.updates import Update
+from staircase.votes import DISCARDED, Ballot
 from staircase.workload import RequestShape, Workload
+
+T = TypeVar("T")
 
 
 def workload_of(
@@ -41,7 +47,7 @@ def workload_of(
     Raises:
         WorkloadError: a file of lengths or of a trace is wrong; names it and the line.
     """
-    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(6)
+    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(7)
     draws = _Draws(spec, pipeline, folder, *(np.random.default_rng(seed) for seed in seeds))
     if spec.trace is None:
         return draws.workload()
@@ -61,15 +67,24 @@ class Query:
     parts: tuple[TextPart, ...] = ()
     answer: str = ""
 
-    def parts_of(self, pipeline: Pipeline, answer_tokens: int) -> Parts:
-        """Each agent has texts of its own, for its prompts say other things before them."""
-        if not self.parts and not self.answer:
-            return {}
-        found = {query(agent.name): _named(agent.name, self.parts) for agent in pipeline}
+    def parts_of(self, pipeline: Pipeline, number: int, answer_tokens: int) -> Parts:
+        """Each agent has texts of its own, for its prompts say other things before them; but
+        samples of one have the same. ``number``: of the request.
+        """
+        found = {
+            query(agent.name): parts
+            for agent in pipeline
+            if (parts := _named(agent.keys[-1], self._seen_by(agent, number)))
+        }
         if self.answer:
             name = pipeline.answer
             found[name] = _named(name, (TextPart(self.answer, answer_tokens),))
         return found
+
+    def _seen_by(self, agent: Agent, number: int) -> tuple[TextPart, ...]:
+        rest = max(1, self.tokens) - sum(part.tokens for part in self.parts)
+        own = (TextPart(f"rest of {number}", rest),) if agent.sample_of and rest else ()
+        return (*self.parts, *own)
 
 
 def _named(agent: str, parts: Sequence[TextPart]) -> tuple[TextPart, ...]:
@@ -88,13 +103,15 @@ class _Draws:
     for_arrivals: np.random.Generator
     for_thoughts: np.random.Generator
     for_prompts: np.random.Generator
+    for_ballots: np.random.Generator
     for_updates: np.random.Generator
 
     def workload(self) -> Workload:
         spec = self.spec
         queries = self._queries() if spec.prompts is None else self._common_queries(spec.prompts)
         written, thought = self._written(spec.requests), self._thought(spec.requests)
-        shapes = list(map(self._shape, queries, written, thought))
+        ballots = self._ballots(spec.requests)
+        shapes = list(map(self._shape, count(), queries, written, thought, ballots))
         if spec.rate_per_s is None:
             return Workload(shapes, spec.concurrency)
         shape = 1 / spec.burstiness**2
@@ -129,35 +146,59 @@ class _Draws:
             rows = [rows[place] for place in self.for_arrivals.integers(len(rows), size=len(rows))]
         answers = np.array([row.output_tokens[self.pipeline.answer] for row in rows])
         written = self._written(len(rows), normal_scores(self.for_outputs, answers))
+        each = zip(rows, written, self._thought(len(rows)), self._ballots(len(rows)), strict=True)
         shapes = [
             self._shape(
+                number,
                 Query(row.query_tokens, row.query, row.answer),
                 {**row.output_tokens, **others},
                 thought,
+                ballots,
             )
-            for row, others, thought in zip(rows, written, self._thought(len(rows)), strict=True)
+            for number, (row, others, thought, ballots) in enumerate(each)
         ]
         return Workload(shapes, arrivals_ps=arrivals_ps)
 
     def _rows(self, trace: RequestTraceSpec) -> list[TracedRequest]:
-        agents = {agent.name for agent in self.pipeline} - self.spec.output_tokens.keys()
+        agents = {agent.name for agent in self.pipeline if not agent.vote}
+        agents -= self._by_agent(self.spec.output_tokens).keys()
         path = named_path(trace.file, self.folder)
         rows = read_request_trace(path, trace.format, self.pipeline.answer, agents)
         return rows[: self.spec.traced_requests]
 
     def _written(self, requests: int, known: Floats | None = None) -> list[dict[str, int]]:
         """What the agents in ``output_tokens`` write; ``known`` as in ``tied_normals``."""
-        given = self.spec.output_tokens
+        given = self._by_agent(self.spec.output_tokens)
         names = [agent.name for agent in self.pipeline if agent.name in given]
         normals = tied_normals(self.for_outputs, self.spec.correlation, requests, len(names), known)
         return self._lengths(names, given, normals)
 
     def _thought(self, requests: int) -> list[dict[str, int]]:
         """What the agents in ``thinking_tokens`` think, tied to nothing."""
-        given = self.spec.thinking_tokens
+        given = self._by_agent(self.spec.thinking_tokens)
         names = [agent.name for agent in self.pipeline if agent.name in given]
         normals = self.for_thoughts.standard_normal((requests, len(names)))
         return self._lengths(names, given, normals)
+
+    def _by_agent(self, given: Mapping[str, T]) -> dict[str, T]:
+        """What is said of all samples of one holds for each."""
+        said = {
+            agent.name: [given[key] for key in agent.keys if key in given]
+            for agent in self.pipeline
+        }
+        return {name: some[0] for name, some in said.items() if some}
+
+    def _ballots(self, requests: int) -> list[dict[str, Ballot]]:
+        """Drawn whether or not a schedule asks for them, so schedules are compared on the same."""
+        given = self._by_agent(self.spec.ballots)
+        drawn = self.for_ballots.random((requests, len(given), 3)).tolist()
+        return [
+            {
+                name: _ballot(spec, *own)
+                for (name, spec), own in zip(given.items(), row, strict=True)
+            }
+            for row in drawn
+        ]
 
     def _lengths(
         self, names: Sequence[str], given: Mapping[str, Length], normals: Floats
@@ -170,18 +211,24 @@ class _Draws:
         return [{name: column[n] for name, column in columns.items()} for n in range(len(normals))]
 
     def _shape(
-        self, asked: Query, written: dict[str, int], thought: dict[str, int]
+        self,
+        number: int,
+        asked: Query,
+        written: dict[str, int],
+        thought: dict[str, int],
+        ballots: dict[str, Ballot],
     ) -> RequestShape:
         # A prompt is never empty.
-        models = [agent for agent in self.pipeline if not agent.arrival]
+        models = [agent for agent in self.pipeline if agent.has_engine]
         fixed = {query(agent.name): max(1, asked.tokens) for agent in models}
-        parts = asked.parts_of(self.pipeline, written[self.pipeline.answer])
+        parts = asked.parts_of(self.pipeline, number, written.get(self.pipeline.answer, 0))
         updates = {
             one.name: self._updates(one.arrival, self.spec.updates[one.name], written[one.name])
             for one in self.pipeline.inputs
             if one.arrival and one.name in self.spec.updates
         }
-        return RequestShape(fixed, written, self.spec.ends_with, thought, parts, updates)
+        ends_with = self.spec.ends_with
+        return RequestShape(fixed, written, ends_with, thought, parts, ballots, updates)
 
     def _updates(self, arrival: Arrival, spec: UpdatesSpec, tokens: int) -> tuple[Update, ...]:
         """An update a segment of an input of so many ``tokens``."""
@@ -195,3 +242,12 @@ class _Draws:
             found.append(Update(arrival.seconds(last), standing, last - standing))
             there = last
         return tuple(found)
+
+
+def _ballot(spec: BallotsSpec, flag: float, right: float, wrong: float) -> Ballot:
+    """Three draws from [0, 1)."""
+    if flag < spec.flagged:
+        return DISCARDED
+    if right < spec.right:
+        return Ballot("right", is_right=True)
+    return Ballot(f"wrong {int(wrong * spec.wrong_answers) + 1}", is_right=False)

@@ -41,6 +41,7 @@ from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import Drawing, Round
 from staircase.schedule import READ_ALL, Schedule, Staircase, Step
 from staircase.standing_text import StandingText
+from staircase.votes import Count, count
 
 
 @dataclass
@@ -70,6 +71,7 @@ class _AgentState:
     graced: set[int] = field(default_factory=set)
     rang: set[int] = field(default_factory=set)
     late: set[str] = field(default_factory=set)
+    ballot: str | None = None
 
     @property
     def awaited(self) -> Step:
@@ -106,6 +108,8 @@ class Conductor:
             )
             for agent in pipeline.order
         }
+        # A vote that is decided comes before those whom nobody needs then.
+        self._in_turn = sorted(self._states.values(), key=lambda state: state.agent.vote is None)
         self._running: dict[int, _AgentState] = {}
         self._call_count = 0
         self._timer_count = 0
@@ -142,21 +146,27 @@ class Conductor:
         state = self._states[agent]
         return state.phase == "ended" or state.is_left
 
-    def pieces(self, agent: str) -> list[tuple[int, int]]:
-        """Which of the tokens that it has written stand: ranges of places, rising."""
+    def pieces(self, agent: str, written: int) -> list[tuple[int, int]]:
+        """Which of the tokens that it has ``written`` stand: ranges of places, rising."""
         text = self._texts.get(agent, StandingText())
-        return list(text.pieces(0, self._tokens(agent)))
+        return list(text.pieces(0, text.count(written)))
 
     def _tokens(self, agent: str) -> int:
         """Tokens of its text that stand."""
         written, text = self._written[agent], self._texts.get(agent)
         return written if text is None else text.count(written)
 
+    def missed(self, agent: str) -> set[str]:
+        """Of those that it waits for, who was not there when its last step began."""
+        return self._states[agent].late
+
     # events
 
     def _take(self, event: Event) -> Iterator[Command]:
         if isinstance(event, CallEnded) and event.call in self._running:
-            yield from self._end_call(self._running.pop(event.call), event.reason)
+            state = self._running.pop(event.call)
+            state.ballot = event.ballot
+            yield from self._end_call(state, event.reason)
         elif isinstance(event, CallFailed) and event.call in self._running:
             yield from self._fail_call(self._running.pop(event.call), event.error)
         elif isinstance(event, TimerRang) and event.timer in self._timers:
@@ -310,11 +320,24 @@ class Conductor:
     # steps
 
     def _advance_all(self) -> Iterator[Command]:
-        for state in self._states.values():
-            if state.phase == "waiting":
+        for state in self._in_turn:
+            if state.phase == "waiting" and self._has_turn(state):
                 yield from self._advance_waiting(state)
             elif self._schedule.is_timed and state.call and not state.call.is_last:
                 yield from self._advance_writing(state, state.call)
+
+    def _has_turn(self, state: _AgentState) -> bool:
+        """Whether it is among those that may write at once, if somebody votes on it."""
+        if self._schedule.at_once is None:
+            return True
+        before = self._pipeline.sample_turns.get(state.agent.name, ())
+        writing = sum(self._states[name].phase != "ended" for name in before)
+        return writing < self._schedule.at_once
+
+    def _count(self, state: _AgentState) -> Count:
+        """Of a vote: the ballots of those that have ended."""
+        names = state.agent.reads
+        return count((name, self._states[name].ballot) for name in names if self.has_ended(name))
 
     def _advance_waiting(self, state: _AgentState) -> Iterator[Command]:
         while state.has_stopped and self._says_nothing_new(state) and self._is_whole(state):
@@ -392,6 +415,8 @@ class Conductor:
         if not absent:
             return True
         barrier, sources = self._schedule.barrier, len(state.agent.waits_for)
+        if barrier.kind == "ahead":
+            return state.agent.vote is not None and self._count(state).lead >= (barrier.count or 0)
         if sources - len(absent) < barrier.quorum(sources):
             return False
         if barrier.kind == "quorum":
@@ -412,8 +437,15 @@ class Conductor:
             yield self._watching(state.agent.name, state.starting_tokens + step.write)
 
     def _read(self, state: _AgentState, step: Step) -> Round:
-        """What the step shows: never less than was shown before, and of peers all."""
+        """What the step shows: never less than was shown before, and of peers all.
+
+        To a vote it shows the text that it takes.
+        """
         agent = state.agent
+        if agent.vote:
+            winner = self._count(state).winner
+            taken = (self._tokens(name) if name == winner else 0 for name in agent.reads)
+            return Round(tuple(taken), 0)
         shown = state.rounds[-1].read if state.rounds else (0,) * len(agent.reads)
         there = [self._tokens(source) for source in agent.reads]
         if self._schedule.reading == "exact" and step.read is not None:
@@ -466,7 +498,7 @@ class Conductor:
         )
         self._call_count += 1
         state.call, state.phase, state.starting_tokens = call, "writing", standing
-        state.is_cancelled = False
+        state.is_cancelled, state.ballot = False, None
         self._running[call.number] = state
         return StartCall(call)
 

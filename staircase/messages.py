@@ -22,6 +22,9 @@ class Call:
         max_tokens: most tokens it may write.
         is_last: the agent will not read any more.
         fallen: of those written, tokens that do not stand any more.
+
+    One without a prompt of its own brings an input; one of a vote has in its prompt the text that
+    was voted for, and writes just that.
     """
 
     number: int
@@ -48,10 +51,14 @@ class TokensThere:
 
 @dataclass(frozen=True)
 class CallEnded:
-    """``stop``: the model ended its text; ``length``: max_tokens were written; or ``cancelled``."""
+    """``stop``: the model ended its text; ``length``: max_tokens were written; or ``cancelled``.
+
+    ``ballot``: the answer that the agent's text is for, if somebody votes on it and it is for one.
+    """
 
     call: int
     reason: EndReason
+    ballot: str | None = None
 
 
 @dataclass(frozen=True)

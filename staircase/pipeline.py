@@ -3,7 +3,8 @@
 A pipeline is a DAG. Mixture-of-Agents, debate, a chain and a single model are the same thing with
 other edges; the constructors below only draw them. A source may also be an input that no model
 writes and that comes on a clock, as a question that is still being typed. And it may be a peer, for
-which nobody waits, so that agents may read each other.
+which nobody waits, so that agents may read each other. An agent that votes writes nothing itself:
+its text is that of one whom it reads.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
+from staircase.bounds import MOST_SAMPLES
 from staircase.errors import PipelineError
+from staircase.votes import Vote
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Agent:
-    """One role played by a model, or an input.
+    """One role played by a model, or an input, or a vote.
 
     Attributes:
         name: unique within the pipeline.
@@ -73,6 +76,8 @@ class Agent:
         thinking: None where nothing is said of it.
         arrival: of an input, which no engine writes; None of a model.
         peers: those of ``reads`` for which it never waits: each step shows what they have by then.
+        vote: of one that takes the text of one of ``reads``, with no engine; None of a model.
+        sample_of: what a scenario calls it and others that are asked the same, if there are any.
     """
 
     name: str
@@ -83,6 +88,8 @@ class Agent:
     thinking: Thinking | None = None
     arrival: Arrival | None = None
     peers: tuple[str, ...] = ()
+    vote: Vote | None = None
+    sample_of: str = ""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -93,6 +100,14 @@ class Agent:
             )
         if self.arrival and (self.reads or self.engine not in ("", self.name)):
             raise PipelineError(f"input {self.name!r} can neither read nor have an engine")
+        if self.vote and (self.arrival or self.peers or self.engine not in ("", self.name)):
+            raise PipelineError(
+                f"agent {self.name!r} votes: it can have neither peers nor an engine"
+            )
+        if self.vote and not 1 <= len(self.reads) <= MOST_SAMPLES:
+            raise PipelineError(
+                f"agent {self.name!r} votes on {len(self.reads)} texts, must be 1 to {MOST_SAMPLES}"
+            )
         object.__setattr__(self, "engine", self.engine or self.name)
         object.__setattr__(self, "reads", tuple(self.reads))
         object.__setattr__(self, "peers", tuple(self.peers))
@@ -105,6 +120,16 @@ class Agent:
     def alone(self) -> Agent:
         """The same that reads nobody."""
         return replace(self, reads=(), peers=())
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether a model writes its text."""
+        return self.arrival is None and self.vote is None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """By which a scenario may name it: its own name, and that of all samples together."""
+        return (self.name, self.sample_of) if self.sample_of else (self.name,)
 
     @cached_property
     def waits_for(self) -> tuple[str, ...]:
@@ -145,12 +170,12 @@ class Pipeline:
 
     @cached_property
     def readers(self) -> tuple[Agent, ...]:
-        """Agents that read another agent: those that have a staircase."""
-        return tuple(agent for agent in self.order if agent.reads)
+        """Agents that read another agent and write: those that have a staircase."""
+        return tuple(agent for agent in self.order if agent.reads and not agent.vote)
 
     @cached_property
     def engines(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(agent.engine for agent in self.agents if not agent.arrival))
+        return tuple(dict.fromkeys(agent.engine for agent in self.agents if agent.has_engine))
 
     @cached_property
     def has_peers(self) -> bool:
@@ -158,11 +183,38 @@ class Pipeline:
 
     @cached_property
     def inputs(self) -> tuple[Agent, ...]:
-        """What no model writes."""
+        """What no model writes and comes on a clock."""
         return tuple(agent for agent in self.agents if agent.arrival)
 
+    @cached_property
+    def votes(self) -> tuple[Agent, ...]:
+        """Agents that vote, those whom others read before these."""
+        return tuple(agent for agent in self.order if agent.vote)
+
+    @cached_property
+    def sample_turns(self) -> dict[str, tuple[str, ...]]:
+        """By agent on which somebody votes: those of the same vote that come before it.
+
+        In ``order``, so whoever has nobody left before it waits for nobody who has.
+        """
+        names = [agent.name for agent in self.order]
+        drawn = [[name for name in names if name in vote.reads] for vote in self.votes]
+        return {name: tuple(some[:place]) for some in drawn for place, name in enumerate(some)}
+
+    @cached_property
+    def _readers_of(self) -> dict[str, tuple[Agent, ...]]:
+        found: dict[str, list[Agent]] = {agent.name: [] for agent in self.agents}
+        for agent in self.agents:
+            for name in agent.reads:
+                found[name].append(agent)
+        return {name: tuple(readers) for name, readers in found.items()}
+
     def readers_of(self, name: str) -> tuple[Agent, ...]:
-        return tuple(agent for agent in self.agents if name in agent.reads)
+        return self._readers_of[name]
+
+    def vote_on(self, name: str) -> Vote | None:
+        """The vote that is held on the text of ``name``, if there is one."""
+        return next((agent.vote for agent in self.readers_of(name) if agent.vote), None)
 
     def _check_names(self) -> None:
         names = [agent.name for agent in self.agents]
@@ -175,13 +227,14 @@ class Pipeline:
             raise PipelineError(f"answer {self.answer!r} is an input, which answers nothing")
         for agent in self.agents:
             self._check_sources(agent, names)
-        self._check_input_engines()
+        self._check_those_without_engine()
 
-    def _check_input_engines(self) -> None:
-        for agent in self.inputs:
-            if agent.engine in self.engines:
+    def _check_those_without_engine(self) -> None:
+        for agent in self.agents:
+            if not agent.has_engine and agent.engine in self.engines:
+                what = "input" if agent.arrival else "vote"
                 raise PipelineError(
-                    f"input {agent.name!r} has the name of an engine; give it another one"
+                    f"{what} {agent.name!r} has the name of an engine; give it another one"
                 )
 
     def _check_sources(self, agent: Agent, names: Sequence[str]) -> None:
@@ -193,6 +246,12 @@ class Pipeline:
                 )
         if len(set(agent.reads)) < len(agent.reads):
             raise PipelineError(f"agent {agent.name!r} names a source twice in 'reads'")
+        for source in agent.reads if agent.vote else ():
+            if self[source].arrival:
+                raise PipelineError(f"agent {agent.name!r} votes on {source!r}, which is an input")
+            others = [one.name for one in self.agents if one.vote and source in one.reads]
+            if len(others) > 1:
+                raise PipelineError(f"{' and '.join(others)} vote on {source!r}; one of them may")
 
     def _check_order(self) -> None:
         try:

@@ -29,10 +29,11 @@ from staircase.messages import (
     TokensThere,
     Watch,
 )
-from staircase.pipeline import Pipeline
+from staircase.pipeline import Agent, Pipeline
 from staircase.schedule import Schedule
 from staircase.standing_text import numbers
 from staircase.timeline import Span, Timeline
+from staircase.votes import DISCARDED, NO_BALLOT, Ballot, Outcome, Vote
 
 
 class Port(Protocol):
@@ -51,6 +52,10 @@ class Port(Protocol):
 
     def tokens_of(self, call: Call) -> int | None:
         """Tokens that an open call has written by now; None if every one was reported."""
+        ...
+
+    def ballot(self, call: Call, vote: Vote) -> Ballot:
+        """What the text of its agent says to ``vote``, if the text ended with this call."""
         ...
 
 
@@ -104,11 +109,14 @@ class Play:
         self.number = number
         self.written = {agent.name: 0 for agent in pipeline}
         self.calls: list[Call] = []
+        self._pipeline = pipeline
         self._answer = pipeline.answer
         self._inputs = {agent.name for agent in pipeline.inputs}
         self._port = port
         self._conductor = Conductor(pipeline, schedule, fixed_tokens)
         self._open: dict[int, _OpenCall] = {}
+        self._ballots: dict[str, Ballot] = {}
+        self._votes: dict[str, Outcome] = {}
         self._spans: list[Span] = []
         self._watches: dict[str, set[int]] = {}
         self._answer_ps: list[int] = []
@@ -179,9 +187,11 @@ class Play:
             self._thought_ps = result.thought_ps if self._thought_ps is None else self._thought_ps
         if entry.call.agent in self._inputs and entry.token_ps:
             self._input_ps = max(self._input_ps or 0, entry.token_ps[-1])
-        self._spans.append(_close(entry, result))
+        has_prompt = self._pipeline[entry.call.agent].has_engine
+        self._spans.append(_close(entry, result, entry.call.prompt.tokens if has_prompt else 0))
+        ballot = self._ballots[entry.call.agent] = self._ballot(entry.call, result)
         if result.error is None:
-            self._handle(CallEnded(number, result.reason), result.ended_ps)
+            self._handle(CallEnded(number, result.reason, ballot.answer), result.ended_ps)
         else:
             self._handle(CallFailed(number, result.error), result.ended_ps)
 
@@ -210,12 +220,13 @@ class Play:
             self._error,
             self._thought_ps,
             self._input_ps,
+            dict(self._votes),
             self._retracted,
         )
 
     def pieces(self, agent: str) -> list[tuple[int, int]]:
         """Which of the tokens that it has written are its text: ranges of places, rising."""
-        return self._conductor.pieces(agent)
+        return self._conductor.pieces(agent, self.written[agent])
 
     def _standing_span(self, span: Span) -> Span:
         """As if nothing else had been written; the play knows by the call what stood before it."""
@@ -236,6 +247,7 @@ class Play:
                 case StartCall(call):
                     self._open[call.number] = _OpenCall(call, now_ps)
                     self.calls.append(call)
+                    self._note_vote(call)
                     self._port.submit(call)
                     self._rewatch(call)
                 case CancelCall(number):
@@ -254,6 +266,25 @@ class Play:
                 case GiveUp(error):
                     self._error = error
 
+    def _ballot(self, call: Call, result: CallResult) -> Ballot:
+        """Of a text of nothing, and of one that failed or was cut off, there is none."""
+        vote, tokens = self._pipeline.vote_on(call.agent), self.written[call.agent]
+        if vote is None or not tokens or result.error or result.reason == "cancelled":
+            return NO_BALLOT
+        return DISCARDED if vote.is_too_long(tokens) else self._port.ballot(call, vote)
+
+    def _note_vote(self, call: Call) -> None:
+        """What came of it, if ``call`` is a vote's."""
+        agent = self._pipeline[call.agent]
+        if agent.vote:
+            counted = [one for one in agent.reads if one not in self._conductor.missed(call.agent)]
+            begun = {one.agent for one in self.calls if self._pipeline[one.agent].has_engine}
+            asked = begun.intersection(agent.reads)
+            ballots = {name: self._ballots.get(name, NO_BALLOT) for name in counted}
+            self._votes[call.agent] = Outcome.of(
+                agent.reads, taken(agent, call), len(asked), ballots
+            )
+
     def _catch_up(self) -> None:
         """Asks engines that do not report every token how far their calls are."""
         for entry in self._open.values():
@@ -269,7 +300,12 @@ class Play:
             self._port.watch(call, min(counts) - call.written)
 
 
-def _close(entry: _OpenCall, result: CallResult) -> Span:
+def taken(agent: Agent, call: Call) -> str | None:
+    """Of a vote's call: whose text it takes, if there is one."""
+    return next((name for name, read in zip(agent.reads, call.read, strict=True) if read), None)
+
+
+def _close(entry: _OpenCall, result: CallResult, prompt_tokens: int) -> Span:
     call = entry.call
     return Span(
         call.number,
@@ -283,7 +319,7 @@ def _close(entry: _OpenCall, result: CallResult) -> Span:
         entry.token_ps[0] if entry.token_ps else None,
         result.ended_ps,
         result.busy_ps,
-        call.prompt.tokens + result.added_tokens,
+        prompt_tokens + result.added_tokens,
         result.cached_tokens,
         len(entry.token_ps),
         result.error or result.reason,

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from staircase.bounds import LEAST_RATIO, LONGEST_RUN_S, MOST, MOST_RATIO, MOST_TOKENS
+from staircase.bounds import (
+    LEAST_RATIO,
+    LONGEST_RUN_S,
+    MOST,
+    MOST_RATIO,
+    MOST_SAMPLES,
+    MOST_TOKENS,
+)
 from staircase.errors import ScheduleError
 from staircase.pipeline import Pipeline
 
@@ -173,11 +180,12 @@ def parse_staircase(text: str) -> Staircase:
 class Barrier:
     """Whom a step waits for.
 
-    ``all`` sources; a ``quorum`` of ``count`` sources; or ``grace``: all, but no longer than
-    ``grace_s`` seconds after the first ``count`` are there.
+    ``all`` sources; a ``quorum`` of ``count`` sources; ``grace``: all, but no longer than
+    ``grace_s`` seconds after the first ``count`` are there; or ``ahead``: all, but a vote no longer
+    than until one answer is ahead of every other by ``count`` ballots.
     """
 
-    kind: Literal["all", "quorum", "grace"] = "all"
+    kind: Literal["all", "quorum", "grace", "ahead"] = "all"
     count: int | None = None
     grace_s: float | None = None
 
@@ -195,11 +203,11 @@ class Barrier:
 
     def quorum(self, sources: int) -> int:
         """How many of ``sources`` must be there before a step may start."""
-        return sources if self.kind == "all" else min(self.count or sources, sources)
+        return sources if self.kind in ("all", "ahead") else min(self.count or sources, sources)
 
 
 def parse_barrier(text: str) -> Barrier:
-    """A barrier in a word: ``all``, ``quorum:COUNT`` or ``grace:COUNT,SECONDS``.
+    """A barrier in a word: ``all``, ``quorum:COUNT``, ``grace:COUNT,SECONDS`` or ``ahead:COUNT``.
 
     Raises:
         ScheduleError: it is none of these.
@@ -211,11 +219,15 @@ def parse_barrier(text: str) -> Barrier:
             return Barrier()
         if kind == "quorum" and len(numbers) == 1:
             return Barrier("quorum", int(numbers[0]))
+        if kind == "ahead" and len(numbers) == 1:
+            return Barrier("ahead", int(numbers[0]))
         if kind == "grace" and len(numbers) == 2:
             return Barrier("grace", int(numbers[0]), float(numbers[1]))
     except ValueError:
         pass
-    raise ScheduleError(f"barrier {text!r}: give all, quorum:COUNT or grace:COUNT,SECONDS")
+    raise ScheduleError(
+        f"barrier {text!r}: give all, quorum:COUNT, grace:COUNT,SECONDS or ahead:COUNT"
+    )
 
 
 @dataclass(frozen=True)
@@ -235,6 +247,7 @@ class Schedule:
         retries: how often a failed call is started again with the text so far.
         without: agents, of those that read nobody, that are not asked; to their readers they are
             as if they had ended at once and said nothing.
+        at_once: of those on whom somebody votes, so many write at a time; None: all.
     """
 
     staircases: Mapping[str, Staircase] = field(default_factory=dict)
@@ -246,6 +259,7 @@ class Schedule:
     revision: Literal["rewrite", "keep"] = "rewrite"
     retries: int = 0
     without: tuple[str, ...] = ()
+    at_once: int | None = None
 
     @cached_property
     def key(self) -> str:
@@ -266,6 +280,8 @@ class Schedule:
                 raise ScheduleError(f"{name} {chosen!r}: must be {' or '.join(choices)}")
         if self.retries < 0:
             raise ScheduleError(f"retries is {self.retries}, must be 0 or more")
+        if self.at_once is not None and not 1 <= self.at_once <= MOST_SAMPLES:
+            raise ScheduleError(f"at_once is {self.at_once}, must be from 1 to {MOST_SAMPLES}")
 
     @property
     def is_timed(self) -> bool:
@@ -280,9 +296,12 @@ class Schedule:
         readers = [agent.name for agent in pipeline.readers]
         for name in self.staircases:
             if name not in readers:
+                known = name in [vote.name for vote in pipeline.votes]
+                why = "votes, on whole texts" if known else "reads nobody"
                 raise ScheduleError(
-                    f"staircase for {name!r}, which reads nobody; readers: {', '.join(readers)}"
+                    f"staircase for {name!r}, which {why}; readers: {', '.join(readers)}"
                 )
+        self._check_votes(pipeline)
         proposers = proposers_of(pipeline)
         for name in self.without:
             if name not in proposers:
@@ -293,9 +312,17 @@ class Schedule:
         if not self.leaves_somebody(pipeline):
             raise ScheduleError(f"without {', '.join(self.without)}: a reader has nobody to read")
 
+    def _check_votes(self, pipeline: Pipeline) -> None:
+        if not pipeline.votes and (self.barrier.kind == "ahead" or self.at_once):
+            key = "at_once" if self.at_once else "barrier ahead"
+            raise ScheduleError(
+                f"{key}: is for votes, and nobody votes (pipeline.agents.NAME.vote)"
+            )
+
     def leaves_somebody(self, pipeline: Pipeline) -> bool:
         """Whether every reading agent has a source that is asked."""
-        return not any({*agent.reads} <= {*self.without} for agent in pipeline.readers)
+        readers = (*pipeline.readers, *pipeline.votes)
+        return not any({*agent.reads} <= {*self.without} for agent in readers)
 
 
 def proposers_of(pipeline: Pipeline) -> list[str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from staircase.messages import EndReason
+from staircase.votes import Outcome
 
 PS_PER_S = 10**12
 PS_PER_NS = 1000
@@ -67,9 +68,9 @@ class Span:
         return self.output_tokens - self.fallen_tokens
 
     @property
-    def is_of_input(self) -> bool:
-        """Whether no model wrote it: a model is always given a prompt."""
-        return not self.prompt_tokens
+    def has_model(self) -> bool:
+        """Whether a model wrote it, which is always given a prompt: no input, and no vote."""
+        return self.prompt_tokens > 0
 
     @property
     def prefilled_tokens(self) -> int:
@@ -98,6 +99,7 @@ class Timeline:
         thought_ps: when the first token of the answer's first thought was there; None if the agent
             that answers did not think.
         input_ps: when the last token of its inputs was there; None if it has none.
+        votes: by agent that votes, what came of it.
         retracted_tokens: that were there as the answer's and are no part of it, as what they were
             written on was replaced.
     """
@@ -111,6 +113,7 @@ class Timeline:
     error: str | None = None
     thought_ps: int | None = None
     input_ps: int | None = None
+    votes: Mapping[str, Outcome] = field(default_factory=dict)
     retracted_tokens: int = 0
 
     @property

@@ -47,7 +47,7 @@ def _phases(process: int, thread: int, span: Span) -> Events:
     thought = first if span.thought_ps is None else span.thought_ps
     phases = (
         [("arriving", span.submitted_ps, span.ended_ps)]
-        if span.is_of_input
+        if not span.has_model
         else [
             ("queued", span.submitted_ps, span.started_ps),
             ("prefill", span.started_ps, thought),

@@ -13,6 +13,7 @@ from staircase.pipeline import Pipeline
 from staircase.shared_texts import Parts
 from staircase.timeline import to_s
 from staircase.updates import Update, check_updates, written_tokens
+from staircase.votes import Ballot
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class RequestShape:
             ``length``: the last token is known to be the last.
         thinking_tokens: that agents think before they write, in the first call of each.
         parts: what those texts consist of that other requests have too, by name.
+        ballots: what agents' texts say to the votes that read them, by name; of one that is
+            discarded for its length, whatever is said here.
         updates: how inputs come that replace part of what they said, by name; ``output_tokens`` of
             these are those that stand in the end.
     """
@@ -78,6 +81,7 @@ class RequestShape:
     ends_with: Literal["stop", "length"] = "stop"
     thinking_tokens: Mapping[str, int] = field(default_factory=dict)
     parts: Parts = field(default_factory=dict)
+    ballots: Mapping[str, Ballot] = field(default_factory=dict)
     updates: Mapping[str, tuple[Update, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -114,18 +118,25 @@ class Workload:
         return min(self.concurrency, len(self.requests))
 
     def check(self, pipeline: Pipeline) -> None:
-        """Raise WorkloadError unless every request says how much each agent writes."""
+        """Raise WorkloadError unless every request says how much each agent writes, and what those
+        vote for on whom somebody votes."""
+        writing = [agent.name for agent in pipeline if not agent.vote]
+        voting = [name for name in writing if pipeline.vote_on(name)]
         for request in self.requests:
-            for agent in pipeline:
-                if agent.name not in request.output_tokens:
+            for name in writing:
+                if name not in request.output_tokens:
+                    raise WorkloadError(f"a request does not say how many tokens {name!r} writes")
+            for name in voting:
+                if name not in request.ballots:
                     raise WorkloadError(
-                        f"a request does not say how many tokens {agent.name!r} writes"
+                        f"a request does not say what {name!r} votes for; give workload.ballots"
                     )
-                updates = request.updates.get(agent.name, ())
-                if updates and (not agent.arrival or written_tokens(updates) > agent.max_tokens):
+            for name, updates in request.updates.items():
+                tokens, most = written_tokens(updates), pipeline[name].max_tokens
+                if not pipeline[name].arrival or tokens > most:
                     raise WorkloadError(
-                        f"{agent.name!r} has updates, so it must be an input with max_tokens of "
-                        f"{written_tokens(updates)} or more"
+                        f"{name!r} has updates, so it must be an input with max_tokens of {tokens} "
+                        "or more"
                     )
 
     def __post_init__(self) -> None:

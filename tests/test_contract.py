@@ -30,6 +30,7 @@ from staircase import (
 )
 from staircase.pipeline import Arrival
 from staircase.schedule import LAYOUTS
+from staircase.votes import Vote
 from tests.support.backends import (
     Backend,
     BatchingBackend,
@@ -55,6 +56,9 @@ PEERS_OF_EACH_OTHER = Pipeline(
     ),
     "z",
 )
+SAMPLES = tuple(Agent(name) for name in "abc")
+# Of a and c the texts are too long.
+SHORT = Agent("v", reads=("a", "b", "c"), vote=Vote(over_tokens=25))
 LENGTHS = {"a": 30, "b": 21, "c": 39, "z": 37}
 
 
@@ -82,6 +86,13 @@ def _any(pipeline: Pipeline, staircase: Staircase) -> Case:
     return Case(pipeline, uniform(pipeline, staircase), lengths)
 
 
+def _vote(vote: Agent, written: int, *readers: Agent, **options: object) -> Case:
+    """``written``: tokens of the text that ``vote`` takes."""
+    pipeline = Pipeline((*SAMPLES, vote, *readers), "z" if readers else "v")
+    schedule = replace(uniform(pipeline, constant(4, 6, 5)), **options)  # type: ignore[arg-type]
+    return Case(pipeline, schedule, {**LENGTHS, "v": written})
+
+
 CASES = {
     "single": _any(single(), normal()),
     "normal": _moa(normal()),
@@ -98,6 +109,11 @@ CASES = {
     "an input": _any(WITH_INPUT, constant(5, 5, 6)),
     "an input, read whole": _any(WITH_INPUT, normal()),
     "a question that is typed": _any(TYPED, constant(3, 4, 5)),
+    "a vote": _vote(replace(SHORT, vote=Vote()), 30, Agent("z", reads=("v",))),
+    "a vote that answers": _vote(SHORT, 21),
+    "a vote, one by one": _vote(
+        SHORT, 21, Agent("z", reads=("v",)), barrier=Barrier("ahead", 1), at_once=1
+    ),
     "debate": _any(debate(["a", "b"], 2), constant(6, 6, 6)),
 }
 
@@ -255,6 +271,17 @@ def test_a_text_that_is_replaced(backend: Backend, revision: Literal["rewrite", 
     assert played.timeline.written == lengths
     assert played.timeline.retracted_tokens == 10 - kept
     assert len(played.timeline.answer_ps) == lengths["z"]
+
+
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
+def test_a_vote_takes_what_another_wrote(backend: Backend) -> None:
+    """Those on whom it need not wait are never asked."""
+    case = CASES["a vote, one by one"]
+    played = backend.play(case.limited, case.schedule, case.lengths)
+    assert [call.agent for call in played.calls[:3]] == ["a", "b", "v"]
+    found = played.timeline.votes["v"]
+    assert (found.winner, found.asked, found.cast, found.discarded) == ("b", 2, 1, 1)
+    assert played.timeline.written["v"] == played.timeline.written["b"] == 21
 
 
 TIMED: dict[str, Backend] = {

@@ -137,6 +137,9 @@ class Recorder:
     def on_watched(self, key: Key, now_ps: int) -> None:
         self.watched.append((key, now_ps))
 
+    def on_revised(self, key: Key, standing: int, tokens: int, now_ps: int) -> None:
+        raise AssertionError("only inputs are revised")
+
     def on_end(self, key: Key, result: CallResult) -> None:
         self.ended[key] = result
 

@@ -69,7 +69,7 @@ class TestWrongVariables:
         monkeypatch.setenv("NO_PROXY", "[::1],127.0.0.1")
         monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
         with FakeServer() as fake:
-            assert connect(fake.url).api == "completions"
+            assert connect(fake.url).api == "chat"
 
     def test_a_password_in_them_is_not_told(self) -> None:
         wrong = {"HTTP_PROXY": "http://user:secret@x:99999"}
@@ -83,7 +83,7 @@ class TestProxies:
     def test_are_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with FakeServer() as fake:
             monkeypatch.setenv("HTTP_PROXY", fake.url.removesuffix("/v1"))
-            assert connect("http://there.invalid/v1").api == "completions"
+            assert connect("http://there.invalid/v1").api == "chat"
             assert {headers["host"] for headers in fake.headers} == {"there.invalid"}
 
     def test_that_are_not_there_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ class TestCertificates:
     def test_of_a_file(self, tls: tuple[Path, ssl.SSLContext]) -> None:
         certificate, context = tls
         with FakeServer(tls=context) as fake:
-            assert connect(fake.url, str(certificate)).api == "completions"
+            assert connect(fake.url, str(certificate)).api == "chat"
 
     def test_of_the_environment(
         self, tls: tuple[Path, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
@@ -183,7 +183,7 @@ class TestCertificates:
         certificate, context = tls
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         with FakeServer(tls=context) as fake:
-            assert connect(fake.url).api == "completions"
+            assert connect(fake.url).api == "chat"
 
     def test_that_are_not_trusted(self, tls: tuple[Path, ssl.SSLContext]) -> None:
         with FakeServer(tls=tls[1]) as fake, pytest.raises(EngineError, match="; ca_file names a"):

@@ -26,6 +26,7 @@ from tests.support.random_cases import (
     sharing_case,
     thinking_case,
     update_case,
+    vote_case,
 )
 
 CASES_A_TEST, FEW_CASES = 60, 20
@@ -45,9 +46,17 @@ def check(case: RandomCase, seen: Counter[str]) -> list[Timeline]:
         return []
     with slow_inputs():
         assert played == simulate_all(case.pipeline, case.schedule, slow, case.workload)
-    spans = [span for line in played.timelines for span in line.spans if span.is_of_input]
+    spans = [span for line in played.timelines for span in line.spans if not span.has_model]
     seen["fallen"] += sum(s.fallen_tokens for line in played.timelines for s in line.spans)
     seen["inputs cut off"] += sum(span.reason == "cancelled" for span in spans)
+    for line in played.timelines:
+        for name, found in line.votes.items():
+            seen["votes"] += 1
+            asked = [one for one in case.pipeline[name].reads if case.pipeline[one].has_engine]
+            seen["decided early"] += any(
+                span.agent in asked and span.reason == "cancelled" for span in line.spans
+            )
+            seen["never asked"] += found.asked < len(asked)
     return list(played.timelines)
 
 
@@ -156,6 +165,23 @@ def check_updates(seeds: Iterable[int]) -> None:
     """In every group what was written on a text that was replaced falls."""
     seen = check_all(map(update_case, seeds))
     assert min(seen[what] for what in ("cached tokens", "ties", "fallen")) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(STREAM_TESTS))
+def test_random_cases_with_votes(group: int) -> None:
+    """1,020 cases in all."""
+    check_votes(seeds_of(group))
+
+
+def test_some_random_cases_with_votes() -> None:
+    check_votes(range(FEW_CASES))
+
+
+def check_votes(seeds: Iterable[int]) -> None:
+    """In every group votes are decided before all have ended, and before all were asked."""
+    seen = check_all(map(vote_case, seeds))
+    assert min(seen[what] for what in (*EVENTS, "votes", "decided early", "never asked")) > 0
 
 
 def seeds_of(group: int) -> range:

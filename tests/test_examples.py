@@ -24,8 +24,13 @@ SIMULATED = (
     "other_hardware",
     "paper_moa",
     "peers",
+    "systems/speak_while_watching",
+    "systems/stream2llm",
+    "systems/stream_ma",
+    "systems/thread_weaver",
     "two_layers",
     "typed_question",
+    "vote",
 )
 # The last digits of a mean may differ from one numpy to another.
 EXACT = 1e-9
@@ -61,12 +66,27 @@ def flat(content: Any, place: str = "") -> dict[str, Any]:
     return {p: v for key, value in items for p, v in flat(value, f"{place}/{key}").items()}
 
 
-@pytest.mark.parametrize("staircase_word", ["normal", "constant:32,64,48"])
-@pytest.mark.parametrize("name", SIMULATED)
+# In a vote nobody reads in steps.
+PLAYED = [
+    (name, word)
+    for name in SIMULATED
+    for word in ("normal", "constant:32,64,48")
+    if name != "vote" or word == "normal"
+]
+
+
+@pytest.mark.parametrize(("name", "staircase_word"), PLAYED)
 def test_simulation(name: str, staircase_word: str) -> None:
     words = ["simulate", f"examples/{name}.yaml", "--requests", "6"]
     found = printed(*words, "--staircase", staircase_word)
-    check(f"simulate-{name}-{staircase_word.partition(':')[0]}", found["forecast"])
+    shown = name.replace("/", "-")
+    check(f"simulate-{shown}-{staircase_word.partition(':')[0]}", found["forecast"])
+
+
+def test_a_vote_that_is_decided_early() -> None:
+    words = ["simulate", "examples/vote.yaml", "--requests", "40"]
+    found = printed(*words, "--barrier", "ahead:2", "--at-once", "4")
+    check("simulate-vote-ahead", found["forecast"])
 
 
 def test_plan(tmp_path: Path) -> None:
@@ -82,7 +102,10 @@ def test_plan(tmp_path: Path) -> None:
 
 
 def test_every_simulated_example_has_one() -> None:
-    kinds = {path.stem: path.read_text() for path in (ROOT / "examples").glob("*.yaml")}
-    simulated = {name for name, text in kinds.items() if "kind: simulated" in text}
+    folder = ROOT / "examples"
+    paths = [*folder.glob("*.yaml"), *(folder / "systems").glob("*.yaml")]
+    kinds = {str(path.relative_to(folder).with_suffix("")): path.read_text() for path in paths}
+    words = ("kind: simulated", "kind: endpoint")
+    simulated = {name for name, text in kinds.items() if any(word in text for word in words)}
     # Of placement the variants are planned (`test_variants`).
-    assert simulated | {"endpoints"} == {*SIMULATED, "placement"}
+    assert simulated == {*SIMULATED, "placement"}

@@ -39,18 +39,11 @@ class Failing(ScriptedEngine):
     def submit(self, call: EngineCall, listener: Listener) -> None:
         stops = self._left > 0 and call.written <= self._after < call.written + call.max_tokens
         self._left -= stops
-        super().submit(
-            call, _Cut(self, listener, self._after - call.written) if stops else listener
-        )
-
-    def forget(self, request: int) -> None:
-        """What nobody was shown."""
-        self._written[request] = self._after
+        super().submit(call, _Cut(listener, self._after - call.written) if stops else listener)
 
 
 class _Cut:
-    def __init__(self, engine: Failing, listener: Listener, room: int) -> None:
-        self._engine = engine
+    def __init__(self, listener: Listener, room: int) -> None:
         self._listener = listener
         self._room = room
 
@@ -60,7 +53,6 @@ class _Cut:
             self._listener.on_token(key, token, time_ns)
 
     def on_end(self, key: Key, report: CallReport) -> None:
-        self._engine.forget(key[0])
         now = time.perf_counter_ns()
         self._listener.on_end(key, CallReport("cancelled", now, now, 0, 0, SECRET))
 

@@ -98,7 +98,7 @@ class TestSimulated:
 
     def test_no_device_and_no_prompt_are_counted(self) -> None:
         span = play(Schedule()).spans[0]
-        assert span.is_of_input
+        assert not span.has_model
         assert (span.busy_ps, span.prefilled_tokens, span.cached_tokens) == (0, 0, 0)
 
     def test_only_requests_with_inputs_have_their_figures(self) -> None:
@@ -282,6 +282,10 @@ class Heard:
 
     def on_token(self, key: Key, token: int, time_ns: int) -> None:
         self.ids.append(token)
+        self.times_ns.append(time_ns)
+
+    def on_revised(self, key: Key, standing: int, time_ns: int) -> None:
+        del self.ids[standing:]
         self.times_ns.append(time_ns)
 
     def on_end(self, key: Key, report: CallReport) -> None:

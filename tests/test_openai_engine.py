@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from executor.engine import CallReport, EngineCall, Key
 from executor.inprocess.models import load_tokenizer
 from executor.measure.call_recorder import serve
+from executor.openai.connecting import apis_of
 from executor.openai.engine import OpenAIEngine, ServerSettings
 from executor.openai.probe import Probe
 from executor.openai.server import Address, Network
@@ -35,6 +36,7 @@ from executor.openai.stream_chunks import Chunk, Usage
 from executor.openai.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from staircase import Schedule, constant, moa, uniform
+from staircase.spec.engine_spec import OpenAISpec
 from tests.support.backends import FORM, QUESTION, CharacterTokenizer, server_settings
 from tests.support.fake_server import FIRST_ID, FakeServer, Fault, Kind, Manners
 
@@ -703,6 +705,13 @@ class TestProbe:
         assert profile.continues
         assert not profile.takes_ids
 
+    def test_completions_where_the_model_has_no_chat_template(self) -> None:
+        """What transformers serve answers to a chat with such a model."""
+        profile, _ = probe(Manners(broken_by={"messages": 500}), "chat", "completions", tries=1)
+        assert profile.api == "completions"
+        with pytest.raises(ServerError, match="HTTP 500"):
+            probe(Manners(broken_by={"messages": 500}), "chat", tries=1)
+
     @pytest.mark.parametrize(
         "manners",
         [
@@ -727,6 +736,23 @@ class TestProbe:
             error = it.call("q:", own=" 1").report().error
             assert error is not None
             assert "loses the space" in error
+
+    @pytest.mark.parametrize(
+        ("options", "first"),
+        [
+            ({}, "chat"),
+            ({"tokenizer": "folder"}, "completions"),
+            ({"format": "plain"}, "completions"),
+            ({"format": {"own": "Answer: "}}, "completions"),
+            ({"model": "embedded"}, "completions"),
+            ({"api": "completions"}, "completions"),
+        ],
+    )
+    def test_a_chat_api_is_asked_first_unless_the_format_is_known(
+        self, options: dict[str, Any], first: str
+    ) -> None:
+        given = {"kind": "openai", "base_url": "http://there/v1", "model": "m", **options}
+        assert apis_of(OpenAISpec.model_validate(given))[0] == first
 
     def test_neither(self) -> None:
         with pytest.raises(ServerError, match="HTTP 404: Not Found; look at base_url"):

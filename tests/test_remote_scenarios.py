@@ -58,7 +58,7 @@ def test_one_client_and_one_probe_for_what_is_the_same(fake: FakeServer, tmp_pat
     scenario = demo(tmp_path, fake.url, max_concurrency=2)
     schedule = uniform(scenario.pipeline.build(), constant(8, 8, 6))
     with open_engines(scenario) as opened:
-        assert len(fake.bodies) == 4 * 7, "one probe a model"
+        assert len(fake.bodies) == 4 * 6, "one probe a model"
         assert fake.connections == 1
         question = read_dataset(scenario, tmp_path, 1, 0)[0]
         outcome = opened.runtime.run([Job(scenario.pipeline.build(), schedule, question)])[0]
@@ -173,7 +173,7 @@ class TestEnginesCommand:
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert [one["name"] for one in found] == ["north", "south", "east", "editor"]
-        assert found[0]["api"] == "completions"
+        assert found[0]["api"] == "chat"
         assert found[0]["tokens"] == "text"
         assert "ignore_eos" in found[0]["fields"]
         assert found[0]["reports_cached"] is True
@@ -182,7 +182,7 @@ class TestEnginesCommand:
     def test_table(self, fake: FakeServer, tmp_path: Path) -> None:
         done = staircase("engines", str(write_demo(tmp_path, fake.url)))
         assert done.returncode == 0, done.stderr
-        for words in ("editor", "completions", "ids in", "tells cached"):
+        for words in ("editor", "chat", "ids in", "tells cached"):
             assert words in done.stdout
 
     def test_in_process_engines_need_no_asking(self) -> None:

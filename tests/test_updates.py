@@ -21,11 +21,11 @@ from staircase import (
     constant,
     uniform,
 )
-from staircase.conductor import Conductor
 from staircase.errors import WorkloadError
 from staircase.messages import Call
 from staircase.metrics.request_metrics import measure
 from staircase.pipeline import Arrival
+from staircase.play import Play
 from staircase.prompt import Segment
 from staircase.standing_text import Pieces, StandingText, numbers
 from staircase.timeline import to_ps
@@ -183,16 +183,16 @@ def test_what_stands_was_written_on_what_stands(seed: int) -> None:
 
 
 def check_alone(case: RandomCase, number: int) -> None:
-    calls, played = list[Call](), list[Conductor]()
+    calls, played = list[Call](), list[Play]()
 
-    class Kept(Conductor):
+    class Kept(Play):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             played.append(self)
 
     workload = Workload([case.workload.requests[number]])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("staircase.play.Conductor", Kept)
+        patch.setattr("simulator.des.simulate.Play", Kept)
         try:
             line = simulate(case.pipeline, case.schedule, case.setups, workload, calls.append)[0]
         except WorkloadError:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from executor.embedded_models import MODEL_FOLDERS
 from executor.openai.probe import Probe
 from executor.openai.server import Address, Network, Server
 from executor.openai.server_faults import Patience, ServerError
 from executor.openai.server_profile import Api, ServerProfile
 from staircase.errors import EngineError, ScenarioError
-from staircase.spec.engine_spec import ServerSpec
+from staircase.spec.engine_spec import OpenAISpec, ServerSpec
 
 # What a scenario says of these is not dropped in silence.
 ASKED_FOR = ("top_p", "top_k", "seed")
@@ -33,7 +34,7 @@ class Connector:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._servers: dict[Address, Server] = {}
-        self._profiles: dict[tuple[Address, str, str], ServerProfile] = {}
+        self._profiles: dict[tuple[Address | str, ...], ServerProfile] = {}
 
     def connect(self, name: str, spec: ServerSpec) -> Connection:
         """The server of engine ``name``.
@@ -47,7 +48,7 @@ class Connector:
         if address not in self._servers:
             self._servers[address] = self._open(name, address)
         server = self._servers[address]
-        key = (address, spec.model, spec.api)
+        key = (address, spec.model, *apis_of(spec))
         if key not in self._profiles:
             self._profiles[key] = self._ask(name, server, spec)
         profile = self._profiles[key]
@@ -64,12 +65,25 @@ class Connector:
             raise ScenarioError(f"engine {name!r}: {error}") from None
 
     def _ask(self, name: str, server: Server, spec: ServerSpec) -> ServerProfile:
-        apis: list[Api] = ["completions", "chat"] if spec.api == "auto" else [spec.api]
         probe = Probe(server, spec.model, fields_of(spec), patience_of(spec))
         try:
-            return self._network.run(probe.find(apis))
+            return self._network.run(probe.find(apis_of(spec)))
         except ServerError as fault:
             raise EngineError(f"engine {name!r}: {fault}") from None
+
+
+def apis_of(spec: ServerSpec) -> list[Api]:
+    """In the order in which they are tried.
+
+    Where neither a tokenizer nor the scenario's own format says how the model is talked to, its
+    chat API does: a chat model that is given a bare text repeats itself.
+    """
+    if spec.api != "auto":
+        return [spec.api]
+    knows_format = isinstance(spec, OpenAISpec) and (
+        spec.tokenizer is not None or spec.format != "auto" or spec.model in MODEL_FOLDERS
+    )
+    return ["completions", "chat"] if knows_format else ["chat", "completions"]
 
 
 def fields_of(spec: ServerSpec) -> Mapping[str, float]:

@@ -34,6 +34,8 @@ Continued = Literal["goes on", "drops space", "not seen"]
 # How servers say that they do not know a path, a field, or a prompt of this kind.
 REFUSALS = frozenset({400, 404, 405, 415, 422, 501})
 NO_PATH = frozenset({404, 405, 501})
+# What some servers answer to a chat with a model that has no chat template.
+BROKEN = 500
 # Long enough to fill several blocks of a prefix cache: some servers report only what was cached.
 # It ends in a line end so that it does not matter whether an answer begins with a space.
 TEXT = " ".join(map(str, range(160))) + "\n"
@@ -88,7 +90,8 @@ class Probe:
             try:
                 return await self._with_limit(api)
             except ServerError as fault:
-                if fault.status not in REFUSALS:
+                is_no_chat = api == "chat" and api != apis[-1] and fault.status == BROKEN
+                if fault.status not in REFUSALS and not is_no_chat:
                     raise
                 faults.append(fault)
         # Rather what is wrong with a request than that there is no such path.

@@ -43,6 +43,7 @@ def uniform_schedule(
     reading: str = "exact",
     starve: str = "wait",
     without: Sequence[str] = (),
+    at_once: int | None = None,
 ) -> Schedule:
     """The same staircase for every reading agent; all in words, as of ``staircase simulate``.
 
@@ -59,6 +60,7 @@ def uniform_schedule(
         reading,  # type: ignore[arg-type]
         starve,  # type: ignore[arg-type]
         without=tuple(without),
+        at_once=at_once,
     )
 
 

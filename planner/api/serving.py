@@ -109,7 +109,7 @@ def gateway_of(
 ) -> Iterator[Gateway]:
     """With the engines of all, which are closed in the end."""
     for work in works:
-        _check_inputs(work)
+        _check_served(work)
     plans = [(work, plan_of(work)) for work in works]
     with ExitStack() as stack:
         served = []
@@ -125,8 +125,14 @@ def gateway_of(
         yield gateway
 
 
-def _check_inputs(work: Workspace) -> None:
-    for one in work.scenario.pipeline.build().inputs:
+def _check_served(work: Workspace) -> None:
+    pipeline = work.scenario.pipeline.build()
+    for one in pipeline.votes:
+        raise ScenarioError(
+            f"{work.scenario.name}: pipeline.agents.{one.name}.vote: cannot be served, as what a "
+            "request may wish is wished of one model; 'staircase run' holds votes"
+        )
+    for one in pipeline.inputs:
         raise ScenarioError(
             f"{work.scenario.name}: pipeline.inputs.{one.name}: cannot be served, as a request has "
             "all of its text when it comes; 'staircase run' brings inputs in real time"

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from planner.progress import Progress, Track
-from staircase.bounds import MOST, MOST_SEED, MOST_WORKERS
+from staircase.bounds import MOST, MOST_SAMPLES, MOST_SEED, MOST_WORKERS
 
 if TYPE_CHECKING:
     from planner.workspace import Workspace
@@ -89,7 +89,16 @@ LayoutName = Annotated[
     str, typer.Option(help="rebuild, rebuild_query_first, append_rounds or interleave.")
 ]
 BarrierWord = Annotated[
-    str, typer.Option(help="Whom a step waits for: all, quorum:COUNT or grace:COUNT,SECONDS.")
+    str,
+    typer.Option(
+        help="Whom a step waits for: all, quorum:COUNT, grace:COUNT,SECONDS or ahead:COUNT."
+    ),
+]
+AtOnce = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=MOST_SAMPLES, help="So many of those write at a time on whom somebody votes."
+    ),
 ]
 Without = Annotated[
     list[str] | None, typer.Option(help="A proposer that is not asked; once for each.")

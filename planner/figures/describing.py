@@ -52,10 +52,19 @@ def phrase_of(schedule: Schedule, agent: str) -> Phrase:
 
 
 def _head(schedule: Schedule) -> tuple[str, list[tuple[str | int, ...]]]:
-    """The layout, and who is not asked."""
-    count = len(schedule.without)
-    words = f"{{}}, without {', '.join(['{}'] * count)}" if count else "{}"
-    return words, [("layout",), *(("without", number) for number in range(count))]
+    """The layout, for whom it does not wait, how many write at once, and who is not asked."""
+    words: list[str] = ["{}"]
+    keys: list[tuple[str | int, ...]] = [("layout",)]
+    if schedule.barrier.kind != "all":
+        words.append(f"{schedule.barrier.kind} {{}}")
+        keys.append(("barrier", "count"))
+    if schedule.at_once is not None:
+        words.append("at most {} at once")
+        keys.append(("at_once",))
+    if schedule.without:
+        words.append(f"without {', '.join(['{}'] * len(schedule.without))}")
+        keys += [("without", number) for number in range(len(schedule.without))]
+    return ", ".join(words), keys
 
 
 def _words(step: Step) -> str:

@@ -25,6 +25,7 @@ MOST = 4
 STARTS = ("smooth_start", "start_after_input")
 _QUALITY = "a quality profile, which 'staircase profile' measures; simulated engines have none"
 _INPUT = "pipeline.inputs"
+_VOTE = "an agent that votes (pipeline.agents.NAME.vote)"
 _USE = "engines whose use is known, which endpoints are not"
 # What it takes to know a figure that is not known everywhere.
 NEEDS = {
@@ -33,6 +34,8 @@ NEEDS = {
     "score": "a quality profile that ties a task's score to the loss (docs/quality.md)",
     "start_after_input": _INPUT,
     "last_after_input": _INPUT,
+    "vote_right": f"{_VOTE}, and workload.ballots",
+    "samples": _VOTE,
     "device": _USE,
     "reserved": _USE,
     "cost": "plan.prices",
@@ -111,7 +114,7 @@ class Limit:
     def tightened(self, margin: float) -> Limit:
         """Tighter by so large a share; of a quality, by that share of what it lacks."""
         figure = self.figure
-        if self.objective.word in ("quality", "score"):
+        if self.objective.word in ("quality", "score", "vote_right"):
             return replace(self, figure=figure + margin * max(0.0, 1 - figure))
         sign = 1 if self.objective.is_gain else -1
         return replace(self, figure=figure * (1 + sign * margin))

@@ -12,6 +12,8 @@ COLUMNS = (
     "start_after_input_s",
     "last_after_input_s",
     "stall_s",
+    "vote_right",
+    "samples",
     "prefilled_tokens",
     "cached_tokens",
     "loss",

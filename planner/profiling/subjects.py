@@ -31,7 +31,7 @@ def pipeline_subject(scenario: Scenario) -> PipelineSubject:
         {
             agent.name: _of_agent(agent, _text_subject(specs[agent.engine]))
             for agent in pipeline
-            if not agent.arrival
+            if agent.has_engine
         },
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import optuna
 
+from staircase.bounds import MOST_SAMPLES
 from staircase.pipeline import Pipeline
 from staircase.schedule import (
     Layout,
@@ -37,7 +38,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "geometric": ("first", "chunk", "write", "ratio"),
 }
 # What holds for all agents; the latter two say nothing where everybody reads all first.
-COMMON = ("layout", "barrier", "without")
+COMMON = ("layout", "barrier", "at_once", "without")
 OPTIONS = ("reading", "starve")
 
 
@@ -99,7 +100,13 @@ class Space:
             point.get("reading", self.spec.reading[0]),
             point.get("starve", self.spec.starve[0]),
             without=self._left_out[point.get("without", "nobody")],
+            at_once=self._at_once(point),
         )
+
+    def _at_once(self, point: Point) -> int | None:
+        """None where it is no bound."""
+        found = int(point.get("at_once", self.spec.at_once[0]))
+        return None if found == MOST_SAMPLES else found
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         """The point that Optuna's sampler wants to see."""

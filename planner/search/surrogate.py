@@ -19,6 +19,7 @@ from planner.figures.metric_table import METRICS
 from planner.figures.objectives import Goals, Objective
 from planner.results.plans import Candidate
 from planner.search.cached_forecasts import Sketcher
+from staircase.bounds import MOST_SAMPLES
 from staircase.metrics.request_metrics import Floats
 from staircase.schedule import Schedule
 
@@ -79,7 +80,8 @@ class Surrogate:
         """[schedules, features]: the sketch's figures, and what it does not see, in like scales."""
         figures = [_scaled(name, column) for name, column in self._figures.items()]
         options = [
-            (s.layout, repr(s.barrier), s.reading, s.starve, s.without) for s in self.schedules
+            (s.layout, repr(s.barrier), s.reading, s.starve, s.without, s.at_once or MOST_SAMPLES)
+            for s in self.schedules
         ]
         kinds = list(zip(*options, strict=True))
         seen = [[one == value for one in kind] for kind in kinds for value in sorted(set(kind))]

@@ -38,6 +38,8 @@ ROWS = (
     "thinking_tokens",
     "prefilled_tokens",
     "cached_tokens",
+    "samples",
+    "vote_right",
     "unread",
     "loss",
     "agreement",

@@ -49,7 +49,7 @@ class Stage:
             {
                 agent.name: _alone(self.setups[agent.engine], agent.name)
                 for agent in self.pipeline
-                if not agent.arrival
+                if agent.has_engine
             },
             Workload(self.workload.requests),
         )

@@ -13,7 +13,13 @@ from simulator.compiled.workload_tables import WorkloadTables
 from simulator.core.compiling import compiled
 from staircase.messages import EndReason
 from staircase.metrics.measured import Measured
-from staircase.metrics.request_metrics import OF_INPUTS, READING_RATE, Floats, reader_ps
+from staircase.metrics.request_metrics import (
+    OF_INPUTS,
+    OF_VOTES,
+    READING_RATE,
+    Floats,
+    reader_ps,
+)
 from staircase.pipeline import Pipeline
 from staircase.timeline import PS_PER_S, Span, Timeline, to_s
 
@@ -81,10 +87,10 @@ class PlayedTables:
                 **self._of_calls(),
                 "answer_tokens": counts.astype(np.float64),
                 **self._of_prompts(),
-                # What thinks, or has inputs, is not played as tables.
+                # What thinks, or has inputs or votes, is not played as tables.
                 "first_output_s": first,
                 "thinking_tokens": np.zeros(len(counts)),
-                **{name: np.full(len(counts), np.nan) for name in OF_INPUTS},
+                **{name: np.full(len(counts), np.nan) for name in (*OF_INPUTS, *OF_VOTES)},
             },
             self._gaps(firsts, counts),
         )

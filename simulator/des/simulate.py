@@ -15,11 +15,15 @@ from simulator.engine import EngineSetup, Key, SimulatedCall, SimulatedEngine, f
 from simulator.event_queue import ARRIVAL, Clock, ScheduledEvent
 from staircase.bounds import LAST_PS
 from staircase.messages import Call
-from staircase.pipeline import Pipeline
-from staircase.play import CallResult, Play
+from staircase.pipeline import Arrival, Pipeline
+from staircase.play import CallResult, Play, taken
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_ps
+from staircase.votes import NO_BALLOT, Ballot, Vote
 from staircase.workload import RequestShape, Workload, too_long
+
+# How the text comes that was voted for.
+AT_ONCE = Arrival()
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ def simulate_all(
     env = Clock()
     shared: dict[str, object] = {}
     served: dict[str, SimulatedEngine] = {
-        one.name: InputClock(env, one.arrival, first_number(shared, 1))
-        for one in pipeline.inputs
-        if one.arrival
+        one.name: InputClock(env, one.arrival or AT_ONCE, first_number(shared, 1))
+        for one in pipeline
+        if not one.has_engine
     }
     served |= {name: setup.open(env, shared) for name, setup in engines.items()}
     waiting = iter(enumerate(workload.requests))
@@ -147,19 +151,27 @@ class _Run:
         self._request = request
         self._engines = engines
         self._thoughts: dict[int, _Thought] = {}
+        self._pipeline = pipeline
+        self._ballots = dict(request.ballots)
         self.over = env.event()
         self.play = Play(number, pipeline, schedule, request.fixed_tokens, self)
 
     def submit(self, call: Call) -> None:
         self._on_call(call)
-        request = self._request
+        request, agent = self._request, self._pipeline[call.agent]
+        if agent.vote:
+            winner = taken(agent, call)
+            self._ballots[agent.name] = self._ballots[winner] if winner else NO_BALLOT
+            left = call.prompt.tokens
+        else:
+            left = request.left_tokens(call)
         # Who goes on with a text has thought before.
         thinking = 0 if call.standing else request.thinking_tokens.get(call.agent, 0)
         self._thoughts[call.number] = _Thought(thinking)
         simulated = SimulatedCall(
             self.play.number,
             call,
-            request.left_tokens(call),
+            left,
             request.ends_with == "stop",
             thinking,
             request.parts,
@@ -185,6 +197,10 @@ class _Run:
     def tokens_of(self, call: Call) -> int | None:
         made = self._engines[call.engine].tokens_of((self.play.number, call.number))
         return None if made is None else max(0, made - self._thoughts[call.number].goal)
+
+    def ballot(self, call: Call, vote: Vote) -> Ballot:
+        """Who took the text of another says what that one says."""
+        return self._ballots[call.agent]
 
     def on_watched(self, key: Key, now_ps: int) -> None:
         self.play.on_watched(key[1], now_ps)

@@ -1,4 +1,4 @@
 """Which way a figure is better."""
 
 # More is better; of all other figures, less.
-GAINS = frozenset({"goodput_per_s", "capacity_per_s", "agreement", "score"})
+GAINS = frozenset({"goodput_per_s", "capacity_per_s", "agreement", "score", "vote_right"})

@@ -10,6 +10,7 @@ import numpy as np
 from staircase.metrics.request_metrics import (
     METRICS,
     OF_INPUTS,
+    OF_VOTES,
     READING_RATE,
     Floats,
     Summary,
@@ -46,7 +47,7 @@ class Measured:
         found = {
             name: summarize(column)
             for name, column in self.columns.items()
-            if name not in OF_INPUTS or not np.isnan(column).all()
+            if name not in (*OF_INPUTS, *OF_VOTES) or not np.isnan(column).all()
         }
         return {**found, "itl_s": summarize_pooled(self.gaps_s)}
 

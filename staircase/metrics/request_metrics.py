@@ -23,6 +23,9 @@ Added here:
                    ``last_after_input_s`` the last token, both counted from there, so they may be
                    below 0
 
+    vote right     the share of its votes that took a right answer, where that is known
+    samples        texts on which somebody votes that were begun
+
     queued time that its calls waited for the beginning of their prefill, summed
     busy   device time of its calls; an iteration that serves several calls counts for each
 
@@ -39,6 +42,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from staircase.timeline import PS_PER_S, Timeline, to_s
+from staircase.votes import Outcome
 
 # Tokens a second: silent reading of English at 238 words a minute (Brysbaert 2019, Journal of
 # Memory and Language 109), four tokens for three words.
@@ -70,11 +74,15 @@ class RequestMetrics:
     input_s: float = field(default=NAN, kw_only=True)
     start_after_input_s: float = field(default=NAN, kw_only=True)
     last_after_input_s: float = field(default=NAN, kw_only=True)
+    vote_right: float = field(default=NAN, kw_only=True)
+    samples: float = field(default=NAN, kw_only=True)
 
 
 METRICS: tuple[str, ...] = tuple(field.name for field in fields(RequestMetrics))
 # Those that only requests with inputs have.
 OF_INPUTS = ("input_s", "start_after_input_s", "last_after_input_s")
+# Those that only requests with votes have.
+OF_VOTES = ("vote_right", "samples")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +157,16 @@ def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMe
         input_s=input_s,
         start_after_input_s=to_s(smooth_ps) - input_s,
         last_after_input_s=e2e - input_s,
+        **_of_votes(list(timeline.votes.values())),
     )
+
+
+def _of_votes(votes: Sequence[Outcome]) -> dict[str, float]:
+    known = [vote.is_right for vote in votes if vote.is_right is not None]
+    return {
+        "vote_right": sum(known) / len(known) if known else NAN,
+        "samples": float(sum(vote.asked for vote in votes)) if votes else NAN,
+    }
 
 
 def reader_ps(reading_rate: float) -> int:

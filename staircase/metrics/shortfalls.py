@@ -33,10 +33,12 @@ class Shortfall:
 
 
 def shortfalls_of(timeline: Timeline) -> list[Shortfall]:
-    """Of one request; an agent that was never asked is none."""
+    """Of one request; an agent that was never asked is none, and one that a vote did not need."""
+    voting = {name for vote in timeline.votes.values() for name in vote.reads}
     spans: dict[str, list[Span]] = {}
     for span in timeline.spans:
-        spans.setdefault(span.agent, []).append(span)
+        if span.agent not in voting or span.reason != "cancelled":
+            spans.setdefault(span.agent, []).append(span)
     return [one for agent, own in spans.items() for one in _shortfall(agent, own)]
 
 

@@ -103,7 +103,7 @@ class _Walk:
 
     def _phases(self, span: Span) -> list[tuple[Phase, int]]:
         """When each began, the last first."""
-        if self.pipeline[span.agent].arrival:
+        if not self.pipeline[span.agent].has_engine:
             return [("rest", span.ended_ps), ("arrive", span.submitted_ps)]
         first = span.ended_ps if span.first_token_ps is None else span.first_token_ps
         thought = first if span.thought_ps is None else span.thought_ps
@@ -123,16 +123,25 @@ class _Walk:
         waits = [(last.ended_ps, last) for last in own]
         agent = self.pipeline[span.agent]
         for source, shown in zip(agent.reads, span.read, strict=True):
-            if source in agent.peers:
-                continue
             written = self._spans(source, span.call)
+            # A vote did not wait for those that were cut off when it was decided.
+            if source in agent.peers or (agent.vote and _is_cut_off(written)):
+                continue
             level = self._level(span, shown, written)
             waits += [(_there_ps(one, level), one) for one in _holding(written, level)]
+        waits += [(last.ended_ps, last) for last in self._before_its_turn(span)]
         waited_ps = span.submitted_ps - self.timeline.arrival_ps
         until_ps = span.submitted_ps - round(HAND_OVER * waited_ps)
         # What had ended long before was not the last, if anything else can have been.
         late = [wait for wait in waits if wait[1].ended_ps >= until_ps]
         return max(late or waits, key=lambda wait: wait[0], default=(0, None))[1]
+
+    def _before_its_turn(self, span: Span) -> list[Span]:
+        """Where not all on whom somebody votes write at once: the ends of those before it."""
+        if self.schedule.at_once is None or span.step:
+            return []
+        before = self.pipeline.sample_turns.get(span.agent, ())
+        return [one for name in before for one in self._spans(name, span.call)[-1:]]
 
     def _level(self, span: Span, shown: int, written: list[Span]) -> int | None:
         """The token of a source that the step waited for; None: its end; 0: for nothing."""
@@ -142,6 +151,10 @@ class _Walk:
         has_ended = bool(written) and written[-1].ended_ps <= span.submitted_ps
         # Else the barrier did not wait for this source.
         return None if has_ended or read is None else 0
+
+
+def _is_cut_off(written: list[Span]) -> bool:
+    return bool(written) and written[-1].reason == "cancelled"
 
 
 def _holding(written: list[Span], level: int | None) -> list[Span]:

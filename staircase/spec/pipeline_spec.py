@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from staircase.bounds import MOST_ROUNDS, MOST_TOKENS
+from staircase.bounds import MOST_ROUNDS, MOST_SAMPLES, MOST_TOKENS
 from staircase.errors import PipelineError
 from staircase.pipeline import Agent, Arrival, Pipeline, Thinking, chain, debate, moa, single
 from staircase.spec.strict import Rate, Strict, Tokens, TokensFrom0
+from staircase.votes import Vote
 
 Tag = Annotated[str, Field(min_length=1)]
 
@@ -44,10 +46,44 @@ class ThinkingSpec(Strict):
         return Thinking(self.budget, self.enabled, (self.tags[0], self.tags[1]))
 
 
-class AgentSpec(Strict):
-    """Details of one agent; ``reads`` and ``peers`` only in a pipeline drawn agent by agent.
+class DiscardSpec(Strict):
+    """Texts that cast no ballot: longer ones, and those in which ``matches`` is found."""
 
-    ``peers`` are read as well, but not waited for, so that agents may read each other.
+    over_tokens: Tokens | None = None
+    matches: str = ""
+
+
+class VoteSpec(Strict):
+    """How ballots are found: ``answer`` is a regular expression, of which a text's last match
+    counts, and of that the first group."""
+
+    answer: str = ""
+    discard: DiscardSpec = DiscardSpec()
+
+    @model_validator(mode="after")
+    def _check_patterns(self) -> Self:
+        try:
+            self.build()
+        except PipelineError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def build(self) -> Vote:
+        return Vote(self.answer, self.discard.over_tokens, self.discard.matches)
+
+
+# That an agent can have only in a pipeline drawn agent by agent.
+DRAWN = ("reads", "peers", "samples", "vote")
+# That only a model has.
+OF_MODELS = ("engine", "role", "max_tokens", "thinking", "samples", "peers")
+
+
+class AgentSpec(Strict):
+    """Details of one agent; ``DRAWN`` only in a pipeline drawn agent by agent.
+
+    ``peers`` are read as well, but not waited for, so that agents may read each other. ``samples``
+    makes so many agents NAME.1, NAME.2, … of it; who reads NAME reads them all. One with a ``vote``
+    writes nothing, but takes the text of one of those that it reads.
     """
 
     engine: str = ""
@@ -56,6 +92,15 @@ class AgentSpec(Strict):
     role: str = ""
     max_tokens: Tokens = 512
     thinking: ThinkingSpec | None = None
+    samples: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] = 1
+    vote: VoteSpec | None = None
+
+    @model_validator(mode="after")
+    def _check_vote(self) -> Self:
+        for key in OF_MODELS:
+            if self.vote is not None and key in self.model_fields_set:
+                raise ValueError(f"{key} has no effect beside vote, which writes nothing itself")
+        return self
 
     @property
     def thinks(self) -> Thinking | None:
@@ -113,15 +158,17 @@ class PipelineSpec(Strict):
     def build(self) -> Pipeline:
         drawn = self._drawn()
         if drawn is None:
-            agents = tuple(_agent(name, spec) for name, spec in self.agents.items())
+            samples = {name: sample_names(name, spec) for name, spec in self.agents.items()}
+            agents = [one for n, spec in self.agents.items() for one in _agents(n, spec, samples)]
             return Pipeline((*self._inputs, *agents), self.answer or "")
         for name, spec in self.agents.items():
             if name not in [agent.name for agent in drawn]:
                 raise PipelineError(f"pipeline.agents.{name}: no such agent in the drawn pipeline")
-            for key in ("reads", "peers"):
-                if getattr(spec, key):
+            for key in DRAWN:
+                if key in spec.model_fields_set:
                     raise PipelineError(
-                        f"pipeline.agents.{name}.{key}: the drawn pipeline says this"
+                        f"pipeline.agents.{name}.{key}: the drawn pipeline says this; give agents "
+                        "and answer alone"
                     )
         detailed = [self._detailed(agent) for agent in drawn]
         reading = [one if one.reads else replace(one, reads=tuple(self.inputs)) for one in detailed]
@@ -156,14 +203,28 @@ class PipelineSpec(Strict):
         )
 
 
-def _agent(name: str, spec: AgentSpec) -> Agent:
-    reads = tuple(dict.fromkeys([*spec.reads, *spec.peers]))
-    return Agent(
-        name,
-        spec.engine,
-        reads,
-        spec.role,
-        spec.max_tokens,
-        spec.thinks,
-        peers=tuple(spec.peers),
+def sample_names(name: str, spec: AgentSpec) -> list[str]:
+    """What its samples are called; itself where it is not sampled."""
+    return [f"{name}.{n}" for n in range(1, spec.samples + 1)] if spec.samples > 1 else [name]
+
+
+def _agents(name: str, spec: AgentSpec, samples: Mapping[str, Sequence[str]]) -> Iterator[Agent]:
+    """``samples``: by what a scenario calls them, the names of the agents that there are."""
+    reads, peers = (
+        tuple(dict.fromkeys(one for group in some for one in samples.get(group, [group])))
+        for some in ([*spec.reads, *spec.peers], spec.peers)
     )
+    if spec.vote is not None:
+        yield Agent(name, reads=reads, max_tokens=MOST_TOKENS, vote=spec.vote.build())
+        return
+    for own in samples[name]:
+        yield Agent(
+            own,
+            spec.engine or name,
+            reads,
+            spec.role,
+            spec.max_tokens,
+            spec.thinks,
+            peers=peers,
+            sample_of=name if own != name else "",
+        )

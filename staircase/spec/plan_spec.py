@@ -15,6 +15,7 @@ from staircase.bounds import (
     MOST_FIGURE,
     MOST_RATE,
     MOST_RATIO,
+    MOST_SAMPLES,
     MOST_SEEDS,
 )
 from staircase.errors import ScheduleError
@@ -96,7 +97,8 @@ class PlanSpec(Strict):
 
     ``staircases``: the ``same`` for every reading agent, or one for each ``layer`` or ``agent``.
     ``barrier`` (words of ``parse_barrier``), ``reading`` and ``starve`` are searched where more
-    than one value is given, and without which proposers, of whom at most ``leave_out`` at once, the
+    than one value is given, so is ``at_once``, how many of those write at a time on whom somebody
+    votes, and without which proposers, of whom at most ``leave_out`` at once, the
     readers do as well. ``prices`` (by engine) are for the figure ``cost``, ``goodput`` (what
     a request may take at most) for the figure of that name and for ``capacity``, at which
     ``capacity_share`` of the requests keep it.
@@ -110,6 +112,7 @@ class PlanSpec(Strict):
     barrier: Listed[BarrierWord] = ["all"]
     reading: Listed[Literal["exact", "latest"]] = ["exact"]
     starve: Listed[Literal["wait", "write"]] = ["wait"]
+    at_once: Listed[Annotated[int, Field(ge=1, le=MOST_SAMPLES)]] = [MOST_SAMPLES]
     leave_out: CountFrom0 = 0
     first: Listed[Tokens] = [4, 8, 12, 16, 24, 32, 48, 64]
     chunk: Listed[Tokens] = [4, 8, 12, 16, 24, 32, 48, 64]

@@ -147,13 +147,38 @@ class Scenario(Strict):
     def _check_engines(self) -> Self:
         pipeline = self.pipeline.build()
         for agent in pipeline:
-            if agent.engine not in self.engines and not agent.arrival:
+            if agent.engine not in self.engines and agent.has_engine:
                 raise ValueError(
                     f"engines: agent {agent.name!r} runs on {agent.engine!r}, which is not defined"
                 )
         for one in pipeline.inputs:
             if one.name in self.engines:
                 raise ValueError(f"engines.{one.name}: {one.name!r} is an input, which has none")
+        for one in pipeline.votes:
+            if one.name in self.engines:
+                raise ValueError(f"engines.{one.name}: {one.name!r} votes and has none")
+        return self
+
+    @model_validator(mode="after")
+    def _check_samples(self) -> Self:
+        real = {**self.real, **self.remote}
+        for agent in self.pipeline.build():
+            if agent.sample_of and agent.engine in real and not real[agent.engine].temperature:
+                raise ValueError(
+                    f"engines.{agent.engine}.temperature: is 0, by which all samples of "
+                    f"{agent.sample_of!r} would be the same text; give one above 0"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_votes(self) -> Self:
+        if self.pipeline.build().votes:
+            return self
+        if "at_once" in self.plan.model_fields_set:
+            raise ValueError("plan.at_once: nobody votes in this pipeline; take it away")
+        for word in self.plan.barrier:
+            if word.startswith("ahead"):
+                raise ValueError(f"plan.barrier: {word!r}: nobody votes in this pipeline")
         return self
 
     @model_validator(mode="after")
@@ -207,6 +232,7 @@ class Scenario(Strict):
                 )
             return self
         self._check_lengths(self.workload, self.pipeline.build())
+        self._check_ballots(self.workload, self.pipeline.build())
         self._check_caches(self.workload)
         return self
 
@@ -221,7 +247,8 @@ class Scenario(Strict):
 
     @staticmethod
     def _check_lengths(workload: WorkloadSpec, pipeline: Pipeline) -> None:
-        names = [agent.name for agent in pipeline]
+        writing = [agent for agent in pipeline if not agent.vote]
+        names = {name for agent in writing for name in agent.keys}
         for key in ("output_tokens", "thinking_tokens"):
             for name in getattr(workload, key):
                 if name not in names:
@@ -236,10 +263,31 @@ class Scenario(Strict):
             )
         if workload.trace and workload.trace.format == "own":
             return  # It may say what every agent writes, which is known when it is read.
-        said = [*workload.output_tokens, *([pipeline.answer] if workload.trace else [])]
-        for name in names:
-            if name not in said:
+        said = {*workload.output_tokens, *([pipeline.answer] if workload.trace else [])}
+        for agent in writing:
+            if said.isdisjoint(agent.keys):
+                name = agent.keys[-1]
                 raise ValueError(f"workload.output_tokens: does not say how much {name!r} writes")
+
+    @staticmethod
+    def _check_ballots(workload: WorkloadSpec, pipeline: Pipeline) -> None:
+        asked = [one for one in pipeline if one.has_engine and pipeline.vote_on(one.name)]
+        known = {name for agent in asked for name in agent.keys}
+        for name in workload.ballots:
+            if name not in known:
+                raise ValueError(f"workload.ballots: nobody votes on {name!r}")
+        for agent in asked:
+            if workload.ballots.keys().isdisjoint(agent.keys):
+                name = agent.keys[-1]
+                raise ValueError(
+                    f"workload.ballots: does not say how often {name!r} is right; give "
+                    f"{name}: {{right: 0.7}}"
+                )
+        if workload.trace and pipeline[pipeline.answer].vote:
+            raise ValueError(
+                "workload.trace: says how long answers are, but the answer of this pipeline is a "
+                "vote, which takes another's text; give output_tokens in place of a trace"
+            )
 
     @model_validator(mode="after")
     def _check_prices(self) -> Self:

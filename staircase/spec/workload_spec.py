@@ -89,6 +89,16 @@ class UpdatesSpec(Strict):
     tokens: Length
 
 
+class BallotsSpec(Strict):
+    """What the texts of an agent are for on which somebody votes: the share ``flagged`` is for
+    nothing, of the rest the share ``right`` for the right answer, and the others for one of
+    ``wrong_answers``, each as likely as the others."""
+
+    right: Annotated[float, Field(ge=0, le=1)]
+    wrong_answers: Count = 1
+    flagged: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 # What a trace says, by the keys that would say it too.
 TRACED = {
     "rate_per_s": "when requests arrive",
@@ -103,12 +113,12 @@ class WorkloadSpec(Strict):
     """Requests as lengths, for simulated engines.
 
     ``query_tokens`` is the user's query, ``output_tokens`` what each agent writes, and
-    ``thinking_tokens`` what some think before; ``updates`` say how inputs replace what they said.
-    Requests arrive
-    at ``rate_per_s`` (Poisson; ``burstiness`` above 1 makes the gaps gamma with that coefficient of
-    variation), or, without a rate, one when another completes, ``concurrency`` at a time. A
-    ``trace`` says all that instead, and the answer's length. ``correlation`` ties what the agents
-    write for one request: it is that of the normals behind any two of their lengths.
+    ``thinking_tokens`` what some think before; ``ballots`` says how often those are right on whom
+    somebody votes, ``updates`` how inputs replace what they said. Requests arrive at ``rate_per_s``
+    (Poisson; ``burstiness`` above 1 makes the gaps gamma with that coefficient of variation), or,
+    without a rate, one when another completes, ``concurrency`` at a time. A ``trace`` says all that
+    instead, and the answer's length. ``correlation`` ties what the agents write for one request: it
+    is that of the normals behind any two of their lengths.
     """
 
     requests: Count = 100
@@ -117,6 +127,7 @@ class WorkloadSpec(Strict):
     prompts: PromptsSpec | None = None
     output_tokens: dict[str, Length] = {}
     thinking_tokens: dict[str, Length] = {}
+    ballots: dict[str, BallotsSpec] = {}
     updates: dict[str, UpdatesSpec] = {}
     correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ends_with: Literal["stop", "length"] = "length"

@@ -16,13 +16,13 @@ from executor.inprocess.device import Device
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.sampling import GREEDY, Sampling
 from executor.inprocess.transformers_engine import TransformersEngine
-from executor.input_engine import NO_PROMPT, InputEngine
 from executor.openai.engine import OpenAIEngine, ServerSettings
 from executor.openai.remote import open_remote
 from executor.openai.server import Address, Network
 from executor.openai.server_faults import Patience
 from executor.openai.server_profile import ServerProfile
 from executor.openai.vocabularies import ModelTokens, TextPieces, Vocabulary
+from executor.opened_engines import without_models
 from executor.prompts.input_text import input_text
 from executor.runtime import Job, Runtime, ServedModel
 from executor.tokens.rendering import PromptFormat
@@ -36,6 +36,7 @@ from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
 from staircase.spec.engine_spec import OpenAISpec
 from staircase.timeline import Timeline, to_ps
+from staircase.votes import Ballot
 from staircase.workload import Question, RequestShape, Workload
 from tests.support.fake_server import FakeServer, Fault, Manners
 from tests.support.scripted_engine import ScriptedEngine
@@ -136,7 +137,9 @@ def _simulate(
         name: input_text(words, replace(QUESTION, inputs={name: "-"}, updates=updates), name).shape
         for name in updates
     }
-    request = RequestShape(_fixed_tokens(pipeline), lengths, updates=shapes)
+    # No two texts are alike where lengths differ.
+    ballots = {agent.name: Ballot(agent.name) for agent in pipeline}
+    request = RequestShape(_fixed_tokens(pipeline), lengths, ballots=ballots, updates=shapes)
     lines = simulate(pipeline, schedule, engines, Workload([request]), on_call=calls.append)
     return Played(lines[0], calls)
 
@@ -281,11 +284,7 @@ def _run(
 ) -> Played:
     inputs = {one.name: " ".join(["word"] * one.max_tokens) for one in pipeline.inputs}
     inputs |= {name: every[-1][1] for name, every in updates.items()}
-    coming = {
-        one.name: ServedModel(InputEngine(one.arrival), NO_PROMPT)
-        for one in pipeline.inputs
-        if one.arrival
-    }
+    coming = without_models(pipeline, served)
     question = replace(QUESTION, inputs=inputs, updates=updates)
     outcome = Runtime({**served, **coming}).run([Job(pipeline, schedule, question)])[0]
     ids = {agent.name: outcome.ids[agent.name] for agent in pipeline}
@@ -298,7 +297,7 @@ def _fixed_tokens(pipeline: Pipeline) -> dict[str, int]:
     return {
         name: len(text)
         for agent in pipeline
-        if not agent.arrival
+        if agent.has_engine
         for name, text in fixed_texts(agent, QUESTION.query, FORM).items()
     }
 

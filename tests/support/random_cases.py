@@ -31,11 +31,13 @@ from staircase import (
     normal,
     single,
 )
+from staircase.bounds import MOST_TOKENS
 from staircase.errors import WorkloadError
 from staircase.pipeline import Arrival
 from staircase.schedule import LAYOUTS, proposers_of
 from staircase.shared_texts import TextPart
 from staircase.updates import Update
+from staircase.votes import DISCARDED, NO_BALLOT, Ballot, Vote
 from tests.support.prompt_texts import fixed_names
 
 
@@ -80,7 +82,7 @@ class RandomCase:
         prompt = max(span.prompt_tokens for line in lines for span in line.spans)
         # Where reads depend on time, other limits may lead to other prompts.
         margin = 40 if self.schedule.is_timed or self.pipeline.has_peers else 0
-        return prompt + max(agent.max_tokens for agent in self.pipeline) + margin
+        return prompt + max(a.max_tokens for a in self.pipeline if a.has_engine) + margin
 
 
 def random_case(seed: int, is_timed: bool = True) -> RandomCase:
@@ -208,6 +210,44 @@ def peer_case(seed: int) -> RandomCase:
     plain = replace(case, pipeline=pipeline, schedule=schedule)
     setups = dict(map(_freed, case.setups.items()))
     return replace(plain, setups=setups).with_few_blocks(rng)
+
+
+def vote_case(seed: int) -> RandomCase:
+    """On some agents somebody votes, on such as others read too; and on some votes."""
+    rng = random.Random(f"votes {seed}")
+    case = random_case(seed)
+    pipeline = _with_votes(rng, case.pipeline)
+    said = [Ballot("r", is_right=True), *map(Ballot, "rwo"), NO_BALLOT, DISCARDED]
+    requests = [
+        replace(request, ballots={agent.name: rng.choice(said) for agent in case.pipeline})
+        for request in case.workload.requests
+    ]
+    barriers = [Barrier(), case.schedule.barrier, *(Barrier("ahead", k) for k in (1, 1, 2, 3))]
+    at_once = rng.choice([None, 1, 2])
+    schedule = replace(case.schedule, barrier=rng.choice(barriers), at_once=at_once, without=())
+    setups = dict(map(_freed, case.setups.items()))
+    workload = Workload(requests, case.workload.concurrency)
+    return RandomCase(pipeline, schedule, setups, workload).with_few_blocks(rng)
+
+
+def _with_votes(rng: random.Random, pipeline: Pipeline) -> Pipeline:
+    """One that the answer reads; one that is the answer, and votes on the old one; or both."""
+    vote, answer = Vote(over_tokens=rng.choice([None, None, 20])), pipeline.answer
+    others = [agent.name for agent in pipeline if agent.name != answer]
+    agents = list(pipeline.agents)
+    if others and rng.random() < 0.8:
+        names = tuple(rng.sample(others, rng.randint(min(2, len(others)), len(others))))
+        agents = [
+            replace(agent, reads=(*agent.reads, "v")) if agent.name == answer else agent
+            for agent in agents
+        ]
+        agents.append(Agent("v", reads=names, max_tokens=MOST_TOKENS, vote=vote))
+        others = ["v", *(name for name in others if name not in names)]
+    if len(agents) == len(pipeline.agents) or rng.random() < 0.3:
+        names = (answer, *rng.sample(others, rng.randint(0, len(others))))
+        agents.append(Agent("w", reads=names, max_tokens=MOST_TOKENS, vote=vote))
+        answer = "w"
+    return Pipeline(tuple(agents), answer)
 
 
 def _arrival(rng: random.Random) -> Arrival:

@@ -13,6 +13,7 @@ import typer
 from planner.cli.given import refuse
 from planner.cli.terminal import (
     AsJson,
+    AtOnce,
     BarrierWord,
     LayoutName,
     OutFolder,
@@ -67,6 +68,7 @@ def run(
     layout: LayoutName = "append_rounds",
     barrier: BarrierWord = "all",
     without: Without = None,
+    at_once: AtOnce = None,
     requests: Requests = None,
     concurrency: Concurrency = 1,
     rate: Rate = None,
@@ -99,7 +101,9 @@ def run(
     work = open_workspace(scenario, out)
     pipeline = work.scenario.pipeline.build()
     schedule = (
-        uniform_schedule(pipeline, staircase, layout, barrier, without=without or ())
+        uniform_schedule(
+            pipeline, staircase, layout, barrier, without=without or (), at_once=at_once
+        )
         if staircase
         else planned_schedule(work)
     )
@@ -154,7 +158,14 @@ def _check_given(
     ctx: typer.Context, question: str | None, staircase: str | None, requests: int
 ) -> None:
     if staircase is None:
-        refuse(ctx, "layout", "barrier", "without", why="without --staircase the plan's is played")
+        refuse(
+            ctx,
+            "layout",
+            "barrier",
+            "without",
+            "at_once",
+            why="without --staircase the plan's is played",
+        )
     if question is not None:
         refuse(ctx, "requests", "concurrency", "rate", why="QUESTION is one request")
     if requests == 1:
@@ -184,6 +195,7 @@ def _show_runs(work: Workspace, played: Played, as_json: bool) -> None:
                 **asdict(one),
                 "error": line.error,
                 "missing": missing_of(line),
+                "votes": {name: asdict(vote) for name, vote in line.votes.items()},
                 "faults": fault.words if fault else [],
             }
             for one, line, fault in zip(said, lines, faults, strict=True)
@@ -198,6 +210,8 @@ def _show_runs(work: Workspace, played: Played, as_json: bool) -> None:
         told = shortfall_lines(count_shortfalls(lines), measured.answered)
         if len(lines) == 1 and faults[0]:
             told += [f"the answer {words}" for words in faults[0].words]
+        if len(lines) == 1:
+            told += [vote.words(name) for name, vote in lines[0].votes.items()]
         for words in told:
             where.print(words, markup=False, soft_wrap=True)
     for line in lines:

@@ -11,6 +11,7 @@ import typer
 from planner.cli.given import refuse
 from planner.cli.terminal import (
     AsJson,
+    AtOnce,
     BarrierWord,
     LayoutName,
     OutFolder,
@@ -45,6 +46,7 @@ def simulate(
     reading: Reading = "exact",
     starve: Starve = "wait",
     without: Without = None,
+    at_once: AtOnce = None,
     requests: Requests = None,
     replicates: Replicates = 1,
     out: OutFolder = None,
@@ -71,7 +73,7 @@ def simulate(
         refuse(ctx, "replicates", why="it needs simulated engines, whose noise can be drawn again")
     pipeline = work.scenario.pipeline.build()
     schedule = uniform_schedule(
-        pipeline, staircase, layout, barrier, reading, starve, without or ()
+        pipeline, staircase, layout, barrier, reading, starve, without or (), at_once
     )
     for path in filter(None, (save, trace)):
         check_writable(path)
@@ -120,6 +122,7 @@ def capacity(
     layout: LayoutName = "append_rounds",
     barrier: BarrierWord = "all",
     without: Without = None,
+    at_once: AtOnce = None,
     requests: Requests = None,
     replicates: Replicates = 1,
     out: OutFolder = None,
@@ -138,7 +141,12 @@ def capacity(
     limits = parse_slo(slo)
     work = open_workspace(scenario, out).with_requests(requests)
     schedule = uniform_schedule(
-        work.scenario.pipeline.build(), staircase, layout, barrier, without=without or ()
+        work.scenario.pipeline.build(),
+        staircase,
+        layout,
+        barrier,
+        without=without or (),
+        at_once=at_once,
     )
     _tell_of_compiling()
     found = capacity_in(work, limits, schedule, share, requests, replicates, on_terminal())

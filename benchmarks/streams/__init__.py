@@ -1,0 +1,1 @@
+"""Systems whose stages start on partial input: what they publish beside what is forecast."""
