@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from executor.engine import CallReport, EngineCall, Key
+from executor.input_engine import InputEngine, LiveUpdates
+from executor.prompts.input_text import input_text
 from simulator.des.endpoint import EndpointSetup
 from simulator.des.simulate import simulate
+from simulator.workloads import workload_of
 from staircase import (
     Agent,
     Pipeline,
+    Question,
     RequestShape,
     Schedule,
     Timeline,
@@ -21,15 +31,19 @@ from staircase import (
     constant,
     uniform,
 )
-from staircase.errors import WorkloadError
+from staircase.errors import ScenarioError, WorkloadError
 from staircase.messages import Call
 from staircase.metrics.request_metrics import measure
 from staircase.pipeline import Arrival
 from staircase.play import Play
 from staircase.prompt import Segment
+from staircase.question_sets import read_questions
+from staircase.spec.scenario import load_scenario
+from staircase.spec.workload_spec import WorkloadSpec
 from staircase.standing_text import Pieces, StandingText, numbers
 from staircase.timeline import to_ps
-from staircase.updates import Update, written_tokens
+from staircase.updates import Update, in_turn, written_tokens
+from tests.support.command_line import ROOT
 from tests.support.random_cases import RandomCase, update_case
 
 ENDPOINT = EndpointSetup(to_ps(0.1), to_ps(0.01))
@@ -224,3 +238,146 @@ def tokens(pieces: Pieces) -> int:
 
 def test_what_is_written_in_all() -> None:
     assert written_tokens([Update(0, 0, 3), Update(1, 1, 4)]) == 7
+
+
+class Heard:
+    """What an input brought: tokens, and how many stood when some fell."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.fell: list[int] = []
+        self.reason = ""
+        self.over = threading.Event()
+
+    def on_token(self, key: Key, token: int, time_ns: int) -> None:
+        self.ids.append(token)
+
+    def on_revised(self, key: Key, standing: int, time_ns: int) -> None:
+        self.fell.append(standing)
+        del self.ids[standing:]
+
+    def on_end(self, key: Key, report: CallReport) -> None:
+        self.reason = report.reason
+        self.over.set()
+
+
+class TestInRealTime:
+    CALL = EngineCall((0, 0), (), 1000)
+
+    def test_lines_are_all_that_is_there(self) -> None:
+        reading, writing = os.pipe()
+        engine, heard = LiveUpdates(reading), Heard()
+        engine.submit(self.CALL, heard)
+        os.write(writing, b"Why does\n\nWhy does bred rice\nWhy does bread rise?\n")
+        os.close(writing)
+        assert heard.over.wait(5)
+        os.close(reading)
+        assert engine.decode(heard.ids) == "Why does bread rise?"
+        assert heard.fell == [2]
+        assert heard.reason == "stop"
+
+    def test_a_cancelled_one_brings_nothing_more(self) -> None:
+        reading, writing = os.pipe()
+        engine, heard = LiveUpdates(reading), Heard()
+        engine.submit(self.CALL, heard)
+        engine.cancel(self.CALL.key)
+        assert heard.over.wait(5)
+        os.write(writing, b"too late\n")
+        os.close(writing)
+        assert heard.reason == "cancelled"
+        assert heard.ids == []
+
+    def test_of_a_data_set_come_when_they_are_due(self) -> None:
+        engine, heard = InputEngine(Arrival(1.0)), Heard()
+        question = Question(
+            "q", {"heard": "a b c"}, updates={"heard": ((0, "a x y"), (0.05, "a b c"))}
+        )
+        text = input_text(engine, question, "heard")
+        assert text.shape == (Update(0, 0, 3), Update(0.05, 1, 2))
+        engine.submit(replace(self.CALL, updates=text.updates), heard)
+        assert heard.over.wait(5)
+        assert engine.decode(heard.ids) == "a b c"
+        assert heard.fell == [1]
+
+    def test_at_once_is_what_stands_in_the_end(self) -> None:
+        engine, heard = InputEngine(Arrival(1.0)).at_once(), Heard()
+        question = Question("q", {"heard": "a b c"}, updates={"heard": ((0, "x"), (60, "a b c"))})
+        text = input_text(engine, question, "heard")
+        engine.submit(replace(self.CALL, prompt_ids=text.ids, updates=text.updates), heard)
+        assert heard.over.wait(5)
+        assert engine.decode(heard.ids) == "a b c"
+        assert not heard.fell
+
+
+class TestDataSets:
+    def read(self, folder: Path, updates: object) -> Question:
+        path = folder / "questions.jsonl"
+        path.write_text(json.dumps({"query": "q", "inputs": {"heard": updates}}))
+        return read_questions(path)[0]
+
+    def test_of_a_list(self, tmp_path: Path) -> None:
+        found = self.read(tmp_path, [{"at": 0.5, "text": "a"}, {"at": 1, "text": "a b"}])
+        assert found.inputs == {"heard": "a b"}
+        assert found.updates == {"heard": ((0.5, "a"), (1.0, "a b"))}
+
+    @pytest.mark.parametrize(
+        ("updates", "words"),
+        [
+            ([], "needs updates, of which the last is its whole text"),
+            ([{"at": 1, "text": " "}], "needs updates"),
+            ([{"text": "a"}], 'update 1: needs {"at": seconds'),
+            ([{"at": -1, "text": "a"}], "update 1: needs"),
+            (
+                [{"at": 1, "text": "a"}, {"at": 0.5, "text": "b"}],
+                "update 2: comes at 0.5 s, before",
+            ),
+            ([{"at": 1, "text": 4}], "text: must be a text"),
+            ("", None),
+        ],
+    )
+    def test_what_cannot_be(self, tmp_path: Path, updates: object, words: str | None) -> None:
+        if words is None:
+            assert not self.read(tmp_path, updates).updates
+            return
+        with pytest.raises(WorkloadError, match=re.escape(words)):
+            self.read(tmp_path, updates)
+
+
+class TestWorkloads:
+    def spec(self, share: float) -> WorkloadSpec:
+        return WorkloadSpec.model_validate(
+            {
+                "requests": 50,
+                "output_tokens": {"heard": {"mean": 30, "sigma": 0.5}, "z": 10},
+                "updates": {"heard": {"share": share, "tokens": {"mean": 3, "sigma": 0.5}}},
+            }
+        )
+
+    def drawn(self, share: float) -> Workload:
+        return workload_of(self.spec(share), PIPELINE, Path())
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+    def test_so_many_segments_are_replaced(self, share: float) -> None:
+        segments = [
+            one
+            for request in self.drawn(share).requests
+            for one in in_turn(request.updates["heard"])
+            if one.stood
+        ]
+        found = sum(one.replaces for one in segments) / len(segments)
+        assert found == pytest.approx(share, abs=0.05)
+
+    def test_what_stands_in_the_end_does_not_depend_on_it(self) -> None:
+        some, none = self.drawn(0.3), self.drawn(0.0)
+        for one, other in zip(some.requests, none.requests, strict=True):
+            assert one.output_tokens == other.output_tokens
+            last = one.updates["heard"][-1]
+            assert last.standing + last.tokens == one.output_tokens["heard"]
+            assert written_tokens(other.updates["heard"]) == one.output_tokens["heard"]
+
+    def test_only_of_inputs(self, tmp_path: Path) -> None:
+        text = (ROOT / "examples" / "heard.yaml").read_text()
+        path = tmp_path / "scenario.yaml"
+        path.write_text(text.replace("updates: {question:", "updates: {speaker:"))
+        with pytest.raises(ScenarioError, match="workload.updates: 'speaker' is no input"):
+            load_scenario(path)

@@ -68,6 +68,7 @@ _ALL = (
     _time("input_s", "end of input"),
     _time("start_after_input_s", "smooth start after input", "start_after_input"),
     _time("last_after_input_s", "last token after input", "last_after_input"),
+    Metric("retracted_tokens", "retracted", "retracted", row="retracted tokens"),
     _time("longest_gap_s", "longest gap", "longest_gap"),
     _time("queued_s", "queued"),
     _time("busy_s", "device"),

@@ -34,6 +34,7 @@ NEEDS = {
     "score": "a quality profile that ties a task's score to the loss (docs/quality.md)",
     "start_after_input": _INPUT,
     "last_after_input": _INPUT,
+    "retracted": _INPUT,
     "vote_right": f"{_VOTE}, and workload.ballots",
     "samples": _VOTE,
     "device": _USE,

@@ -28,6 +28,7 @@ ROWS = (
     "input_s",
     "start_after_input_s",
     "last_after_input_s",
+    "retracted_tokens",
     "tpot_s",
     "itl_s",
     "stall_s",

@@ -22,6 +22,8 @@ Added here:
                    after that: ``start_after_input_s`` is the smooth start and
                    ``last_after_input_s`` the last token, both counted from there, so they may be
                    below 0
+    retracted      tokens that were there as its answer's and fell, as an input was replaced on
+                   which they were written
 
     vote right     the share of its votes that took a right answer, where that is known
     samples        texts on which somebody votes that were begun
@@ -74,13 +76,14 @@ class RequestMetrics:
     input_s: float = field(default=NAN, kw_only=True)
     start_after_input_s: float = field(default=NAN, kw_only=True)
     last_after_input_s: float = field(default=NAN, kw_only=True)
+    retracted_tokens: float = field(default=NAN, kw_only=True)
     vote_right: float = field(default=NAN, kw_only=True)
     samples: float = field(default=NAN, kw_only=True)
 
 
 METRICS: tuple[str, ...] = tuple(field.name for field in fields(RequestMetrics))
 # Those that only requests with inputs have.
-OF_INPUTS = ("input_s", "start_after_input_s", "last_after_input_s")
+OF_INPUTS = ("input_s", "start_after_input_s", "last_after_input_s", "retracted_tokens")
 # Those that only requests with votes have.
 OF_VOTES = ("vote_right", "samples")
 
@@ -157,6 +160,7 @@ def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMe
         input_s=input_s,
         start_after_input_s=to_s(smooth_ps) - input_s,
         last_after_input_s=e2e - input_s,
+        retracted_tokens=NAN if timeline.input_ps is None else timeline.retracted_tokens,
         **_of_votes(list(timeline.votes.values())),
     )
 
