@@ -379,5 +379,5 @@ class TestWorkloads:
         text = (ROOT / "examples" / "heard.yaml").read_text()
         path = tmp_path / "scenario.yaml"
         path.write_text(text.replace("updates: {question:", "updates: {speaker:"))
-        with pytest.raises(ScenarioError, match="workload.updates: 'speaker' is no input"):
+        with pytest.raises(ScenarioError, match=r"workload\.updates: 'speaker' is no input"):
             load_scenario(path)
