@@ -93,6 +93,11 @@ class OpenedEngines:
     def why_no_scores(self, pipeline: Pipeline) -> str | None:
         """Why not every agent whose text is judged has a model that can be asked, in words."""
         for agent in pipeline:
+            if agent.fork:
+                return (
+                    f"{agent.name} is started by an item of what {agent.fork.source} writes, which "
+                    "a score does not know"
+                )
             if agent.peers:
                 return (
                     f"what {agent.name} has read of its peers depends on when it wrote, which no "

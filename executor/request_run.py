@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from executor.engine import CallReport, Engine, Thought, Wish
 from executor.prompts.texts import Texts
+from executor.tokens.item_starts import ItemStarts
 from executor.tokens.rendering import Form, fixed_ids
 from staircase.messages import Call
 from staircase.pipeline import Agent, Pipeline
@@ -145,6 +146,11 @@ class RequestRun:
             for one in job.pipeline.inputs
         }
         self._texts = Texts(engines, fixed, drawn_as, job.wishes, inputs)
+        self._items = {
+            agent.name: ItemStarts(agent.items, engines[agent.name].decode)
+            for agent in job.pipeline
+            if agent.items
+        }
         fixed_tokens = {name: len(ids) for name, ids in fixed.items()}
         self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
 
@@ -229,9 +235,15 @@ class RequestRun:
             with self._changed:
                 agent = self.play.agent_of(key[1])
                 self._texts.ids[agent].append(token)
+                self._mark_items(agent)
                 self.play.on_token(key[1], self._ps(time_ns))
             if not self._is_abandoned:
                 self._on_token(self.play.number, agent, self._texts.ids[agent])
+
+    def _mark_items(self, agent: str) -> None:
+        if agent in self._items:
+            for tokens in self._items[agent].update(self._texts.ids[agent]):
+                self.play.mark(agent, tokens)
 
     def on_end(self, key: tuple[int, int], report: CallReport) -> None:
         result = CallResult(
@@ -271,11 +283,11 @@ def fixed_ids_of(
     ids: dict[str, list[int]] = {}
     for agent in job.pipeline:
         reader = served[agent.engine]
-        query = job.question.query_for(agent.name)
+        query = job.question.query_for(agent.name, agent.template)
         if reader.has_nonces and _opens_a_turn(agent, reader):
             query = nonce_text + query
         elif reader.has_nonces:
-            ids[nonce(agent.name)] = reader.engine.encode(nonce_text)
+            ids[nonce(agent.template)] = reader.engine.encode(nonce_text)
         ids |= fixed_ids(agent, query, reader.form, reader.engine, job.question.earlier)
     return ids
 

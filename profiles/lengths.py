@@ -20,11 +20,13 @@ class LengthSample:
         fixed_tokens: length of each prompt text that does not grow.
         output_tokens: tokens that each agent wrote.
         thinking_tokens: that each agent thought before, of those that did.
+        items: tokens before each item of an agent's text, of those whose items start others.
     """
 
     fixed_tokens: dict[str, int]
     output_tokens: dict[str, int]
     thinking_tokens: dict[str, int] = field(default_factory=dict)
+    items: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

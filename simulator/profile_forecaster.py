@@ -153,8 +153,13 @@ def sampled_workload(
     chosen = [samples[(first + number) % len(samples)] for number in range(requests)]
     return Workload(
         [
-            RequestShape(s.fixed_tokens, s.output_tokens, thinking_tokens=s.thinking_tokens)
-            for s in chosen
+            RequestShape(
+                one.fixed_tokens,
+                one.output_tokens,
+                thinking_tokens=one.thinking_tokens,
+                items=one.items if isinstance(one, LengthSample) else {},
+            )
+            for one in chosen
         ]
     )
 

@@ -6,13 +6,14 @@ answer is complete). It knows no clock, no I/O and no model: the simulator plays
 time, the executor in real time, so what is forecast is what is run.
 
 Whoever plays a conductor promises: ``start`` once; then ``handle`` for every event, with the
-number of tokens that each agent has written by then; ``TokensThere`` at the latest when a watched
-count is reached; one ``CallEnded`` or ``CallFailed`` for every call started.
+number of tokens that each agent has written by then, and the numbers after which items of its text
+begin; ``TokensThere`` at the latest when a watched count is reached or an item is seen to have
+begun; one ``CallEnded`` or ``CallFailed`` for every call started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,9 +33,11 @@ from staircase.messages import (
     TimerRang,
     Watch,
 )
-from staircase.pipeline import Agent, Pipeline
+from staircase.pipeline import Agent, Fork, Pipeline
 from staircase.prompt import Drawing, Round
 from staircase.schedule import READ_ALL, Schedule, Staircase, Step
+
+NO_ITEMS: Mapping[str, Sequence[int]] = {}
 
 
 @dataclass
@@ -47,6 +50,7 @@ class _AgentState:
     phase: Literal["waiting", "writing", "ended"] = "waiting"
     step: int = 0
     rounds: list[Round] = field(default_factory=list)
+    item_end: int = 0
     call: Call | None = None
     starting_tokens: int = 0
     is_cancelled: bool = False
@@ -62,9 +66,12 @@ class _AgentState:
     def awaited(self) -> Step:
         return self.staircase.step(self.step)
 
-    @property
-    def is_reading(self) -> bool:
-        """Whether it may still want more of its sources."""
+    def wants(self, source: str) -> bool:
+        """Whether it may still want more of ``source``: what a branch forks from, until its item
+        is there.
+        """
+        if self.agent.fork and source == self.agent.fork.source:
+            return self.phase == "waiting" and not self.rounds
         return self.phase == "waiting" or (self.call is not None and not self.call.is_last)
 
 
@@ -90,7 +97,9 @@ class Conductor:
             agent.name: _AgentState(
                 agent,
                 schedule.staircases.get(agent.name, Staircase()),
-                Drawing(agent.name, agent.reads, schedule.layout, self._fixed_tokens),
+                Drawing(
+                    agent.name, agent.reads, schedule.layout, self._fixed_tokens, agent.template
+                ),
             )
             for agent in pipeline.order
         }
@@ -99,6 +108,7 @@ class Conductor:
         self._timer_count = 0
         self._timers: dict[int, tuple[_AgentState, int]] = {}
         self._written: Mapping[str, int] = {}
+        self._items = NO_ITEMS
         self.is_done = False
 
     def start(self) -> list[Command]:
@@ -108,9 +118,18 @@ class Conductor:
             self._states[name].phase = "ended"
         return list(self._advance_all())
 
-    def handle(self, event: Event, written: Mapping[str, int]) -> list[Command]:
-        """The commands that answer ``event``, when agents have ``written`` so many tokens."""
-        self._written = written
+    def handle(
+        self,
+        event: Event,
+        written: Mapping[str, int],
+        items: Mapping[str, Sequence[int]] = NO_ITEMS,
+    ) -> list[Command]:
+        """The commands that answer ``event``, when agents have ``written`` so many tokens.
+
+        Args:
+            items: tokens before each item of an agent's text that is seen to have begun.
+        """
+        self._written, self._items = written, items
         commands = list(self._take(event))
         if not self.is_done:
             commands += self._advance_all()
@@ -210,7 +229,7 @@ class Conductor:
             return not self.is_done
         readers = (self._states[reader.name] for reader in self._pipeline.readers_of(name))
         return any(
-            reader.is_reading
+            reader.wants(name)
             and reader.agent.name not in asking
             and (not self._pipeline.has_peers or self._is_needed(reader, (*asking, name)))
             for reader in readers
@@ -226,6 +245,11 @@ class Conductor:
                 yield from self._advance_writing(state, state.call)
 
     def _advance_waiting(self, state: _AgentState) -> Iterator[Command]:
+        fork = state.agent.fork
+        if fork and not state.rounds and not self._takes_item(state, fork):
+            if self._states[fork.source].phase == "ended":
+                yield from self._end_agent(state)
+            return
         while state.has_stopped and self._says_nothing_new(state) and self._is_whole(state):
             state.step += 1
         step = state.awaited
@@ -236,6 +260,18 @@ class Conductor:
         yield from self._set_grace(state, state.step, step)
         if self._is_open(state, state.step, step):
             yield from self._start_step(state, step)
+
+    def _takes_item(self, state: _AgentState, fork: Fork) -> bool:
+        """Whether the item that starts a branch is complete; where it is, it is kept."""
+        bounds = [*self._items.get(fork.source, ())]
+        if self._states[fork.source].phase == "ended":
+            bounds.append(self._written[fork.source])
+        if len(bounds) <= fork.item:
+            return False
+        state.item_end = bounds[fork.item]
+        if fork.sees == "item":
+            state.drawing.skipped[fork.source] = bounds[fork.item - 1]
+        return True
 
     def _advance_writing(self, state: _AgentState, call: Call) -> Iterator[Command]:
         """While it writes: the next step's grace period may begin, or the next step itself."""
@@ -316,13 +352,17 @@ class Conductor:
             yield Watch(state.agent.name, state.starting_tokens + step.write)
 
     def _read(self, state: _AgentState, step: Step) -> Round:
-        """What the step shows: never less than was shown before, and of peers all."""
+        """What the step shows: never less than was shown before, of peers all, of a fork's source
+        what there is to the item's end.
+        """
         agent = state.agent
         shown = state.rounds[-1].read if state.rounds else (0,) * len(agent.reads)
         there = [self._written[source] for source in agent.reads]
         if self._schedule.reading == "exact" and step.read is not None:
             level, pairs = step.read, zip(there, agent.reads, strict=True)
-            there = [n if name in agent.peers else min(n, level) for n, name in pairs]
+            there = [min(n, level) if name in agent.waits_for else n for n, name in pairs]
+        if agent.fork:
+            there[agent.reads.index(agent.fork.source)] = state.item_end
         read = tuple(max(pair) for pair in zip(shown, there, strict=True))
         return Round(read, self._written[state.agent.name])
 

@@ -3,15 +3,19 @@
 A pipeline is a DAG. Mixture-of-Agents, debate, a chain and a single model are the same thing with
 other edges; the constructors below only draw them. A source may also be an input that no model
 writes and that comes on a clock, as a question that is still being typed. And it may be a peer, for
-which nobody waits, so that agents may read each other.
+which nobody waits, so that agents may read each other. An agent may be a branch: an item of another
+agent's text starts it.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from typing import Literal
 
 from staircase.errors import PipelineError
 
@@ -61,6 +65,20 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class Fork:
+    """What starts a branch: an item of another agent's text, as soon as it is complete.
+
+    Attributes:
+        item: from 1. It is complete when the next one begins, or the text ends.
+        sees: the source's ``text`` up to the item's end, or the ``item`` alone.
+    """
+
+    source: str
+    item: int
+    sees: Literal["text", "item"] = "text"
+
+
+@dataclass(frozen=True)
 class Agent:
     """One role played by a model, or an input.
 
@@ -73,6 +91,10 @@ class Agent:
         thinking: None where nothing is said of it.
         arrival: of an input, which no engine writes; None of a model.
         peers: those of ``reads`` for which it never waits: each step shows what they have by then.
+        items: a regular expression; where it matches an item of its text begins. Empty: none.
+        fork: of a branch, which has said nothing if its item never comes; its source is one of
+            ``reads``.
+        template: branches with the same one have the same prompt texts; the agent's name if empty.
     """
 
     name: str
@@ -83,6 +105,9 @@ class Agent:
     thinking: Thinking | None = None
     arrival: Arrival | None = None
     peers: tuple[str, ...] = ()
+    items: str = ""
+    fork: Fork | None = None
+    template: str = ""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -96,20 +121,52 @@ class Agent:
         object.__setattr__(self, "engine", self.engine or self.name)
         object.__setattr__(self, "reads", tuple(self.reads))
         object.__setattr__(self, "peers", tuple(self.peers))
+        object.__setattr__(self, "template", self.template or self.name)
+        self._check_items()
         for name in self.peers:
             if name not in self.reads or name == self.name:
                 raise PipelineError(
                     f"agent {self.name!r}: peer {name!r} must be another that it reads"
                 )
 
+    def _check_items(self) -> None:
+        try:
+            is_everywhere = bool(self.items) and re.compile(self.items).match("") is not None
+        except re.error as error:
+            raise PipelineError(
+                f"agent {self.name!r}: items {self.items!r} is no regular expression: {error}"
+            ) from None
+        if is_everywhere:
+            raise PipelineError(
+                f"agent {self.name!r}: items {self.items!r} matches an empty text; say what stands "
+                r"where an item begins, as '(?m)^\d+\. '"
+            )
+        if self.fork and (self.fork.source not in self.reads or self.fork.source in self.peers):
+            raise PipelineError(
+                f"branch {self.name!r} must read {self.fork.source!r}, and not as its peer"
+            )
+        if self.fork and self.fork.item < 1:
+            raise PipelineError(f"branch {self.name!r}: item {self.fork.item}, must be 1 or more")
+
     def alone(self) -> Agent:
         """The same that reads nobody."""
-        return replace(self, reads=(), peers=())
+        return replace(self, reads=(), peers=(), fork=None)
 
     @cached_property
     def waits_for(self) -> tuple[str, ...]:
-        """Those of ``reads`` for which it waits."""
+        """Those of ``reads`` for which its steps wait."""
+        forked = self.fork.source if self.fork else None
+        return tuple(name for name in self.reads if name not in (*self.peers, forked))
+
+    @cached_property
+    def follows(self) -> tuple[str, ...]:
+        """Those of ``reads`` without which it cannot begin."""
         return tuple(name for name in self.reads if name not in self.peers)
+
+    @property
+    def has_staircase(self) -> bool:
+        """Whether it reads in steps: a branch reads its item at once."""
+        return bool(self.waits_for or self.peers)
 
 
 @dataclass(frozen=True)
@@ -140,13 +197,13 @@ class Pipeline:
     @cached_property
     def order(self) -> tuple[Agent, ...]:
         """Agents with every source before those who wait for it."""
-        graph = {agent.name: agent.waits_for for agent in self.agents}
+        graph = {agent.name: agent.follows for agent in self.agents}
         return tuple(self._by_name[name] for name in TopologicalSorter(graph).static_order())
 
     @cached_property
     def readers(self) -> tuple[Agent, ...]:
-        """Agents that read another agent: those that have a staircase."""
-        return tuple(agent for agent in self.order if agent.reads)
+        """Agents that read others in steps: those that have a staircase."""
+        return tuple(agent for agent in self.order if agent.has_staircase)
 
     @cached_property
     def engines(self) -> tuple[str, ...]:
@@ -157,22 +214,37 @@ class Pipeline:
         return any(agent.peers for agent in self.agents)
 
     @cached_property
+    def has_forks(self) -> bool:
+        return any(agent.fork for agent in self.agents)
+
+    @cached_property
     def inputs(self) -> tuple[Agent, ...]:
         """What no model writes."""
         return tuple(agent for agent in self.agents if agent.arrival)
 
     def readers_of(self, name: str) -> tuple[Agent, ...]:
-        return tuple(agent for agent in self.agents if name in agent.reads)
+        return self._readers[name]
+
+    @cached_property
+    def _readers(self) -> dict[str, tuple[Agent, ...]]:
+        """Of many agents, as an outline's branches may be, nobody looks at all for each."""
+        found: dict[str, list[Agent]] = {agent.name: [] for agent in self.agents}
+        for agent in self.agents:
+            for name in agent.reads:
+                found[name].append(agent)
+        return {name: tuple(readers) for name, readers in found.items()}
 
     def _check_names(self) -> None:
         names = [agent.name for agent in self.agents]
-        for name in names:
-            if names.count(name) > 1:
+        for name, count in Counter(names).items():
+            if count > 1:
                 raise PipelineError(f"agent {name!r} stands twice in the pipeline")
         if self.answer not in names:
             raise PipelineError(f"answer {self.answer!r} is no agent; known: {', '.join(names)}")
         if self[self.answer].arrival:
             raise PipelineError(f"answer {self.answer!r} is an input, which answers nothing")
+        if self[self.answer].fork:
+            raise PipelineError(f"answer {self.answer!r} is a branch, whose item may never come")
         for agent in self.agents:
             self._check_sources(agent, names)
         self._check_input_engines()
@@ -193,6 +265,11 @@ class Pipeline:
                 )
         if len(set(agent.reads)) < len(agent.reads):
             raise PipelineError(f"agent {agent.name!r} names a source twice in 'reads'")
+        if agent.fork and not self[agent.fork.source].items:
+            raise PipelineError(
+                f"branch {agent.name!r} is started by an item of {agent.fork.source!r}, whose text "
+                "has none: give it 'items'"
+            )
 
     def _check_order(self) -> None:
         try:

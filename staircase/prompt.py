@@ -115,12 +115,19 @@ def build_prompt(
 
 @dataclass
 class Drawing:
-    """The prompts of one agent, one after the other: what they begin with alike is drawn once."""
+    """The prompts of one agent, one after the other: what they begin with alike is drawn once.
+
+    Attributes:
+        template: by whose name the texts that do not grow go; the agent's if empty.
+        skipped: tokens at a source's beginning that are never shown, by its name.
+    """
 
     agent: str
     sources: tuple[str, ...]
     layout: Layout
     fixed_tokens: Mapping[str, int]
+    template: str = ""
+    skipped: dict[str, int] = field(default_factory=dict)
     _rounds: int = 0
     _last: Round | None = None
     _has_chunk: bool = False
@@ -131,7 +138,7 @@ class Drawing:
         if self.layout in ("rebuild", "rebuild_query_first"):
             return self._rebuilt(rounds, written)
         if not self._pieces:
-            self._pieces = _joined([*self._head, self._fixed(query(self.agent))])
+            self._pieces = _joined([*self._head, self._fixed(query(self._texts))])
         for this in rounds[self._rounds :]:
             self._show(this)
         pieces = self._pieces.copy()
@@ -139,19 +146,18 @@ class Drawing:
         return Prompt(tuple(pieces))
 
     def _rebuilt(self, rounds: Sequence[Round], written: int) -> Prompt:
-        question = self._fixed(query(self.agent))
-        nothing = Round((0,) * len(self.sources), 0)
-        so_far = self._chunk(nothing, rounds[-1]) if rounds else []
+        question = self._fixed(query(self._texts))
+        so_far = self._chunk(self._nothing, rounds[-1]) if rounds else []
         body = [*so_far, question] if self.layout == "rebuild" else [question, *so_far]
         return Prompt(tuple(_joined([*self._head, *body, *self._own(0, written)])))
 
     def _show(self, this: Round) -> None:
-        before = self._last or Round((0,) * len(self.sources), 0)
+        before = self._last or self._nothing
         chunk = self._chunk(before, this)
         if self.layout == "interleave" and self._last:
             _add(self._pieces, *self._own_after(this.written))
             if chunk:
-                _add(self._pieces, self._fixed(turn(self.agent)))
+                _add(self._pieces, self._fixed(turn(self._texts)))
         _add(self._pieces, *chunk)
         # The first own text has its label in any case, later ones after something new.
         self._has_chunk = bool(chunk) or not self._last
@@ -172,16 +178,24 @@ class Drawing:
                 pieces += [name, Segment(source, start, stop)]
         return pieces
 
+    @property
+    def _nothing(self) -> Round:
+        return Round(tuple(self.skipped.get(source, 0) for source in self.sources), 0)
+
+    @property
+    def _texts(self) -> str:
+        return self.template or self.agent
+
     @cached_property
     def _head(self) -> list[Segment]:
-        return [self._fixed(header(self.agent)), self._fixed(nonce(self.agent))]
+        return [self._fixed(header(self._texts)), self._fixed(nonce(self._texts))]
 
     @cached_property
     def _labels(self) -> list[Segment]:
-        return [self._fixed(label(self.agent, source)) for source in self.sources]
+        return [self._fixed(label(self._texts, source)) for source in self.sources]
 
     def _own(self, start: int, stop: int) -> list[Segment]:
-        return [self._fixed(own(self.agent)), Segment(self.agent, start, stop)]
+        return [self._fixed(own(self._texts)), Segment(self.agent, start, stop)]
 
     def _fixed(self, name: str) -> Segment:
         return Segment(name, 0, self.fixed_tokens.get(name, 0))

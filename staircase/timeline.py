@@ -7,8 +7,8 @@ run began.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from staircase.messages import EndReason
 
@@ -92,6 +92,8 @@ class Timeline:
         thought_ps: when the first token of the answer's first thought was there; None if the agent
             that answers did not think.
         input_ps: when the last token of its inputs was there; None if it has none.
+        items: tokens before each item of an agent's text that was seen to begin, by agent, of those
+            whose items may start others.
     """
 
     request: int
@@ -103,6 +105,7 @@ class Timeline:
     error: str | None = None
     thought_ps: int | None = None
     input_ps: int | None = None
+    items: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def thinking_tokens(self) -> dict[str, int]:

@@ -43,8 +43,9 @@ class Question:
             )
         return self.inputs[name]
 
-    def query_for(self, agent: str) -> str:
-        return self.inputs.get(agent, self.query)
+    def query_for(self, agent: str, template: str = "") -> str:
+        """What ``agent`` is asked; a branch what its ``template`` is, if nothing is said of it."""
+        return self.inputs.get(agent, self.inputs.get(template, self.query))
 
     @property
     def text(self) -> str:
@@ -63,6 +64,7 @@ class RequestShape:
         ends_with: ``stop``: the model says that it ends, which costs one more iteration;
             ``length``: the last token is known to be the last.
         thinking_tokens: that agents think before they write, in the first call of each.
+        items: tokens before each item of an agent's text, rising, of those that have ``items``.
         parts: what those texts consist of that other requests have too, by name.
     """
 
@@ -71,6 +73,7 @@ class RequestShape:
     ends_with: Literal["stop", "length"] = "stop"
     thinking_tokens: Mapping[str, int] = field(default_factory=dict)
     parts: Parts = field(default_factory=dict)
+    items: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def thinks(self) -> bool:
@@ -96,12 +99,18 @@ class Workload:
         return min(self.concurrency, len(self.requests))
 
     def check(self, pipeline: Pipeline) -> None:
-        """Raise WorkloadError unless every request says how much each agent writes."""
+        """Raise WorkloadError unless every request says how much each agent writes, and where items
+        of texts begin that have some.
+        """
         for request in self.requests:
             for agent in pipeline:
                 if agent.name not in request.output_tokens:
                     raise WorkloadError(
                         f"a request does not say how many tokens {agent.name!r} writes"
+                    )
+                if agent.items and agent.name not in request.items:
+                    raise WorkloadError(
+                        f"a request does not say where items of {agent.name!r} begin"
                     )
 
     def __post_init__(self) -> None:

@@ -86,7 +86,9 @@ def _samples(
 def _lengths(pipeline: Pipeline, outcome: Outcome) -> LengthSample:
     lengths = {name: len(ids) for name, ids in outcome.ids.items()}
     written = {agent.name: lengths.pop(agent.name) for agent in pipeline}
-    return LengthSample(lengths, written, outcome.timeline.thinking_tokens)
+    line = outcome.timeline
+    items = {name: list(begun) for name, begun in line.items.items()}
+    return LengthSample(lengths, written, line.thinking_tokens, items)
 
 
 def _is_known(samples: list[LengthSample], error: float) -> bool:

@@ -70,7 +70,7 @@ class Space:
     def _depths(self) -> dict[str, int]:
         depths: dict[str, int] = {}
         for agent in self.pipeline.order:
-            depths[agent.name] = max((depths[name] + 1 for name in agent.waits_for), default=1)
+            depths[agent.name] = max((depths[name] + 1 for name in agent.follows), default=1)
         return {agent.name: depths[agent.name] for agent in self.pipeline.readers}
 
     @cached_property

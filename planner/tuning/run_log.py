@@ -53,7 +53,7 @@ def shapes(pipeline: Pipeline, runs: Sequence[PlayedRun]) -> list[RequestShape]:
     written = _lengths(pipeline, runs, lambda line: line.written)
     thinking = _lengths(pipeline, runs, lambda line: line.thinking_tokens)
     return [
-        RequestShape(run.fixed_tokens, wrote, thinking_tokens=thought)
+        RequestShape(run.fixed_tokens, wrote, thinking_tokens=thought, items=run.timeline.items)
         for run, wrote, thought in zip(runs, written, thinking, strict=True)
     ]
 

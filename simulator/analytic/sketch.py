@@ -158,8 +158,8 @@ def sketch_of(
     workload: Workload,
     reading_rate: float = READING_RATE,
 ) -> Sketch | None:
-    """None where an engine has no closed form, the answer reads nobody, there are inputs or peers,
-    somebody thinks, or no request has every reader write something."""
+    """None where an engine has no closed form, the answer reads nobody, there are inputs, peers or
+    branches, somebody thinks, or no request has every reader write something."""
     setups = {name: _replica_of(engines[name]) for name in pipeline.engines}
     known = {name: setup for name, setup in setups.items() if setup}
     if len(known) < len(setups) or not pipeline[pipeline.answer].reads:
@@ -167,6 +167,7 @@ def sketch_of(
     if (
         pipeline.inputs
         or pipeline.has_peers
+        or pipeline.has_forks
         or any(request.thinks for request in workload.requests)
     ):
         return None

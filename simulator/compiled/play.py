@@ -61,6 +61,7 @@ def play_compiled(
     if (
         pipeline.inputs
         or pipeline.has_peers
+        or pipeline.has_forks
         or any(request.thinks for request in workload.requests)
     ):
         return None

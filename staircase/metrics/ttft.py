@@ -126,7 +126,11 @@ class _Walk:
             if source in agent.peers:
                 continue
             written = self._spans(source, span.call)
-            level = self._level(span, shown, written)
+            if agent.fork and source == agent.fork.source:
+                # A token of the next item says that this one is complete, or else the text's end.
+                level = shown + 1 if _holding(written, shown + 1) else None
+            else:
+                level = self._level(span, shown, written)
             waits += [(_there_ps(one, level), one) for one in _holding(written, level)]
         waited_ps = span.submitted_ps - self.timeline.arrival_ps
         until_ps = span.submitted_ps - round(HAND_OVER * waited_ps)

@@ -68,16 +68,21 @@ def fixed_profile(prefill_s: float = 0.004, token_s: float = 0.001) -> EnginePro
 
 @dataclass(frozen=True)
 class SimulatedBackend:
-    """Every engine on a device of its own; ``slow`` ones take ten seconds to begin."""
+    """Every engine on a device of its own; ``slow`` ones take ten seconds to begin.
+
+    Attributes:
+        items: where items of agents' texts begin; one every seven tokens if it is not said.
+    """
 
     slow: frozenset[str] = frozenset()
+    items: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def play(self, pipeline: Pipeline, schedule: Schedule, lengths: Mapping[str, int]) -> Played:
         engines = {
             name: SerialSetup(fixed_profile(10.0 if name in self.slow else 0.004), name)
             for name in pipeline.engines
         }
-        return _simulate(engines, pipeline, schedule, lengths)
+        return _simulate(engines, pipeline, schedule, lengths, self.items)
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,11 @@ def _simulate(
     pipeline: Pipeline,
     schedule: Schedule,
     lengths: Mapping[str, int],
+    items: Mapping[str, Sequence[int]] | None = None,
 ) -> Played:
     calls: list[Call] = []
-    request = RequestShape(_fixed_tokens(pipeline), lengths)
+    every = {agent.name: range(3, lengths[agent.name], 7) for agent in pipeline if agent.items}
+    request = RequestShape(_fixed_tokens(pipeline), lengths, items={**every, **(items or {})})
     lines = simulate(pipeline, schedule, engines, Workload([request]), on_call=calls.append)
     return Played(lines[0], calls)
 

@@ -32,7 +32,7 @@ from staircase import (
     single,
 )
 from staircase.errors import WorkloadError
-from staircase.pipeline import Arrival
+from staircase.pipeline import Arrival, Fork
 from staircase.schedule import LAYOUTS, proposers_of
 from staircase.shared_texts import TextPart
 from tests.support.prompt_texts import fixed_names
@@ -78,7 +78,8 @@ class RandomCase:
         lines = simulate(self.pipeline, self.schedule, self.setups, self.workload)
         prompt = max(span.prompt_tokens for line in lines for span in line.spans)
         # Where reads depend on time, other limits may lead to other prompts.
-        margin = 40 if self.schedule.is_timed or self.pipeline.has_peers else 0
+        is_timed = self.schedule.is_timed or self.pipeline.has_peers
+        margin = 40 if is_timed else 0
         return prompt + max(agent.max_tokens for agent in self.pipeline) + margin
 
 
@@ -179,6 +180,80 @@ def peer_case(seed: int) -> RandomCase:
     plain = replace(case, pipeline=pipeline, schedule=schedule)
     setups = dict(map(_freed, case.setups.items()))
     return replace(plain, setups=setups).with_few_blocks(rng)
+
+
+def fork_case(seed: int) -> RandomCase:
+    """Items of some agents' texts start branches, which others read; some fork again."""
+    rng = random.Random(f"forks {seed}")
+    case = random_case(seed)
+    while not case.pipeline.readers:
+        case = random_case(rng.randrange(10**6))
+    pipeline, engines = case.pipeline, case.pipeline.engines
+    sources = [one.name for one in pipeline.order if one.name != pipeline.answer]
+    agents = {agent.name: agent for agent in pipeline}
+    for source in rng.sample(sources, rng.randint(1, min(2, len(sources)))):
+        branches = _branches(rng, agents, source, engines)
+        if rng.random() < 0.3:
+            branches += _branches(rng, agents, rng.choice(branches), engines)
+        agents[pipeline.answer] = _reading(agents[pipeline.answer], branches)
+    pipeline = Pipeline(tuple(agents.values()), pipeline.answer)
+    requests = [_with_items(rng, request, pipeline) for request in case.workload.requests]
+    staircases = {agent.name: _staircase(rng) for agent in pipeline.readers}
+    able = [agent.name for agent in pipeline if agent.fork]
+    without = tuple(rng.sample(able, 1)) if rng.random() < 0.2 else ()
+    schedule = replace(case.schedule, staircases=staircases, without=without)
+    workload = Workload(requests, case.workload.concurrency)
+    setups = dict(map(_freed, case.setups.items()))
+    return RandomCase(pipeline, schedule, setups, workload).with_few_blocks(rng)
+
+
+def _branches(
+    rng: random.Random, agents: dict[str, Agent], source: str, engines: tuple[str, ...]
+) -> list[str]:
+    """Adds some of ``source``, which may read others too, and gives their names."""
+    agents[source] = replace(agents[source], items="x")
+    names = [f"{source}.{item}" for item in range(1, rng.randint(1, 4) + 1)]
+    others = [name for name, agent in agents.items() if name != source and not agent.reads]
+    more = rng.sample(others, 1) if others and rng.random() < 0.3 else []
+    sees = rng.choice(["text", "item"])
+    for item, name in enumerate(names, start=1):
+        peers = tuple(one for one in names if one != name) if rng.random() < 0.15 else ()
+        agents[name] = Agent(
+            name,
+            rng.choice(engines),
+            (source, *more, *peers),
+            max_tokens=rng.randint(1, 40),
+            peers=peers,
+            fork=Fork(source, item, sees),  # type: ignore[arg-type]
+            template=rng.choice(["", f"of {source}"]),
+        )
+    return names
+
+
+def _reading(agent: Agent, names: list[str]) -> Agent:
+    return replace(agent, reads=(*agent.reads, *names))
+
+
+def _with_items(rng: random.Random, request: RequestShape, pipeline: Pipeline) -> RequestShape:
+    """Lengths and texts of branches; items may begin where the text no longer comes."""
+    lengths = {one.name: rng.choice([0, 1, *range(2, 40)]) for one in pipeline if one.fork}
+    fixed = {
+        name: rng.choice([0, 1, 3, 8])
+        for one in pipeline
+        if one.fork
+        for name in fixed_names(one.template, one.reads)
+    }
+    items = {
+        one.name: sorted(rng.randint(0, rng.choice([5, 45])) for _ in range(rng.randint(0, 6)))
+        for one in pipeline
+        if one.items
+    }
+    return replace(
+        request,
+        output_tokens={**request.output_tokens, **lengths},
+        fixed_tokens={**fixed, **request.fixed_tokens},
+        items=items,
+    )
 
 
 def _arrival(rng: random.Random) -> Arrival:
