@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from simulator.item_draws import drawn_starts, without_unborn
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
 from staircase.files import named_path
 from staircase.pipeline import Pipeline
@@ -17,6 +19,8 @@ from staircase.shared_texts import Parts, TextPart
 from staircase.spec.workload_spec import Length, PromptsSpec, RequestTraceSpec, WorkloadSpec
 from staircase.timeline import to_ps
 from staircase.workload import RequestShape, Workload
+
+T = TypeVar("T")
 
 
 def workload_of(
@@ -34,7 +38,7 @@ def workload_of(
     Raises:
         WorkloadError: a file of lengths or of a trace is wrong; names it and the line.
     """
-    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(5)
+    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(6)
     draws = _Draws(spec, pipeline, folder, *(np.random.default_rng(seed) for seed in seeds))
     if spec.trace is None:
         return draws.workload()
@@ -58,7 +62,8 @@ class Query:
         """Each agent has texts of its own, for its prompts say other things before them."""
         if not self.parts and not self.answer:
             return {}
-        found = {query(agent.name): _named(agent.name, self.parts) for agent in pipeline}
+        templates = dict.fromkeys(agent.template for agent in pipeline)
+        found = {query(name): _named(name, self.parts) for name in templates}
         if self.answer:
             name = pipeline.answer
             found[name] = _named(name, (TextPart(self.answer, answer_tokens),))
@@ -81,12 +86,14 @@ class _Draws:
     for_arrivals: np.random.Generator
     for_thoughts: np.random.Generator
     for_prompts: np.random.Generator
+    for_items: np.random.Generator
 
     def workload(self) -> Workload:
         spec = self.spec
         queries = self._queries() if spec.prompts is None else self._common_queries(spec.prompts)
         written, thought = self._written(spec.requests), self._thought(spec.requests)
-        shapes = list(map(self._shape, queries, written, thought))
+        items = self._items(written)
+        shapes = list(map(self._shape, queries, written, thought, items))
         if spec.rate_per_s is None:
             return Workload(shapes, spec.concurrency)
         shape = 1 / spec.burstiness**2
@@ -121,35 +128,49 @@ class _Draws:
             rows = [rows[place] for place in self.for_arrivals.integers(len(rows), size=len(rows))]
         answers = np.array([row.output_tokens[self.pipeline.answer] for row in rows])
         written = self._written(len(rows), normal_scores(self.for_outputs, answers))
-        shapes = [
-            self._shape(
-                Query(row.query_tokens, row.query, row.answer),
-                {**row.output_tokens, **others},
-                thought,
-            )
-            for row, others, thought in zip(rows, written, self._thought(len(rows)), strict=True)
-        ]
+        known = [{**row.output_tokens, **own} for row, own in zip(rows, written, strict=True)]
+        queries = [Query(row.query_tokens, row.query, row.answer) for row in rows]
+        thought, items = self._thought(len(rows)), self._items(known)
+        shapes = list(map(self._shape, queries, known, thought, items))
         return Workload(shapes, arrivals_ps=arrivals_ps)
 
     def _rows(self, trace: RequestTraceSpec) -> list[TracedRequest]:
-        agents = {agent.name for agent in self.pipeline} - self.spec.output_tokens.keys()
+        agents = {agent.name for agent in self.pipeline} - {
+            *self._by_agent(self.spec.output_tokens)
+        }
         path = named_path(trace.file, self.folder)
         rows = read_request_trace(path, trace.format, self.pipeline.answer, agents)
         return rows[: self.spec.traced_requests]
 
     def _written(self, requests: int, known: Floats | None = None) -> list[dict[str, int]]:
         """What the agents in ``output_tokens`` write; ``known`` as in ``tied_normals``."""
-        given = self.spec.output_tokens
-        names = [agent.name for agent in self.pipeline if agent.name in given]
+        given = self._by_agent(self.spec.output_tokens)
+        names = list(given)
         normals = tied_normals(self.for_outputs, self.spec.correlation, requests, len(names), known)
         return self._lengths(names, given, normals)
 
     def _thought(self, requests: int) -> list[dict[str, int]]:
         """What the agents in ``thinking_tokens`` think, tied to nothing."""
-        given = self.spec.thinking_tokens
-        names = [agent.name for agent in self.pipeline if agent.name in given]
+        given = self._by_agent(self.spec.thinking_tokens)
+        names = list(given)
         normals = self.for_thoughts.standard_normal((requests, len(names)))
         return self._lengths(names, given, normals)
+
+    def _by_agent(self, given: Mapping[str, T]) -> dict[str, T]:
+        """What is ``given`` of each agent, by its own name or its template's."""
+        pairs = ((agent.name, (agent.name, agent.template)) for agent in self.pipeline)
+        found = ((name, next((one for one in keys if one in given), None)) for name, keys in pairs)
+        return {name: given[key] for name, key in found if key is not None}
+
+    def _items(self, written: Sequence[Mapping[str, int]]) -> list[dict[str, list[int]]]:
+        """Of each request by agent, where the items of its text begin."""
+        found: list[dict[str, list[int]]] = [{} for _ in written]
+        for name, spec in self._by_agent(self.spec.items).items():
+            normals = self.for_items.standard_normal(len(written))
+            counts = lengths_at(normals, spec.count, self.folder).tolist()
+            for items, count, lengths in zip(found, counts, written, strict=True):
+                items[name] = drawn_starts(self.for_items, count, lengths[name], spec.sigma)
+        return found
 
     def _lengths(
         self, names: Sequence[str], given: Mapping[str, Length], normals: Floats
@@ -162,10 +183,15 @@ class _Draws:
         return [{name: column[n] for name, column in columns.items()} for n in range(len(normals))]
 
     def _shape(
-        self, asked: Query, written: dict[str, int], thought: dict[str, int]
+        self,
+        asked: Query,
+        lengths: dict[str, int],
+        thought: dict[str, int],
+        items: dict[str, list[int]],
     ) -> RequestShape:
+        written = without_unborn(self.pipeline, lengths, items)
         # A prompt is never empty.
         models = [agent for agent in self.pipeline if not agent.arrival]
-        fixed = {query(agent.name): max(1, asked.tokens) for agent in models}
+        fixed = {query(agent.template): max(1, asked.tokens) for agent in models}
         parts = asked.parts_of(self.pipeline, written[self.pipeline.answer])
-        return RequestShape(fixed, written, self.spec.ends_with, thought, parts)
+        return RequestShape(fixed, written, self.spec.ends_with, thought, parts, items)

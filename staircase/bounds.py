@@ -33,6 +33,8 @@ MOST_TEMPERATURE = 2.0
 LEAST_RATIO, MOST_RATIO = 1.01, 1000.0
 # Of a debate.
 MOST_ROUNDS = 100
+# Of a pipeline with branches.
+MOST_AGENTS = 256
 # Of replicates that one figure is a quantile of.
 LEAST_SEEDS, MOST_SEEDS = 2, 1000
 LEAST_QUANTILE = 0.5

@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -19,6 +21,7 @@ from simulator.compiled.play import play_compiled
 from simulator.des.endpoint import EndpointSetup
 from simulator.des.simulate import simulate
 from simulator.unread import unread_of_timeline
+from simulator.workloads import workload_of
 from staircase import (
     Agent,
     Barrier,
@@ -37,6 +40,9 @@ from staircase.messages import Call, CallEnded, CallFailed, StartCall, TokensThe
 from staircase.metrics.ttft import ttft_path
 from staircase.pipeline import Fork
 from staircase.prompt import Segment
+from staircase.spec.pipeline_spec import PipelineSpec
+from staircase.spec.scenario import Scenario
+from staircase.spec.workload_spec import WorkloadSpec
 from staircase.timeline import to_ps
 from staircase.workload import Question
 from tests.support.backends import FORM
@@ -376,3 +382,142 @@ def test_a_run_starts_branches_while_the_outline_is_written() -> None:
         (31,),
     ]
     assert line.written == lengths
+
+
+LIST = "o: {items: '- '}"
+
+
+def pipeline_of(text: str) -> Pipeline:
+    return PipelineSpec.model_validate(yaml.safe_load(text)).build()
+
+
+class TestScenario:
+    def test_a_template_stands_for_its_branches(self) -> None:
+        found = pipeline_of(
+            f"{{agents: {{{LIST}, w: {{for_each: o, branches: 2, sees: item, role: R}}, "
+            "z: {reads: [w]}}, answer: z}"
+        )
+        assert [agent.name for agent in found] == ["o", "w.1", "w.2", "z"]
+        expected = Agent("w.2", "w", ("o",), "R", fork=Fork("o", 2, "item"), template="w")
+        assert found["w.2"] == expected
+        assert found["z"].reads == ("w.1", "w.2")
+
+    def test_templates_of_templates(self) -> None:
+        found = pipeline_of(
+            f"{{agents: {{{LIST}, w: {{for_each: o, branches: 2, items: x}}, "
+            "s: {for_each: w, branches: 2}, z: {reads: [s, w.1]}}, answer: z}"
+        )
+        forks = {agent.name: agent.fork for agent in found if agent.template == "s"}
+        assert forks == {f"s.{w}.{n}": Fork(f"w.{w}", n) for w in (1, 2) for n in (1, 2)}
+        assert found["z"].reads == ("s.1.1", "s.1.2", "s.2.1", "s.2.2", "w.1")
+
+    def test_branches_are_each_others_peers_and_not_their_own(self) -> None:
+        found = pipeline_of(
+            f"{{agents: {{{LIST}, c: {{}}, "
+            "w: {for_each: o, branches: 2, reads: [c, o], peers: [w]}, "
+            "z: {reads: [w]}}, answer: z}"
+        )
+        assert (found["w.1"].reads, found["w.1"].peers) == (("c", "o", "w.2"), ("w.2",))
+        assert found["w.1"].waits_for == ("c",)
+
+    @pytest.mark.parametrize(
+        ("agents", "words"),
+        [
+            ("w: {for_each: q, branches: 2}", "agents.w.for_each: 'q' is no agent"),
+            ("q: {}, w: {for_each: q, branches: 2}", "agents.w.for_each: 'q' has no 'items'"),
+            ("q: {items: x}", "agents.q.items: start nobody; give an agent for_each: q"),
+            (
+                "a: {items: x, for_each: b, branches: 2}, b: {items: x, for_each: a, branches: 2}",
+                "agents.a.for_each: a → b → a is a circle",
+            ),
+            (f"{LIST}, w: {{for_each: o, branches: 256}}", "make 258 agents, must be at most 256"),
+            (
+                f"{LIST}, w: {{for_each: o, branches: 200, items: x}}, "
+                "s: {for_each: w, branches: 200}",
+                "make 40202 agents, must be at most 256: give fewer branches",
+            ),
+        ],
+    )
+    def test_what_cannot_be(self, agents: str, words: str) -> None:
+        with pytest.raises(PipelineError, match=re.escape(words)):
+            pipeline_of(f"{{agents: {{{agents}, z: {{}}}}, answer: z}}")
+
+    @pytest.mark.parametrize(
+        ("agent", "words"),
+        [
+            ("{for_each: o}", "for_each and branches must be given together"),
+            ("{branches: 2}", "for_each and branches must be given together"),
+            ("{sees: item}", "sees is what a branch sees"),
+        ],
+    )
+    def test_what_a_template_cannot_be(self, agent: str, words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            pipeline_of(f"{{agents: {{w: {agent}}}, answer: w}}")
+
+    def test_a_drawn_pipeline_has_none(self) -> None:
+        with pytest.raises(PipelineError, match=r"agents\.a\.items: the drawn pipeline says this"):
+            pipeline_of("{single: a, agents: {a: {items: x}}}")
+
+
+class TestWorkload:
+    PIPELINE = (
+        f"{{agents: {{{LIST}, w: {{for_each: o, branches: 4}}, z: {{reads: [o, w]}}}}, answer: z}}"
+    )
+    ITEMS = "{o: {count: {values: [0, 1, 3, 9]}, sigma: 0.5}}"
+
+    def workload(self, items: str = ITEMS, requests: int = 40) -> Workload:
+        text = (
+            f"{{requests: {requests}, output_tokens: {{o: 30, w: {{mean: 50, sigma: 0.5}}, z: 5}}, "
+            f"items: {items}}}"
+        )
+        spec = WorkloadSpec.model_validate(yaml.safe_load(text))
+        return workload_of(spec, pipeline_of(self.PIPELINE), Path())
+
+    def test_items_are_drawn(self) -> None:
+        requests = self.workload().requests
+        assert {len(one.items["o"]) for one in requests} == {0, 1, 3, 9}
+        for one in requests:
+            starts = one.items["o"]
+            assert list(starts) == sorted(starts)
+            assert starts[:1] in ([0], [])
+            assert all(start < 30 for start in starts)
+        lengths = {tuple(one.items["o"]) for one in requests if len(one.items["o"]) == 3}
+        assert len(lengths) > 1
+
+    def test_a_template_says_how_long_each_branch_is(self) -> None:
+        """Each has its own; one whose item never comes has none."""
+        different = 0
+        for one in self.workload().requests:
+            written = [one.output_tokens[f"w.{n}"] for n in (1, 2, 3, 4)]
+            there = min(len(one.items["o"]), 4)
+            assert all(written[:there])
+            assert not any(written[there:])
+            different += len(set(written[:there])) == 4
+        assert different > 0
+
+    def test_items_share_a_text_alike(self) -> None:
+        assert self.workload("{o: {count: 3}}", 1).requests[0].items == {"o": [0, 10, 20]}
+
+    def test_no_more_items_than_tokens(self) -> None:
+        assert self.workload("{o: {count: 100}}", 1).requests[0].items == {"o": list(range(30))}
+
+    @pytest.mark.parametrize(
+        ("workload", "words"),
+        [
+            ({"items": {}}, "workload.items: does not say how many 'o' writes"),
+            ({"items": {"o": {"count": 3}, "z": {"count": 3}}}, "items of 'z' start nobody"),
+            ({"items": {"o": {"count": 3}, "q": {"count": 3}}}, "workload.items: 'q' is no agent"),
+            ({"output_tokens": {"o": 3, "z": 5}}, "does not say how much 'w.1' writes"),
+        ],
+    )
+    def test_what_a_scenario_must_say(self, workload: dict[str, object], words: str) -> None:
+        known = {"output_tokens": {"o": 3, "w": 4, "z": 5}, "items": {"o": {"count": 3}}}
+        engine = {"kind": "simulated", "decode_tokens_per_s": 40, "prefill_tokens_per_s": 6000}
+        content = {
+            "name": "forks",
+            "pipeline": yaml.safe_load(self.PIPELINE),
+            "engines": dict.fromkeys("owz", engine),
+            "workload": {**known, **workload},
+        }
+        with pytest.raises(ValueError, match=words):
+            Scenario.model_validate(content)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from staircase.bounds import MOST_ROUNDS, MOST_TOKENS
+from staircase.bounds import MOST_AGENTS, MOST_ROUNDS, MOST_TOKENS
 from staircase.errors import PipelineError
-from staircase.pipeline import Agent, Arrival, Pipeline, Thinking, chain, debate, moa, single
+from staircase.pipeline import (
+    Agent,
+    Arrival,
+    Fork,
+    Pipeline,
+    Thinking,
+    chain,
+    debate,
+    moa,
+    single,
+)
+from staircase.spec.branches import Branches
 from staircase.spec.strict import Rate, Strict, Tokens, TokensFrom0
 
 Tag = Annotated[str, Field(min_length=1)]
@@ -45,21 +57,40 @@ class ThinkingSpec(Strict):
 
 
 class AgentSpec(Strict):
-    """Details of one agent; ``reads`` and ``peers`` only in a pipeline drawn agent by agent.
+    """Details of one agent; what is in ``DRAWN`` only in a pipeline drawn agent by agent.
 
-    ``peers`` are read as well, but not waited for, so that agents may read each other.
+    ``peers`` are read as well, but not waited for, so that agents may read each other. Where
+    ``items`` matches, an item of the agent's text begins; with ``for_each`` the entry is a template
+    of ``branches`` agents, each of which an item of that agent's text starts, of which it ``sees``
+    the text up to there or the item alone.
     """
 
     engine: str = ""
     reads: list[str] = []
     peers: list[str] = []
+    items: str = ""
+    for_each: str = ""
+    branches: Annotated[int, Field(ge=1, le=MOST_AGENTS)] | None = None
+    sees: Literal["text", "item"] = "text"
     role: str = ""
     max_tokens: Tokens = 512
     thinking: ThinkingSpec | None = None
 
+    @model_validator(mode="after")
+    def _check_branches(self) -> Self:
+        if bool(self.for_each) != (self.branches is not None):
+            raise ValueError("for_each and branches must be given together")
+        if "sees" in self.model_fields_set and not self.for_each:
+            raise ValueError("sees is what a branch sees; give for_each or take it away")
+        return self
+
     @property
     def thinks(self) -> Thinking | None:
         return self.thinking.build() if self.thinking else None
+
+
+# What a drawn pipeline says itself.
+DRAWN = ("reads", "peers", "items", "for_each")
 
 
 class MoaSpec(Strict):
@@ -113,12 +144,11 @@ class PipelineSpec(Strict):
     def build(self) -> Pipeline:
         drawn = self._drawn()
         if drawn is None:
-            agents = tuple(_agent(name, spec) for name, spec in self.agents.items())
-            return Pipeline((*self._inputs, *agents), self.answer or "")
+            return Pipeline((*self._inputs, *self._expanded()), self.answer or "")
         for name, spec in self.agents.items():
             if name not in [agent.name for agent in drawn]:
                 raise PipelineError(f"pipeline.agents.{name}: no such agent in the drawn pipeline")
-            for key in ("reads", "peers"):
+            for key in DRAWN:
                 if getattr(spec, key):
                     raise PipelineError(
                         f"pipeline.agents.{name}.{key}: the drawn pipeline says this"
@@ -126,6 +156,13 @@ class PipelineSpec(Strict):
         detailed = [self._detailed(agent) for agent in drawn]
         reading = [one if one.reads else replace(one, reads=tuple(self.inputs)) for one in detailed]
         return replace(drawn, agents=(*self._inputs, *reading))
+
+    def _expanded(self) -> Iterator[Agent]:
+        branches = Branches(self.agents)
+        for entry, spec in self.agents.items():
+            for name, start in branches.forks(entry).items():
+                fork = Fork(*start, spec.sees) if start else None
+                yield _agent(entry, name, spec, fork, branches)
 
     @property
     def _inputs(self) -> list[Agent]:
@@ -156,14 +193,19 @@ class PipelineSpec(Strict):
         )
 
 
-def _agent(name: str, spec: AgentSpec) -> Agent:
-    reads = tuple(dict.fromkeys([*spec.reads, *spec.peers]))
+def _agent(entry: str, name: str, spec: AgentSpec, fork: Fork | None, branches: Branches) -> Agent:
+    """The one called ``name`` of those that ``entry`` stands for."""
+    first = [fork.source] if fork and spec.for_each not in spec.reads else []
+    reads, peers = (branches.all_of(some, but=name) for some in (spec.reads, spec.peers))
     return Agent(
         name,
-        spec.engine,
-        reads,
+        spec.engine or entry,
+        tuple(dict.fromkeys([*first, *reads, *peers])),
         spec.role,
         spec.max_tokens,
         spec.thinks,
-        peers=tuple(spec.peers),
+        peers=tuple(peers),
+        items=spec.items,
+        fork=fork,
+        template=entry,
     )

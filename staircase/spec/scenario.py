@@ -221,11 +221,17 @@ class Scenario(Strict):
 
     @staticmethod
     def _check_lengths(workload: WorkloadSpec, pipeline: Pipeline) -> None:
-        names = [agent.name for agent in pipeline]
-        for key in ("output_tokens", "thinking_tokens"):
+        names = {name for agent in pipeline for name in (agent.name, agent.template)}
+        for key in ("output_tokens", "thinking_tokens", "items"):
             for name in getattr(workload, key):
                 if name not in names:
                     raise ValueError(f"workload.{key}: {name!r} is no agent")
+        for agent in pipeline:
+            said = {agent.name, agent.template} & workload.items.keys()
+            if agent.items and not said:
+                raise ValueError(f"workload.items: does not say how many {agent.name!r} writes")
+            if said and not agent.items:
+                raise ValueError(f"workload.items: items of {agent.name!r} start nobody")
         if workload.trace and pipeline.answer in workload.output_tokens:
             raise ValueError(
                 f"workload.output_tokens: {pipeline.answer!r} must not be given beside a trace, "
@@ -233,10 +239,12 @@ class Scenario(Strict):
             )
         if workload.trace and workload.trace.format == "own":
             return  # It may say what every agent writes, which is known when it is read.
-        said = [*workload.output_tokens, *([pipeline.answer] if workload.trace else [])]
-        for name in names:
-            if name not in said:
-                raise ValueError(f"workload.output_tokens: does not say how much {name!r} writes")
+        lengths = [*workload.output_tokens, *([pipeline.answer] if workload.trace else [])]
+        for agent in pipeline:
+            if not {agent.name, agent.template} & {*lengths}:
+                raise ValueError(
+                    f"workload.output_tokens: does not say how much {agent.name!r} writes"
+                )
 
     @model_validator(mode="after")
     def _check_prices(self) -> Self:

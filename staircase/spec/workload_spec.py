@@ -55,6 +55,16 @@ Length = Annotated[
 ]
 
 
+class ItemsSpec(Strict):
+    """How many items a text has; they share its tokens.
+
+    They are as long as each other but for ``sigma``, the standard deviation of the logarithm.
+    """
+
+    count: Length
+    sigma: Annotated[float, Field(ge=0, le=MOST_SIGMA)] = 0.0
+
+
 class RequestTraceSpec(Strict):
     """Requests as they once arrived: the first ``limit`` of ``file``, ``speed`` times as fast."""
 
@@ -94,8 +104,9 @@ TRACED = {
 class WorkloadSpec(Strict):
     """Requests as lengths, for simulated engines.
 
-    ``query_tokens`` is the user's query, ``output_tokens`` what each agent writes, and
-    ``thinking_tokens`` what some think before. Requests arrive
+    ``query_tokens`` is the user's query, ``output_tokens`` what each agent writes,
+    ``thinking_tokens`` what some think before, ``items`` what texts consist of whose items start
+    branches; a template's name stands for each of its branches. Requests arrive
     at ``rate_per_s`` (Poisson; ``burstiness`` above 1 makes the gaps gamma with that coefficient of
     variation), or, without a rate, one when another completes, ``concurrency`` at a time. A
     ``trace`` says all that instead, and the answer's length. ``correlation`` ties what the agents
@@ -108,6 +119,7 @@ class WorkloadSpec(Strict):
     prompts: PromptsSpec | None = None
     output_tokens: dict[str, Length] = {}
     thinking_tokens: dict[str, Length] = {}
+    items: dict[str, ItemsSpec] = {}
     correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ends_with: Literal["stop", "length"] = "length"
     concurrency: Count = 1
