@@ -7,12 +7,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from executor.gateway.served_plan import (
+    CHOSEN,
+    NORMAL,
+    SINGLE,
+    Point,
+    ServedPlan,
+    ServingLimits,
+    ladder_of,
+    single_point,
+)
 from executor.runtime import Job, Runtime, ServedModel
 from executor.tokens.item_starts import ItemStarts
 from simulator.analytic.request_form import closed_form
@@ -37,6 +48,7 @@ from staircase import (
 from staircase.conductor import Conductor
 from staircase.errors import PipelineError, ScheduleError, WorkloadError
 from staircase.messages import Call, CallEnded, CallFailed, StartCall, TokensThere
+from staircase.metrics.item_counts import item_lines
 from staircase.metrics.ttft import ttft_path
 from staircase.pipeline import Fork
 from staircase.prompt import Segment
@@ -47,6 +59,7 @@ from staircase.timeline import to_ps
 from staircase.workload import Question
 from tests.support.backends import FORM
 from tests.support.characters import Characters
+from tests.support.gateway_server import running
 from tests.support.scripted_engine import ScriptedEngine
 
 # A token every 0.01 s, the first after 0.1 s, so that token n is there at 0.09 + 0.01·n.
@@ -132,6 +145,14 @@ def test_items_that_nobody_is_there_for_are_read_by_the_join() -> None:
     assert calls["w.1"][0].read == (10,)
     assert calls["z"][0].read == (60, 10)
     assert line.items == {"o": [0, 10, 20]}
+
+
+def test_a_run_tells_how_many_items_there_were() -> None:
+    pipeline = forked(2)
+    lines = [play(pipeline, shape(items))[0] for items in ([0], [0, 10], [0, 10, 20, 30])]
+    assert item_lines(pipeline, lines) == [
+        "o: 2.3 items a text, 1 to 4; 1 of 3 texts have more than the 2 that start a branch"
+    ]
 
 
 def test_items_beyond_what_is_written_never_begin() -> None:
@@ -521,3 +542,22 @@ class TestWorkload:
         }
         with pytest.raises(ValueError, match=words):
             Scenario.model_validate(content)
+
+
+def test_a_gateway_serves_them() -> None:
+    """Under load it falls back to the answer alone: no outline, no branches."""
+    marks = re.escape("".join(map(chr, range(8, 64, 8))))
+    agents = [replace(a, items=f"[{marks}]") if a.name == "o" else a for a in forked(3)]
+    pipeline = Pipeline(tuple(replace(agent, engine=agent.name) for agent in agents), "z")
+    lengths = {"o": 20, "w.1": 8, "w.2": 9, "w.3": 10, "z": 5}
+    served = {name: ServedModel(ScriptedEngine(n), FORM) for name, n in lengths.items()}
+    chosen = Point(CHOSEN, pipeline, uniform(pipeline, constant(4, 6, 5)))
+    points = [chosen, replace(chosen, name=NORMAL), single_point(pipeline)]
+    ladder = ladder_of([chosen])
+    assert [rung.name for rung in ladder] == [CHOSEN, SINGLE]
+    named = {point.name: point for point in points}
+    plan = ServedPlan("forks", Runtime(served), named, ladder, ServingLimits())
+    with running(plan) as server:
+        asked: Any = [{"role": "user", "content": "why"}]
+        answer = server.client().chat.completions.create(model="forks", messages=asked)
+    assert answer.choices[0].message.content == "".join(map(chr, range(1, 6)))

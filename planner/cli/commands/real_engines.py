@@ -151,6 +151,7 @@ def _check_given(
 def _show_runs(work: Workspace, played: Played, as_json: bool) -> None:
     """Metrics; beside a single answer on stderr, as stdout is the answer's. A failure is told."""
     from planner.tables.metrics_table import metrics_table, run_lines
+    from staircase.metrics.item_counts import item_lines
     from staircase.metrics.measured import measure_all
     from staircase.metrics.request_metrics import summarize
     from staircase.metrics.run_metrics import Slo, measure_run
@@ -183,6 +184,7 @@ def _show_runs(work: Workspace, played: Played, as_json: bool) -> None:
         for words in run_lines(run, []):
             where.print(words)
         told = shortfall_lines(count_shortfalls(lines), measured.answered)
+        told += item_lines(work.scenario.pipeline.build(), lines)
         if len(lines) == 1 and faults[0]:
             told += [f"the answer {words}" for words in faults[0].words]
         for words in told:
