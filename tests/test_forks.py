@@ -26,11 +26,16 @@ from executor.gateway.served_plan import (
 )
 from executor.runtime import Job, Runtime, ServedModel
 from executor.tokens.item_starts import ItemStarts
+from planner.profiling.length_profiling import _lengths
+from profiles.lengths import LengthProfile, load_lengths, save_lengths
+from profiles.store import provenance_of_now
+from profiles.subject import PipelineSubject
 from simulator.analytic.request_form import closed_form
 from simulator.analytic.sketch import sketch_of
 from simulator.compiled.play import play_compiled
 from simulator.des.endpoint import EndpointSetup
 from simulator.des.simulate import simulate
+from simulator.profile_forecaster import sampled_workload
 from simulator.unread import unread_of_timeline
 from simulator.workloads import workload_of
 from staircase import (
@@ -385,13 +390,19 @@ def test_items_are_the_same_whatever_the_pieces(text: str, cuts: list[int], patt
         assert not rest or length + len(rest[0]) > place or length == place
 
 
-def test_a_run_starts_branches_while_the_outline_is_written() -> None:
-    """In real time, with an outline of characters 1, 2, 3 … and items at every eighth."""
+def recited(outline: int = 60) -> tuple[Pipeline, dict[str, ServedModel], dict[str, int]]:
+    """An outline of characters 1, 2, 3 … and items at every eighth, on scripted engines."""
     marks = re.escape("".join(map(chr, range(8, 64, 8))))
     agents = [replace(a, items=f"[{marks}]") if a.name == "o" else a for a in forked(3)]
     pipeline = Pipeline(tuple(replace(agent, engine=agent.name) for agent in agents), "z")
-    lengths = {"o": 60, "w.1": 8, "w.2": 9, "w.3": 10, "z": 5}
+    lengths = {"o": outline, "w.1": 8, "w.2": 9, "w.3": 10, "z": 5}
     served = {name: ServedModel(ScriptedEngine(n), FORM) for name, n in lengths.items()}
+    return pipeline, served, lengths
+
+
+def test_a_run_starts_branches_while_the_outline_is_written() -> None:
+    """In real time."""
+    pipeline, served, lengths = recited()
     outcome = Runtime(served).run([Job(pipeline, Schedule(), Question("why"))])[0]
     line = outcome.timeline
     assert line.items == {"o": list(range(7, 60, 8))}
@@ -403,6 +414,20 @@ def test_a_run_starts_branches_while_the_outline_is_written() -> None:
         (31,),
     ]
     assert line.written == lengths
+
+
+def test_a_plan_for_real_engines_goes_by_where_items_began(tmp_path: Path) -> None:
+    pipeline, served, lengths = recited(20)
+    outcome = Runtime(served).run([Job(pipeline, Schedule(), Question("why"))])[0]
+    sample = _lengths(pipeline, outcome)
+    of = PipelineSubject("z", {}, {})
+    path = tmp_path / "lengths.json"
+    save_lengths(path, LengthProfile((sample,), "forks", of, provenance_of_now({})))
+    workload = sampled_workload(load_lengths(path).samples, 1)
+    engines = dict.fromkeys(pipeline.engines, ENGINE)
+    line = simulate(pipeline, Schedule(), engines, workload)[0]
+    assert line.items == outcome.timeline.items == {"o": [7, 15]}
+    assert line.written == {**lengths, "w.3": 0}
 
 
 LIST = "o: {items: '- '}"
@@ -546,11 +571,7 @@ class TestWorkload:
 
 def test_a_gateway_serves_them() -> None:
     """Under load it falls back to the answer alone: no outline, no branches."""
-    marks = re.escape("".join(map(chr, range(8, 64, 8))))
-    agents = [replace(a, items=f"[{marks}]") if a.name == "o" else a for a in forked(3)]
-    pipeline = Pipeline(tuple(replace(agent, engine=agent.name) for agent in agents), "z")
-    lengths = {"o": 20, "w.1": 8, "w.2": 9, "w.3": 10, "z": 5}
-    served = {name: ServedModel(ScriptedEngine(n), FORM) for name, n in lengths.items()}
+    pipeline, served, _ = recited(20)
     chosen = Point(CHOSEN, pipeline, uniform(pipeline, constant(4, 6, 5)))
     points = [chosen, replace(chosen, name=NORMAL), single_point(pipeline)]
     ladder = ladder_of([chosen])
