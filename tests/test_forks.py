@@ -27,6 +27,7 @@ from executor.gateway.served_plan import (
 from executor.runtime import Job, Runtime, ServedModel
 from executor.tokens.item_starts import ItemStarts
 from planner.profiling.length_profiling import _lengths
+from planner.search.space import Space
 from profiles.lengths import LengthProfile, load_lengths, save_lengths
 from profiles.store import provenance_of_now
 from profiles.subject import PipelineSubject
@@ -58,6 +59,7 @@ from staircase.metrics.ttft import ttft_path
 from staircase.pipeline import Fork
 from staircase.prompt import Segment
 from staircase.spec.pipeline_spec import PipelineSpec
+from staircase.spec.plan_spec import PlanSpec
 from staircase.spec.scenario import Scenario
 from staircase.spec.workload_spec import WorkloadSpec
 from staircase.timeline import to_ps
@@ -248,6 +250,12 @@ def test_a_schedule_may_leave_branches_out() -> None:
     assert "w.2" not in calls
     with pytest.raises(ScheduleError, match=r"without 'o': must be .* or a branch: w\.1"):
         Schedule(without=("o",)).check(forked(2))
+
+
+def test_a_search_leaves_out_the_last_branches() -> None:
+    space = Space(forked(4), PlanSpec(leave_out=2))
+    found = {space.schedule(point).without for point in space}
+    assert found == {(), ("w.4",), ("w.3", "w.4")}
 
 
 def test_a_branch_that_fails_has_said_what_it_wrote() -> None:
