@@ -37,7 +37,7 @@ from staircase.pipeline import Agent, Arrival, Pipeline
 from staircase.question_sets import read_questions
 from staircase.spec.engine_spec import EngineSpec
 from staircase.spec.scenario import LIKELIHOOD_BY, Scenario, scored_by
-from staircase.workload import Question
+from staircase.workload import Question, check_updatable
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,11 @@ class OpenedEngines:
         for agent in pipeline.votes:
             return f"whose text {agent.name} takes depends on ballots, which no score knows"
         for agent in pipeline:
+            if agent.fork:
+                return (
+                    f"{agent.name} is started by an item of what {agent.fork.source} writes, which "
+                    "a score does not know"
+                )
             if agent.peers:
                 return (
                     f"what {agent.name} has read of its peers depends on when it wrote, which no "
@@ -272,8 +277,11 @@ def read_dataset(scenario: Scenario, folder: Path, count: int, offset: int) -> l
             )
         ]
     questions = read_questions(named_path(scenario.requests.dataset, folder))
-    for question, one in product(questions, scenario.pipeline.build().inputs):
+    pipeline = scenario.pipeline.build()
+    for question, one in product(questions, pipeline.inputs):
         question.input(one.name)
+        if one.name in question.updates:
+            check_updatable(pipeline)
     return [questions[(offset + number) % len(questions)] for number in range(count)]
 
 

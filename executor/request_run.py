@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from executor.engine import CallReport, Source, Thought, Wish
 from executor.prompts.input_text import input_text
 from executor.prompts.texts import Texts
+from executor.tokens.item_starts import ItemStarts
 from executor.tokens.rendering import Form, fixed_ids
 from staircase.messages import Call
 from staircase.pipeline import Agent, Pipeline
 from staircase.play import CallResult, Play
 from staircase.prompt import nonce
+from staircase.revisions.standing_text import Pieces
+from staircase.revisions.updates import Update
 from staircase.schedule import Schedule
-from staircase.standing_text import Pieces
 from staircase.timeline import PS_PER_NS, Timeline, to_ps
-from staircase.updates import Update
 from staircase.votes import Ballot, Vote
 from staircase.workload import Question
 
@@ -157,6 +158,11 @@ class RequestRun:
         }
         self._right = job.question.reference
         self._texts = Texts(self._engines, fixed, drawn_as, job.wishes, inputs)
+        self._items = {
+            agent.name: ItemStarts(agent.items, self._engines[agent.name].decode)
+            for agent in job.pipeline
+            if agent.items
+        }
         fixed_tokens = {name: len(ids) for name, ids in fixed.items()}
         self.play = Play(number, job.pipeline, job.schedule, fixed_tokens, self)
 
@@ -261,6 +267,7 @@ class RequestRun:
             with self._changed:
                 agent = self.play.agent_of(key[1])
                 self._texts.ids[agent].append(token)
+                self._mark_items(agent)
                 self.play.on_token(key[1], self._ps(time_ns))
             if not self._is_abandoned:
                 ids = self._texts.ids[agent]
@@ -273,6 +280,11 @@ class RequestRun:
             agent = self.play.agent_of(key[1])
             self._is_revised = True
             self.play.on_revised(key[1], standing, len(self._texts.ids[agent]), self._ps(time_ns))
+
+    def _mark_items(self, agent: str) -> None:
+        if agent in self._items:
+            for tokens in self._items[agent].update(self._texts.ids[agent]):
+                self.play.mark(agent, tokens)
 
     def on_end(self, key: tuple[int, int], report: CallReport) -> None:
         result = CallResult(
@@ -312,11 +324,11 @@ def fixed_ids_of(
     ids: dict[str, list[int]] = {}
     for agent in job.pipeline:
         reader = served[agent.engine]
-        query = job.question.query_for(agent.name)
+        query = job.question.query_for(agent.name, agent.template)
         if reader.has_nonces and _opens_a_turn(agent, reader):
             query = nonce_text + query
         elif reader.has_nonces:
-            ids[nonce(agent.name)] = reader.engine.encode(nonce_text)
+            ids[nonce(agent.template)] = reader.engine.encode(nonce_text)
         ids |= fixed_ids(agent, query, reader.form, reader.engine, job.question.earlier)
     return ids
 

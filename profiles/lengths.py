@@ -8,7 +8,7 @@ from pathlib import Path
 from profiles.store import Provenance, load, save
 from profiles.subject import PipelineSubject
 from staircase.errors import ProfileError
-from staircase.updates import Update
+from staircase.revisions.updates import Update
 
 SCHEMA = "staircase.lengths/1"
 
@@ -21,12 +21,14 @@ class LengthSample:
         fixed_tokens: length of each prompt text that does not grow.
         output_tokens: tokens that each agent wrote.
         thinking_tokens: that each agent thought before, of those that did.
+        items: tokens before each item of an agent's text, of those whose items start others.
         updates: how inputs came that replaced part of what they said.
     """
 
     fixed_tokens: dict[str, int]
     output_tokens: dict[str, int]
     thinking_tokens: dict[str, int] = field(default_factory=dict)
+    items: dict[str, list[int]] = field(default_factory=dict)
     updates: dict[str, tuple[Update, ...]] = field(default_factory=dict)
 
 

@@ -9,8 +9,8 @@ from simulator.event_queue import Clock
 from staircase.messages import Call, EndReason
 from staircase.play import CallResult
 from staircase.prompt import Prompt, Segment
+from staircase.revisions.updates import Update
 from staircase.shared_texts import Parts, with_common_texts
-from staircase.updates import Update
 
 # A call's name: (request, call number).
 Key = tuple[int, int]

@@ -154,12 +154,13 @@ def sampled_workload(
     return Workload(
         [
             RequestShape(
-                s.fixed_tokens,
-                s.output_tokens,
-                thinking_tokens=s.thinking_tokens,
-                updates=s.updates,
+                one.fixed_tokens,
+                one.output_tokens,
+                thinking_tokens=one.thinking_tokens,
+                items=one.items if isinstance(one, LengthSample) else {},
+                updates=one.updates,
             )
-            for s in chosen
+            for one in chosen
         ]
     )
 

@@ -27,9 +27,10 @@ Ints = Any
 def unread_of_timeline(pipeline: Pipeline, timeline: Timeline, request: RequestShape) -> float:
     """The unread share of ``request``, played as ``timeline``.
 
-    Peers, which may write for as long as their reader does, are not in it. Who was cancelled or not
-    asked counts as a source with all that it would have written, as a reader with what it wrote.
-    A vote writes nothing of its own; as a source it is the text that it took.
+    Peers, which may write for as long as their reader does, are not in it, nor is what a branch
+    does not see of the text whose item starts it. Who was cancelled or not asked counts as a source
+    with all that it would have written, as a reader with what it wrote. A vote writes nothing of
+    its own; as a source it is the text that it took.
     """
     readers = pipeline.readers
     whole = {
@@ -41,7 +42,7 @@ def unread_of_timeline(pipeline: Pipeline, timeline: Timeline, request: RequestS
 
 
 def _missed(agent: Agent, timeline: Timeline, whole: Mapping[str, int]) -> float:
-    places = [place for place, name in enumerate(agent.reads) if name not in agent.peers]
+    places = [place for place, name in enumerate(agent.reads) if name in agent.waits_for]
     there = sum(whole[agent.reads[place]] for place in places)
     written = timeline.written[agent.name]
     if not there or not written:

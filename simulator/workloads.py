@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from simulator.item_draws import drawn_starts, without_unborn
 from simulator.lengths import Floats, lengths_at, normal_scores, tied_normals
+from simulator.update_draws import drawn_updates
 from staircase.files import named_path
-from staircase.pipeline import Agent, Arrival, Pipeline
+from staircase.pipeline import Pipeline
 from staircase.prompt import query
 from staircase.request_trace import TracedRequest, read_request_trace
+from staircase.revisions.updates import Update
 from staircase.shared_texts import Parts, TextPart
 from staircase.spec.workload_spec import (
     BallotsSpec,
     Length,
     PromptsSpec,
     RequestTraceSpec,
-    UpdatesSpec,
     WorkloadSpec,
 )
 from staircase.timeline import to_ps
-from staircase.updates import Update
 from staircase.votes import DISCARDED, Ballot
 from staircase.workload import RequestShape, Workload
 
@@ -47,7 +47,7 @@ def workload_of(
     Raises:
         WorkloadError: a file of lengths or of a trace is wrong; names it and the line.
     """
-    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(7)
+    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(8)
     draws = _Draws(spec, pipeline, folder, *(np.random.default_rng(seed) for seed in seeds))
     if spec.trace is None:
         return draws.workload()
@@ -67,24 +67,17 @@ class Query:
     parts: tuple[TextPart, ...] = ()
     answer: str = ""
 
-    def parts_of(self, pipeline: Pipeline, number: int, answer_tokens: int) -> Parts:
-        """Each agent has texts of its own, for its prompts say other things before them; but
-        samples of one have the same. ``number``: of the request.
-        """
-        found = {
-            query(agent.name): parts
-            for agent in pipeline
-            if (parts := _named(agent.keys[-1], self._seen_by(agent, number)))
-        }
+    def parts_of(self, pipeline: Pipeline, answer_tokens: int) -> Parts:
+        """Each agent has texts of its own, for its prompts say other things before them; but those
+        of a template have the same."""
+        if not self.parts and not self.answer:
+            return {}
+        templates = dict.fromkeys(agent.template for agent in pipeline)
+        found = {query(name): _named(name, self.parts) for name in templates}
         if self.answer:
             name = pipeline.answer
             found[name] = _named(name, (TextPart(self.answer, answer_tokens),))
         return found
-
-    def _seen_by(self, agent: Agent, number: int) -> tuple[TextPart, ...]:
-        rest = max(1, self.tokens) - sum(part.tokens for part in self.parts)
-        own = (TextPart(f"rest of {number}", rest),) if agent.sample_of and rest else ()
-        return (*self.parts, *own)
 
 
 def _named(agent: str, parts: Sequence[TextPart]) -> tuple[TextPart, ...]:
@@ -104,14 +97,15 @@ class _Draws:
     for_thoughts: np.random.Generator
     for_prompts: np.random.Generator
     for_ballots: np.random.Generator
+    for_items: np.random.Generator
     for_updates: np.random.Generator
 
     def workload(self) -> Workload:
         spec = self.spec
         queries = self._queries() if spec.prompts is None else self._common_queries(spec.prompts)
         written, thought = self._written(spec.requests), self._thought(spec.requests)
-        ballots = self._ballots(spec.requests)
-        shapes = list(map(self._shape, count(), queries, written, thought, ballots))
+        items, ballots = self._items(written), self._ballots(spec.requests)
+        shapes = list(map(self._shape, queries, written, thought, items, ballots))
         if spec.rate_per_s is None:
             return Workload(shapes, spec.concurrency)
         shape = 1 / spec.burstiness**2
@@ -146,17 +140,11 @@ class _Draws:
             rows = [rows[place] for place in self.for_arrivals.integers(len(rows), size=len(rows))]
         answers = np.array([row.output_tokens[self.pipeline.answer] for row in rows])
         written = self._written(len(rows), normal_scores(self.for_outputs, answers))
-        each = zip(rows, written, self._thought(len(rows)), self._ballots(len(rows)), strict=True)
-        shapes = [
-            self._shape(
-                number,
-                Query(row.query_tokens, row.query, row.answer),
-                {**row.output_tokens, **others},
-                thought,
-                ballots,
-            )
-            for number, (row, others, thought, ballots) in enumerate(each)
-        ]
+        known = [{**row.output_tokens, **own} for row, own in zip(rows, written, strict=True)]
+        queries = [Query(row.query_tokens, row.query, row.answer) for row in rows]
+        thought, items = self._thought(len(rows)), self._items(known)
+        ballots = self._ballots(len(rows))
+        shapes = list(map(self._shape, queries, known, thought, items, ballots))
         return Workload(shapes, arrivals_ps=arrivals_ps)
 
     def _rows(self, trace: RequestTraceSpec) -> list[TracedRequest]:
@@ -169,19 +157,19 @@ class _Draws:
     def _written(self, requests: int, known: Floats | None = None) -> list[dict[str, int]]:
         """What the agents in ``output_tokens`` write; ``known`` as in ``tied_normals``."""
         given = self._by_agent(self.spec.output_tokens)
-        names = [agent.name for agent in self.pipeline if agent.name in given]
+        names = list(given)
         normals = tied_normals(self.for_outputs, self.spec.correlation, requests, len(names), known)
         return self._lengths(names, given, normals)
 
     def _thought(self, requests: int) -> list[dict[str, int]]:
         """What the agents in ``thinking_tokens`` think, tied to nothing."""
         given = self._by_agent(self.spec.thinking_tokens)
-        names = [agent.name for agent in self.pipeline if agent.name in given]
+        names = list(given)
         normals = self.for_thoughts.standard_normal((requests, len(names)))
         return self._lengths(names, given, normals)
 
     def _by_agent(self, given: Mapping[str, T]) -> dict[str, T]:
-        """What is said of all samples of one holds for each."""
+        """What is ``given`` of each agent, by its own name or its template's."""
         said = {
             agent.name: [given[key] for key in agent.keys if key in given]
             for agent in self.pipeline
@@ -200,6 +188,24 @@ class _Draws:
             for row in drawn
         ]
 
+    def _items(self, written: Sequence[Mapping[str, int]]) -> list[dict[str, list[int]]]:
+        """Of each request by agent, where the items of its text begin."""
+        found: list[dict[str, list[int]]] = [{} for _ in written]
+        for name, spec in self._by_agent(self.spec.items).items():
+            normals = self.for_items.standard_normal(len(written))
+            counts = lengths_at(normals, spec.count, self.folder).tolist()
+            for items, count, lengths in zip(found, counts, written, strict=True):
+                items[name] = drawn_starts(self.for_items, count, lengths[name], spec.sigma)
+        return found
+
+    def _updates(self, written: Mapping[str, int]) -> dict[str, tuple[Update, ...]]:
+        draws, given, folder = self.for_updates, self.spec.updates, self.folder
+        return {
+            one.name: drawn_updates(draws, one.arrival, given[one.name], folder, written[one.name])
+            for one in self.pipeline.inputs
+            if one.arrival and one.name in given
+        }
+
     def _lengths(
         self, names: Sequence[str], given: Mapping[str, Length], normals: Floats
     ) -> list[dict[str, int]]:
@@ -212,36 +218,19 @@ class _Draws:
 
     def _shape(
         self,
-        number: int,
         asked: Query,
-        written: dict[str, int],
+        lengths: dict[str, int],
         thought: dict[str, int],
+        items: dict[str, list[int]],
         ballots: dict[str, Ballot],
     ) -> RequestShape:
+        written = without_unborn(self.pipeline, lengths, items)
         # A prompt is never empty.
         models = [agent for agent in self.pipeline if agent.has_engine]
-        fixed = {query(agent.name): max(1, asked.tokens) for agent in models}
-        parts = asked.parts_of(self.pipeline, number, written.get(self.pipeline.answer, 0))
-        updates = {
-            one.name: self._updates(one.arrival, self.spec.updates[one.name], written[one.name])
-            for one in self.pipeline.inputs
-            if one.arrival and one.name in self.spec.updates
-        }
-        ends_with = self.spec.ends_with
-        return RequestShape(fixed, written, ends_with, thought, parts, ballots, updates)
-
-    def _updates(self, arrival: Arrival, spec: UpdatesSpec, tokens: int) -> tuple[Update, ...]:
-        """An update a segment of an input of so many ``tokens``."""
-        found, there = list[Update](), 0
-        while there < tokens:
-            last = arrival.last_of_segment(there + 1, tokens)
-            # Drawn in any case, so that a change of the share leaves the lengths.
-            is_other, length = self.for_updates.random(), self.for_updates.standard_normal(1)
-            replaced = min(int(lengths_at(length, spec.tokens, self.folder)[0]), there)
-            standing = there - replaced if is_other < spec.share else there
-            found.append(Update(arrival.seconds(last), standing, last - standing))
-            there = last
-        return tuple(found)
+        fixed = {query(agent.template): max(1, asked.tokens) for agent in models}
+        parts = asked.parts_of(self.pipeline, written.get(self.pipeline.answer, 0))
+        updates, ends_with = self._updates(written), self.spec.ends_with
+        return RequestShape(fixed, written, ends_with, thought, parts, ballots, items, updates)
 
 
 def _ballot(spec: BallotsSpec, flag: float, right: float, wrong: float) -> Ballot:

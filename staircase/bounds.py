@@ -35,6 +35,8 @@ LEAST_RATIO, MOST_RATIO = 1.01, 1000.0
 MOST_ROUNDS = 100
 # That one vote reads.
 MOST_SAMPLES = 64
+# Of a pipeline with branches.
+MOST_AGENTS = 256
 # Of replicates that one figure is a quantile of.
 LEAST_SEEDS, MOST_SEEDS = 2, 1000
 LEAST_QUANTILE = 0.5

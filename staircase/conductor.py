@@ -6,19 +6,19 @@ cancel, set a timer, the answer is complete). It knows no clock, no I/O and no m
 plays it in simulated time, the executor in real time, so what is forecast is what is run.
 
 Texts may be revised: an input replaces what it said, and then whoever read it goes back to where it
-had not. In here "written" and "read" count tokens that stand (``staircase.standing_text``).
+had not. In here "written" and "read" count tokens that stand (``staircase.revisions``).
 
 Whoever plays a conductor promises: ``start`` once; then ``handle`` for every event, with the
-number of tokens that each agent has written by then, in all; ``TokensThere`` at the latest when a
-watched count is reached; one ``CallEnded`` or ``CallFailed`` for every call started.
+number of tokens that each agent has written by then, in all, and the numbers after which items of
+its text begin; ``TokensThere`` at the latest when a watched count is reached or an item is seen to
+have begun; one ``CallEnded`` or ``CallFailed`` for every call started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
 
+from staircase.agent_state import AgentState
 from staircase.messages import (
     Call,
     CallEnded,
@@ -37,50 +37,13 @@ from staircase.messages import (
     TimerRang,
     Watch,
 )
-from staircase.pipeline import Agent, Pipeline
+from staircase.pipeline import Agent, Fork, Pipeline
 from staircase.prompt import Drawing, Round
+from staircase.revisions.standing_text import StandingText
 from staircase.schedule import READ_ALL, Schedule, Staircase, Step
-from staircase.standing_text import StandingText
 from staircase.votes import Count, count
 
-
-@dataclass
-class _AgentState:
-    """What one agent is doing.
-
-    Attributes:
-        shown_in: the step that showed each of ``rounds``.
-        goes_back_to: the step from which it goes on when its call, which is being cancelled, ends.
-    """
-
-    agent: Agent
-    staircase: Staircase
-    drawing: Drawing
-    phase: Literal["waiting", "writing", "ended"] = "waiting"
-    step: int = 0
-    rounds: list[Round] = field(default_factory=list)
-    shown_in: list[int] = field(default_factory=list)
-    goes_back_to: int | None = None
-    call: Call | None = None
-    starting_tokens: int = 0
-    is_cancelled: bool = False
-    has_stopped: bool = False
-    is_left: bool = False
-    failures: int = 0
-    watched: set[int] = field(default_factory=set)
-    graced: set[int] = field(default_factory=set)
-    rang: set[int] = field(default_factory=set)
-    late: set[str] = field(default_factory=set)
-    ballot: str | None = None
-
-    @property
-    def awaited(self) -> Step:
-        return self.staircase.step(self.step)
-
-    @property
-    def is_reading(self) -> bool:
-        """Whether it may still want more of its sources."""
-        return self.phase == "waiting" or (self.call is not None and not self.call.is_last)
+NO_ITEMS: Mapping[str, Sequence[int]] = {}
 
 
 class Conductor:
@@ -103,23 +66,25 @@ class Conductor:
         self._fixed_tokens = fixed_tokens or {}
         self._texts: dict[str, StandingText] = {}
         self._states = {
-            agent.name: _AgentState(
+            agent.name: AgentState(
                 agent, schedule.staircases.get(agent.name, Staircase()), self._drawing(agent)
             )
             for agent in pipeline.order
         }
         # A vote that is decided comes before those whom nobody needs then.
         self._in_turn = sorted(self._states.values(), key=lambda state: state.agent.vote is None)
-        self._running: dict[int, _AgentState] = {}
+        self._running: dict[int, AgentState] = {}
         self._call_count = 0
         self._timer_count = 0
-        self._timers: dict[int, tuple[_AgentState, int]] = {}
+        self._timers: dict[int, tuple[AgentState, int]] = {}
         self._written: Mapping[str, int] = {}
+        self._items = NO_ITEMS
         self.is_done = False
 
     def _drawing(self, agent: Agent) -> Drawing:
         layout = self._schedule.layout
-        return Drawing(agent.name, agent.reads, layout, self._fixed_tokens, self._texts)
+        fixed, texts = self._fixed_tokens, self._texts
+        return Drawing(agent.name, agent.reads, layout, fixed, texts, agent.template)
 
     def start(self) -> list[Command]:
         """The commands that begin the request."""
@@ -128,9 +93,18 @@ class Conductor:
             self._states[name].phase = "ended"
         return list(self._advance_all())
 
-    def handle(self, event: Event, written: Mapping[str, int]) -> list[Command]:
-        """The commands that answer ``event``, when agents have ``written`` so many tokens."""
-        self._written = written
+    def handle(
+        self,
+        event: Event,
+        written: Mapping[str, int],
+        items: Mapping[str, Sequence[int]] = NO_ITEMS,
+    ) -> list[Command]:
+        """The commands that answer ``event``, when agents have ``written`` so many tokens.
+
+        Args:
+            items: tokens before each item of an agent's text that is seen to have begun.
+        """
+        self._written, self._items = written, items
         commands = list(self._take(event))
         if not self.is_done:
             commands += self._advance_all()
@@ -179,7 +153,7 @@ class Conductor:
             self._texts[event.agent].cut(event.standing, event.written, event.written)
             yield from self._revise_readers(event.agent, event.standing)
 
-    def _leave(self, state: _AgentState) -> Iterator[Command]:
+    def _leave(self, state: AgentState) -> Iterator[Command]:
         """An agent that writes ends when its call does."""
         state.is_left = True
         if state.phase == "waiting":
@@ -188,7 +162,7 @@ class Conductor:
             state.is_cancelled = True
             yield CancelCall(state.call.number)
 
-    def _end_call(self, state: _AgentState, reason: EndReason) -> Iterator[Command]:
+    def _end_call(self, state: AgentState, reason: EndReason) -> Iterator[Command]:
         call, state.call = state.call, None
         assert call is not None
         if self._goes_back(state):
@@ -199,14 +173,14 @@ class Conductor:
         else:
             yield from self._end_agent(state)
 
-    def _goes_on(self, state: _AgentState, call: Call, reason: EndReason) -> bool:
+    def _goes_on(self, state: AgentState, call: Call, reason: EndReason) -> bool:
         if call.is_last or state.is_left or self.is_done or not self._is_needed(state):
             return False
         if reason == "stop":
             return self._schedule.early_end == "continue"
         return self._room(state) > 0
 
-    def _fail_call(self, state: _AgentState, error: str) -> Iterator[Command]:
+    def _fail_call(self, state: AgentState, error: str) -> Iterator[Command]:
         call, state.call = state.call, None
         assert call is not None
         state.failures += 1
@@ -224,7 +198,7 @@ class Conductor:
         else:
             yield from self._end_agent(state)
 
-    def _end_agent(self, state: _AgentState) -> Iterator[Command]:
+    def _end_agent(self, state: AgentState) -> Iterator[Command]:
         state.phase = "ended"
         if state.agent.name == self._pipeline.answer and not self.is_done:
             self.is_done = True
@@ -243,7 +217,7 @@ class Conductor:
                 state.is_cancelled = True
                 yield CancelCall(state.call.number)
 
-    def _is_needed(self, state: _AgentState, asking: tuple[str, ...] = ()) -> bool:
+    def _is_needed(self, state: AgentState, asking: tuple[str, ...] = ()) -> bool:
         """Whether somebody may still read it. Where there are peers it must be somebody who is
         needed without it: two who only read each other are not. ``asking`` are being looked at.
         """
@@ -252,7 +226,7 @@ class Conductor:
             return not self.is_done
         readers = (self._states[reader.name] for reader in self._pipeline.readers_of(name))
         return any(
-            reader.is_reading
+            reader.wants(name)
             and reader.agent.name not in asking
             and (not self._pipeline.has_peers or self._is_needed(reader, (*asking, name)))
             for reader in readers
@@ -263,54 +237,48 @@ class Conductor:
     def _revise_readers(self, source: str, standing: int) -> Iterator[Command]:
         """Whoever was shown more of ``source`` than the ``standing`` tokens of it goes back."""
         for reader in self._pipeline.readers_of(source):
-            state, place = self._states[reader.name], reader.reads.index(source)
+            state = self._states[reader.name]
             # What it waits for comes later than it seemed.
             state.watched.clear()
-            fresh = sum(shown.read[place] <= standing for shown in state.rounds)
+            fresh = state.rounds_within(source, standing)
             if fresh < len(state.rounds) and not state.is_left:
-                yield from self._send_back(state, fresh, place, standing)
+                yield from self._send_back(state, fresh, source, standing)
 
     def _send_back(
-        self, state: _AgentState, fresh: int, place: int, standing: int
+        self, state: AgentState, fresh: int, source: str, standing: int
     ) -> Iterator[Command]:
-        """To the first step after ``fresh`` rounds, for only ``standing`` tokens of its source at
-        ``place`` stand. Its own text stands as far as it was written before, or all of it."""
-        first = state.rounds[fresh]
+        """To the step after ``fresh`` rounds, for only ``standing`` tokens of ``source`` stand. Its
+        own text stands as far as it was written before that, or all of it."""
         is_rewritten = self._schedule.revision == "rewrite"
         if state.phase == "ended" and not (is_rewritten and self._is_needed(state)):
             return
-        back_to = state.step if state.goes_back_to is None else state.goes_back_to
-        state.goes_back_to = min(state.shown_in[fresh], back_to)
+        state.is_sent_back_to(state.shown_in[fresh])
         if is_rewritten:
-            del state.rounds[fresh:], state.shown_in[fresh:]
-            yield from self._retract(state, first.written)
+            written = state.rounds[fresh].written
+            state.forget_rounds(fresh)
+            yield from self._retract(state, written)
         else:
-            state.rounds = [_cut(shown, place, standing) for shown in state.rounds]
+            state.cut_rounds(source, standing)
         if state.call is None and self._goes_back(state):
             yield from self._go_back(state)
         elif state.call and not state.is_cancelled:
             state.is_cancelled = True
             yield CancelCall(state.call.number)
 
-    def _retract(self, state: _AgentState, standing: int) -> Iterator[Command]:
+    def _retract(self, state: AgentState, standing: int) -> Iterator[Command]:
         """What it still writes falls with the rest."""
         name = state.agent.name
         if self._tokens(name) > standing or state.call:
             self._texts.setdefault(name, StandingText()).cut(standing, self._written[name], None)
             yield from self._revise_readers(name, standing)
 
-    def _goes_back(self, state: _AgentState) -> bool:
+    def _goes_back(self, state: AgentState) -> bool:
         is_asked = state.goes_back_to is not None and not state.is_left
         return is_asked and self._is_needed(state) and self._room(state) > 0
 
-    def _go_back(self, state: _AgentState) -> Iterator[Command]:
-        assert state.goes_back_to is not None
-        state.phase, state.step, state.goes_back_to = "waiting", state.goes_back_to, None
+    def _go_back(self, state: AgentState) -> Iterator[Command]:
+        state.go_back(self._drawing(state.agent))
         state.has_stopped = state.has_stopped and self._schedule.revision == "keep"
-        state.drawing = self._drawing(state.agent)
-        state.watched.clear()
-        for known in (state.graced, state.rang):
-            known.difference_update({step for step in known if step >= state.step})
         name = state.agent.name
         text = self._texts.get(name)
         if text and text.grows_from is None:
@@ -326,7 +294,7 @@ class Conductor:
             elif self._schedule.is_timed and state.call and not state.call.is_last:
                 yield from self._advance_writing(state, state.call)
 
-    def _has_turn(self, state: _AgentState) -> bool:
+    def _has_turn(self, state: AgentState) -> bool:
         """Whether it is among those that may write at once, if somebody votes on it."""
         if self._schedule.at_once is None:
             return True
@@ -334,12 +302,17 @@ class Conductor:
         writing = sum(self._states[name].phase != "ended" for name in before)
         return writing < self._schedule.at_once
 
-    def _count(self, state: _AgentState) -> Count:
+    def _count(self, state: AgentState) -> Count:
         """Of a vote: the ballots of those that have ended."""
         names = state.agent.reads
         return count((name, self._states[name].ballot) for name in names if self.has_ended(name))
 
-    def _advance_waiting(self, state: _AgentState) -> Iterator[Command]:
+    def _advance_waiting(self, state: AgentState) -> Iterator[Command]:
+        fork = state.agent.fork
+        if fork and not state.rounds and not self._takes_item(state, fork):
+            if self._states[fork.source].phase == "ended":
+                yield from self._end_agent(state)
+            return
         while state.has_stopped and self._says_nothing_new(state) and self._is_whole(state):
             state.step += 1
         step = state.awaited
@@ -351,7 +324,19 @@ class Conductor:
         if self._is_open(state, state.step, step):
             yield from self._start_step(state, step)
 
-    def _advance_writing(self, state: _AgentState, call: Call) -> Iterator[Command]:
+    def _takes_item(self, state: AgentState, fork: Fork) -> bool:
+        """Whether the item that starts a branch is complete; where it is, it is kept."""
+        bounds = [*self._items.get(fork.source, ())]
+        if self._states[fork.source].phase == "ended":
+            bounds.append(self._written[fork.source])
+        if len(bounds) <= fork.item:
+            return False
+        state.item_end = bounds[fork.item]
+        if fork.sees == "item":
+            state.drawing.skipped[fork.source] = bounds[fork.item - 1]
+        return True
+
+    def _advance_writing(self, state: AgentState, call: Call) -> Iterator[Command]:
         """While it writes: the next step's grace period may begin, or the next step itself."""
         number = state.step + 1
         step = state.staircase.step(number)
@@ -364,22 +349,22 @@ class Conductor:
                 state.is_cancelled = True
                 yield CancelCall(call.number)
 
-    def _says_nothing_new(self, state: _AgentState) -> bool:
+    def _says_nothing_new(self, state: AgentState) -> bool:
         """Whether an agent that thought it was done would read just what it has read."""
         step = state.awaited
         if step.read is None or self._has_read_all(state, step.read):
             return False
         return self._read(state, step).read == state.rounds[-1].read
 
-    def _is_whole(self, state: _AgentState) -> bool:
+    def _is_whole(self, state: AgentState) -> bool:
         return all(self._is_there(source, state.awaited) for source in state.agent.waits_for)
 
-    def _watch_anything_new(self, state: _AgentState) -> Iterator[Command]:
+    def _watch_anything_new(self, state: AgentState) -> Iterator[Command]:
         for source in state.agent.waits_for:
             if self._states[source].phase != "ended":
                 yield self._watching(source, self._tokens(source) + 1)
 
-    def _watch(self, state: _AgentState, number: int, step: Step) -> Iterator[Command]:
+    def _watch(self, state: AgentState, number: int, step: Step) -> Iterator[Command]:
         if number in state.watched or step.read is None:
             return
         state.watched.add(number)
@@ -396,7 +381,7 @@ class Conductor:
             return True
         return step.read is not None and self._tokens(source) >= step.read
 
-    def _set_grace(self, state: _AgentState, number: int, step: Step) -> Iterator[Command]:
+    def _set_grace(self, state: AgentState, number: int, step: Step) -> Iterator[Command]:
         barrier = self._schedule.barrier
         if barrier.kind != "grace" or number in state.graced:
             return
@@ -409,7 +394,7 @@ class Conductor:
             self._timers[timer] = (state, number)
             yield SetTimer(timer, barrier.grace_s or 0.0)
 
-    def _is_open(self, state: _AgentState, number: int, step: Step) -> bool:
+    def _is_open(self, state: AgentState, number: int, step: Step) -> bool:
         """Whether the barrier lets the step start."""
         absent = [name for name in state.agent.waits_for if not self._is_there(name, step)]
         if not absent:
@@ -423,7 +408,7 @@ class Conductor:
             return True
         return number in state.rang or all(name in state.late for name in absent)
 
-    def _start_step(self, state: _AgentState, step: Step) -> Iterator[Command]:
+    def _start_step(self, state: AgentState, step: Step) -> Iterator[Command]:
         absent = {name for name in state.agent.waits_for if not self._is_there(name, step)}
         state.late = absent
         state.rounds.append(self._read(state, step))
@@ -436,10 +421,9 @@ class Conductor:
         elif self._schedule.starve == "write" and step.write is not None:
             yield self._watching(state.agent.name, state.starting_tokens + step.write)
 
-    def _read(self, state: _AgentState, step: Step) -> Round:
-        """What the step shows: never less than was shown before, and of peers all.
-
-        To a vote it shows the text that it takes.
+    def _read(self, state: AgentState, step: Step) -> Round:
+        """What the step shows: never less than was shown before, of peers all, of a fork's source
+        what there is to the item's end, and to a vote the text that it takes.
         """
         agent = state.agent
         if agent.vote:
@@ -450,11 +434,13 @@ class Conductor:
         there = [self._tokens(source) for source in agent.reads]
         if self._schedule.reading == "exact" and step.read is not None:
             level, pairs = step.read, zip(there, agent.reads, strict=True)
-            there = [n if name in agent.peers else min(n, level) for n, name in pairs]
+            there = [min(n, level) if name in agent.waits_for else n for n, name in pairs]
+        if agent.fork:
+            there[agent.reads.index(agent.fork.source)] = state.item_end
         read = tuple(max(pair) for pair in zip(shown, there, strict=True))
         return Round(read, self._tokens(state.agent.name))
 
-    def _has_read_all(self, state: _AgentState, level: int) -> bool:
+    def _has_read_all(self, state: AgentState, level: int) -> bool:
         """Whether every source ended before ``level``.
 
         One that ended just there does not count: whether its end is known when its last token is
@@ -469,7 +455,7 @@ class Conductor:
         peers = (self._states[name] for name in state.agent.peers)
         return state.has_stopped or all(peer.phase == "ended" for peer in peers)
 
-    def _limit(self, state: _AgentState, is_last: bool) -> int:
+    def _limit(self, state: AgentState, is_last: bool) -> int:
         """Most tokens that the next call may write."""
         step = READ_ALL if is_last else state.awaited
         if step.write is None or self._schedule.starve == "write":
@@ -477,10 +463,10 @@ class Conductor:
         already = self._tokens(state.agent.name) - state.rounds[-1].written
         return min(step.write - already, self._room(state))
 
-    def _room(self, state: _AgentState) -> int:
+    def _room(self, state: AgentState) -> int:
         return state.agent.max_tokens - self._tokens(state.agent.name)
 
-    def _start_call(self, state: _AgentState, max_tokens: int, is_last: bool) -> StartCall:
+    def _start_call(self, state: AgentState, max_tokens: int, is_last: bool) -> StartCall:
         agent, written = state.agent, self._written[state.agent.name]
         standing = self._tokens(agent.name)
         prompt = state.drawing.prompt(state.rounds, standing)
@@ -501,9 +487,3 @@ class Conductor:
         state.is_cancelled, state.ballot = False, None
         self._running[call.number] = state
         return StartCall(call)
-
-
-def _cut(shown: Round, place: int, standing: int) -> Round:
-    """Of the source at ``place`` no more than ``standing`` tokens."""
-    read = [min(n, standing) if at == place else n for at, n in enumerate(shown.read)]
-    return shown._replace(read=tuple(read))

@@ -4,15 +4,19 @@ A pipeline is a DAG. Mixture-of-Agents, debate, a chain and a single model are t
 other edges; the constructors below only draw them. A source may also be an input that no model
 writes and that comes on a clock, as a question that is still being typed. And it may be a peer, for
 which nobody waits, so that agents may read each other. An agent that votes writes nothing itself:
-its text is that of one whom it reads.
+its text is that of one whom it reads. And an agent may be a branch: an item of another agent's text
+starts it.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from typing import Literal
 
 from staircase.bounds import MOST_SAMPLES
 from staircase.errors import PipelineError
@@ -64,6 +68,20 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class Fork:
+    """What starts a branch: an item of another agent's text, as soon as it is complete.
+
+    Attributes:
+        item: from 1. It is complete when the next one begins, or the text ends.
+        sees: the source's ``text`` up to the item's end, or the ``item`` alone.
+    """
+
+    source: str
+    item: int
+    sees: Literal["text", "item"] = "text"
+
+
+@dataclass(frozen=True)
 class Agent:
     """One role played by a model, or an input, or a vote.
 
@@ -77,7 +95,11 @@ class Agent:
         arrival: of an input, which no engine writes; None of a model.
         peers: those of ``reads`` for which it never waits: each step shows what they have by then.
         vote: of one that takes the text of one of ``reads``, with no engine; None of a model.
-        sample_of: what a scenario calls it and others that are asked the same, if there are any.
+        items: a regular expression; where it matches an item of its text begins. Empty: none.
+        fork: of a branch, which has said nothing if its item never comes; its source is one of
+            ``reads``.
+        template: what a scenario calls it and others that are asked the same, as samples and
+            branches are: they have the same prompt texts. The agent's name if empty.
     """
 
     name: str
@@ -89,7 +111,9 @@ class Agent:
     arrival: Arrival | None = None
     peers: tuple[str, ...] = ()
     vote: Vote | None = None
-    sample_of: str = ""
+    items: str = ""
+    fork: Fork | None = None
+    template: str = ""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -111,15 +135,36 @@ class Agent:
         object.__setattr__(self, "engine", self.engine or self.name)
         object.__setattr__(self, "reads", tuple(self.reads))
         object.__setattr__(self, "peers", tuple(self.peers))
+        object.__setattr__(self, "template", self.template or self.name)
+        self._check_items()
         for name in self.peers:
             if name not in self.reads or name == self.name:
                 raise PipelineError(
                     f"agent {self.name!r}: peer {name!r} must be another that it reads"
                 )
 
+    def _check_items(self) -> None:
+        try:
+            is_everywhere = bool(self.items) and re.compile(self.items).match("") is not None
+        except re.error as error:
+            raise PipelineError(
+                f"agent {self.name!r}: items {self.items!r} is no regular expression: {error}"
+            ) from None
+        if is_everywhere:
+            raise PipelineError(
+                f"agent {self.name!r}: items {self.items!r} matches an empty text; say what stands "
+                r"where an item begins, as '(?m)^\d+\. '"
+            )
+        if self.fork and (self.fork.source not in self.reads or self.fork.source in self.peers):
+            raise PipelineError(
+                f"branch {self.name!r} must read {self.fork.source!r}, and not as its peer"
+            )
+        if self.fork and self.fork.item < 1:
+            raise PipelineError(f"branch {self.name!r}: item {self.fork.item}, must be 1 or more")
+
     def alone(self) -> Agent:
         """The same that reads nobody."""
-        return replace(self, reads=(), peers=())
+        return replace(self, reads=(), peers=(), fork=None)
 
     @property
     def has_engine(self) -> bool:
@@ -127,14 +172,30 @@ class Agent:
         return self.arrival is None and self.vote is None
 
     @property
+    def is_sample(self) -> bool:
+        """Whether others are asked just the same."""
+        return self.template != self.name and not self.fork
+
+    @property
     def keys(self) -> tuple[str, ...]:
-        """By which a scenario may name it: its own name, and that of all samples together."""
-        return (self.name, self.sample_of) if self.sample_of else (self.name,)
+        """By which a scenario may name it: its own name, and that of all of its template."""
+        return tuple(dict.fromkeys((self.name, self.template)))
 
     @cached_property
     def waits_for(self) -> tuple[str, ...]:
-        """Those of ``reads`` for which it waits."""
+        """Those of ``reads`` for which its steps wait."""
+        forked = self.fork.source if self.fork else None
+        return tuple(name for name in self.reads if name not in (*self.peers, forked))
+
+    @cached_property
+    def follows(self) -> tuple[str, ...]:
+        """Those of ``reads`` without which it cannot begin."""
         return tuple(name for name in self.reads if name not in self.peers)
+
+    @property
+    def has_staircase(self) -> bool:
+        """Whether it reads in steps: a branch reads its item at once, and a vote whole texts."""
+        return bool(self.waits_for or self.peers) and not self.vote
 
 
 @dataclass(frozen=True)
@@ -165,13 +226,13 @@ class Pipeline:
     @cached_property
     def order(self) -> tuple[Agent, ...]:
         """Agents with every source before those who wait for it."""
-        graph = {agent.name: agent.waits_for for agent in self.agents}
+        graph = {agent.name: agent.follows for agent in self.agents}
         return tuple(self._by_name[name] for name in TopologicalSorter(graph).static_order())
 
     @cached_property
     def readers(self) -> tuple[Agent, ...]:
-        """Agents that read another agent and write: those that have a staircase."""
-        return tuple(agent for agent in self.order if agent.reads and not agent.vote)
+        """Agents that read others in steps and write: those that have a staircase."""
+        return tuple(agent for agent in self.order if agent.has_staircase)
 
     @cached_property
     def engines(self) -> tuple[str, ...]:
@@ -180,6 +241,10 @@ class Pipeline:
     @cached_property
     def has_peers(self) -> bool:
         return any(agent.peers for agent in self.agents)
+
+    @cached_property
+    def has_forks(self) -> bool:
+        return any(agent.fork for agent in self.agents)
 
     @cached_property
     def inputs(self) -> tuple[Agent, ...]:
@@ -218,13 +283,15 @@ class Pipeline:
 
     def _check_names(self) -> None:
         names = [agent.name for agent in self.agents]
-        for name in names:
-            if names.count(name) > 1:
+        for name, count in Counter(names).items():
+            if count > 1:
                 raise PipelineError(f"agent {name!r} stands twice in the pipeline")
         if self.answer not in names:
             raise PipelineError(f"answer {self.answer!r} is no agent; known: {', '.join(names)}")
         if self[self.answer].arrival:
             raise PipelineError(f"answer {self.answer!r} is an input, which answers nothing")
+        if self[self.answer].fork:
+            raise PipelineError(f"answer {self.answer!r} is a branch, whose item may never come")
         for agent in self.agents:
             self._check_sources(agent, names)
         self._check_those_without_engine()
@@ -252,6 +319,11 @@ class Pipeline:
             others = [one.name for one in self.agents if one.vote and source in one.reads]
             if len(others) > 1:
                 raise PipelineError(f"{' and '.join(others)} vote on {source!r}; one of them may")
+        if agent.fork and not self[agent.fork.source].items:
+            raise PipelineError(
+                f"branch {agent.name!r} is started by an item of {agent.fork.source!r}, whose text "
+                "has none: give it 'items'"
+            )
 
     def _check_order(self) -> None:
         try:

@@ -30,8 +30,8 @@ from staircase.messages import (
     Watch,
 )
 from staircase.pipeline import Agent, Pipeline
+from staircase.revisions.standing_text import numbers
 from staircase.schedule import Schedule
-from staircase.standing_text import numbers
 from staircase.timeline import Span, Timeline
 from staircase.votes import DISCARDED, NO_BALLOT, Ballot, Outcome, Vote
 
@@ -119,6 +119,7 @@ class Play:
         self._votes: dict[str, Outcome] = {}
         self._spans: list[Span] = []
         self._watches: dict[str, set[int]] = {}
+        self._items: dict[str, list[int]] = {one.name: [] for one in pipeline if one.items}
         self._answer_ps: list[int] = []
         self._thought_ps: int | None = None
         self._input_ps: int | None = None
@@ -148,6 +149,14 @@ class Play:
     def begin(self, now_ps: int) -> None:
         self._arrival_ps = now_ps
         self._execute(self._conductor.start(), now_ps)
+
+    def mark(self, agent: str, tokens: int) -> None:
+        """After so many tokens an item of ``agent``'s text begins, as is seen at the next token.
+
+        A simulation knows that beforehand; else it is told before that token.
+        """
+        self._items[agent].append(tokens)
+        self._watches.setdefault(agent, set()).add(max(tokens, self.written[agent]) + 1)
 
     def on_token(self, number: int, now_ps: int) -> None:
         """A call wrote one more token."""
@@ -221,6 +230,7 @@ class Play:
             self._thought_ps,
             self._input_ps,
             dict(self._votes),
+            self._begun(),
             self._retracted,
         )
 
@@ -237,9 +247,16 @@ class Play:
     def _handle(self, event: Event, now_ps: int) -> None:
         was_done = self._conductor.is_done
         self._catch_up()
-        self._execute(self._conductor.handle(event, self.written), now_ps)
+        self._execute(self._conductor.handle(event, self.written, self._begun()), now_ps)
         if self._conductor.is_done and not was_done:
             self._completed_ps = now_ps
+
+    def _begun(self) -> dict[str, list[int]]:
+        """Tokens before each item that is seen to have begun."""
+        return {
+            agent: [tokens for tokens in items if tokens < self.written[agent]]
+            for agent, items in self._items.items()
+        }
 
     def _execute(self, commands: list[Command], now_ps: int) -> None:
         for command in commands:

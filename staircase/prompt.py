@@ -23,8 +23,8 @@ from functools import cached_property
 from itertools import takewhile
 from typing import NamedTuple
 
+from staircase.revisions.standing_text import Pieces, StandingText, numbers
 from staircase.schedule import Layout
-from staircase.standing_text import StandingText
 
 
 class Segment(NamedTuple):
@@ -61,6 +61,19 @@ class Prompt:
     def beginning(self, is_wanted: Callable[[str], bool]) -> Prompt:
         """The segments up to the first whose source is not wanted."""
         return Prompt(tuple(takewhile(lambda s: is_wanted(s.source), self.segments)))
+
+    def standing(self, pieces: Mapping[str, Pieces]) -> Prompt:
+        """By the numbers of tokens that stand, without those that do not.
+
+        Args:
+            pieces: where these are, by agent, of those of whose text not all stands.
+        """
+        found = list[Segment]()
+        for source, start, stop in self.segments:
+            whole = [(start, stop)]
+            ranges = numbers(pieces[source], start, stop) if source in pieces else whole
+            found += [Segment(source, *one) for one in ranges]
+        return Prompt(tuple(joined(found)))
 
     def extended(self, segment: Segment) -> Prompt:
         """The prompt with ``segment`` after it."""
@@ -121,6 +134,8 @@ class Drawing:
     Attributes:
         texts: of those agents whose text does not stand as it was written; rounds count the tokens
             that stand.
+        template: by whose name the texts that do not grow go; the agent's if empty.
+        skipped: tokens at a source's beginning that are never shown, by its name.
     """
 
     agent: str
@@ -128,6 +143,8 @@ class Drawing:
     layout: Layout
     fixed_tokens: Mapping[str, int]
     texts: Mapping[str, StandingText] = field(default_factory=dict)
+    template: str = ""
+    skipped: dict[str, int] = field(default_factory=dict)
     _rounds: int = 0
     _last: Round | None = None
     _has_chunk: bool = False
@@ -138,7 +155,7 @@ class Drawing:
         if self.layout in ("rebuild", "rebuild_query_first"):
             return self._rebuilt(rounds, written)
         if not self._pieces:
-            self._pieces = joined([*self._head, self._fixed(query(self.agent))])
+            self._pieces = joined([*self._head, self._fixed(query(self._named))])
         for this in rounds[self._rounds :]:
             self._show(this)
         pieces = self._pieces.copy()
@@ -146,19 +163,18 @@ class Drawing:
         return Prompt(tuple(pieces))
 
     def _rebuilt(self, rounds: Sequence[Round], written: int) -> Prompt:
-        question = self._fixed(query(self.agent))
-        nothing = Round((0,) * len(self.sources), 0)
-        so_far = self._chunk(nothing, rounds[-1]) if rounds else []
+        question = self._fixed(query(self._named))
+        so_far = self._chunk(self._nothing, rounds[-1]) if rounds else []
         body = [*so_far, question] if self.layout == "rebuild" else [question, *so_far]
         return Prompt(tuple(joined([*self._head, *body, *self._own(0, written)])))
 
     def _show(self, this: Round) -> None:
-        before = self._last or Round((0,) * len(self.sources), 0)
+        before = self._last or self._nothing
         chunk = self._chunk(before, this)
         if self.layout == "interleave" and self._last:
             _add(self._pieces, *self._own_after(this.written))
             if chunk:
-                _add(self._pieces, self._fixed(turn(self.agent)))
+                _add(self._pieces, self._fixed(turn(self._named)))
         _add(self._pieces, *chunk)
         # The first own text has its label in any case, later ones after something new.
         self._has_chunk = bool(chunk) or not self._last
@@ -179,16 +195,24 @@ class Drawing:
                 pieces += [name, *self._standing(source, start, stop)]
         return pieces
 
+    @property
+    def _nothing(self) -> Round:
+        return Round(tuple(self.skipped.get(source, 0) for source in self.sources), 0)
+
+    @property
+    def _named(self) -> str:
+        return self.template or self.agent
+
     @cached_property
     def _head(self) -> list[Segment]:
-        return [self._fixed(header(self.agent)), self._fixed(nonce(self.agent))]
+        return [self._fixed(header(self._named)), self._fixed(nonce(self._named))]
 
     @cached_property
     def _labels(self) -> list[Segment]:
-        return [self._fixed(label(self.agent, source)) for source in self.sources]
+        return [self._fixed(label(self._named, source)) for source in self.sources]
 
     def _own(self, start: int, stop: int) -> list[Segment]:
-        return [self._fixed(own(self.agent)), *self._standing(self.agent, start, stop)]
+        return [self._fixed(own(self._named)), *self._standing(self.agent, start, stop)]
 
     def _standing(self, source: str, start: int, stop: int) -> list[Segment]:
         if source not in self.texts:

@@ -245,8 +245,8 @@ class Schedule:
         revision: what an agent wrote on a text that was then replaced: ``rewrite`` it, or ``keep``
             it and go on.
         retries: how often a failed call is started again with the text so far.
-        without: agents, of those that read nobody, that are not asked; to their readers they are
-            as if they had ended at once and said nothing.
+        without: agents, of branches and those that read nobody, that are not asked; to their
+            readers they are as if they had ended at once and said nothing.
         at_once: of those on whom somebody votes, so many write at a time; None: all.
     """
 
@@ -297,17 +297,17 @@ class Schedule:
         for name in self.staircases:
             if name not in readers:
                 known = name in [vote.name for vote in pipeline.votes]
-                why = "votes, on whole texts" if known else "reads nobody"
+                why = "votes, on whole texts" if known else "reads nobody in steps"
                 raise ScheduleError(
                     f"staircase for {name!r}, which {why}; readers: {', '.join(readers)}"
                 )
         self._check_votes(pipeline)
-        proposers = proposers_of(pipeline)
+        able = [*proposers_of(pipeline), *(agent.name for agent in pipeline if agent.fork)]
         for name in self.without:
-            if name not in proposers:
+            if name not in able:
                 raise ScheduleError(
-                    f"without {name!r}: must be an agent that reads nobody and is read: "
-                    f"{', '.join(proposers) or 'there is none'}"
+                    f"without {name!r}: must be an agent that reads nobody and is read, or a "
+                    f"branch: {', '.join(able) or 'there is none'}"
                 )
         if not self.leaves_somebody(pipeline):
             raise ScheduleError(f"without {', '.join(self.without)}: a reader has nobody to read")
@@ -326,10 +326,12 @@ class Schedule:
 
 
 def proposers_of(pipeline: Pipeline) -> list[str]:
-    """Names of the agents that read nobody and are read; inputs are none."""
-    inputs = {agent.name for agent in pipeline.inputs}
+    """Names of the agents that read nobody and are read; inputs are none, nor is an agent whose
+    items start others.
+    """
+    others = {agent.name for agent in pipeline if agent.arrival or agent.items}
     names = [agent.name for agent in pipeline if not agent.reads and agent.name != pipeline.answer]
-    return [name for name in names if name not in inputs]
+    return [name for name in names if name not in others]
 
 
 def uniform(pipeline: Pipeline, staircase: Staircase, layout: Layout = "append_rounds") -> Schedule:

@@ -7,7 +7,7 @@ run began.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from staircase.messages import EndReason
@@ -102,6 +102,8 @@ class Timeline:
         votes: by agent that votes, what came of it.
         retracted_tokens: that were there as the answer's and are no part of it, as what they were
             written on was replaced.
+        items: tokens before each item of an agent's text that was seen to begin, by agent, of those
+            whose items may start others.
     """
 
     request: int
@@ -114,6 +116,7 @@ class Timeline:
     thought_ps: int | None = None
     input_ps: int | None = None
     votes: Mapping[str, Outcome] = field(default_factory=dict)
+    items: Mapping[str, Sequence[int]] = field(default_factory=dict)
     retracted_tokens: int = 0
 
     @property

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Literal
 
 from staircase.bounds import LAST_PS, LONGEST_RUN_S
 from staircase.errors import WorkloadError
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
+from staircase.revisions.updates import Update, check_updates, written_tokens
 from staircase.shared_texts import Parts
 from staircase.timeline import to_s
-from staircase.updates import Update, check_updates, written_tokens
 from staircase.votes import Ballot
 
 
@@ -49,14 +50,23 @@ class Question:
             )
         return self.inputs[name]
 
-    def query_for(self, agent: str) -> str:
-        return self.inputs.get(agent, self.query)
+    def query_for(self, agent: str, template: str = "") -> str:
+        """What ``agent`` is asked; a branch what its ``template`` is, if nothing is said of it."""
+        return self.inputs.get(agent, self.inputs.get(template, self.query))
 
     @property
     def text(self) -> str:
         """All that was asked, for whoever judges the answer."""
         own = [f"{agent}: {query}" for agent, query in self.inputs.items()]
         return "\n".join([self.query, *own])
+
+
+# By key of a request as lengths, of an agent.
+NOT_SAID = {
+    "output_tokens": "how many tokens {} writes",
+    "items": "where items of {} begin",
+    "ballots": "what {} votes for; give workload.ballots",
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ class RequestShape:
         ends_with: ``stop``: the model says that it ends, which costs one more iteration;
             ``length``: the last token is known to be the last.
         thinking_tokens: that agents think before they write, in the first call of each.
+        items: tokens before each item of an agent's text, rising, of those that have ``items``.
         parts: what those texts consist of that other requests have too, by name.
         ballots: what agents' texts say to the votes that read them, by name; of one that is
             discarded for its length, whatever is said here.
@@ -82,6 +93,7 @@ class RequestShape:
     thinking_tokens: Mapping[str, int] = field(default_factory=dict)
     parts: Parts = field(default_factory=dict)
     ballots: Mapping[str, Ballot] = field(default_factory=dict)
+    items: Mapping[str, Sequence[int]] = field(default_factory=dict)
     updates: Mapping[str, tuple[Update, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -118,26 +130,26 @@ class Workload:
         return min(self.concurrency, len(self.requests))
 
     def check(self, pipeline: Pipeline) -> None:
-        """Raise WorkloadError unless every request says how much each agent writes, and what those
-        vote for on whom somebody votes."""
-        writing = [agent.name for agent in pipeline if not agent.vote]
-        voting = [name for name in writing if pipeline.vote_on(name)]
+        """Raise WorkloadError unless every request says how much each agent writes, where items
+        of texts begin that have some, and what those vote for on whom somebody votes."""
+        writing = [agent for agent in pipeline if not agent.vote]
+        needed = {
+            "output_tokens": [one.name for one in writing],
+            "items": [one.name for one in pipeline if one.items],
+            "ballots": [
+                one.name for one in pipeline if not one.vote and pipeline.vote_on(one.name)
+            ],
+        }
+        for request, (key, names) in product(self.requests, needed.items()):
+            given = getattr(request, key)
+            for name in names:
+                if name not in given:
+                    raise WorkloadError(
+                        f"a request does not say {NOT_SAID[key].format(repr(name))}"
+                    )
         for request in self.requests:
-            for name in writing:
-                if name not in request.output_tokens:
-                    raise WorkloadError(f"a request does not say how many tokens {name!r} writes")
-            for name in voting:
-                if name not in request.ballots:
-                    raise WorkloadError(
-                        f"a request does not say what {name!r} votes for; give workload.ballots"
-                    )
             for name, updates in request.updates.items():
-                tokens, most = written_tokens(updates), pipeline[name].max_tokens
-                if not pipeline[name].arrival or tokens > most:
-                    raise WorkloadError(
-                        f"{name!r} has updates, so it must be an input with max_tokens of {tokens} "
-                        "or more"
-                    )
+                _check_updates(pipeline, name, written_tokens(updates))
 
     def __post_init__(self) -> None:
         if self.arrivals_ps is not None:
@@ -159,6 +171,23 @@ class Workload:
                 f"the last request arrives after {to_s(arrivals_ps[-1]):.3g} s, must be within "
                 f"{to_s(LAST_PS):.3g} s: fewer requests, a higher rate_per_s or trace.speed"
             )
+
+
+def _check_updates(pipeline: Pipeline, name: str, tokens: int) -> None:
+    if not pipeline[name].arrival or tokens > pipeline[name].max_tokens:
+        raise WorkloadError(
+            f"{name!r} has updates, so it must be an input with max_tokens of {tokens} or more"
+        )
+    check_updatable(pipeline)
+
+
+def check_updatable(pipeline: Pipeline) -> None:
+    """Raise WorkloadError unless inputs may replace what they said."""
+    if pipeline.has_forks:
+        raise WorkloadError(
+            "inputs that replace what they said cannot be in a pipeline with branches, whose items "
+            "would fall; give inputs as texts, or leave out workload.updates"
+        )
 
 
 def too_long() -> WorkloadError:

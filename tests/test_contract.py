@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -28,8 +29,8 @@ from staircase import (
     single,
     uniform,
 )
-from staircase.pipeline import Arrival
-from staircase.schedule import LAYOUTS
+from staircase.pipeline import Arrival, Fork
+from staircase.schedule import LAYOUTS, Layout
 from staircase.votes import Vote
 from tests.support.backends import (
     Backend,
@@ -59,6 +60,22 @@ PEERS_OF_EACH_OTHER = Pipeline(
 SAMPLES = tuple(Agent(name) for name in "abc")
 # Of a and c the texts are too long.
 SHORT = Agent("v", reads=("a", "b", "c"), vote=Vote(over_tokens=25))
+# One character in four begins an item, whatever a backend writes.
+ITEM = "[" + "".join(re.escape(chr(code)) for code in range(3, 1100, 4)) + "]"
+FORKED = Pipeline(
+    (
+        Agent("o", items=ITEM),
+        Agent("c"),
+        *(
+            Agent(f"w.{n}", "w", ("o",), fork=Fork("o", n, sees), template="w")  # type: ignore[arg-type]
+            for n, sees in enumerate(["text", "item", "text"], start=1)
+        ),
+        Agent("v.1", "w", ("o", "c"), fork=Fork("o", 1)),
+        Agent("z", reads=("o", "w.1", "w.2", "w.3", "v.1")),
+    ),
+    "z",
+)
+FORKED_LENGTHS = {"o": 36, "c": 20, "w.1": 12, "w.2": 7, "w.3": 9, "v.1": 14, "z": 37}
 LENGTHS = {"a": 30, "b": 21, "c": 39, "z": 37}
 
 
@@ -282,6 +299,21 @@ def test_a_vote_takes_what_another_wrote(backend: Backend) -> None:
     found = played.timeline.votes["v"]
     assert (found.winner, found.asked, found.cast, found.discarded) == ("b", 2, 1, 1)
     assert played.timeline.written["v"] == played.timeline.written["b"] == 21
+
+
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
+@pytest.mark.parametrize("layout", ["append_rounds", "rebuild"])
+def test_items_start_branches(backend: Backend, layout: Layout) -> None:
+    """What the simulator starts whose text has the same items."""
+    steps = {"z": constant(4, 6, 5), "v.1": constant(6, 6, 4)}
+    case = Case(FORKED, Schedule(steps, layout), FORKED_LENGTHS)
+    played = backend.play(case.limited, case.schedule, case.lengths)
+    items = played.timeline.items
+    assert len(items["o"]) > 0
+    expected = SimulatedBackend(items=items).play(case.limited, case.schedule, case.lengths)
+    assert by_agent(played) == by_agent(expected)
+    started = {call.agent for call in played.calls if call.agent.startswith("w")}
+    assert started == {f"w.{n}" for n in range(1, min(len(items["o"]), 3) + 1)}
 
 
 TIMED: dict[str, Backend] = {

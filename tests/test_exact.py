@@ -20,6 +20,7 @@ from tests.support.oracle import OracleSetup
 from tests.support.random_cases import (
     RandomCase,
     drawn_case,
+    fork_case,
     input_case,
     peer_case,
     random_case,
@@ -131,6 +132,41 @@ def has_mutual_readers(case: RandomCase) -> bool:
     return any(
         agent.name in case.pipeline[name].reads for agent in case.pipeline for name in agent.reads
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(STREAM_TESTS))
+def test_random_cases_with_forks(group: int) -> None:
+    """1,020 cases in all; every play ends, however many items there are."""
+    check_forks(seeds_of(group))
+
+
+def test_some_random_cases_with_forks() -> None:
+    check_forks(range(FEW_CASES))
+
+
+def check_forks(seeds: Iterable[int]) -> None:
+    """In every group branches start before their source ends and after it, and some never do."""
+    cases = [fork_case(seed) for seed in seeds]
+    seen: Counter[str] = Counter()
+    for case in cases:
+        lines = check(case, seen)
+        seen["ties"] += ties(lines)
+        for line in lines:
+            seen.update(starts_of_branches(case, line))
+    assert min(seen[what] for what in (*EVENTS, "early", "late", "never")) > 0
+
+
+def starts_of_branches(case: RandomCase, line: Timeline) -> Iterator[str]:
+    """Whether each started before its source ended."""
+    ends: dict[str, int] = {}
+    for span in line.spans:
+        ends[span.agent] = max(ends.get(span.agent, 0), span.ended_ps)
+    for agent in case.pipeline:
+        if agent.fork:
+            first = next((span for span in line.spans if span.agent == agent.name), None)
+            is_early = first and first.submitted_ps < ends[agent.fork.source]
+            yield "never" if first is None else "early" if is_early else "late"
 
 
 @pytest.mark.slow

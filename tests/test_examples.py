@@ -21,6 +21,7 @@ SIMULATED = (
     "catalogue",
     "debate",
     "endpoints",
+    "forks",
     "heard",
     "other_hardware",
     "paper_moa",

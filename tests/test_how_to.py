@@ -114,10 +114,10 @@ def test_a_layout(copy: Path) -> None:
     )
     edit(
         prompt,
-        "        return Prompt(tuple(_joined([*self._head, *body,",
+        "        return Prompt(tuple(joined([*self._head, *body,",
         '        if self.layout == "question_twice":\n'
         "            body = [question, *so_far, question]\n"
-        "        return Prompt(tuple(_joined([*self._head, *body,",
+        "        return Prompt(tuple(joined([*self._head, *body,",
     )
     words = (*SIMULATE, "constant:8,128,60", "--layout")
     prefilled = [

@@ -38,11 +38,11 @@ from staircase.pipeline import Arrival
 from staircase.play import Play
 from staircase.prompt import Segment
 from staircase.question_sets import read_questions
+from staircase.revisions.standing_text import Pieces, StandingText, numbers
+from staircase.revisions.updates import Update, in_turn, written_tokens
 from staircase.spec.scenario import load_scenario
 from staircase.spec.workload_spec import WorkloadSpec
-from staircase.standing_text import Pieces, StandingText, numbers
 from staircase.timeline import to_ps
-from staircase.updates import Update, in_turn, written_tokens
 from tests.support.command_line import ROOT
 from tests.support.random_cases import RandomCase, update_case
 

@@ -34,5 +34,5 @@ def _depths(pipeline: Pipeline) -> dict[str, int]:
     """How many agents write one after the other until each has."""
     depths: dict[str, int] = {}
     for agent in pipeline.order:
-        depths[agent.name] = 1 + max((depths[source] for source in agent.waits_for), default=0)
+        depths[agent.name] = 1 + max((depths[source] for source in agent.follows), default=0)
     return depths

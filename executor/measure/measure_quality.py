@@ -15,7 +15,6 @@ from executor.scoring.prompt_scorer import PromptScorer
 from staircase.pipeline import Pipeline
 from staircase.prompt import Segment
 from staircase.schedule import Layout
-from staircase.standing_calls import standing_call
 
 NAN = float("nan")
 
@@ -74,13 +73,13 @@ def _of_agent(
     pipeline: Pipeline, name: str, asked: PromptScorer, outcome: Outcome, layout: Layout
 ) -> MeasuredQuality:
     forced = ForcedReading(pipeline[name], asked, outcome.ids)
-    calls = {call.number: standing_call(call, outcome.pieces) for call in outcome.calls}
+    prompts = {call.number: call.prompt.standing(outcome.pieces) for call in outcome.calls}
     pieces = [
-        (calls[span.call], Segment(name, span.written, span.written + span.standing_tokens))
+        (prompts[span.call], Segment(name, span.written, span.written + span.standing_tokens))
         for span in outcome.timeline.spans
         if span.agent == name and span.standing_tokens
     ]
-    seen = [call.prompt.extended(piece) for call, piece in pieces]
+    seen = [prompt.extended(piece) for prompt, piece in pieces]
     whole = forced.prompt(layout, forced.flat(None))
     if all(prompt == whole for prompt in seen):
         return READ_IN_FULL

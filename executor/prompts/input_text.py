@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from executor.engine import TextUpdate, Tokens
 from executor.prefix import common_prefix
-from staircase.updates import Update
+from staircase.revisions.updates import Update
 from staircase.workload import Question
 
 

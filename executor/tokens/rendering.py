@@ -121,14 +121,14 @@ def _fixed_parts(
     if form.trims:
         values = {name: value.strip() for name, value in values.items()}
     parts = {
-        header(agent.name): list(_filled(form.header, values)),
-        query(agent.name): list(_filled(form.query, values)),
-        own(agent.name): [Part(form.own)],
+        header(agent.template): list(_filled(form.header, values)),
+        query(agent.template): list(_filled(form.query, values)),
+        own(agent.template): [Part(form.own)],
     }
     for source in agent.reads:
-        parts[label(agent.name, source)] = list(_filled(form.label, {"source": source}))
+        parts[label(agent.template, source)] = list(_filled(form.label, {"source": source}))
     if agent.reads and form.turn:
-        parts[turn(agent.name)] = [Part(form.turn)]
+        parts[turn(agent.template)] = [Part(form.turn)]
     return parts
 
 

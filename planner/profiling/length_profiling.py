@@ -86,8 +86,9 @@ def _samples(
 def _lengths(pipeline: Pipeline, outcome: Outcome) -> LengthSample:
     lengths = {name: len(ids) for name, ids in outcome.ids.items()}
     written = {agent.name: lengths.pop(agent.name) for agent in pipeline}
-    thought, updates = outcome.timeline.thinking_tokens, dict(outcome.updates)
-    return LengthSample(lengths, written, thought, updates)
+    line, updates = outcome.timeline, dict(outcome.updates)
+    items = {name: list(begun) for name, begun in line.items.items()}
+    return LengthSample(lengths, written, line.thinking_tokens, items, updates)
 
 
 def _is_known(samples: list[LengthSample], error: float) -> bool:

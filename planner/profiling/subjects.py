@@ -38,15 +38,18 @@ def pipeline_subject(scenario: Scenario) -> PipelineSubject:
 
 def _sources(agent: Agent) -> Iterator[str]:
     for name in agent.reads:
-        yield f"{name} (peer)" if name in agent.peers else name
+        if agent.fork and name == agent.fork.source:
+            yield f"{name} (item {agent.fork.item}, sees {agent.fork.sees})"
+        else:
+            yield f"{name} (peer)" if name in agent.peers else name
 
 
 def _of_agent(agent: Agent, subject: EngineSubject) -> EngineSubject:
-    """What an agent writes depends on how it may think."""
-    if agent.thinking is None:
-        return subject
-    thinking = json.dumps(asdict(agent.thinking), ensure_ascii=False)
-    return replace(subject, settings={**subject.settings, "thinking": thinking})
+    """What an agent writes depends on how it may think, who starts on what it is cut into."""
+    more: dict[str, str | int] = {"items": agent.items} if agent.items else {}
+    if agent.thinking is not None:
+        more["thinking"] = json.dumps(asdict(agent.thinking), ensure_ascii=False)
+    return replace(subject, settings={**subject.settings, **more}) if more else subject
 
 
 def latency_subjects(scenario: Scenario) -> dict[str, EngineSubject]:

@@ -55,7 +55,7 @@ def roles_of(pipeline: Pipeline) -> dict[str, str]:
     """By agent, sources first: the proposers, or of deeper pipelines the layer; and the answer."""
     depths: dict[str, int] = {}
     for agent in pipeline.order:
-        depths[agent.name] = 1 + max((depths[source] for source in agent.waits_for), default=0)
+        depths[agent.name] = 1 + max((depths[source] for source in agent.follows), default=0)
     is_flat = depths[pipeline.answer] <= 2
     roles = {
         name: "proposers" if is_flat else f"layer {depth}"

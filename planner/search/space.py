@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from math import prod
 from typing import Any
 
@@ -71,20 +71,38 @@ class Space:
     def _depths(self) -> dict[str, int]:
         depths: dict[str, int] = {}
         for agent in self.pipeline.order:
-            depths[agent.name] = max((depths[name] + 1 for name in agent.waits_for), default=1)
+            depths[agent.name] = max((depths[name] + 1 for name in agent.follows), default=1)
         return {agent.name: depths[agent.name] for agent in self.pipeline.readers}
 
     @cached_property
     def _left_out(self) -> dict[str, tuple[str, ...]]:
-        """Proposers that are not asked, by the value of ``without``; every reader keeps one."""
-        proposers = proposers_of(self.pipeline)
-        counts = range(min(self.spec.leave_out, len(proposers)) + 1)
+        """Who is not asked, by the value of ``without``: proposers, the last branches of each text;
+        every reader keeps a source.
+        """
+        most = self.spec.leave_out
+        last = (names[max(len(names) - most, 0) :] for names in self._branches)
+        able = [*proposers_of(self.pipeline), *chain.from_iterable(last)]
         return {
             ", ".join(map(repr, subset)) or "nobody": subset
-            for count in counts
-            for subset in combinations(proposers, count)
+            for count in range(min(most, len(able)) + 1)
+            for subset in combinations(able, count)
             if Schedule(without=subset).leaves_somebody(self.pipeline)
+            and not self._leaves_gap(subset)
         }
+
+    @cached_property
+    def _branches(self) -> list[list[str]]:
+        """Those of each template that the items of one text start, in the items' order."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for agent in self.pipeline:
+            if agent.fork:
+                found.setdefault((agent.template, agent.fork.source), []).append(agent.name)
+        return list(found.values())
+
+    def _leaves_gap(self, without: tuple[str, ...]) -> bool:
+        """Whether a branch is left out, but not one that a later item starts."""
+        left_out = ([name in without for name in names] for names in self._branches)
+        return any(flags != sorted(flags) for flags in left_out)
 
     def schedule(self, point: Point) -> Schedule:
         layout: Layout = point["layout"]

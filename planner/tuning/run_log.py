@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from executor.runtime import Outcome
 from staircase.pipeline import Pipeline
+from staircase.revisions.updates import Update
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline
-from staircase.updates import Update
 from staircase.workload import RequestShape
 
 
@@ -56,7 +56,13 @@ def shapes(pipeline: Pipeline, runs: Sequence[PlayedRun]) -> list[RequestShape]:
     written = _lengths(pipeline, runs, lambda line: line.written)
     thinking = _lengths(pipeline, runs, lambda line: line.thinking_tokens)
     return [
-        RequestShape(run.fixed_tokens, wrote, thinking_tokens=thought, updates=run.updates)
+        RequestShape(
+            run.fixed_tokens,
+            wrote,
+            thinking_tokens=thought,
+            items=run.timeline.items,
+            updates=run.updates,
+        )
         for run, wrote, thought in zip(runs, written, thinking, strict=True)
     ]
 

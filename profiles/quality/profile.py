@@ -25,8 +25,8 @@ from profiles.quality.held import HeldText
 from profiles.store import Provenance, load, save
 from profiles.subject import PipelineSubject
 from staircase.errors import ProfileError
+from staircase.revisions.updates import Update
 from staircase.schedule import LAYOUTS
-from staircase.updates import Update
 
 SCHEMA = "staircase.quality/3"
 

@@ -70,6 +70,8 @@ def _check_levels(pipeline: Pipeline) -> None:
         raise ScheduleError("no closed form: agents have peers")
     if pipeline.votes:
         raise ScheduleError(f"no closed form: {pipeline.votes[0].name!r} votes")
+    if pipeline.has_forks:
+        raise ScheduleError("no closed form: items of a text start agents")
     sources = {agent.name for agent in pipeline if not agent.reads}
     if sources != set(pipeline[pipeline.answer].reads):
         raise ScheduleError(

@@ -159,7 +159,7 @@ def sketch_of(
     reading_rate: float = READING_RATE,
 ) -> Sketch | None:
     """None where an engine has no closed form, the answer reads nobody, there are inputs, peers or
-    votes, somebody thinks, or no request has every reader write something."""
+    votes or branches, somebody thinks, or no request has every reader write something."""
     setups = {name: _replica_of(engines[name]) for name in pipeline.engines}
     known = {name: setup for name, setup in setups.items() if setup}
     if len(known) < len(setups) or not pipeline[pipeline.answer].reads:
@@ -168,6 +168,7 @@ def sketch_of(
         pipeline.inputs
         or pipeline.has_peers
         or pipeline.votes
+        or pipeline.has_forks
         or any(request.thinks for request in workload.requests)
     ):
         return None

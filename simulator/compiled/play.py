@@ -62,6 +62,7 @@ def play_compiled(
         pipeline.inputs
         or pipeline.has_peers
         or pipeline.votes
+        or pipeline.has_forks
         or any(request.thinks for request in workload.requests)
     ):
         return None

@@ -15,8 +15,8 @@ from simulator.event_queue import ITERATION_END, Clock
 from staircase.messages import EndReason
 from staircase.pipeline import Arrival
 from staircase.play import CallResult
+from staircase.revisions.updates import Coming, in_turn
 from staircase.timeline import to_ps
-from staircase.updates import Coming, in_turn
 
 
 @dataclass(eq=False)

@@ -155,6 +155,9 @@ class _Run:
         self._ballots = dict(request.ballots)
         self.over = env.event()
         self.play = Play(number, pipeline, schedule, request.fixed_tokens, self)
+        for agent in pipeline:
+            for tokens in request.items[agent.name] if agent.items else ():
+                self.play.mark(agent.name, tokens)
 
     def submit(self, call: Call) -> None:
         self._on_call(call)

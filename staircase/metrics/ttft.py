@@ -127,7 +127,11 @@ class _Walk:
             # A vote did not wait for those that were cut off when it was decided.
             if source in agent.peers or (agent.vote and _is_cut_off(written)):
                 continue
-            level = self._level(span, shown, written)
+            if agent.fork and source == agent.fork.source:
+                # A token of the next item says that this one is complete, or else the text's end.
+                level = shown + 1 if _holding(written, shown + 1) else None
+            else:
+                level = self._level(span, shown, written)
             waits += [(_there_ps(one, level), one) for one in _holding(written, level)]
         waits += [(last.ended_ps, last) for last in self._before_its_turn(span)]
         waited_ps = span.submitted_ps - self.timeline.arrival_ps

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from staircase.bounds import MOST_ROUNDS, MOST_SAMPLES, MOST_TOKENS
+from staircase.bounds import MOST_AGENTS, MOST_ROUNDS, MOST_SAMPLES, MOST_TOKENS
 from staircase.errors import PipelineError
-from staircase.pipeline import Agent, Arrival, Pipeline, Thinking, chain, debate, moa, single
+from staircase.pipeline import (
+    Agent,
+    Arrival,
+    Fork,
+    Pipeline,
+    Thinking,
+    chain,
+    debate,
+    moa,
+    single,
+)
+from staircase.spec.branches import Branches
 from staircase.spec.strict import Rate, Strict, Tokens, TokensFrom0
 from staircase.votes import Vote
 
@@ -73,9 +84,12 @@ class VoteSpec(Strict):
 
 
 # That an agent can have only in a pipeline drawn agent by agent.
-DRAWN = ("reads", "peers", "samples", "vote")
+DRAWN = ("reads", "peers", "samples", "vote", "items", "for_each", "branches", "sees")
 # That only a model has.
-OF_MODELS = ("engine", "role", "max_tokens", "thinking", "samples", "peers")
+OF_MODELS = (
+    *("engine", "role", "max_tokens", "thinking", "samples", "peers"),
+    *("items", "for_each", "branches", "sees"),
+)
 
 
 class AgentSpec(Strict):
@@ -83,12 +97,19 @@ class AgentSpec(Strict):
 
     ``peers`` are read as well, but not waited for, so that agents may read each other. ``samples``
     makes so many agents NAME.1, NAME.2, … of it; who reads NAME reads them all. One with a ``vote``
-    writes nothing, but takes the text of one of those that it reads.
+    writes nothing, but takes the text of one of those that it reads. Where ``items`` matches, an
+    item of the agent's text begins; with ``for_each`` the entry is a template of ``branches``
+    agents, each of which an item of that agent's text starts, of which it ``sees`` the text up to
+    there or the item alone.
     """
 
     engine: str = ""
     reads: list[str] = []
     peers: list[str] = []
+    items: str = ""
+    for_each: str = ""
+    branches: Annotated[int, Field(ge=1, le=MOST_AGENTS)] | None = None
+    sees: Literal["text", "item"] = "text"
     role: str = ""
     max_tokens: Tokens = 512
     thinking: ThinkingSpec | None = None
@@ -100,6 +121,16 @@ class AgentSpec(Strict):
         for key in OF_MODELS:
             if self.vote is not None and key in self.model_fields_set:
                 raise ValueError(f"{key} has no effect beside vote, which writes nothing itself")
+        return self
+
+    @model_validator(mode="after")
+    def _check_branches(self) -> Self:
+        if self.for_each and self.samples > 1:
+            raise ValueError("samples of branches cannot be said; give samples or for_each")
+        if bool(self.for_each) != (self.branches is not None):
+            raise ValueError("for_each and branches must be given together")
+        if "sees" in self.model_fields_set and not self.for_each:
+            raise ValueError("sees is what a branch sees; give for_each or take it away")
         return self
 
     @property
@@ -158,9 +189,7 @@ class PipelineSpec(Strict):
     def build(self) -> Pipeline:
         drawn = self._drawn()
         if drawn is None:
-            samples = {name: sample_names(name, spec) for name, spec in self.agents.items()}
-            agents = [one for n, spec in self.agents.items() for one in _agents(n, spec, samples)]
-            return Pipeline((*self._inputs, *agents), self.answer or "")
+            return Pipeline((*self._inputs, *self._expanded()), self.answer or "")
         for name, spec in self.agents.items():
             if name not in [agent.name for agent in drawn]:
                 raise PipelineError(f"pipeline.agents.{name}: no such agent in the drawn pipeline")
@@ -173,6 +202,13 @@ class PipelineSpec(Strict):
         detailed = [self._detailed(agent) for agent in drawn]
         reading = [one if one.reads else replace(one, reads=tuple(self.inputs)) for one in detailed]
         return replace(drawn, agents=(*self._inputs, *reading))
+
+    def _expanded(self) -> Iterator[Agent]:
+        branches = Branches(self.agents)
+        for entry, spec in self.agents.items():
+            for name, start in branches.forks(entry).items():
+                fork = Fork(*start, spec.sees) if start else None
+                yield _agent(entry, name, spec, fork, branches)
 
     @property
     def _inputs(self) -> list[Agent]:
@@ -203,28 +239,21 @@ class PipelineSpec(Strict):
         )
 
 
-def sample_names(name: str, spec: AgentSpec) -> list[str]:
-    """What its samples are called; itself where it is not sampled."""
-    return [f"{name}.{n}" for n in range(1, spec.samples + 1)] if spec.samples > 1 else [name]
-
-
-def _agents(name: str, spec: AgentSpec, samples: Mapping[str, Sequence[str]]) -> Iterator[Agent]:
-    """``samples``: by what a scenario calls them, the names of the agents that there are."""
-    reads, peers = (
-        tuple(dict.fromkeys(one for group in some for one in samples.get(group, [group])))
-        for some in ([*spec.reads, *spec.peers], spec.peers)
-    )
+def _agent(entry: str, name: str, spec: AgentSpec, fork: Fork | None, branches: Branches) -> Agent:
+    """The one called ``name`` of those that ``entry`` stands for."""
+    first = [fork.source] if fork and spec.for_each not in spec.reads else []
+    reads, peers = (branches.all_of(some, but=name) for some in (spec.reads, spec.peers))
     if spec.vote is not None:
-        yield Agent(name, reads=reads, max_tokens=MOST_TOKENS, vote=spec.vote.build())
-        return
-    for own in samples[name]:
-        yield Agent(
-            own,
-            spec.engine or name,
-            reads,
-            spec.role,
-            spec.max_tokens,
-            spec.thinks,
-            peers=peers,
-            sample_of=name if own != name else "",
-        )
+        return Agent(name, reads=tuple(reads), max_tokens=MOST_TOKENS, vote=spec.vote.build())
+    return Agent(
+        name,
+        spec.engine or entry,
+        tuple(dict.fromkeys([*first, *reads, *peers])),
+        spec.role,
+        spec.max_tokens,
+        spec.thinks,
+        peers=tuple(peers),
+        items=spec.items,
+        fork=fork,
+        template=entry,
+    )

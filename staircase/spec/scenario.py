@@ -163,10 +163,10 @@ class Scenario(Strict):
     def _check_samples(self) -> Self:
         real = {**self.real, **self.remote}
         for agent in self.pipeline.build():
-            if agent.sample_of and agent.engine in real and not real[agent.engine].temperature:
+            if agent.is_sample and agent.engine in real and not real[agent.engine].temperature:
                 raise ValueError(
                     f"engines.{agent.engine}.temperature: is 0, by which all samples of "
-                    f"{agent.sample_of!r} would be the same text; give one above 0"
+                    f"{agent.template!r} would be the same text; give one above 0"
                 )
         return self
 
@@ -249,10 +249,16 @@ class Scenario(Strict):
     def _check_lengths(workload: WorkloadSpec, pipeline: Pipeline) -> None:
         writing = [agent for agent in pipeline if not agent.vote]
         names = {name for agent in writing for name in agent.keys}
-        for key in ("output_tokens", "thinking_tokens"):
+        for key in ("output_tokens", "thinking_tokens", "items"):
             for name in getattr(workload, key):
                 if name not in names:
                     raise ValueError(f"workload.{key}: {name!r} is no agent")
+        for agent in pipeline:
+            says_items = not workload.items.keys().isdisjoint(agent.keys)
+            if agent.items and not says_items:
+                raise ValueError(f"workload.items: does not say how many {agent.name!r} writes")
+            if says_items and not agent.items:
+                raise ValueError(f"workload.items: items of {agent.name!r} start nobody")
         for name in workload.updates:
             if name not in [one.name for one in pipeline.inputs]:
                 raise ValueError(f"workload.updates: {name!r} is no input (pipeline.inputs)")

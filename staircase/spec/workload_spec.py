@@ -55,6 +55,16 @@ Length = Annotated[
 ]
 
 
+class ItemsSpec(Strict):
+    """How many items a text has; they share its tokens.
+
+    They are as long as each other but for ``sigma``, the standard deviation of the logarithm.
+    """
+
+    count: Length
+    sigma: Annotated[float, Field(ge=0, le=MOST_SIGMA)] = 0.0
+
+
 class RequestTraceSpec(Strict):
     """Requests as they once arrived: the first ``limit`` of ``file``, ``speed`` times as fast."""
 
@@ -114,11 +124,12 @@ class WorkloadSpec(Strict):
 
     ``query_tokens`` is the user's query, ``output_tokens`` what each agent writes, and
     ``thinking_tokens`` what some think before; ``ballots`` says how often those are right on whom
-    somebody votes, ``updates`` how inputs replace what they said. Requests arrive at ``rate_per_s``
-    (Poisson; ``burstiness`` above 1 makes the gaps gamma with that coefficient of variation), or,
-    without a rate, one when another completes, ``concurrency`` at a time. A ``trace`` says all that
-    instead, and the answer's length. ``correlation`` ties what the agents write for one request: it
-    is that of the normals behind any two of their lengths.
+    somebody votes, ``updates`` how inputs replace what they said, ``items`` what texts consist of
+    whose items start branches. The name of samples or branches stands for each of them. Requests
+    arrive at ``rate_per_s`` (Poisson; ``burstiness`` above 1 makes the gaps gamma with that
+    coefficient of variation), or, without a rate, one when another completes, ``concurrency`` at a
+    time. A ``trace`` says all that instead, and the answer's length. ``correlation`` ties what the
+    agents write for one request: it is that of the normals behind any two of their lengths.
     """
 
     requests: Count = 100
@@ -129,6 +140,7 @@ class WorkloadSpec(Strict):
     thinking_tokens: dict[str, Length] = {}
     ballots: dict[str, BallotsSpec] = {}
     updates: dict[str, UpdatesSpec] = {}
+    items: dict[str, ItemsSpec] = {}
     correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ends_with: Literal["stop", "length"] = "length"
     concurrency: Count = 1

@@ -78,9 +78,14 @@ def fixed_profile(prefill_s: float = 0.004, token_s: float = 0.001) -> EnginePro
 
 @dataclass(frozen=True)
 class SimulatedBackend:
-    """Every engine on a device of its own; ``slow`` ones take ten seconds to begin."""
+    """Every engine on a device of its own; ``slow`` ones take ten seconds to begin.
+
+    Attributes:
+        items: where items of agents' texts begin; one every seven tokens if it is not said.
+    """
 
     slow: frozenset[str] = frozenset()
+    items: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def play(
         self,
@@ -93,7 +98,7 @@ class SimulatedBackend:
             name: SerialSetup(fixed_profile(10.0 if name in self.slow else 0.004), name)
             for name in pipeline.engines
         }
-        return _simulate(engines, pipeline, schedule, lengths, updates)
+        return _simulate(engines, pipeline, schedule, lengths, updates, self.items)
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ def _simulate(
     schedule: Schedule,
     lengths: Mapping[str, int],
     updates: Updates,
+    items: Mapping[str, Sequence[int]] | None = None,
 ) -> Played:
     calls: list[Call] = []
     words = TextPieces("words")
@@ -137,9 +143,16 @@ def _simulate(
         name: input_text(words, replace(QUESTION, inputs={name: "-"}, updates=updates), name).shape
         for name in updates
     }
+    every = {agent.name: range(3, lengths[agent.name], 7) for agent in pipeline if agent.items}
     # No two texts are alike where lengths differ.
     ballots = {agent.name: Ballot(agent.name) for agent in pipeline}
-    request = RequestShape(_fixed_tokens(pipeline), lengths, ballots=ballots, updates=shapes)
+    request = RequestShape(
+        _fixed_tokens(pipeline),
+        lengths,
+        ballots=ballots,
+        items={**every, **(items or {})},
+        updates=shapes,
+    )
     lines = simulate(pipeline, schedule, engines, Workload([request]), on_call=calls.append)
     return Played(lines[0], calls)
 

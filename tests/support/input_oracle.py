@@ -12,7 +12,7 @@ from simulator.engine import Key, SimulatedCall, SimulatedListener
 from simulator.event_queue import ITERATION_END, Clock, ScheduledEvent
 from staircase.pipeline import Arrival
 from staircase.play import CallResult
-from staircase.updates import Update
+from staircase.revisions.updates import Update
 
 
 @dataclass(eq=False)

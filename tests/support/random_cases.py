@@ -33,10 +33,10 @@ from staircase import (
 )
 from staircase.bounds import MOST_TOKENS
 from staircase.errors import WorkloadError
-from staircase.pipeline import Arrival
+from staircase.pipeline import Arrival, Fork
+from staircase.revisions.updates import Update
 from staircase.schedule import LAYOUTS, proposers_of
 from staircase.shared_texts import TextPart
-from staircase.updates import Update
 from staircase.votes import DISCARDED, NO_BALLOT, Ballot, Vote
 from tests.support.prompt_texts import fixed_names
 
@@ -248,6 +248,80 @@ def _with_votes(rng: random.Random, pipeline: Pipeline) -> Pipeline:
         agents.append(Agent("w", reads=names, max_tokens=MOST_TOKENS, vote=vote))
         answer = "w"
     return Pipeline(tuple(agents), answer)
+
+
+def fork_case(seed: int) -> RandomCase:
+    """Items of some agents' texts start branches, which others read; some fork again."""
+    rng = random.Random(f"forks {seed}")
+    case = random_case(seed)
+    while not case.pipeline.readers:
+        case = random_case(rng.randrange(10**6))
+    pipeline, engines = case.pipeline, case.pipeline.engines
+    sources = [one.name for one in pipeline.order if one.name != pipeline.answer]
+    agents = {agent.name: agent for agent in pipeline}
+    for source in rng.sample(sources, rng.randint(1, min(2, len(sources)))):
+        branches = _branches(rng, agents, source, engines)
+        if rng.random() < 0.3:
+            branches += _branches(rng, agents, rng.choice(branches), engines)
+        agents[pipeline.answer] = _reading(agents[pipeline.answer], branches)
+    pipeline = Pipeline(tuple(agents.values()), pipeline.answer)
+    requests = [_with_items(rng, request, pipeline) for request in case.workload.requests]
+    staircases = {agent.name: _staircase(rng) for agent in pipeline.readers}
+    able = [agent.name for agent in pipeline if agent.fork]
+    without = tuple(rng.sample(able, 1)) if rng.random() < 0.2 else ()
+    schedule = replace(case.schedule, staircases=staircases, without=without)
+    workload = Workload(requests, case.workload.concurrency)
+    setups = dict(map(_freed, case.setups.items()))
+    return RandomCase(pipeline, schedule, setups, workload).with_few_blocks(rng)
+
+
+def _branches(
+    rng: random.Random, agents: dict[str, Agent], source: str, engines: tuple[str, ...]
+) -> list[str]:
+    """Adds some of ``source``, which may read others too, and gives their names."""
+    agents[source] = replace(agents[source], items="x")
+    names = [f"{source}.{item}" for item in range(1, rng.randint(1, 4) + 1)]
+    others = [name for name, agent in agents.items() if name != source and not agent.reads]
+    more = rng.sample(others, 1) if others and rng.random() < 0.3 else []
+    sees = rng.choice(["text", "item"])
+    for item, name in enumerate(names, start=1):
+        peers = tuple(one for one in names if one != name) if rng.random() < 0.15 else ()
+        agents[name] = Agent(
+            name,
+            rng.choice(engines),
+            (source, *more, *peers),
+            max_tokens=rng.randint(1, 40),
+            peers=peers,
+            fork=Fork(source, item, sees),  # type: ignore[arg-type]
+            template=rng.choice(["", f"of {source}"]),
+        )
+    return names
+
+
+def _reading(agent: Agent, names: list[str]) -> Agent:
+    return replace(agent, reads=(*agent.reads, *names))
+
+
+def _with_items(rng: random.Random, request: RequestShape, pipeline: Pipeline) -> RequestShape:
+    """Lengths and texts of branches; items may begin where the text no longer comes."""
+    lengths = {one.name: rng.choice([0, 1, *range(2, 40)]) for one in pipeline if one.fork}
+    fixed = {
+        name: rng.choice([0, 1, 3, 8])
+        for one in pipeline
+        if one.fork
+        for name in fixed_names(one.template, one.reads)
+    }
+    items = {
+        one.name: sorted(rng.randint(0, rng.choice([5, 45])) for _ in range(rng.randint(0, 6)))
+        for one in pipeline
+        if one.items
+    }
+    return replace(
+        request,
+        output_tokens={**request.output_tokens, **lengths},
+        fixed_tokens={**fixed, **request.fixed_tokens},
+        items=items,
+    )
 
 
 def _arrival(rng: random.Random) -> Arrival:

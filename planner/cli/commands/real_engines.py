@@ -95,7 +95,7 @@ def run(
     from planner.api.running import Pace, planned_schedule, play, questions_of
     from staircase.files import check_writable
     from staircase.trace import write_trace
-    from staircase.workload import Question
+    from staircase.workload import Question, check_updatable
 
     _check_given(ctx, question, staircase, requests or 1)
     work = open_workspace(scenario, out)
@@ -109,6 +109,8 @@ def run(
     )
     asked = questions_of(work, requests or 1) if question is None else [Question(question)]
     live = _live_input(ctx, pipeline, asked) if stdin or stdin_lines else None
+    if stdin_lines:
+        check_updatable(pipeline)
     if trace:
         check_writable(trace)
     is_shown = len(asked) == 1 and not as_json
@@ -175,6 +177,7 @@ def _check_given(
 def _show_runs(work: Workspace, played: Played, as_json: bool) -> None:
     """Metrics; beside a single answer on stderr, as stdout is the answer's. A failure is told."""
     from planner.tables.metrics_table import metrics_table, run_lines
+    from staircase.metrics.item_counts import item_lines
     from staircase.metrics.measured import measure_all
     from staircase.metrics.request_metrics import summarize
     from staircase.metrics.run_metrics import Slo, measure_run
@@ -208,6 +211,7 @@ def _show_runs(work: Workspace, played: Played, as_json: bool) -> None:
         for words in run_lines(run, []):
             where.print(words)
         told = shortfall_lines(count_shortfalls(lines), measured.answered)
+        told += item_lines(work.scenario.pipeline.build(), lines)
         if len(lines) == 1 and faults[0]:
             told += [f"the answer {words}" for words in faults[0].words]
         if len(lines) == 1:

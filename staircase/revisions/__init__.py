@@ -1,0 +1,1 @@
+"""Texts that are revised: what stands of them, and how inputs replace what they said."""
