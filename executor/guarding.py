@@ -6,19 +6,22 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from executor.engine import CallReport, Key, Listener, RevisedListener
 
+L = TypeVar("L", bound=Listener)
+
 
 @dataclass(eq=False)
-class Guarded:
+class Guarded(Generic[L]):
     """``listener``; its exception ends its call with an error, which it is told like any other.
 
     Attributes:
         cancel: of the engine.
     """
 
-    listener: Listener
+    listener: L
     cancel: Callable[[Key], None]
     fault: str | None = None
 
@@ -48,10 +51,8 @@ class Guarded:
 
 
 @dataclass(eq=False)
-class GuardedRevised(Guarded):
+class GuardedRevised(Guarded[RevisedListener]):
     """``listener`` of an input."""
-
-    listener: RevisedListener
 
     def on_revised(self, key: Key, standing: int, time_ns: int) -> None:
         self._guard(key, lambda: self.listener.on_revised(key, standing, time_ns))

@@ -180,7 +180,7 @@ def test_a_server_that_was_probed_before_answers_the_same() -> None:
 
 
 def scenario(folder: Path, url: str) -> Path:
-    engine = {"kind": "openai", "base_url": url, "model": "m"}
+    engine = {"kind": "openai", "base_url": url, "model": "m", "api": "completions"}
     agents = {
         "a": {"engine": "e", "max_tokens": 4},
         "z": {"engine": "e", "max_tokens": 4, "reads": ["a"]},

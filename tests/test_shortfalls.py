@@ -33,7 +33,7 @@ from tests.test_remote_scenarios import demo, write_demo
 BAD = Fault("status", status=400)
 ONCE = Fault("status", status=500)
 # Requests by which a probe asks about one model of ``MANNERS``.
-PROBE = 7
+PROBE = 6
 MANNERS = Manners(takes_ids=False, length=30)
 
 
