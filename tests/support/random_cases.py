@@ -311,6 +311,8 @@ def _with_items(rng: random.Random, request: RequestShape, pipeline: Pipeline) -
         if one.fork
         for name in fixed_names(one.template, one.reads)
     }
+    # A prompt is never empty.
+    fixed |= {f"query/{one.template}": rng.randint(1, 12) for one in pipeline if one.fork}
     items = {
         one.name: sorted(rng.randint(0, rng.choice([5, 45])) for _ in range(rng.randint(0, 6)))
         for one in pipeline
