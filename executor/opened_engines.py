@@ -247,7 +247,7 @@ def _served(
 def without_models(pipeline: Pipeline, served: Mapping[str, ServedModel]) -> dict[str, ServedModel]:
     """By name, what brings inputs, and the texts that were voted for.
 
-    These have the tokens of the first on whom is voted, so that a text of his stays as it is.
+    These have the tokens of the first on whom is voted, so that this text stays as it is.
     """
     found = {
         one.name: ServedModel(InputEngine(one.arrival), NO_PROMPT)
