@@ -34,7 +34,7 @@ from staircase import (
 from staircase.metrics.request_metrics import Summary
 from staircase.pipeline import single
 from staircase.prompt import query
-from staircase.schedule import SEARCHED_LAYOUTS, Staircase
+from staircase.schedule import SEARCHED_LAYOUTS, Barrier, Staircase
 from staircase.spec.plan_spec import PlanSpec
 from tests.support.plans import EXAMPLES, small_plan, validation_of
 from tests.support.random_cases import random_case
@@ -90,6 +90,23 @@ class TestAround:
         assert left_out(1) == ["nobody"]
         assert left_out(0) == ["nobody"]
 
+    def test_options_that_the_search_may_choose(self) -> None:
+        schedule = replace(uniform(THREE, normal()), barrier=Barrier("quorum", 2), at_once=4)
+        spec = PlanSpec(barrier=["all", "quorum:2", "ahead:1"], at_once=[1, 4, 64])
+        near = [
+            one
+            for one in neighbours_of(schedule, spec, THREE)
+            if one.parameter in ("barrier", "at_once")
+        ]
+        assert [(one.parameter, one.value) for one in near] == [
+            ("barrier", "all"),
+            ("barrier", "ahead:1"),
+            ("at_once", "1"),
+            ("at_once", "64"),
+        ]
+        assert near[1].schedule == replace(schedule, barrier=Barrier("ahead", 1))
+        assert near[3].schedule == replace(schedule, at_once=None)
+
     def test_a_first_step_is_never_moved_past_the_next(self) -> None:
         """What later steps read beyond the first stays; so they stay in order."""
         schedule = uniform(PIPELINE, explicit([(8, 4), (9, 4)]))
@@ -116,6 +133,17 @@ def test_what_alone_counts_is_important(first_counts: bool) -> None:
     assert shares["first" if first_counts else "write"] > 0.9
     assert sum(shares.values()) == pytest.approx(1)
     assert set(shares) == set(PARAMETERS)
+
+
+def test_an_option_that_alone_counts_is_important() -> None:
+    found = [
+        Candidate(replace(one.schedule, at_once=count), {"ttft_s": Summary.of(float(count or 9))})
+        for one in candidates_by(True)
+        for count in (None, 1, 4)
+    ]
+    shares = importances(found, Goals(parse_objectives(["ttft"])), "z")["ttft"]
+    assert shares["at_once"] > 0.9
+    assert set(shares) == {*PARAMETERS, "at_once"}
 
 
 def test_of_few_schedules_nothing_is_told() -> None:

@@ -55,7 +55,6 @@ from planner.results.documents import figures_of
 from planner.results.explanation import Explanation
 from planner.results.plans import Plan
 from planner.results.validation import Validation
-from planner.search.importance import PARAMETERS
 from staircase.errors import PlanError
 from staircase.files import write_text
 
@@ -236,7 +235,8 @@ class _Page:
 
     @property
     def importances(self) -> Any:
-        return importance_rows(self.figures, self.plan.objectives, PARAMETERS)
+        names = list(next(iter(self.explanation.importances.values()), {}))
+        return importance_rows(self.figures, self.plan.objectives, names)
 
     @property
     def neighbours(self) -> Any:

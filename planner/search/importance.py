@@ -2,7 +2,7 @@
 
 PED-ANOVA (arXiv 2304.10255) as Optuna has it: how far the values of the parameter among the best
 tenth of the schedules differ from those among all. Shares sum to 1; they are equal where nothing
-can be told.
+can be told, and 0 of what had one value only.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ from planner.results.plans import Candidate
 from staircase.schedule import Schedule, Staircase, Step
 
 PARAMETERS = ("layout", "family", "first", "chunk", "write")
+# That are told where a search had a choice.
+OPTIONS = ("barrier", "at_once", "reading", "starve", "without")
 
 
 def importances(
     candidates: Sequence[Candidate], goals: Goals, answer: str
 ) -> dict[str, dict[str, float]]:
     """By objective and parameter; ``answer`` is the agent whose staircase is looked at."""
-    points = [parameters_of(candidate.schedule, answer) for candidate in candidates]
+    points = [
+        {**parameters_of(candidate.schedule, answer), **_options_of(candidate.schedule)}
+        for candidate in candidates
+    ]
     return {
         objective.name: _shares(points, [objective.cost(c.forecast) for c in candidates])
         for objective in goals.objectives
@@ -39,6 +44,11 @@ def parameters_of(schedule: Schedule, agent: str) -> dict[str, Any]:
     first, second = staircase.step(0), staircase.step(1)
     sizes = {"first": first.read, "chunk": _more(first, second, staircase), "write": first.write}
     return {**point, **{name: size for name, size in sizes.items() if size is not None}}
+
+
+def _options_of(schedule: Schedule) -> dict[str, Any]:
+    """What holds for all agents, in words."""
+    return {name: repr(getattr(schedule, name)) for name in OPTIONS}
 
 
 def _more(first: Step, second: Step, staircase: Staircase) -> int | None:
@@ -62,19 +72,23 @@ def _shares(points: Sequence[Mapping[str, Any]], costs: Sequence[float]) -> dict
     from optuna.trial import create_trial
 
     known: dict[str, Any] = {}
-    for name in PARAMETERS:
+    for name in (*PARAMETERS, *OPTIONS):
         values = sorted({point[name] for point in points if name in point})
-        if values:
+        if len(values) > 1:
             known[name] = _distribution(values)
+    if not known:
+        return dict.fromkeys(PARAMETERS, 0.0)
     study = optuna.create_study()
     for point, cost in zip(points, costs, strict=True):
-        own = {name: known[name] for name in point}
-        study.add_trial(create_trial(params=dict(point), distributions=own, value=cost))
+        own = {name: known[name] for name in point if name in known}
+        params = {name: point[name] for name in own}
+        study.add_trial(create_trial(params=params, distributions=own, value=cost))
     with warnings.catch_warnings():
         # Of an evaluator that is new, and of few trials.
         warnings.simplefilter("ignore")
         found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-    return {name: float(found.get(name, 0.0)) for name in PARAMETERS}
+    told = [*PARAMETERS, *(name for name in OPTIONS if name in known)]
+    return {name: float(found.get(name, 0.0)) for name in told}
 
 
 def _distribution(values: Sequence[Any]) -> Any:

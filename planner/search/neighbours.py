@@ -10,9 +10,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from planner.search.importance import family_of, parameters_of
+from planner.search.space import at_once_of
 from staircase.errors import ScheduleError
 from staircase.pipeline import Pipeline
-from staircase.schedule import Schedule, Staircase, Step, constant, geometric, proposers_of
+from staircase.schedule import (
+    Schedule,
+    Staircase,
+    Step,
+    constant,
+    geometric,
+    parse_barrier,
+    proposers_of,
+)
 from staircase.spec.plan_spec import PlanSpec
 
 Change = Callable[[Staircase], Staircase]
@@ -33,6 +42,7 @@ def neighbours_of(schedule: Schedule, spec: PlanSpec, pipeline: Pipeline) -> Ite
     for layout in spec.layouts:
         if layout != schedule.layout:
             yield Variation("layout", layout, replace(schedule, layout=layout))
+    yield from _by_option(schedule, spec)
     yield from _by_one_proposer(schedule, spec, pipeline)
     staircase = schedule.staircases.get(answer, Staircase())
     for parameter, value, change in _changes(schedule, staircase, spec, answer):
@@ -42,6 +52,18 @@ def neighbours_of(schedule: Schedule, spec: PlanSpec, pipeline: Pipeline) -> Ite
             continue  # As when a first step would read more than the second.
         if changed != staircase:
             yield Variation(parameter, value, _everywhere(schedule, staircase, changed))
+
+
+def _by_option(schedule: Schedule, spec: PlanSpec) -> Iterator[Variation]:
+    """Another of the barriers that the search may choose from, or another bound on a vote."""
+    for word in spec.barrier:
+        barrier = parse_barrier(word)
+        if barrier != schedule.barrier:
+            yield Variation("barrier", word, replace(schedule, barrier=barrier))
+    for count in spec.at_once:
+        at_once = at_once_of(count)
+        if at_once != schedule.at_once:
+            yield Variation("at_once", str(count), replace(schedule, at_once=at_once))
 
 
 def _by_one_proposer(schedule: Schedule, spec: PlanSpec, pipeline: Pipeline) -> Iterator[Variation]:

@@ -122,9 +122,7 @@ class Space:
         )
 
     def _at_once(self, point: Point) -> int | None:
-        """None where it is no bound."""
-        found = int(point.get("at_once", self.spec.at_once[0]))
-        return None if found == MOST_SAMPLES else found
+        return at_once_of(int(point.get("at_once", self.spec.at_once[0])))
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         """The point that Optuna's sampler wants to see."""
@@ -265,3 +263,8 @@ def _staircase(point: Point, group: str) -> Staircase:
 def paper_staircase(spec: PlanSpec) -> Staircase:
     paper = spec.paper_default
     return constant(paper.first, paper.chunk, paper.write)
+
+
+def at_once_of(count: int) -> int | None:
+    """As a schedule says it: None where it is no bound."""
+    return None if count == MOST_SAMPLES else count
