@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from simulator.core.cost import (
 from simulator.des.batching import BatchingSetup
 from simulator.des.limits import Limits
 from simulator.des.simulate import simulate
+from simulator.engine import Key, SimulatedCall
+from simulator.event_queue import ARRIVAL, Clock, ScheduledEvent
 from simulator.forecast import forecast_simulated
 from simulator.workloads import workload_of
 from staircase import (
@@ -39,9 +42,12 @@ from staircase import (
     uniform,
 )
 from staircase.errors import WorkloadError
-from staircase.prompt import query
+from staircase.messages import Call
+from staircase.play import CallResult
+from staircase.prompt import Prompt, Segment, query
 from staircase.spec.scenario import load_scenario
 from staircase.spec.workload_spec import WorkloadSpec
+from tests.support.oracle import OracleSetup
 from tests.support.random_cases import random_cost
 from tests.test_latency_profile import engine
 
@@ -99,6 +105,48 @@ def test_a_shared_header_is_computed_once() -> None:
 def test_a_call_that_can_never_fit_is_told() -> None:
     with pytest.raises(WorkloadError, match="needs KV for 101 tokens"):
         serve([100], 1, Limits(64, 8, blocks=4))
+
+
+@dataclass
+class Ends:
+    """When calls of one engine ended, by number, and whether they wrote anything."""
+
+    found: dict[int, tuple[float, str]] = field(default_factory=dict)
+
+    def on_token(self, key: Key, now_ps: int) -> None: ...
+
+    def on_watched(self, key: Key, now_ps: int) -> None: ...
+
+    def on_revised(self, key: Key, standing: int, tokens: int, now_ps: int) -> None: ...
+
+    def on_end(self, key: Key, result: CallResult) -> None:
+        self.found[key[1]] = (result.ended_ps / MS, result.reason)
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_a_cancelled_call_keeps_nobody_waiting(is_fast: bool) -> None:
+    """The second has no room beside the first and holds the third up until it is cancelled."""
+    setup = BatchingSetup(plain_cost(), Limits(64, 8, blocks=4, block_tokens=16))
+    env, ends = Clock(), Ends()
+    engine = (setup if is_fast else OracleSetup(setup)).open(env, {})
+
+    def submit(number: int, prompt: int, tokens: int) -> None:
+        segments = (Segment(f"query/{number}", 0, prompt),)
+        call = Call(number, "m", "m", 0, (), 0, Prompt(segments), tokens, True)
+        engine.submit(SimulatedCall(number, call, tokens, False), ends)
+
+    for at_ms, errand in (
+        (0, partial(submit, 0, 20, 40)),
+        (30, partial(submit, 1, 60, 1)),
+        (31, partial(submit, 2, 4, 1)),
+        (35.5, partial(engine.cancel, (1, 1))),
+    ):
+        ScheduledEvent(env, round(at_ms * MS), ARRIVAL, errand)
+    env.run()
+    assert ends.found[1] == (35.5, "cancelled")
+    # The iteration under way ends after 36 ms; four tokens of prompt and one beside them take six.
+    assert ends.found[2] == (42, "length")
+    assert ends.found[0] == (65, "length")
 
 
 def late(prompts: list[int], written: list[int], at_ps: int, limits: Limits) -> list[Timeline]:

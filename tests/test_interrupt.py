@@ -95,7 +95,7 @@ def write_scenario(folder: Path, url: str) -> Path:
 
 
 # Of each model, by a server that can do everything.
-PROBE_REQUESTS = 11
+PROBE_REQUESTS = 6
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 
 from planner.figures.axis import Axis
 from planner.figures.describing import describe_schedule
@@ -77,10 +77,13 @@ def _pieces(head: str, pieces: Iterable[str], gap: str = GAP) -> Iterator[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as what stands in them: the first to the left, others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Columns as wide as what stands in them: the first to the left, others to the right.
+
+    A row may end early, as where a plan says nothing of one schedule.
+    """
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     for head, *cells in rows:
-        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=False))
         yield GAP.join([head.ljust(widths[0]), *padded]).rstrip()
 
 

@@ -245,6 +245,9 @@ def cancel(replica: Replica, calls: Calls, call: int, now_ps: int) -> bool:
     """Cancels a call; True if that ended it at once, else it ends with its iteration."""
     if calls.state[call] == WAITING:
         _drop_waiting(replica, call)
+        if replica.now[WAITING_COUNT] > 0:
+            # There may be room for one behind it that it kept waiting.
+            cut(replica, calls, now_ps)
     elif calls.state[call] == RUNNING and replica.now[UNTIL] == IDLE:
         leave(replica, calls, call)
     elif calls.state[call] == RUNNING:
