@@ -67,6 +67,7 @@ def test_threads_take_their_longest_path(threads: int, rest: int, each: int) -> 
     assert found == pytest.approx(in_a_row / path, rel=0.001)
 
 
+@pytest.mark.slow
 def test_thread_weaver_by_the_wall_clock() -> None:
     """Published mean token latencies give what 50 problems gain on four devices."""
     whole_s, threads_s = parallel.walls("H100-SXM", 2)
@@ -127,6 +128,7 @@ def test_lengths_of_a_crawl_have_what_is_published_of_them() -> None:
     assert drawn[95 * len(drawn) // 100] == pytest.approx(retrieval.P95_TOKENS, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_crawl_under_load() -> None:
     """One factor, from the lightest load on one device, gives the medians of heavier ones."""
     factor = retrieval.fitted((1,))

@@ -186,10 +186,20 @@ class TestSimulated:
             play(Schedule(), request)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
 def test_what_stands_was_written_on_what_stands(seed: int) -> None:
     """And every play ends."""
+    check_standing(seed)
+
+
+@pytest.mark.slow
+def test_so_it_was_in_many_cases() -> None:
+    for seed in range(200):
+        check_standing(seed)
+
+
+def check_standing(seed: int) -> None:
     case = update_case(seed)
     case = replace(case, schedule=replace(case.schedule, revision="rewrite"))
     for number in range(len(case.workload.requests)):
