@@ -120,6 +120,11 @@ class Conductor:
         state = self._states[agent]
         return state.phase == "ended" or state.is_left
 
+    @property
+    def has_revised(self) -> bool:
+        """Whether some token of a text fell."""
+        return bool(self._texts)
+
     def pieces(self, agent: str, written: int) -> list[tuple[int, int]]:
         """Which of the tokens that it has ``written`` stand: ranges of places, rising."""
         text = self._texts.get(agent, StandingText())

@@ -223,7 +223,7 @@ class Play:
             self.number,
             self._arrival_ps,
             self._completed_ps,
-            tuple(map(self._standing_span, spans)),
+            tuple(map(self._standing_span, spans) if self._conductor.has_revised else spans),
             tuple(self._answer_ps),
             {agent: sum(b - a for a, b in self.pieces(agent)) for agent in self.written},
             self._error,

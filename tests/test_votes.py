@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from executor.draws import TextPosition, uniform
-from executor.engine import CallReport, EngineCall, Key, Listener
+from executor.engine import CallReport, EngineCall, Listener
 from executor.opened_engines import OpenedEngines, without_models
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.tokens.rendering import PromptFormat
@@ -47,8 +46,8 @@ from staircase.spec.workload_spec import BallotsSpec, WorkloadSpec
 from staircase.timeline import to_ps
 from staircase.votes import DISCARDED, NO_BALLOT, Ballot, Count, Vote, count
 from staircase.workload import Question
-from tests.support.characters import Characters
 from tests.support.command_line import ROOT, staircase
+from tests.support.scripted_engine import ScriptedEngine
 
 ENGINE = EndpointSetup(to_ps(0.1), to_ps(0.01))
 NAMES: tuple[str, ...] = ("s1", "s2", "s3", "s4", "s5")
@@ -551,22 +550,15 @@ class TestScenarios:
         assert pipeline["v"].vote == Vote(over_tokens=9)
 
 
-class Reciting(Characters):
+class Reciting(ScriptedEngine):
     """Writes the text of each agent, by its name.
 
     ``hangs`` names one that never begins, ``fails`` one whose call fails when its text is there.
     """
 
     def __init__(self, texts: Mapping[str, str], hangs: str = "", fails: str = "") -> None:
+        super().__init__(0)
         self._texts, self._hangs, self._fails = texts, hangs, fails
-        self._cancelled: dict[Key, threading.Event] = {}
-
-    def submit(self, call: EngineCall, listener: Listener) -> None:
-        self._cancelled[call.key] = threading.Event()
-        threading.Thread(target=self._serve, args=(call, listener), daemon=True).start()
-
-    def cancel(self, key: Key) -> None:
-        self._cancelled[key].set()
 
     def _serve(self, call: EngineCall, listener: Listener) -> None:
         started, agent, reason = time.perf_counter_ns(), call.text.split("/")[1], "stop"

@@ -55,16 +55,25 @@ Record = Annotated[
     typer.Option(help="Write a record of the requests here, for 'compare' and 'judge'."),
 ]
 
+AskedText = Annotated[
+    str | None, typer.Argument(help="What to ask [default: the scenario's own questions].")
+]
+StaircaseWords = Annotated[
+    str | None, typer.Option(help="As for 'simulate' [default: what the plan chose].")
+]
+Stdin = Annotated[
+    bool, typer.Option("--stdin", help="Standard input is the pipeline's input, as it comes.")
+]
+StdinLines = Annotated[
+    bool, typer.Option("--stdin-lines", help="The same, where each line is all that is there.")
+]
+
 
 def run(
     ctx: typer.Context,
     scenario: ScenarioPath,
-    question: Annotated[
-        str | None, typer.Argument(help="What to ask [default: the scenario's own questions].")
-    ] = None,
-    staircase: Annotated[
-        str | None, typer.Option(help="As for 'simulate' [default: what the plan chose].")
-    ] = None,
+    question: AskedText = None,
+    staircase: StaircaseWords = None,
     layout: LayoutName = "append_rounds",
     barrier: BarrierWord = "all",
     without: Without = None,
@@ -72,16 +81,8 @@ def run(
     requests: Requests = None,
     concurrency: Concurrency = 1,
     rate: Rate = None,
-    stdin: Annotated[
-        bool,
-        typer.Option("--stdin", help="Standard input is the pipeline's input, as it comes."),
-    ] = False,
-    stdin_lines: Annotated[
-        bool,
-        typer.Option(
-            "--stdin-lines", help="The same, where each line is all that is there by then."
-        ),
-    ] = False,
+    stdin: Stdin = False,
+    stdin_lines: StdinLines = False,
     out: OutFolder = None,
     trace: Trace = None,
     save: Record = None,
