@@ -181,9 +181,8 @@ class Conductor:
     def _goes_on(self, state: AgentState, call: Call, reason: EndReason) -> bool:
         if call.is_last or state.is_left or self.is_done or not self._is_needed(state):
             return False
-        if reason == "stop":
-            return self._schedule.early_end == "continue"
-        return self._room(state) > 0
+        may_read_on = reason != "stop" or self._schedule.early_end == "continue"
+        return may_read_on and self._room(state) > 0
 
     def _fail_call(self, state: AgentState, error: str) -> Iterator[Command]:
         call, state.call = state.call, None
@@ -472,6 +471,7 @@ class Conductor:
         return state.agent.max_tokens - self._tokens(state.agent.name)
 
     def _start_call(self, state: AgentState, max_tokens: int, is_last: bool) -> StartCall:
+        assert max_tokens > 0, "a call for no tokens would never end"
         agent, written = state.agent, self._written[state.agent.name]
         standing = self._tokens(agent.name)
         prompt = state.drawing.prompt(state.rounds, standing)

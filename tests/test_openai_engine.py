@@ -34,6 +34,7 @@ from executor.openai.server_faults import (
 from executor.openai.server_profile import FIELDS, SCORINGS, Api, ServerProfile
 from executor.openai.stream_chunks import Chunk, Usage
 from executor.openai.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
+from executor.prompts.prompt_formats import form_of_server
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from staircase import Schedule, constant, moa, uniform
 from staircase.spec.engine_spec import OpenAISpec
@@ -753,6 +754,19 @@ class TestProbe:
     ) -> None:
         given = {"kind": "openai", "base_url": "http://there/v1", "model": "m", **options}
         assert apis_of(OpenAISpec.model_validate(given))[0] == first
+
+    @pytest.mark.parametrize(
+        ("options", "is_bare"),
+        [({}, True), ({"format": "plain"}, False), ({"api": "chat"}, False)],
+    )
+    def test_bare_prompts_are_told(self, options: dict[str, Any], is_bare: bool) -> None:
+        """Whatever the reason that the chat API is not used."""
+        given = {"kind": "openai", "base_url": "http://there/v1", "model": "m", **options}
+        spec = OpenAISpec.model_validate(given)
+        api: Api = "chat" if options.get("api") == "chat" else "completions"
+        with setting(profile=ServerProfile(api)) as it:
+            remark = form_of_server(spec, it.engine)[1]
+        assert (remark is not None and "name its tokenizer" in remark) == is_bare
 
     def test_neither(self) -> None:
         with pytest.raises(ServerError, match="HTTP 404: Not Found; look at base_url"):

@@ -80,10 +80,14 @@ def apis_of(spec: ServerSpec) -> list[Api]:
     """
     if spec.api != "auto":
         return [spec.api]
-    knows_format = isinstance(spec, OpenAISpec) and (
+    return ["completions", "chat"] if knows_format(spec) else ["chat", "completions"]
+
+
+def knows_format(spec: ServerSpec) -> bool:
+    """Whether the scenario says how the model is talked to."""
+    return isinstance(spec, OpenAISpec) and (
         spec.tokenizer is not None or spec.format != "auto" or spec.model in MODEL_FOLDERS
     )
-    return ["completions", "chat"] if knows_format else ["chat", "completions"]
 
 
 def fields_of(spec: ServerSpec) -> Mapping[str, float]:

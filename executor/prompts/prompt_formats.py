@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from executor.embedded_models import FORMAT, MODEL_FOLDERS
+from executor.openai.connecting import knows_format
 from executor.openai.engine import OpenAIEngine
 from executor.tokens.chat_template import NoChatFormatError, chat_format, joins_cleanly
 from executor.tokens.rendering import Form, PromptFormat
@@ -53,4 +54,10 @@ def form_of_server(
     spec: OpenAISpec, engine: OpenAIEngine, tags: tuple[str, str] = Thinking.tags
 ) -> tuple[Form, str | None]:
     """A chat API applies the template itself, and a server that gets text may add its beginning."""
-    return form_of(spec, engine.template_tokenizer, tags, engine.sends_ids)
+    form, remark = form_of(spec, engine.template_tokenizer, tags, engine.sends_ids)
+    if not engine.applies_template and not knows_format(spec):
+        remark = (
+            "prompts are bare texts, on which a chat model repeats itself: name its tokenizer, or "
+            "say format: plain if it is none"
+        )
+    return form, remark
