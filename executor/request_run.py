@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from executor.engine import CallReport, Source, Thought, Wish
 from executor.prompts.input_text import input_text
 from executor.prompts.texts import Texts
+from executor.text_check import TextCheck
 from executor.tokens.item_starts import ItemStarts
 from executor.tokens.rendering import Form, fixed_ids
 from staircase.messages import Call
@@ -141,6 +142,8 @@ class RequestRun:
         self._on_over = on_over
         self._is_told = False
         self._is_revised = False
+        self._checks: dict[int, TextCheck] = {}
+        self._holds_back = job.pipeline.answer if job.schedule.checks else None
         self._served = served
         self._faults = faults
         self._changed = faults.changed
@@ -234,6 +237,9 @@ class RequestRun:
         served = self._served[call.engine]
         so_far, thought = self._standing(call.agent), served.thoughts.get(call.agent)
         request = self._texts.request(self._key(call.number), call, so_far, thought)
+        if call.checked:
+            self._is_revised = True
+            self._checks[call.number] = TextCheck(request.written, request.guess)
         served.engine.submit(request, self)
 
     def cancel(self, call: Call) -> None:
@@ -266,14 +272,32 @@ class RequestRun:
         with self._faults.delivered():
             with self._changed:
                 agent = self.play.agent_of(key[1])
-                self._texts.ids[agent].append(token)
-                self._mark_items(agent)
-                self.play.on_token(key[1], self._ps(time_ns))
+                if not self._is_alike(key[1], token, self._ps(time_ns)):
+                    self._texts.ids[agent].append(token)
+                    self._mark_items(agent)
+                    self.play.on_token(key[1], self._ps(time_ns))
             if not self._is_abandoned:
-                ids = self._texts.ids[agent]
-                self._on_token(
-                    self.play.number, agent, self._standing(agent) if self._is_revised else ids
-                )
+                self._on_token(self.play.number, agent, self._told(agent))
+
+    def _told(self, agent: str) -> Sequence[int]:
+        """Of what an agent has written, what whoever listens hears of."""
+        if not self._is_revised and agent != self._holds_back:
+            return self._texts.ids[agent]
+        ids = self._standing(agent)
+        return ids[: self.play.shown_tokens] if agent == self._holds_back else ids
+
+    def _is_alike(self, number: int, token: int, now_ps: int) -> bool:
+        """Whether ``token`` is what the text that the call checks has there anyway."""
+        check = self._checks.get(number)
+        if check is None:
+            return False
+        is_alike = check.takes(token)
+        if check.is_over or not is_alike:
+            self._end_check(number, now_ps)
+        return is_alike
+
+    def _end_check(self, number: int, now_ps: int) -> None:
+        self.play.on_checked(number, self._checks.pop(number).standing, now_ps)
 
     def on_revised(self, key: tuple[int, int], standing: int, time_ns: int) -> None:
         with self._faults.delivered(), self._changed:
@@ -301,6 +325,10 @@ class RequestRun:
         )
         with self._faults.delivered(), self._changed:
             self._submitted.discard(key[1])
+            if key[1] in self._checks and report.reason != "cancelled":
+                # The text would have ended there.
+                self._end_check(key[1], result.ended_ps)
+            self._checks.pop(key[1], None)
             self.play.on_end(key[1], result)
             if self.play.is_over or self._is_abandoned:
                 self._changed.notify_all()

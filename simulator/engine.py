@@ -22,10 +22,11 @@ class SimulatedCall:
 
     Attributes:
         request: number of the request that it belongs to.
-        left_tokens: tokens that the agent would write until it ends.
+        left_tokens: tokens that the agent would write until it ends, if all stood that stands now.
         ends_with_stop: whether the end costs an iteration of its own.
         thinking_tokens: that it thinks before; an engine makes them as it makes the others.
         parts: texts of the request that others have too.
+        taken_back: of the tokens that it checks, those that do not stand; it writes as many more.
         updates: how an input comes that replaces part of what it said; none of any other.
     """
 
@@ -36,6 +37,7 @@ class SimulatedCall:
     thinking_tokens: int = 0
     parts: Parts = field(default_factory=dict)
     updates: tuple[Update, ...] = ()
+    taken_back: int = 0
 
     @property
     def key(self) -> Key:
@@ -44,7 +46,7 @@ class SimulatedCall:
     @property
     def goal_tokens(self) -> int:
         """Tokens that it will think and write unless it is cancelled."""
-        return self.thinking_tokens + min(self.left_tokens, self.call.max_tokens)
+        return self.thinking_tokens + self.taken_back + min(self.left_tokens, self.call.max_tokens)
 
     @property
     def ends_early(self) -> bool:
@@ -54,13 +56,18 @@ class SimulatedCall:
     @property
     def outputs(self) -> int:
         """What it takes: its tokens, and the end if that costs an iteration of its own."""
-        ends_apart = self.ends_early and (self.ends_with_stop or self.goal_tokens == 0)
-        return self.goal_tokens + int(ends_apart)
+        ends_apart = self.ends_early and self.ends_with_stop
+        return self.goal_tokens + int(ends_apart or self.goal_tokens == 0)
 
     def text(self, made: int) -> Prompt:
-        """The prompt and the first ``made`` tokens after it, by what other requests call them."""
+        """The prompt and the first ``made`` tokens after it, by what other requests call them.
+
+        What is checked is computed whatever is in a cache, so it has a name of its own.
+        """
         call, thought = self.call, min(made, self.thinking_tokens)
-        whole = call.prompt.extended(Segment(f"thought/{call.agent}/{call.number}", 0, thought))
+        whole = call.prompt.without_end(call.checked)
+        whole = whole.extended(Segment(f"checked/{call.agent}/{call.number}", 0, call.checked))
+        whole = whole.extended(Segment(f"thought/{call.agent}/{call.number}", 0, thought))
         whole = whole.extended(Segment(call.agent, call.written, call.written + made - thought))
         return Prompt(tuple(with_common_texts(whole.segments, self.parts)))
 

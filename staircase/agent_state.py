@@ -22,6 +22,7 @@ class AgentState:
         goes_back_to: the step from which it goes on when its call, which is being cancelled, ends.
         item_end: of a branch, tokens of its source up to the end of its item.
         starting_tokens: of its text, when its call began.
+        settled: tokens of its text that stay for good, without those that it ``settles`` now.
         has_stopped: it thought that it was done.
         is_left: nobody waits for more of it.
         failures: of its calls, one after the other.
@@ -41,6 +42,8 @@ class AgentState:
     item_end: int = 0
     call: Call | None = None
     starting_tokens: int = 0
+    settled: int = 0
+    settles: bool = True
     is_cancelled: bool = False
     has_stopped: bool = False
     is_left: bool = False

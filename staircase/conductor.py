@@ -24,6 +24,7 @@ from staircase.messages import (
     CallEnded,
     CallFailed,
     CancelCall,
+    Checked,
     Command,
     Complete,
     EndReason,
@@ -157,6 +158,8 @@ class Conductor:
             self._texts.setdefault(event.agent, StandingText())
             self._texts[event.agent].cut(event.standing, event.written, event.written)
             yield from self._revise_readers(event.agent, event.standing)
+        elif isinstance(event, Checked) and event.call in self._running:
+            yield from self._settle(self._running[event.call], event.standing)
 
     def _leave(self, state: AgentState) -> Iterator[Command]:
         """An agent that writes ends when its call does."""
@@ -181,6 +184,8 @@ class Conductor:
     def _goes_on(self, state: AgentState, call: Call, reason: EndReason) -> bool:
         if call.is_last or state.is_left or self.is_done or not self._is_needed(state):
             return False
+        if self._unsettled(state):
+            return True
         may_read_on = reason != "stop" or self._schedule.early_end == "continue"
         return may_read_on and self._room(state) > 0
 
@@ -189,7 +194,8 @@ class Conductor:
         assert call is not None
         state.failures += 1
         limit = self._limit(state, call.is_last)
-        if limit == 0 or state.is_left or state.goes_back_to is not None:
+        is_written = limit == 0 and not self._unsettled(state)
+        if is_written or state.is_left or state.goes_back_to is not None:
             state.call = call
             yield from self._end_call(state, "length")
         elif state.failures <= self._schedule.retries and self._is_needed(state):
@@ -253,7 +259,7 @@ class Conductor:
     ) -> Iterator[Command]:
         """To the step after ``fresh`` rounds, for only ``standing`` tokens of ``source`` stand. Its
         own text stands as far as it was written before that, or all of it."""
-        is_rewritten = self._schedule.revision == "rewrite"
+        is_rewritten = self._schedule.revision == "rewrite" and not self._schedule.checks
         if state.phase == "ended" and not (is_rewritten and self._is_needed(state)):
             return
         state.is_sent_back_to(state.shown_in[fresh])
@@ -278,7 +284,8 @@ class Conductor:
 
     def _goes_back(self, state: AgentState) -> bool:
         is_asked = state.goes_back_to is not None and not state.is_left
-        return is_asked and self._is_needed(state) and self._room(state) > 0
+        may_write = self._room(state) > 0 or self._unsettled(state) > 0
+        return is_asked and may_write and self._is_needed(state)
 
     def _go_back(self, state: AgentState) -> Iterator[Command]:
         state.go_back(self._drawing(state.agent))
@@ -288,6 +295,24 @@ class Conductor:
         if text and text.grows_from is None:
             text.grows_from = self._written[name]
             yield Retract(name, text.count(text.grows_from))
+
+    # checks
+
+    def _unsettled(self, state: AgentState) -> int:
+        """Tokens of its text that have to be checked before it ends."""
+        return 0 if state.settles else self._tokens(state.agent.name) - state.settled
+
+    def _settle(self, state: AgentState, standing: int) -> Iterator[Command]:
+        """What its call was to check stands as far as ``standing`` tokens of the text."""
+        call, name = state.call, state.agent.name
+        assert call is not None
+        state.settles = call.settles
+        if standing < call.standing:
+            text = self._texts.setdefault(name, StandingText())
+            text.cut(standing, call.written, call.written)
+            yield Retract(name, standing)
+            yield from self._revise_readers(name, standing)
+            yield from self._watch_own(state)
 
     # steps
 
@@ -422,8 +447,14 @@ class Conductor:
         yield self._start_call(state, self._limit(state, is_last), is_last)
         if is_last:
             yield from self._cancel_needless()
-        elif self._schedule.starve == "write" and step.write is not None:
-            yield self._watching(state.agent.name, state.starting_tokens + step.write)
+        else:
+            yield from self._watch_own(state)
+
+    def _watch_own(self, state: AgentState) -> Iterator[Command]:
+        """Where the next step may begin while it still writes."""
+        write = state.awaited.write
+        if self._schedule.starve == "write" and write is not None:
+            yield self._watching(state.agent.name, state.starting_tokens + write)
 
     def _read(self, state: AgentState, step: Step) -> Round:
         """What the step shows: never less than was shown before, of peers all, of a fork's source
@@ -471,9 +502,14 @@ class Conductor:
         return state.agent.max_tokens - self._tokens(state.agent.name)
 
     def _start_call(self, state: AgentState, max_tokens: int, is_last: bool) -> StartCall:
-        assert max_tokens > 0, "a call for no tokens would never end"
         agent, written = state.agent, self._written[state.agent.name]
         standing = self._tokens(agent.name)
+        settles = is_last or self._schedule.settles(state.awaited)
+        if state.settles:
+            state.settled = standing
+        checked = standing - state.settled
+        state.settles = settles and not checked
+        assert max_tokens or checked, "a call for no tokens would never end"
         prompt = state.drawing.prompt(state.rounds, standing)
         call = Call(
             number=self._call_count,
@@ -486,6 +522,8 @@ class Conductor:
             max_tokens=max_tokens,
             is_last=is_last,
             fallen=written - standing,
+            checked=checked,
+            settles=settles,
         )
         self._call_count += 1
         state.call, state.phase, state.starting_tokens = call, "writing", standing

@@ -22,6 +22,9 @@ class Call:
         max_tokens: most tokens it may write.
         is_last: the agent will not read any more.
         fallen: of those written, tokens that do not stand any more.
+        checked: of those at the prompt's end, tokens that stand only as far as the model would
+            write them after what is before them.
+        settles: what it writes and checks stays for good.
 
     One without a prompt of its own brings an input; one of a vote has in its prompt the text that
     was voted for, and writes just that.
@@ -37,6 +40,8 @@ class Call:
     max_tokens: int
     is_last: bool
     fallen: int = 0
+    checked: int = 0
+    settles: bool = True
 
     @property
     def standing(self) -> int:
@@ -90,6 +95,15 @@ class Revised:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """Of the text that ``call`` goes on with only the first ``standing`` tokens stand: the next one
+    would have been written otherwise. Comes before the call's first token and its end."""
+
+    call: int
+    standing: int
+
+
+@dataclass(frozen=True)
 class StartCall:
     call: Call
 
@@ -133,5 +147,5 @@ class GiveUp:
     error: str
 
 
-Event = TokensThere | CallEnded | CallFailed | TimerRang | Leave | Revised
+Event = TokensThere | CallEnded | CallFailed | TimerRang | Leave | Revised | Checked
 Command = StartCall | Watch | Retract | CancelCall | SetTimer | Complete | GiveUp

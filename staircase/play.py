@@ -16,6 +16,7 @@ from staircase.messages import (
     CallEnded,
     CallFailed,
     CancelCall,
+    Checked,
     Command,
     EndReason,
     Event,
@@ -30,6 +31,7 @@ from staircase.messages import (
     Watch,
 )
 from staircase.pipeline import Agent, Pipeline
+from staircase.revisions.shown_text import ShownText
 from staircase.revisions.standing_text import numbers
 from staircase.schedule import Schedule
 from staircase.timeline import Span, Timeline
@@ -88,6 +90,7 @@ class _OpenCall:
     call: Call
     submitted_ps: int
     token_ps: list[int] = field(default_factory=list)
+    kept: int = 0
 
 
 class Play:
@@ -120,13 +123,13 @@ class Play:
         self._spans: list[Span] = []
         self._watches: dict[str, set[int]] = {}
         self._items: dict[str, list[int]] = {one.name: [] for one in pipeline if one.items}
-        self._answer_ps: list[int] = []
+        self._shows_all = schedule.show == "at_once"
+        self._shown = ShownText()
         self._thought_ps: int | None = None
         self._input_ps: int | None = None
         self._arrival_ps = 0
         self._completed_ps = 0
         self._error: str | None = None
-        self._retracted = 0
 
     @property
     def is_done(self) -> bool:
@@ -185,6 +188,15 @@ class Play:
         call = self._open[number].call
         self._handle(Revised(call.agent, standing, call.written + tokens), now_ps)
 
+    def on_checked(self, number: int, standing: int, now_ps: int) -> None:
+        """Of the text that a call goes on with only the first ``standing`` tokens stand."""
+        entry = self._open[number]
+        call = entry.call
+        entry.kept = standing - (call.standing - call.checked)
+        self._handle(Checked(number, standing), now_ps)
+        if call.agent == self._answer and call.settles:
+            self._shown.show(standing, now_ps)
+
     def on_end(self, number: int, result: CallResult) -> None:
         """A call ended or failed."""
         entry = self._open.pop(number)
@@ -192,7 +204,7 @@ class Play:
             entry.token_ps = list(result.token_ps)
             self.written[entry.call.agent] = entry.call.written + len(entry.token_ps)
         if entry.call.agent == self._answer:
-            self._answer_ps += entry.token_ps
+            self._shown.add(entry.token_ps, self._is_shown(entry.call))
             self._thought_ps = result.thought_ps if self._thought_ps is None else self._thought_ps
         if entry.call.agent in self._inputs and entry.token_ps:
             self._input_ps = max(self._input_ps or 0, entry.token_ps[-1])
@@ -224,14 +236,14 @@ class Play:
             self._arrival_ps,
             self._completed_ps,
             tuple(map(self._standing_span, spans) if self._conductor.has_revised else spans),
-            tuple(self._answer_ps),
+            tuple(self._shown.times_ps),
             {agent: sum(b - a for a, b in self.pieces(agent)) for agent in self.written},
             self._error,
             self._thought_ps,
             self._input_ps,
             dict(self._votes),
             self._begun(),
-            self._retracted,
+            self._shown.retracted,
         )
 
     def pieces(self, agent: str) -> list[tuple[int, int]]:
@@ -250,6 +262,18 @@ class Play:
         self._execute(self._conductor.handle(event, self.written, self._begun()), now_ps)
         if self._conductor.is_done and not was_done:
             self._completed_ps = now_ps
+            self._shown.show(len(self._shown.times_ps), now_ps)
+
+    def _is_shown(self, call: Call) -> bool:
+        """Whether what a call of the answer writes is shown as it is written."""
+        return call.settles or self._shows_all
+
+    @property
+    def shown_tokens(self) -> int:
+        """So many tokens of the answer are shown by now, if every token is reported."""
+        writing = [one for one in self._open.values() if one.call.agent == self._answer]
+        coming = (len(one.token_ps) for one in writing if self._is_shown(one.call))
+        return self._shown.shown + sum(coming)
 
     def _begun(self) -> dict[str, list[int]]:
         """Tokens before each item that is seen to have begun."""
@@ -276,8 +300,7 @@ class Play:
                             self._rewatch(entry.call)
                 case Retract(agent, standing):
                     if agent == self._answer:
-                        self._retracted += len(self._answer_ps) - standing
-                        del self._answer_ps[standing:]
+                        self._shown.retract(standing)
                 case SetTimer(timer, seconds):
                     self._port.set_timer(timer, seconds)
                 case GiveUp(error):
@@ -343,4 +366,6 @@ def _close(entry: _OpenCall, result: CallResult, prompt_tokens: int) -> Span:
         result.remark,
         result.thought_ps,
         result.thinking_tokens,
+        checked_tokens=call.checked,
+        kept_tokens=entry.kept,
     )

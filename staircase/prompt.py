@@ -75,6 +75,16 @@ class Prompt:
             found += [Segment(source, *one) for one in ranges]
         return Prompt(tuple(joined(found)))
 
+    def without_end(self, tokens: int) -> Prompt:
+        """The prompt without its last so many tokens."""
+        pieces = list(self.segments)
+        while tokens:
+            source, start, stop = pieces.pop()
+            kept = max(stop - start - tokens, 0)
+            tokens -= stop - start - kept
+            _add(pieces, Segment(source, start, start + kept))
+        return Prompt(tuple(pieces))
+
     def extended(self, segment: Segment) -> Prompt:
         """The prompt with ``segment`` after it."""
         pieces = list(self.segments)

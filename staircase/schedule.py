@@ -26,6 +26,8 @@ from staircase.pipeline import Pipeline
 
 Layout = Literal["rebuild", "rebuild_query_first", "append_rounds", "interleave"]
 LAYOUTS: tuple[Layout, ...] = ("rebuild", "rebuild_query_first", "append_rounds", "interleave")
+# In which a prompt does not depend on when it was read what it shows.
+CHECKED_LAYOUTS: tuple[Layout, ...] = ("rebuild", "rebuild_query_first")
 # Without the one whose quality no profile forecasts well enough (docs/quality.md).
 SEARCHED_LAYOUTS: tuple[Layout, ...] = ("rebuild", "rebuild_query_first", "append_rounds")
 
@@ -245,6 +247,11 @@ class Schedule:
         revision: what an agent wrote on a text that was then replaced: ``rewrite`` it, or ``keep``
             it and go on.
         retries: how often a failed call is started again with the text so far.
+        checked: what an agent wrote is checked whenever it has read more, and stays as far as it
+            would have been written then; text that was written or checked on so many tokens of
+            each source (None: on all of them) is settled and stays for good. 0: all is at once.
+        show: a reader sees what is ``settled`` of the answer, or all ``at_once``, and then what
+            is taken back again.
         without: agents, of branches and those that read nobody, that are not asked; to their
             readers they are as if they had ended at once and said nothing.
         at_once: of those on whom somebody votes, so many write at a time; None: all.
@@ -257,6 +264,8 @@ class Schedule:
     starve: Literal["wait", "write"] = "wait"
     early_end: Literal["accept", "continue"] = "accept"
     revision: Literal["rewrite", "keep"] = "rewrite"
+    checked: int | None = 0
+    show: Literal["settled", "at_once"] = "settled"
     retries: int = 0
     without: tuple[str, ...] = ()
     at_once: int | None = None
@@ -275,6 +284,7 @@ class Schedule:
             "starve": (("wait", "write"), self.starve),
             "early_end": (("accept", "continue"), self.early_end),
             "revision": (("rewrite", "keep"), self.revision),
+            "show": (("settled", "at_once"), self.show),
         }.items():
             if chosen not in choices:
                 raise ScheduleError(f"{name} {chosen!r}: must be {' or '.join(choices)}")
@@ -282,6 +292,30 @@ class Schedule:
             raise ScheduleError(f"retries is {self.retries}, must be 0 or more")
         if self.at_once is not None and not 1 <= self.at_once <= MOST_SAMPLES:
             raise ScheduleError(f"at_once is {self.at_once}, must be from 1 to {MOST_SAMPLES}")
+
+        self._check_checks()
+
+    def _check_checks(self) -> None:
+        if self.checked == 0:
+            return
+        if self.checked is not None and not 0 < self.checked <= MOST_TOKENS:
+            raise ScheduleError(f"checked is {self.checked}, must be from 0 to {MOST_TOKENS}, or all")
+        if self.layout not in CHECKED_LAYOUTS:
+            raise ScheduleError(
+                f"layout {self.layout!r}: where texts are checked, prompts have to be written anew: "
+                f"{' or '.join(CHECKED_LAYOUTS)}"
+            )
+
+    @property
+    def checks(self) -> bool:
+        """Whether a text is checked when its agent has read more."""
+        return self.checked != 0
+
+    def settles(self, step: Step) -> bool:
+        """Whether what is written or checked in ``step`` stays for good."""
+        if step.read is None:
+            return True
+        return self.checked is not None and step.read >= self.checked
 
     @property
     def is_timed(self) -> bool:
@@ -302,6 +336,8 @@ class Schedule:
                     f"staircase for {name!r}, which {why}; readers: {', '.join(readers)}"
                 )
         self._check_votes(pipeline)
+        if self.checks:
+            _check_checkable(pipeline)
         able = [*proposers_of(pipeline), *(agent.name for agent in pipeline if agent.fork)]
         for name in self.without:
             if name not in able:
@@ -323,6 +359,16 @@ class Schedule:
         """Whether every reading agent has a source that is asked."""
         readers = (*pipeline.readers, *pipeline.votes)
         return not any({*agent.reads} <= {*self.without} for agent in readers)
+
+
+def _check_checkable(pipeline: Pipeline) -> None:
+    for what, is_there in {
+        "peers": pipeline.has_peers,
+        "votes": bool(pipeline.votes),
+        "branches": pipeline.has_forks,
+    }.items():
+        if is_there:
+            raise ScheduleError(f"checked: is not for pipelines with {what}; leave it out")
 
 
 def proposers_of(pipeline: Pipeline) -> list[str]:

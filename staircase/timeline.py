@@ -41,6 +41,7 @@ class Span:
         reason: why it ended, or the error by which it failed.
         remark: what is odd about its text though it did not fail, as that the model refused.
         fallen_tokens: of its output, that are no part of the agent's text any more.
+        checked_tokens: of its agent's text, that it checked, of which ``kept_tokens`` stood.
     """
 
     call: int
@@ -62,6 +63,8 @@ class Span:
     thought_ps: int | None = None
     thinking_tokens: int = 0
     fallen_tokens: int = 0
+    checked_tokens: int = 0
+    kept_tokens: int = 0
 
     @property
     def standing_tokens(self) -> int:
@@ -92,7 +95,7 @@ class Timeline:
     """One request.
 
     Attributes:
-        answer_ps: when each token of the answer was there.
+        answer_ps: when each token of the answer was there for whoever reads it.
         completed_ps: when the answer was known to be complete.
         written: tokens of each agent's text.
         error: why there is no complete answer, or None.
@@ -100,8 +103,8 @@ class Timeline:
             that answers did not think.
         input_ps: when the last token of its inputs was there; None if it has none.
         votes: by agent that votes, what came of it.
-        retracted_tokens: that were there as the answer's and are no part of it, as what they were
-            written on was replaced.
+        retracted_tokens: that were shown as the answer's and are no part of it, as what they were
+            written on was replaced, or did not stand when they were checked.
         items: tokens before each item of an agent's text that was seen to begin, by agent, of those
             whose items may start others.
     """

@@ -11,6 +11,7 @@ from staircase.bounds import LAST_PS, LONGEST_RUN_S
 from staircase.errors import WorkloadError
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
+from staircase.revisions.acceptance import Acceptance
 from staircase.revisions.updates import Update, check_updates, written_tokens
 from staircase.shared_texts import Parts
 from staircase.timeline import to_s
@@ -85,6 +86,7 @@ class RequestShape:
             discarded for its length, whatever is said here.
         updates: how inputs come that replace part of what they said, by name; ``output_tokens`` of
             these are those that stand in the end.
+        acceptance: how much of a text stands when it is checked; None if that is not known.
     """
 
     fixed_tokens: Mapping[str, int]
@@ -95,6 +97,7 @@ class RequestShape:
     ballots: Mapping[str, Ballot] = field(default_factory=dict)
     items: Mapping[str, Sequence[int]] = field(default_factory=dict)
     updates: Mapping[str, tuple[Update, ...]] = field(default_factory=dict)
+    acceptance: Acceptance | None = None
 
     def __post_init__(self) -> None:
         for name, updates in self.updates.items():
@@ -105,6 +108,21 @@ class RequestShape:
         if call.agent in self.updates:
             return written_tokens(self.updates[call.agent]) - call.written
         return max(self.output_tokens[call.agent] - call.standing, 0)
+
+    def kept_tokens(self, call: Call) -> int:
+        """Of the tokens that ``call`` checks, those that stand."""
+        if not call.checked:
+            return 0
+        if self.thinking_tokens.get(call.agent):
+            raise WorkloadError(
+                f"{call.agent!r} thinks before it answers, so what it wrote on less cannot be "
+                "checked; give a schedule without checked"
+            )
+        if self.acceptance is None:
+            raise WorkloadError(
+                "a request does not say how much of a checked text stands; give workload.acceptance"
+            )
+        return self.acceptance.kept_tokens(call)
 
     @property
     def thinks(self) -> bool:

@@ -19,6 +19,7 @@ from tests.support.input_oracle import OracleInput
 from tests.support.oracle import OracleSetup
 from tests.support.random_cases import (
     RandomCase,
+    checked_case,
     drawn_case,
     fork_case,
     input_case,
@@ -49,6 +50,9 @@ def check(case: RandomCase, seen: Counter[str]) -> list[Timeline]:
         assert played == simulate_all(case.pipeline, case.schedule, slow, case.workload)
     spans = [span for line in played.timelines for span in line.spans if not span.has_model]
     seen["fallen"] += sum(s.fallen_tokens for line in played.timelines for s in line.spans)
+    every = [span for line in played.timelines for span in line.spans]
+    seen["kept"] += sum(span.kept_tokens for span in every)
+    seen["taken back"] += sum(span.checked_tokens - span.kept_tokens for span in every)
     seen["inputs cut off"] += sum(span.reason == "cancelled" for span in spans)
     for line in played.timelines:
         for name, found in line.votes.items():
@@ -201,6 +205,23 @@ def check_updates(seeds: Iterable[int]) -> None:
     """In every group what was written on a text that was replaced falls."""
     seen = check_all(map(update_case, seeds))
     assert min(seen[what] for what in ("cached tokens", "ties", "fallen")) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(STREAM_TESTS))
+def test_random_cases_with_checks(group: int) -> None:
+    """1,020 cases in all."""
+    check_checks(seeds_of(group))
+
+
+def test_some_random_cases_with_checks() -> None:
+    check_checks(range(FEW_CASES))
+
+
+def check_checks(seeds: Iterable[int]) -> None:
+    """In every group some text stands when it is checked, and some does not."""
+    seen = check_all(map(checked_case, seeds))
+    assert min(seen[what] for what in (*EVENTS, "fallen", "kept", "taken back")) > 0
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ class Texts:
     ) -> EngineCall:
         """``call`` as its engine gets it; what it draws, if it draws, is of its agent's own.
 
+        What it checks is no part of the prompt: the model writes it anew, which is guessed.
         An input has no prompt; its engine gets what is left to come.
 
         Args:
@@ -53,23 +54,26 @@ class Texts:
         wish = self._wishes.get(call.agent, Wish())
         read = as_read(self._engines, call.agent, call.prompt, self.ids)
         ids = [token for _, tokens in read for token in tokens]
+        checked = ids[len(ids) - call.checked :]
+        del ids[len(ids) - call.checked :]
         coming = self.inputs.get(call.agent)
         if coming:
             ids = list(coming.ids[call.written :])
         return EngineCall(
             key,
             ids,
-            call.max_tokens,
+            call.checked + call.max_tokens,
             ignore_end=wish.ignore_end,
-            own_tokens=_own_tokens(call),
+            own_tokens=_own_tokens(call) - call.checked,
             text=f"{self._drawn_as}/{call.agent}",
-            written=call.standing,
-            so_far=so_far,
+            written=call.standing - call.checked,
+            so_far=so_far[: call.standing - call.checked],
             owner=self._owner,
             header_tokens=call.prompt.header().tokens,
             thought=thought,
             sampling=wish.sampling,
             updates=coming.updates if coming else (),
+            guess=checked,
         )
 
     def standing(self, agent: str, pieces: Sequence[tuple[int, int]]) -> list[int]:

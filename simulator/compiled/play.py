@@ -63,6 +63,7 @@ def play_compiled(
         or pipeline.has_peers
         or pipeline.votes
         or pipeline.has_forks
+        or schedule.checks
         or any(request.thinks for request in workload.requests)
     ):
         return None

@@ -135,15 +135,15 @@ class SerialEngine:
     def _write(self, active: _Active) -> EndReason | None:
         """The iteration's token, or the end of the text."""
         call = active.call
-        whole_tokens = call.thinking_tokens + call.left_tokens
+        whole_tokens = call.thinking_tokens + call.left_tokens + call.taken_back
         if active.written == whole_tokens:
-            return "stop"
+            return call.reason_after(call.outputs)
         active.written += 1
         active.listener.on_token(call.key, int(self._env.now))
         if active.written == whole_tokens and not call.ends_with_stop:
             return "stop"
-        is_full = active.written == call.thinking_tokens + call.call.max_tokens
-        return "length" if is_full else None
+        most_tokens = call.thinking_tokens + call.taken_back + call.call.max_tokens
+        return "length" if active.written == most_tokens else None
 
     def _begin(self, call: SimulatedCall, listener: SimulatedListener) -> _Active:
         return _Active(call, listener, self._cached(call), int(self._env.now) + self._call_ps)

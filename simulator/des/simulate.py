@@ -151,6 +151,8 @@ class _Run:
         self._request = request
         self._engines = engines
         self._thoughts: dict[int, _Thought] = {}
+        # Tokens that will stand, of calls whose first output is not there yet.
+        self._unchecked: dict[int, int] = {}
         self._pipeline = pipeline
         self._ballots = dict(request.ballots)
         self.over = env.event()
@@ -171,6 +173,7 @@ class _Run:
         # Who goes on with a text has thought before.
         thinking = 0 if call.standing else request.thinking_tokens.get(call.agent, 0)
         self._thoughts[call.number] = _Thought(thinking)
+        kept = request.kept_tokens(call)
         simulated = SimulatedCall(
             self.play.number,
             call,
@@ -179,8 +182,12 @@ class _Run:
             thinking,
             request.parts,
             request.updates.get(call.agent, ()),
+            call.checked - kept,
         )
         self._engines[call.engine].submit(simulated, self)
+        if call.checked:
+            self._unchecked[call.number] = call.standing - call.checked + kept
+            self._engines[call.engine].watch((self.play.number, call.number), 1)
 
     def cancel(self, call: Call) -> None:
         # At the same time, but after the play has finished what it is doing.
@@ -194,21 +201,34 @@ class _Run:
         event.callbacks.append(lambda _: errand())
 
     def watch(self, call: Call, tokens: int) -> None:
-        made = self._thoughts[call.number].goal + tokens
-        self._engines[call.engine].watch((self.play.number, call.number), made)
+        thought = self._thoughts.get(call.number)
+        if thought:
+            made = 1 if call.number in self._unchecked else thought.goal + tokens
+            self._engines[call.engine].watch((self.play.number, call.number), made)
 
     def tokens_of(self, call: Call) -> int | None:
+        thought = self._thoughts.get(call.number)
+        if thought is None or call.number in self._unchecked:
+            # It is about to end, or no token counts before those before it are checked.
+            return 0
         made = self._engines[call.engine].tokens_of((self.play.number, call.number))
-        return None if made is None else max(0, made - self._thoughts[call.number].goal)
+        return None if made is None else max(0, made - thought.goal)
 
     def ballot(self, call: Call, vote: Vote) -> Ballot:
         """Who took the text of another says what that one says."""
         return self._ballots[call.agent]
 
+    def _check(self, number: int, now_ps: int) -> None:
+        """Whatever a call puts out first comes of the pass that checks."""
+        if number in self._unchecked:
+            self.play.on_checked(number, self._unchecked.pop(number), now_ps)
+
     def on_watched(self, key: Key, now_ps: int) -> None:
+        self._check(key[1], now_ps)
         self.play.on_watched(key[1], now_ps)
 
     def on_token(self, key: Key, now_ps: int) -> None:
+        self._check(key[1], now_ps)
         if not self._thoughts[key[1]].takes(now_ps):
             self.play.on_token(key[1], now_ps)
 
@@ -216,6 +236,10 @@ class _Run:
         self.play.on_revised(key[1], standing, tokens, now_ps)
 
     def on_end(self, key: Key, result: CallResult) -> None:
-        self.play.on_end(key[1], self._thoughts.pop(key[1]).told(result))
+        told = self._thoughts.pop(key[1]).told(result)
+        if result.token_ps or result.reason != "cancelled":
+            self._check(key[1], result.ended_ps)
+        self._unchecked.pop(key[1], None)
+        self.play.on_end(key[1], told)
         if self.play.is_over and not self.over.triggered:
             self.over.succeed()

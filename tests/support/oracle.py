@@ -346,7 +346,7 @@ class OracleEngine:
         self.homes: dict[tuple[int, str], OracleReplica] = {}
 
     def submit(self, call: SimulatedCall, listener: SimulatedListener) -> None:
-        early = call.ends_early and (call.ends_with_stop or call.goal_tokens == 0)
+        early = (call.ends_early and call.ends_with_stop) or call.goal_tokens == 0
         sequence = Sequence(
             call,
             listener,
@@ -366,6 +366,8 @@ class OracleEngine:
         text: list[object] = []
         for source, start, stop in call.call.prompt.segments:
             text += [self.token(call, source, place) for place in range(start, stop)]
+        checked = call.call.checked
+        text[len(text) - checked :] = [(call.key, "checked", place) for place in range(checked)]
         text += [(call.key, "thought", place) for place in range(call.thinking_tokens)]
         written = call.call.written
         own = range(written, written + call.goal_tokens - call.thinking_tokens)

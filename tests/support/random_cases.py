@@ -35,8 +35,9 @@ from staircase import (
 from staircase.bounds import MOST_TOKENS
 from staircase.errors import WorkloadError
 from staircase.pipeline import Arrival, Fork
+from staircase.revisions.acceptance import Acceptance
 from staircase.revisions.updates import Update
-from staircase.schedule import LAYOUTS, proposers_of
+from staircase.schedule import CHECKED_LAYOUTS, LAYOUTS, proposers_of
 from staircase.shared_texts import TextPart
 from staircase.votes import DISCARDED, NO_BALLOT, Ballot, Vote
 from tests.support.prompt_texts import fixed_names
@@ -174,6 +175,26 @@ def update_case(seed: int) -> RandomCase:
     return RandomCase(pipeline, schedule, setups, workload).with_few_blocks(rng)
 
 
+def checked_case(seed: int) -> RandomCase:
+    """Texts are checked when their agents have read more; some of their sources are replaced."""
+    rng = random.Random(f"checks {seed}")
+    case = random_case(seed) if rng.random() < 0.7 else update_case(seed)
+    schedule = replace(
+        case.schedule,
+        staircases={agent.name: _staircase(rng) for agent in case.pipeline.readers},
+        layout=rng.choice(CHECKED_LAYOUTS),
+        checked=rng.choice([None, None, 3, 8, 20]),
+        show=rng.choice(["settled", "at_once"]),
+    )
+    requests = [
+        replace(request, acceptance=Acceptance(rng.choice([0, 0.5, 0.9, 0.97, 1]), number))
+        for number, request in enumerate(case.workload.requests)
+    ]
+    workload = replace(case.workload, requests=requests)
+    setups = dict(map(_freed, case.setups.items()))
+    return RandomCase(case.pipeline, schedule, setups, workload).with_few_blocks(rng)
+
+
 def _updated(rng: random.Random, pipeline: Pipeline, request: RequestShape) -> RequestShape:
     updates = {one.name: _updates(rng) for one in pipeline.inputs}
     stand = {name: every[-1].standing + every[-1].tokens for name, every in updates.items()}
@@ -193,8 +214,9 @@ def _updates(rng: random.Random) -> tuple[Update, ...]:
 def _first_said(described: Pipeline | Workload) -> str:
     """What its ``repr`` was before it had fields that these cases leave as they are, so that a case
     is the same as ever."""
-    later = r", vote=None, items='', fork=None, template='[^']*'|, ballots={}, items={}, updates={}"
-    return re.sub(later, "", repr(described))
+    of_agents = r", vote=None, items='', fork=None, template='[^']*'"
+    of_requests = r", ballots={}, items={}, updates={}, acceptance=None"
+    return re.sub(f"{of_agents}|{of_requests}", "", repr(described))
 
 
 def _freed(named: tuple[str, BatchingSetup]) -> tuple[str, BatchingSetup]:
