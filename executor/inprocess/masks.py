@@ -13,6 +13,11 @@ from staircase.errors import ModelError
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
+def other_kinds(config: Any) -> list[str]:
+    """Of its layers, those that keep something else than keys and values of all tokens."""
+    return sorted(set(getattr(config, "layer_types", None) or ()) - {FULL, SLIDING})
+
+
 @dataclass(frozen=True)
 class Sight:
     """How far a model's layers look back.
@@ -36,7 +41,7 @@ class Sight:
         kinds = getattr(config, "layer_types", None)
         if kinds is None:
             return Sight(tokens, is_mixed=False)
-        for kind in set(kinds) - {FULL, SLIDING}:
+        for kind in other_kinds(config):
             raise ModelError(
                 f"slots: {config.model_type} has layers with {kind}, which only slots: 1 can run"
             )

@@ -84,13 +84,14 @@ class SlotPasses:
     ) -> Tensor:
         """``choose`` of what follows ``ids`` [B, T] at ``positions`` [B or 1, T]: [B, …]."""
         logits = self._next_logits(
+            1,
             input_ids=ids,
             position_ids=positions,
             attention_mask=masks,
             past_key_values=self._cache,
             use_cache=True,
         )
-        return self._choose(logits)
+        return self._choose(logits[:, -1])
 
 
 def _span(slots: Sequence[int]) -> slice | None:
