@@ -15,6 +15,7 @@ from scipy.stats import chisquare
 
 from executor.draws import TextPosition
 from executor.engine import EngineCall, Key
+from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.guesses import agreed
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.prompt_lookup import GrowingText, PromptLookup
@@ -23,7 +24,8 @@ from executor.inprocess.transformers_engine import TransformersEngine
 from staircase.errors import ModelError
 from tests.support.backends import VOCABULARY, random_model
 from tests.test_kv_reuse import greedy
-from tests.test_slots import HandDevice, Recorder
+from tests.test_sampling import AnyEngine
+from tests.test_slots import HandDevice, Plan, Recorder, plans, play
 
 MODEL = random_model("llama", seed=7)
 LOOKUP = PromptLookup(tokens=6, ngram=3)
@@ -75,19 +77,39 @@ def test_a_token_costs_microseconds_however_long_the_text_is() -> None:
 # calls
 
 
+Make = Callable[[LoadedModel, HandDevice, Sampling, PromptLookup | None], AnyEngine]
+
+
+def slots(count: int, budget: int, is_static: bool) -> Make:
+    return lambda model, device, sampling, lookup: BatchingEngine(
+        model, device, count, budget, is_static, sampling, lookup
+    )
+
+
+KINDS: dict[str, Make] = {
+    "serial": TransformersEngine,
+    "slots": slots(3, 2048, is_static=False),
+    "static": slots(3, 2048, is_static=True),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
 @dataclass(frozen=True)
 class Turns:
     """An engine whose turns the test takes."""
 
-    engine: TransformersEngine
+    engine: AnyEngine
     device: HandDevice
 
     @staticmethod
     def of(
-        sampling: Sampling = GREEDY, lookup: PromptLookup | None = None, model: LoadedModel = MODEL
+        kind: str = "serial",
+        sampling: Sampling = GREEDY,
+        lookup: PromptLookup | None = None,
+        model: LoadedModel = MODEL,
     ) -> Turns:
         device = HandDevice()
-        return Turns(TransformersEngine(model, device, sampling, lookup), device)
+        return Turns(KINDS[kind](model, device, sampling, lookup), device)
 
     def play(self, *calls: EngineCall, recorder: Recorder | None = None) -> Recorder:
         """All at once."""
@@ -112,17 +134,18 @@ def call(number: int, prompt: Sequence[int], tokens: int, guess: Sequence[int] =
 prompts = st.lists(st.one_of(FEW, TOKENS), min_size=1, max_size=30)
 
 
+@every_kind
 @pytest.mark.parametrize("sampling", [GREEDY, WARM, Sampling(0.5, seed=3, top_k=5)])
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(prompts, st.integers(1, 24)), min_size=1, max_size=4), st.data())
 def test_a_text_does_not_depend_on_guesses(
-    sampling: Sampling, asked: list[tuple[list[int], int]], data: st.DataObject
+    kind: str, sampling: Sampling, asked: list[tuple[list[int], int]], data: st.DataObject
 ) -> None:
     calls = [call(number, *one) for number, one in enumerate(asked)]
-    alone = Turns.of(sampling).written(*calls)
+    alone = Turns.of(sampling=sampling).written(*calls)
     guessing = [replace(one, guess=data.draw(guesses_of(alone[one.key]))) for one in calls]
     for lookup in (None, LOOKUP, PromptLookup(1, 1)):
-        assert Turns.of(sampling, lookup).written(*guessing) == alone
+        assert Turns.of(kind, sampling, lookup).written(*guessing) == alone
 
 
 @st.composite
@@ -132,6 +155,28 @@ def guesses_of(draw: st.DrawFn, text: list[int]) -> list[int]:
     return right + draw(st.lists(st.integers(-2, VOCABULARY + 2), max_size=8))
 
 
+@settings(max_examples=40)
+@given(plans(), st.sampled_from([5, 16, 2048]), st.booleans(), st.data())
+def test_calls_that_come_and_go_write_what_they_would_alone(
+    asked: list[Plan], budget: int, is_static: bool, data: st.DataObject
+) -> None:
+    alone = [Turns.of().written(call(0, one.prompt, one.max_tokens))[0, 0] for one in asked]
+    guessing = [
+        replace(one, guess=data.draw(guesses_of(text)))
+        for one, text in zip(asked, alone, strict=True)
+    ]
+    device = HandDevice()
+    engine = BatchingEngine(MODEL, device, 3, budget, is_static, lookup=LOOKUP)
+    recorder = play(engine, device, guessing)
+    assert engine.is_idle
+    for number, text in enumerate(alone):
+        found = recorder.tokens.get((0, number), [])
+        assert recorder.reports[0, number].error is None
+        assert found == text[: len(found)]
+        assert found == text or recorder.reports[0, number].reason == "cancelled"
+
+
+@every_kind
 class TestWhatACallSays:
     PROMPT: Sequence[int] = (5, 6, 7)
     TEXT = greedy(MODEL, PROMPT, 12)
@@ -149,28 +194,28 @@ class TestWhatACallSays:
         ],
     )
     def test_costs_one_pass_as_far_as_it_is_right(
-        self, right: int, wrong: list[int], passes: int
+        self, kind: str, right: int, wrong: list[int], passes: int
     ) -> None:
-        found = Turns.of().play(call(0, self.PROMPT, 12, [*self.TEXT[:right], *wrong]))
+        found = Turns.of(kind).play(call(0, self.PROMPT, 12, [*self.TEXT[:right], *wrong]))
         report = found.reports[0, 0]
         assert found.tokens[0, 0] == self.TEXT
         assert (report.passes, report.guessed_tokens) == (passes, 12 - passes)
         assert report.reason == "length"
 
-    def test_one_that_is_wrong_is_all_that_it_costs(self) -> None:
+    def test_one_that_is_wrong_is_all_that_it_costs(self, kind: str) -> None:
         wrong = [(self.TEXT[0] + 1) % VOCABULARY, *self.TEXT[1:]]
-        found = Turns.of().play(call(0, self.PROMPT, 12, wrong))
+        found = Turns.of(kind).play(call(0, self.PROMPT, 12, wrong))
         assert found.tokens[0, 0] == self.TEXT
         assert found.reports[0, 0].passes == 12
 
-    def test_is_looked_up_after_it_went_wrong(self) -> None:
+    def test_is_looked_up_after_it_went_wrong(self, kind: str) -> None:
         """As text that is there, though no prompt says it."""
         plain = replace(MODEL, network=random_model("llama", seed=3).network)
         prompt = [9, 8, 7, 6]
         text = greedy(plain, prompt, 20)
         wrong = (text[0] + 1) % VOCABULARY
         passes = [
-            Turns.of(lookup=LOOKUP, model=plain)
+            Turns.of(kind, lookup=LOOKUP, model=plain)
             .play(call(0, prompt, 20, guess))
             .reports[0, 0]
             .passes
@@ -179,19 +224,19 @@ class TestWhatACallSays:
         assert passes[1] < passes[0]
 
     @pytest.mark.parametrize("lookup", [None, LOOKUP])
-    def test_may_hold_the_end(self, lookup: PromptLookup | None) -> None:
+    def test_may_hold_the_end(self, kind: str, lookup: PromptLookup | None) -> None:
         """In the middle of what is right; what stands after it is not told."""
         last = next(n for n in range(1, 12) if self.TEXT[n] not in self.TEXT[:n])
         ending = replace(MODEL, end_ids=frozenset([self.TEXT[last]]))
-        turns = Turns.of(lookup=lookup, model=ending)
+        turns = Turns.of(kind, lookup=lookup, model=ending)
         found = turns.play(call(0, self.PROMPT, 12, self.TEXT))
         assert found.tokens[0, 0] == self.TEXT[:last]
         assert found.reports[0, 0].reason == "stop"
         going_on = replace(call(1, self.PROMPT, 12, self.TEXT), ignore_end=True)
         assert turns.play(going_on).tokens[0, 1] == self.TEXT
 
-    def test_is_in_the_cache_as_far_as_it_was_right(self) -> None:
-        turns = Turns.of()
+    def test_is_in_the_cache_as_far_as_it_was_right(self, kind: str) -> None:
+        turns = Turns.of(kind)
         wrong = (self.TEXT[4] + 1) % VOCABULARY
         turns.play(call(0, self.PROMPT, 5, [*self.TEXT[:4], wrong, 3, 3]))
         prompt = [*self.PROMPT, *self.TEXT[:5], 9]
@@ -200,10 +245,11 @@ class TestWhatACallSays:
         assert found.tokens[0, 1] == greedy(MODEL, prompt, 6)
 
 
+@every_kind
 @pytest.mark.parametrize("lookup", [None, LOOKUP])
-def test_who_cancels_hears_no_more_of_a_burst(lookup: PromptLookup | None) -> None:
+def test_who_cancels_hears_no_more_of_a_burst(kind: str, lookup: PromptLookup | None) -> None:
     text = greedy(MODEL, [5, 6, 7], 12)
-    turns = Turns.of(lookup=lookup)
+    turns = Turns.of(kind, lookup=lookup)
 
     class Leaving(Recorder):
         def on_token(self, key: Key, token: int, time_ns: int) -> None:
@@ -218,14 +264,15 @@ def test_who_cancels_hears_no_more_of_a_burst(lookup: PromptLookup | None) -> No
     assert turns.play(call(0, [5, 6, 7], 12)).tokens[0, 0] == text
 
 
-def test_a_listener_that_fails_in_a_burst_ends_its_call() -> None:
+@every_kind
+def test_a_listener_that_fails_in_a_burst_ends_its_call(kind: str) -> None:
     class Failing(Recorder):
         def on_token(self, key: Key, token: int, time_ns: int) -> None:
             super().on_token(key, token, time_ns)
             raise ValueError("enough")
 
     text = greedy(MODEL, [5, 6, 7], 12)
-    heard = Turns.of().play(call(0, [5, 6, 7], 12, text), recorder=Failing())
+    heard = Turns.of(kind).play(call(0, [5, 6, 7], 12, text), recorder=Failing())
     assert heard.order == [(0, 0)]
     assert heard.reports[0, 0].error == "ValueError: enough"
 
