@@ -84,6 +84,9 @@ class EngineCall:
         thought: how the model thinks before it answers, if it does.
         sampling: as in ``Wish``.
         updates: how an input comes, if it replaces part of what it said.
+        guess: what the text is thought to go on with first, as when it is written anew. A hint: an
+            engine that can checks it in the pass that ends the prefill, and tokens that it would
+            have written anyway cost no pass of their own; the others mean nothing.
     """
 
     key: Key
@@ -99,6 +102,7 @@ class EngineCall:
     thought: Thought | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)
     updates: Sequence[TextUpdate] = ()
+    guess: Sequence[int] = ()
 
     def reusable(self, ids: list[int], owner: str) -> int:
         """Tokens of a cached text, of ``owner``, with which the prompt begins too.
@@ -126,6 +130,8 @@ class CallReport:
         thinking_tokens: that the model thought before its answer; listeners hear of none of them.
         thought_ns: when the first of them was there.
         added_tokens: that were in its prompt besides those of the call, as the tags of a thought.
+        passes: of the model, each of which gave it at least one token; 0 where that is not known.
+        guessed_tokens: that were guessed, and kept as they were right.
     """
 
     reason: EndReason
@@ -138,6 +144,8 @@ class CallReport:
     thinking_tokens: int = 0
     thought_ns: int | None = None
     added_tokens: int = 0
+    passes: int = 0
+    guessed_tokens: int = 0
 
 
 class Listener(Protocol):

@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytest
 
+from executor.inprocess.prompt_lookup import PromptLookup
 from executor.inprocess.sampling import Sampling
 from staircase import (
     Agent,
@@ -145,9 +146,11 @@ BACKENDS: dict[str, Backend] = {
     "endpoint": EndpointBackend(),
     "scripted": ScriptedBackend(),
     "transformers": TransformersBackend(),
+    "transformers, guessing": TransformersBackend(lookup=PromptLookup()),
     "openai text": OpenAIBackend(has_ids=False),
     "openai ids": OpenAIBackend(has_ids=True),
     "batching": BatchingBackend(),
+    "batching, guessing": BatchingBackend(lookup=PromptLookup()),
 }
 EVERY_BACKEND = [*BACKENDS, *server_params(SERVERS)]
 

@@ -16,6 +16,7 @@ import pytest
 from executor.engine import CallReport, Engine, EngineCall, Key
 from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.device import Device
+from executor.inprocess.prompt_lookup import PromptLookup
 from executor.inprocess.transformers_engine import TransformersEngine
 from executor.measure.call_recorder import begin, serve
 from executor.replay_engine import ReplayEngine
@@ -43,6 +44,12 @@ def serial() -> Iterator[Engine]:
 
 
 @contextmanager
+def guessing() -> Iterator[Engine]:
+    with Device() as device:
+        yield TransformersEngine(random_model("llama", 1), device, lookup=PromptLookup())
+
+
+@contextmanager
 def batching() -> Iterator[Engine]:
     with Device() as device:
         yield BatchingEngine(random_model("llama", 1), device, 2)
@@ -60,7 +67,7 @@ def replay() -> Iterator[Engine]:
         yield ReplayEngine(device, writer, [list(range(100))] * 9)
 
 
-ENGINES = {one.__name__: one for one in (serial, batching, server, replay)}
+ENGINES = {one.__name__: one for one in (serial, guessing, batching, server, replay)}
 
 
 class MishapError(Exception):

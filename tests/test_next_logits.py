@@ -54,16 +54,14 @@ def counted(network: Any) -> Iterator[list[None]]:
 def test_logits_are_those_of_the_whole_network(network: Any, is_short: bool) -> None:
     ways = next_logits(network)
     with counted(network) as calls:
-        found = ways(input_ids=IDS, use_cache=False)
+        found = ways(3, input_ids=IDS, use_cache=False)
     assert (not calls) == is_short
-    assert torch.equal(
-        found, network(input_ids=IDS, use_cache=False, logits_to_keep=1).logits[:, -1]
-    )
+    assert torch.equal(found, network(input_ids=IDS, use_cache=False, logits_to_keep=3).logits)
 
 
 def test_without_output_embeddings_the_whole_network_runs() -> None:
     network = random_model("llama", seed=7).network
     network.get_output_embeddings = lambda: None
     with counted(network) as calls, torch.inference_mode():
-        next_logits(network)(input_ids=IDS, use_cache=False)
+        next_logits(network)(1, input_ids=IDS, use_cache=False)
     assert len(calls) == 1

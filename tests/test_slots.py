@@ -17,6 +17,7 @@ from executor.engine import CallReport, EngineCall, Key
 from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.device import Device, TurnTaker
 from executor.inprocess.models import LoadedModel
+from executor.inprocess.prompt_lookup import PromptLookup
 from executor.inprocess.slots import STEP_TOKENS, SlotBook
 from executor.inprocess.static_steps import rounded_up
 from executor.prefix import common_prefix
@@ -82,12 +83,13 @@ class HandDevice(Device):
 
 @dataclass(frozen=True)
 class Plan:
-    """A call, and at which iterations it comes and is cancelled."""
+    """A call, what it says of its text, and at which iterations it comes and is cancelled."""
 
     prompt: list[int]
     max_tokens: int
     joins_at: int
     cancelled_at: int | None
+    guess: Sequence[int] = ()
 
 
 @st.composite
@@ -115,7 +117,8 @@ def play(engine: BatchingEngine, device: HandDevice, calls: Sequence[Plan]) -> R
             if call.cancelled_at == iteration:
                 engine.cancel((0, number))
             if call.joins_at == iteration:
-                engine.submit(EngineCall((0, number), call.prompt, call.max_tokens), recorder)
+                asked = EngineCall((0, number), call.prompt, call.max_tokens, guess=call.guess)
+                engine.submit(asked, recorder)
         device.step(engine)
         iteration += 1
     return recorder
@@ -124,12 +127,23 @@ def play(engine: BatchingEngine, device: HandDevice, calls: Sequence[Plan]) -> R
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=150)
-@given(plans(), st.integers(1, 4), st.sampled_from([1, 5, 16, 2048]), st.booleans())
+@given(
+    plans(),
+    st.integers(1, 4),
+    st.sampled_from([1, 5, 16, 2048]),
+    st.booleans(),
+    st.sampled_from([None, PromptLookup(4, 2), PromptLookup(9, 1)]),
+)
 def test_joining_and_leaving_changes_no_token(
-    kind: str, calls: list[Plan], slots: int, budget: int, is_static: bool
+    kind: str,
+    calls: list[Plan],
+    slots: int,
+    budget: int,
+    is_static: bool,
+    lookup: PromptLookup | None,
 ) -> None:
     device = HandDevice()
-    engine = BatchingEngine(MODELS[kind], device, slots, budget, is_static)
+    engine = BatchingEngine(MODELS[kind], device, slots, budget, is_static, lookup=lookup)
     recorder = play(engine, device, calls)
     assert recorder.reports.keys() == {(0, number) for number in range(len(calls))}
     assert engine.is_idle

@@ -21,12 +21,15 @@ class DeviceEngine(Tokened, ABC):
         self._model = model
         self._device = device
         self._queue: deque[tuple[EngineCall, Listener]] = deque()
+        # Of calls that get no more of the tokens that one pass gave.
+        self._cancelled: set[Key] = set()
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
         guarded = Guarded(listener, self.cancel)
         self._device.post(lambda: self._queue.append((call, guarded)))
 
     def cancel(self, key: Key) -> None:
+        self._cancelled.add(key)
         self._device.post(lambda: self._cancel(key))
 
     # in the device's thread
@@ -57,6 +60,7 @@ class DeviceEngine(Tokened, ABC):
             raise ValueError(f"the prompt has tokens outside 0 … {size - 1}")
 
     def _cancel(self, key: Key) -> None:
+        self._cancelled.discard(key)
         if self._end_running(key):
             return
         for call, listener in self._queue:

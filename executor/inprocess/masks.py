@@ -13,6 +13,11 @@ from staircase.errors import ModelError
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
+def other_kinds(config: Any) -> list[str]:
+    """Of its layers, those that keep something else than keys and values of all tokens."""
+    return sorted(set(getattr(config, "layer_types", None) or ()) - {FULL, SLIDING})
+
+
 @dataclass(frozen=True)
 class Sight:
     """How far a model's layers look back.
@@ -36,7 +41,7 @@ class Sight:
         kinds = getattr(config, "layer_types", None)
         if kinds is None:
             return Sight(tokens, is_mixed=False)
-        for kind in set(kinds) - {FULL, SLIDING}:
+        for kind in other_kinds(config):
             raise ModelError(
                 f"slots: {config.model_type} has layers with {kind}, which only slots: 1 can run"
             )
@@ -45,9 +50,9 @@ class Sight:
     def masks(
         self, positions: Tensor, window: int, dtype: torch.dtype
     ) -> Tensor | dict[str, Tensor]:
-        """For a token at each of ``positions`` [B] over W = ``window``; [B, 1, 1, W], added."""
+        """For a token at each of ``positions`` [B, T] over W = ``window``; [B, 1, T, W], added."""
         places = torch.arange(window, device=positions.device)
-        own = positions[:, None]
+        own = positions[:, :, None]
         full = _added(places <= own, dtype)
         if self.sliding_tokens is None:
             return full
@@ -56,6 +61,6 @@ class Sight:
 
 
 def _added(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where a row [B, W] looks, the least number elsewhere."""
+    """0 where a token [B, T, W] looks, the least number elsewhere."""
     nothing = torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device)
-    return nothing.masked_fill_(~is_seen, torch.finfo(dtype).min)[:, None, None]
+    return nothing.masked_fill_(~is_seen, torch.finfo(dtype).min)[:, None]

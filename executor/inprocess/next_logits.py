@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Of a pass with these arguments: the logits [B, V] after its last position.
+# Of a pass with these arguments: the logits [B, T, V] after its last T positions, T given first.
 NextLogits = Callable[..., Tensor]
 PROBE_TOKENS = 3
 
@@ -28,17 +28,17 @@ def next_logits(network: Any) -> NextLogits:
 
 
 def _short_way(base: Any, head: Any) -> NextLogits:
-    def forward(**inputs: Any) -> Tensor:
-        logits: Tensor = head(base(**inputs)[0][:, -1:])
-        return logits[:, -1]
+    def forward(last: int, **inputs: Any) -> Tensor:
+        logits: Tensor = head(base(**inputs)[0][:, -last:])
+        return logits
 
     return forward
 
 
 def _long_way(network: Any) -> NextLogits:
-    def forward(**inputs: Any) -> Tensor:
-        logits: Tensor = network(**inputs, logits_to_keep=1).logits
-        return logits[:, -1]
+    def forward(last: int, **inputs: Any) -> Tensor:
+        logits: Tensor = network(**inputs, logits_to_keep=last).logits
+        return logits
 
     return forward
 
@@ -47,7 +47,7 @@ def _long_way(network: Any) -> NextLogits:
 def _agree(one: NextLogits, other: NextLogits, device: torch.device) -> bool:
     ids = torch.arange(PROBE_TOKENS, device=device)[None]
     try:
-        return torch.equal(*(way(input_ids=ids, use_cache=False) for way in (one, other)))
+        return torch.equal(*(way(1, input_ids=ids, use_cache=False) for way in (one, other)))
     except (TypeError, ValueError, RuntimeError, LookupError):
         # Its base model takes something else; what is wrong with the long way, calls will tell.
         return False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from executor.draws import TextPosition
 from executor.engine import CallReport, EngineCall, Listener
+from executor.inprocess.guesses import Guesses
 from staircase.messages import EndReason
 
 
@@ -21,7 +22,10 @@ class RunningCall:
     computed: int
     started_ns: int
     cached_tokens: int
+    guesses: Guesses
     busy_ns: int = 0
+    passes: int = 0
+    guessed_tokens: int = 0
 
     @property
     def missing(self) -> int:
@@ -32,14 +36,26 @@ class RunningCall:
     def written(self) -> int:
         return len(self.ids) - len(self.call.prompt_ids)
 
-    @property
-    def next_place(self) -> TextPosition:
-        """Where the next token stands."""
-        return self.call.place_after(self.written)
+    def guess(self, most: int) -> list[int]:
+        """At most ``most`` tokens; the last that it may write is of no use, as none follows."""
+        return self.guesses.next(min(most, self.call.max_tokens - self.written - 1))
+
+    def next_places(self, count: int) -> list[TextPosition]:
+        """Where the next ``count`` tokens stand."""
+        return [self.call.place_after(self.written + n) for n in range(count)]
 
     def end(self, reason: EndReason, error: str | None) -> None:
         now = time.perf_counter_ns()
-        report = CallReport(reason, self.started_ns, now, self.busy_ns, self.cached_tokens, error)
+        report = CallReport(
+            reason,
+            self.started_ns,
+            now,
+            self.busy_ns,
+            self.cached_tokens,
+            error,
+            passes=self.passes,
+            guessed_tokens=self.guessed_tokens,
+        )
         self.listener.on_end(self.call.key, report)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from executor.inprocess.masks import Sight
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.next_logits import next_logits
-from executor.inprocess.slots import Column, Piece, SlotCache
+from executor.inprocess.slots import Piece, Rows, SlotCache
 from executor.inprocess.static_steps import StaticSteps
 
 
@@ -43,11 +43,11 @@ class SlotPasses:
         if self._cache.reserve(tokens) and self._steps:
             self._steps.forget()
 
-    def prefill(self, slot: int, start: int, tokens: Sequence[int]) -> Tensor:
-        """Runs ``tokens`` from position ``start`` on: ``choose`` of what follows them, [1, …]."""
-        if self._steps:
-            self._steps.note(slot, start + len(tokens))
-        return self._run_piece(slice(slot, slot + 1), start, [tokens])
+    def prefill(self, slot: int, start: int, tokens: Sequence[int], last: int = 1) -> Tensor:
+        """Runs ``tokens`` from position ``start`` on: ``choose`` of what follows each of the
+        ``last`` of them, [last, …]."""
+        self._note(slot, start + len(tokens))
+        return self._run_piece(slice(slot, slot + 1), start, [tokens], last)
 
     def decode(
         self, slots: Sequence[int], positions: Sequence[int], tokens: Sequence[int]
@@ -60,37 +60,69 @@ class SlotPasses:
         if span and min(positions) == max(positions):
             return self._run_piece(span, positions[0], [[token] for token in tokens])
         rows, places, ids = torch.tensor([slots, positions, tokens], device=self._device)
-        return self._run_column(Column(rows, places, max(positions) + 1, span), ids)
+        return self._run_rows(Rows(rows, places[:, None], max(positions) + 1, span), ids[:, None])
 
-    def _run_piece(self, slots: slice, start: int, tokens: Sequence[Sequence[int]]) -> Tensor:
+    def check(
+        self, slots: Sequence[int], starts: Sequence[int], tokens: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """Some tokens in each of ``slots``, which are sorted: ``choose`` of what follows each.
+
+        Shorter rows are filled up with their last token where it stands anyway, which changes
+        nothing.
+
+        Returns:
+            [R, …], R the number of all ``tokens``.
+        """
+        width, stops = max(map(len, tokens)), list[int]()
+        for slot, start, some in zip(slots, starts, tokens, strict=True):
+            stops.append(start + len(some))
+            self._note(slot, stops[-1])
+        filled = [[*some, *[some[-1]] * (width - len(some))] for some in tokens]
+        ids, first = (torch.tensor(one, device=self._device) for one in (filled, starts))
+        last = torch.tensor(stops, device=self._device)[:, None] - 1
+        positions = (first[:, None] + torch.arange(width, device=self._device)).minimum(last)
+        rows = Rows(torch.tensor(slots, device=self._device), positions, max(stops), _span(slots))
+        real = [row * width + n for row, some in enumerate(tokens) for n in range(len(some))]
+        return self._run_rows(rows, ids, width)[real]
+
+    def _note(self, slot: int, stop: int) -> None:
+        if self._steps:
+            self._steps.note(slot, stop)
+
+    def _run_piece(
+        self, slots: slice, start: int, tokens: Sequence[Sequence[int]], last: int = 1
+    ) -> Tensor:
         """``tokens`` [B, T] of neighbouring slots, from position ``start`` on."""
         stop = start + len(tokens[0])
         self._cache.place = Piece(slots, start, stop)
         positions = torch.arange(start, stop, device=self._device)
-        return self._run(torch.tensor(tokens, device=self._device), positions[None], None)
+        return self._run(torch.tensor(tokens, device=self._device), positions[None], None, last)
 
     def _step(self, ids: Tensor, positions: Tensor, window: int) -> Tensor:
         """A decode of the first B slots, without anything that depends on values."""
         rows = torch.arange(len(ids), device=self._device)
-        return self._run_column(Column(rows, positions, window, slice(0, len(ids))), ids)
+        place = Rows(rows, positions[:, None], window, slice(0, len(ids)))
+        return self._run_rows(place, ids[:, None])
 
-    def _run_column(self, column: Column, ids: Tensor) -> Tensor:
-        self._cache.place = column
-        masks = self._sight.masks(column.positions, column.window_tokens, self._dtype)
-        return self._run(ids[:, None], column.positions[:, None], masks)
+    def _run_rows(self, rows: Rows, ids: Tensor, last: int = 1) -> Tensor:
+        self._cache.place = rows
+        masks = self._sight.masks(rows.positions, rows.window_tokens, self._dtype)
+        return self._run(ids, rows.positions, masks, last)
 
     def _run(
-        self, ids: Tensor, positions: Tensor, masks: Tensor | dict[str, Tensor] | None
+        self, ids: Tensor, positions: Tensor, masks: Tensor | dict[str, Tensor] | None, last: int
     ) -> Tensor:
-        """``choose`` of what follows ``ids`` [B, T] at ``positions`` [B or 1, T]: [B, …]."""
+        """``choose`` of what follows the ``last`` of ``ids`` [B, T] at ``positions`` [B or 1, T]:
+        [B * last, …]."""
         logits = self._next_logits(
+            last,
             input_ids=ids,
             position_ids=positions,
             attention_mask=masks,
             past_key_values=self._cache,
             use_cache=True,
         )
-        return self._choose(logits)
+        return self._choose(logits.flatten(0, 1))
 
 
 def _span(slots: Sequence[int]) -> slice | None:

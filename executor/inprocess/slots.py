@@ -57,11 +57,11 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Column:
-    """One token in each of several slots.
+class Rows:
+    """T tokens in each of several slots.
 
     Attributes:
-        slots, positions: [B], where the tokens' keys and values go.
+        slots, positions: [B] and [B, T], where the tokens' keys and values go.
         span: the same slots as a slice where they lie side by side, which saves copying the window.
     """
 
@@ -72,10 +72,10 @@ class Column:
 
     @property
     def past_tokens(self) -> int:
-        return self.window_tokens - 1
+        return self.window_tokens - self.positions.shape[1]
 
     def extend(self, store: Tensor, new: Tensor) -> Tensor:
-        store[self.slots, :, self.positions] = new[:, :, 0]
+        store[self.slots[:, None], :, self.positions] = new.transpose(1, 2)
         rows = store[self.span] if self.span else store
         window = rows[:, :, : self.window_tokens]
         return window if self.span else window[self.slots]

@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCau
 from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.device import Device
 from executor.inprocess.models import LoadedModel
+from executor.inprocess.prompt_lookup import PromptLookup
 from executor.inprocess.sampling import GREEDY, Sampling
 from executor.inprocess.transformers_engine import TransformersEngine
 from executor.openai.engine import OpenAIEngine, ServerSettings
@@ -183,6 +184,7 @@ class TransformersBackend:
     """Random models on one device; an agent's length is its ``max_tokens``."""
 
     sampling: Sampling = GREEDY
+    lookup: PromptLookup | None = None
 
     def play(
         self,
@@ -194,7 +196,9 @@ class TransformersBackend:
         model = random_model("llama", seed=1)
         with Device() as device:
             served = {
-                name: ServedModel(TransformersEngine(model, device, self.sampling), FORM)
+                name: ServedModel(
+                    TransformersEngine(model, device, self.sampling, self.lookup), FORM
+                )
                 for name in pipeline.engines
             }
             return _run(served, pipeline, schedule, updates)
@@ -275,6 +279,7 @@ class BatchingBackend:
     """One engine with four slots for all agents; small pieces, so that prompts take several."""
 
     sampling: Sampling = GREEDY
+    lookup: PromptLookup | None = None
 
     def play(
         self,
@@ -285,7 +290,9 @@ class BatchingBackend:
     ) -> Played:
         with Device() as device:
             model = random_model("qwen3", seed=1)
-            engine = BatchingEngine(model, device, 4, 16, sampling=self.sampling)
+            engine = BatchingEngine(
+                model, device, 4, 16, sampling=self.sampling, lookup=self.lookup
+            )
             served = dict.fromkeys(pipeline.engines, ServedModel(engine, FORM))
             played = _run(served, pipeline, schedule, updates)
         assert engine.is_idle

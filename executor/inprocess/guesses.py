@@ -1,0 +1,60 @@
+"""What a call's text may go on with: a model checks it in one pass, and only what it says stays.
+
+A guess is kept while it is the very token that is chosen at its place, so a text does not depend on
+what was guessed, be it sampled or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import takewhile
+
+from torch import Tensor
+
+from executor.draws import TextPosition
+from executor.engine import EngineCall
+from executor.inprocess.prompt_lookup import GrowingText, PromptLookup
+from executor.inprocess.sampling import Chooser
+
+
+class Guesses:
+    """Of one call, as its text grows: what the call says itself while that is right, then lookup.
+
+    Args:
+        lookup: None: only what the call says.
+        vocabulary_size: tokens from this on are none, and what follows one is not guessed.
+    """
+
+    def __init__(self, call: EngineCall, lookup: PromptLookup | None, vocabulary_size: int) -> None:
+        self._said = list(takewhile(lambda token: 0 <= token < vocabulary_size, call.guess))
+        # What the call says of its text is looked up as if it had stood before the prompt.
+        self._text = lookup and GrowingText(lookup.ngram, [*self._said, *call.prompt_ids])
+        self._most = lookup.tokens if lookup else 0
+
+    def next(self, most: int) -> list[int]:
+        """At most ``most`` tokens."""
+        if self._said:
+            return self._said[:most]
+        return self._text.guess(min(most, self._most)) if self._text else []
+
+    def add(self, token: int) -> None:
+        """The text has gone on with ``token``."""
+        self._said = self._said[1:] if self._said[:1] == [token] else []
+        if self._text:
+            self._text.extend([token])
+
+
+def agreed(
+    chooser: Chooser, left: Tensor, places: Iterable[TextPosition], guess: list[int]
+) -> list[int]:
+    """The tokens at ``places``: in order, up to the first that is not the one of ``guess``.
+
+    Args:
+        left: what ``Chooser.in_pass`` gave for them, one more than ``guess`` has.
+    """
+    tokens: list[int] = []
+    for row, (place, said) in enumerate(zip(places, [*guess, None], strict=True)):
+        tokens += chooser.tokens(left[row : row + 1], [place])
+        if tokens[-1] != said:
+            break
+    return tokens
