@@ -299,10 +299,10 @@ class Schedule:
         if self.checked == 0:
             return
         if self.checked is not None and not 0 < self.checked <= MOST_TOKENS:
-            raise ScheduleError(f"checked is {self.checked}, must be from 0 to {MOST_TOKENS}, or all")
+            raise ScheduleError(f"checked is {self.checked}, must be from 0 to {MOST_TOKENS}")
         if self.layout not in CHECKED_LAYOUTS:
             raise ScheduleError(
-                f"layout {self.layout!r}: where texts are checked, prompts have to be written anew: "
+                f"layout {self.layout!r}: where texts are checked it must be "
                 f"{' or '.join(CHECKED_LAYOUTS)}"
             )
 

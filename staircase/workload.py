@@ -122,7 +122,7 @@ class RequestShape:
             raise WorkloadError(
                 "a request does not say how much of a checked text stands; give workload.acceptance"
             )
-        return self.acceptance.kept_tokens(call)
+        return self.acceptance.kept_tokens(call.agent, call.step, call.checked)
 
     @property
     def thinks(self) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from staircase.errors import WorkloadError
-from staircase.messages import Call
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,13 @@ class Acceptance:
         if not 0 <= self.rate <= 1:
             raise WorkloadError(f"acceptance is {self.rate}, must be from 0 to 1")
 
-    def kept_tokens(self, call: Call) -> int:
-        """Of the tokens that ``call`` checks, how many of the first stand."""
+    def kept_tokens(self, agent: str, step: int, checked: int) -> int:
+        """Of the tokens that ``agent`` checks in ``step``, how many of the first stand."""
         if self.rate == 1:
-            return call.checked
-        words = [self.seed, call.step, *call.agent.encode()]
+            return checked
+        words = [self.seed, step, *agent.encode()]
         drawn = 1 - np.random.default_rng(words).random()
-        return min(call.checked, _runs_to(self.rate, drawn))
+        return min(checked, _runs_to(self.rate, drawn))
 
 
 def _runs_to(rate: float, drawn: float) -> int:
