@@ -1,10 +1,10 @@
 """How much was not read yet when it was written: what a schedule risks, where nobody measured it.
 
 For a token t of a reading agent, u(t) is the share of its sources' tokens that the agent had not
-been shown when it wrote t. An agent's unread share is the mean of u over its tokens, a request's
-the mean over its reading agents: 0 where everything is read first, 1 where nothing ever is. It
-needs no model, so it stands in for quality without a quality profile; what it costs differs from
-task to task.
+been shown when it wrote t, or checked it last. An agent's unread share is the mean of u over its
+tokens, a request's the mean over its reading agents: 0 where everything is read first, 1 where
+nothing ever is. It needs no model, so it stands in for quality without a quality profile; what it
+costs differs from task to task.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from simulator.compiled.call_tables import CallTables
 from staircase.metrics.request_metrics import Floats
 from staircase.pipeline import Agent, Pipeline
-from staircase.timeline import Timeline
+from staircase.timeline import Timeline, last_readings
 from staircase.workload import RequestShape
 
 # An int64 array.
@@ -48,8 +48,11 @@ def _missed(agent: Agent, timeline: Timeline, whole: Mapping[str, int]) -> float
     if not there or not written:
         return 0.0
     spans = [span for span in timeline.spans if span.agent == agent.name]
-    unread = (1 - sum(span.read[place] for place in places) / there for span in spans)
-    return sum(share * s.standing_tokens for share, s in zip(unread, spans, strict=True)) / written
+    missed = (
+        (1 - sum(span.read[place] for place in places) / there) * (stop - start)
+        for span, start, stop in last_readings(spans, written)
+    )
+    return sum(missed) / written
 
 
 def unread_of_tables(

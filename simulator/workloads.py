@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from staircase.files import named_path
 from staircase.pipeline import Pipeline
 from staircase.prompt import query
 from staircase.request_trace import TracedRequest, read_request_trace
+from staircase.revisions.acceptance import Acceptance
 from staircase.revisions.updates import Update
 from staircase.shared_texts import Parts, TextPart
 from staircase.spec.workload_spec import (
@@ -47,11 +48,11 @@ def workload_of(
     Raises:
         WorkloadError: a file of lengths or of a trace is wrong; names it and the line.
     """
-    seeds = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(8)
+    *seeds, last = np.random.SeedSequence(spec.seed, spawn_key=(replicate,)).spawn(9)
     draws = _Draws(spec, pipeline, folder, *(np.random.default_rng(seed) for seed in seeds))
-    if spec.trace is None:
-        return draws.workload()
-    return draws.traced(spec.trace, is_resampled=replicate > 0)
+    is_resampled = replicate > 0
+    drawn = draws.traced(spec.trace, is_resampled) if spec.trace else draws.workload()
+    return _with_acceptance(drawn, spec.acceptance, last)
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,19 @@ class _Draws:
         parts = asked.parts_of(self.pipeline, written.get(self.pipeline.answer, 0))
         updates, ends_with = self._updates(written), self.spec.ends_with
         return RequestShape(fixed, written, ends_with, thought, parts, ballots, items, updates)
+
+
+def _with_acceptance(
+    workload: Workload, rate: float | None, seed: np.random.SeedSequence
+) -> Workload:
+    if rate is None:
+        return workload
+    seeds = seed.generate_state(len(workload.requests)).tolist()
+    requests = [
+        replace(request, acceptance=Acceptance(rate, own))
+        for request, own in zip(workload.requests, seeds, strict=True)
+    ]
+    return replace(workload, requests=requests)
 
 
 def _ballot(spec: BallotsSpec, flag: float, right: float, wrong: float) -> Ballot:

@@ -90,7 +90,7 @@ class _OpenCall:
     call: Call
     submitted_ps: int
     token_ps: list[int] = field(default_factory=list)
-    kept: int = 0
+    kept: int | None = None
 
 
 class Play:
@@ -254,7 +254,9 @@ class Play:
         """As if nothing else had been written; the play knows by the call what stood before it."""
         found = numbers(self.pieces(span.agent), span.written, span.written + span.output_tokens)
         fell = span.output_tokens - sum(stop - start for start, stop in found)
-        return replace(span, written=self.calls[span.call].standing, fallen_tokens=fell)
+        taken_back = span.checked_tokens - span.kept_tokens
+        stood = self.calls[span.call].standing - taken_back
+        return replace(span, written=stood, fallen_tokens=fell)
 
     def _handle(self, event: Event, now_ps: int) -> None:
         was_done = self._conductor.is_done
@@ -366,6 +368,6 @@ def _close(entry: _OpenCall, result: CallResult, prompt_tokens: int) -> Span:
         result.remark,
         result.thought_ps,
         result.thinking_tokens,
-        checked_tokens=call.checked,
-        kept_tokens=entry.kept,
+        checked_tokens=0 if entry.kept is None else call.checked,
+        kept_tokens=entry.kept or 0,
     )

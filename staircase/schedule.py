@@ -232,6 +232,20 @@ def parse_barrier(text: str) -> Barrier:
     )
 
 
+def parse_checked(text: str) -> int | None:
+    """What is settled in a word, as ``Schedule.checked`` has it: a number of tokens, or ``all``.
+
+    Raises:
+        ScheduleError: it is neither.
+    """
+    if text == "all":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ScheduleError(f"checked {text!r}: give all, or a number of tokens") from None
+
+
 @dataclass(frozen=True)
 class Schedule:
     """One staircase per reading agent, plus what holds for all of them.

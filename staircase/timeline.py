@@ -34,7 +34,7 @@ class Span:
 
     Attributes:
         read: tokens of each source that it was shown, in the order of the agent's ``reads``.
-        written: tokens of the agent's text before it.
+        written: tokens of the agent's text before those that it wrote itself.
         busy_ps: device time that it used.
         cached_tokens: prompt tokens that were not prefilled again.
         output_tokens: without those of its thought, of which nobody reads.
@@ -129,6 +129,23 @@ class Timeline:
         for span in self.spans:
             found[span.agent] += span.thinking_tokens
         return {agent: tokens for agent, tokens in found.items() if tokens}
+
+
+def last_readings(spans: Sequence[Span], written: int) -> list[tuple[Span, int, int]]:
+    """On what reading each token of a text of ``written`` tokens was written or last checked.
+
+    Args:
+        spans: of the agent, in their order.
+
+    Returns: calls in their order, each with the tokens ``start`` to ``stop`` that are so of it.
+    """
+    found, end = list[tuple[Span, int, int]](), written
+    for span in reversed(spans):
+        start = min(span.written - span.kept_tokens, end)
+        if start < end:
+            found.append((span, start, end))
+        end = start
+    return found[::-1]
 
 
 def since_arrival(timeline: Timeline) -> Timeline:

@@ -15,6 +15,7 @@ from executor.scoring.prompt_scorer import PromptScorer
 from staircase.pipeline import Pipeline
 from staircase.prompt import Segment
 from staircase.schedule import Layout
+from staircase.timeline import last_readings
 
 NAN = float("nan")
 
@@ -74,10 +75,10 @@ def _of_agent(
 ) -> MeasuredQuality:
     forced = ForcedReading(pipeline[name], asked, outcome.ids)
     prompts = {call.number: call.prompt.standing(outcome.pieces) for call in outcome.calls}
+    spans = [span for span in outcome.timeline.spans if span.agent == name]
     pieces = [
-        (prompts[span.call], Segment(name, span.written, span.written + span.standing_tokens))
-        for span in outcome.timeline.spans
-        if span.agent == name and span.standing_tokens
+        (prompts[span.call].without_end(span.kept_tokens), Segment(name, start, stop))
+        for span, start, stop in last_readings(spans, outcome.timeline.written[name])
     ]
     seen = [prompt.extended(piece) for prompt, piece in pieces]
     whole = forced.prompt(layout, forced.flat(None))

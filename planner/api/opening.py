@@ -8,7 +8,7 @@ from pathlib import Path
 from planner.workspace import Workspace
 from staircase.errors import InputError, ScheduleError
 from staircase.pipeline import Pipeline
-from staircase.schedule import Schedule, parse_barrier, parse_staircase
+from staircase.schedule import Schedule, parse_barrier, parse_checked, parse_staircase
 from staircase.spec.scenario import Scenario
 
 AnyScenario = str | Path | Scenario
@@ -44,6 +44,8 @@ def uniform_schedule(
     starve: str = "wait",
     without: Sequence[str] = (),
     at_once: int | None = None,
+    checked: str = "0",
+    show: str = "settled",
 ) -> Schedule:
     """The same staircase for every reading agent; all in words, as of ``staircase simulate``.
 
@@ -61,6 +63,8 @@ def uniform_schedule(
         starve,  # type: ignore[arg-type]
         without=tuple(without),
         at_once=at_once,
+        checked=parse_checked(checked),
+        show=show,  # type: ignore[arg-type]
     )
 
 

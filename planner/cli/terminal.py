@@ -94,6 +94,14 @@ BarrierWord = Annotated[
         help="Whom a step waits for: all, quorum:COUNT, grace:COUNT,SECONDS or ahead:COUNT."
     ),
 ]
+Checked = Annotated[
+    str,
+    typer.Option(
+        help="What an agent wrote is checked whenever it has read more, until it has read so many "
+        "tokens of each source, or all; 0: not at all."
+    ),
+]
+Show = Annotated[str, typer.Option(help="What is checked is shown once it is settled, or at_once.")]
 AtOnce = Annotated[
     int | None,
     typer.Option(

@@ -52,7 +52,7 @@ def phrase_of(schedule: Schedule, agent: str) -> Phrase:
 
 
 def _head(schedule: Schedule) -> tuple[str, list[tuple[str | int, ...]]]:
-    """The layout, for whom it does not wait, how many write at once, and who is not asked."""
+    """The layout, and what of the other options is not as usual."""
     words: list[str] = ["{}"]
     keys: list[tuple[str | int, ...]] = [("layout",)]
     if schedule.barrier.kind != "all":
@@ -61,6 +61,11 @@ def _head(schedule: Schedule) -> tuple[str, list[tuple[str | int, ...]]]:
     if schedule.at_once is not None:
         words.append("at most {} at once")
         keys.append(("at_once",))
+    if schedule.checks:
+        words.append("checked until {} read" if schedule.checked else "checked until all is read")
+        keys += [("checked",)] if schedule.checked else []
+        if schedule.show == "at_once":
+            words.append("shown at once")
     if schedule.without:
         words.append(f"without {', '.join(['{}'] * len(schedule.without))}")
         keys += [("without", number) for number in range(len(schedule.without))]

@@ -18,6 +18,7 @@ class Metric:
         row: in the table of all figures; empty: its label.
         column: at the head of a table of schedules; empty: its label.
         is_time: it is in seconds, and shown in milliseconds.
+        absent: what it is of a schedule that does not have it, if that is known.
         is_each: every request has its own, so a limit is on a percentile.
     """
 
@@ -27,6 +28,7 @@ class Metric:
     row: str = ""
     column: str = ""
     is_time: bool = False
+    absent: float | None = None
     is_each: bool = False
 
     @property
@@ -68,7 +70,8 @@ _ALL = (
     _time("input_s", "end of input"),
     _time("start_after_input_s", "smooth start after input", "start_after_input"),
     _time("last_after_input_s", "last token after input", "last_after_input"),
-    Metric("retracted_tokens", "retracted", "retracted", row="retracted tokens"),
+    Metric("retracted_tokens", "retracted", "retracted", row="retracted tokens", absent=0.0),
+    Metric("kept", "kept", row="share kept of what was checked"),
     _time("longest_gap_s", "longest gap", "longest_gap"),
     _time("queued_s", "queued"),
     _time("busy_s", "device"),

@@ -34,7 +34,6 @@ NEEDS = {
     "score": "a quality profile that ties a task's score to the loss (docs/quality.md)",
     "start_after_input": _INPUT,
     "last_after_input": _INPUT,
-    "retracted": _INPUT,
     "vote_right": f"{_VOTE}, and workload.ballots",
     "samples": _VOTE,
     "device": _USE,
@@ -76,10 +75,13 @@ class Objective:
         return self.statistic == "mean" or self.statistic in ENDS
 
     def is_known(self, forecast: Mapping[str, Summary]) -> bool:
-        return self.metric in forecast
+        return self.metric in forecast or self.about.absent is not None
 
     def figure(self, forecast: Mapping[str, Summary]) -> float:
         """As users see it."""
+        absent = self.about.absent
+        if self.metric not in forecast and absent is not None:
+            return absent
         return float(getattr(forecast[self.metric], self.statistic))
 
     def cost(self, forecast: Mapping[str, Summary]) -> float:

@@ -11,6 +11,8 @@ COLUMNS = (
     "e2e_s",
     "start_after_input_s",
     "last_after_input_s",
+    "retracted_tokens",
+    "kept",
     "stall_s",
     "vote_right",
     "samples",

@@ -14,12 +14,14 @@ from planner.search.space import at_once_of
 from staircase.errors import ScheduleError
 from staircase.pipeline import Pipeline
 from staircase.schedule import (
+    CHECKED_LAYOUTS,
     Schedule,
     Staircase,
     Step,
     constant,
     geometric,
     parse_barrier,
+    parse_checked,
     proposers_of,
 )
 from staircase.spec.plan_spec import PlanSpec
@@ -40,7 +42,8 @@ def neighbours_of(schedule: Schedule, spec: PlanSpec, pipeline: Pipeline) -> Ite
     """Variations of ``schedule`` by the staircase of the answering agent."""
     answer = pipeline.answer
     for layout in spec.layouts:
-        if layout != schedule.layout:
+        is_able = layout in CHECKED_LAYOUTS or not schedule.checks
+        if layout != schedule.layout and is_able:
             yield Variation("layout", layout, replace(schedule, layout=layout))
     yield from _by_option(schedule, spec)
     yield from _by_one_proposer(schedule, spec, pipeline)
@@ -55,11 +58,19 @@ def neighbours_of(schedule: Schedule, spec: PlanSpec, pipeline: Pipeline) -> Ite
 
 
 def _by_option(schedule: Schedule, spec: PlanSpec) -> Iterator[Variation]:
-    """Another of the barriers that the search may choose from, or another bound on a vote."""
+    """Another value of an option from which the search may choose."""
     for word in spec.barrier:
         barrier = parse_barrier(word)
         if barrier != schedule.barrier:
             yield Variation("barrier", word, replace(schedule, barrier=barrier))
+    for level in map(parse_checked, map(str, spec.checked)):
+        if level != schedule.checked and schedule.layout in CHECKED_LAYOUTS:
+            show = schedule.show if level != 0 else "settled"
+            changed = replace(schedule, checked=level, show=show)
+            yield Variation("checked", "all" if level is None else str(level), changed)
+    for show in spec.show if schedule.checks else ():
+        if show != schedule.show:
+            yield Variation("show", show, replace(schedule, show=show))
     for count in spec.at_once:
         at_once = at_once_of(count)
         if at_once != schedule.at_once:

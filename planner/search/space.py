@@ -19,6 +19,7 @@ import optuna
 from staircase.bounds import MOST_SAMPLES
 from staircase.pipeline import Pipeline
 from staircase.schedule import (
+    CHECKED_LAYOUTS,
     Layout,
     Schedule,
     Staircase,
@@ -26,6 +27,7 @@ from staircase.schedule import (
     geometric,
     normal,
     parse_barrier,
+    parse_checked,
     proposers_of,
 )
 from staircase.spec.plan_spec import PlanSpec
@@ -37,9 +39,9 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "constant": ("first", "chunk", "write"),
     "geometric": ("first", "chunk", "write", "ratio"),
 }
-# What holds for all agents; the latter two say nothing where everybody reads all first.
+# What holds for all agents; the latter say nothing where everybody reads all first.
 COMMON = ("layout", "barrier", "at_once", "without")
-OPTIONS = ("reading", "starve")
+OPTIONS = ("reading", "starve", "checked", "show")
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,19 @@ class Space:
             point.get("starve", self.spec.starve[0]),
             without=self._left_out[point.get("without", "nobody")],
             at_once=self._at_once(point),
+            checked=self._checked(point),
+            show=self._show(point),
         )
+
+    def _checked(self, point: Point) -> int | None:
+        """Nothing, in layouts in which nothing can be."""
+        word = point.get("checked", self.spec.checked[0])
+        return parse_checked(str(word)) if point["layout"] in CHECKED_LAYOUTS else 0
+
+    def _show(self, point: Point) -> Any:
+        """Where nothing is checked, there is nothing to choose."""
+        is_free = self._checked(point) == 0
+        return "settled" if is_free else point.get("show", self.spec.show[0])
 
     def _at_once(self, point: Point) -> int | None:
         return at_once_of(int(point.get("at_once", self.spec.at_once[0])))

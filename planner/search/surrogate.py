@@ -19,7 +19,7 @@ from planner.figures.metric_table import METRICS
 from planner.figures.objectives import Goals, Objective
 from planner.results.plans import Candidate
 from planner.search.cached_forecasts import Sketcher
-from staircase.bounds import MOST_SAMPLES
+from staircase.bounds import MOST_SAMPLES, MOST_TOKENS
 from staircase.metrics.request_metrics import Floats
 from staircase.schedule import Schedule
 
@@ -80,7 +80,7 @@ class Surrogate:
         """[schedules, features]: the sketch's figures, and what it does not see, in like scales."""
         figures = [_scaled(name, column) for name, column in self._figures.items()]
         options = [
-            (s.layout, repr(s.barrier), s.reading, s.starve, s.without, s.at_once or MOST_SAMPLES)
+            (s.layout, repr(s.barrier), s.reading, s.starve, s.without, *_numbers(s))
             for s in self.schedules
         ]
         kinds = list(zip(*options, strict=True))
@@ -132,6 +132,11 @@ class Surrogate:
             )
             guess += near(features[rows])
         return _unscaled(objective.metric, guess - HOPE * float(np.std(left)))
+
+
+def _numbers(schedule: Schedule) -> tuple[int, int, str]:
+    checked = MOST_TOKENS + 1 if schedule.checked is None else schedule.checked
+    return schedule.at_once or MOST_SAMPLES, checked, schedule.show
 
 
 def _beyond(costs: Floats, front: Floats, scale: Floats) -> Floats:

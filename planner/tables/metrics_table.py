@@ -29,6 +29,7 @@ ROWS = (
     "start_after_input_s",
     "last_after_input_s",
     "retracted_tokens",
+    "kept",
     "tpot_s",
     "itl_s",
     "stall_s",

@@ -1,4 +1,4 @@
-"""What an agent had read before each token that it wrote."""
+"""What an agent had read before each token that it wrote, or checked last."""
 
 from __future__ import annotations
 
@@ -34,16 +34,19 @@ class Reading:
 
 def read_along(timeline: Timeline, agent: str, tokens: int, lengths: Sequence[int]) -> Reading:
     """What ``agent`` had read of its sources, which end after ``lengths`` tokens."""
-    spans = sorted((s for s in timeline.spans if s.agent == agent), key=lambda span: span.written)
+    spans = [span for span in timeline.spans if span.agent == agent]
     levels, missing = np.zeros(tokens, dtype=np.int64), np.zeros(tokens)
-    restarts, before = [], tuple[int, ...]()
+    restarts, before = list[int](), tuple[int, ...]()
     for span in spans:
-        if 0 < span.written < tokens and span.read != before:
-            restarts.append(span.written)
+        # What it wrote or checked, and all after that, is as of its reading.
+        start = span.written - span.kept_tokens
+        restarts = [place for place in restarts if place <= start]
+        if 0 < start < tokens and span.read != before:
+            restarts.append(start)
         before = span.read
         top = max(span.read, default=0)
-        levels[span.written :] = top
-        missing[span.written :] = sum(
+        levels[start:] = top
+        missing[start:] = sum(
             1 - read / min(top, length)
             for read, length in zip(span.read, lengths, strict=True)
             if min(top, length)

@@ -56,10 +56,10 @@ def form_of(
 
 
 def _check_options(schedule: Schedule) -> None:
-    if schedule.is_timed or schedule.early_end != "accept" or schedule.without:
+    if schedule.is_timed or schedule.early_end != "accept" or schedule.without or schedule.checks:
         raise ScheduleError(
             "no closed form: needs barrier all, reading exact, starve wait, early_end accept, "
-            "everybody asked"
+            "everybody asked, nothing checked"
         )
 
 

@@ -48,7 +48,8 @@ class Sketch:
     def of(self, schedules: Sequence[Schedule]) -> dict[str, Floats]:
         """The same of schedules, in their order.
 
-        Of each only staircases, layout and who is not asked count.
+        Of each only staircases, layout and who is not asked count; what is checked is as if it
+        stood.
         """
         found: dict[str, Floats] = {}
         kinds: set[tuple[Layout, tuple[str, ...]]] = {(s.layout, s.without) for s in schedules}

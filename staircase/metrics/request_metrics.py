@@ -22,8 +22,9 @@ Added here:
                    after that: ``start_after_input_s`` is the smooth start and
                    ``last_after_input_s`` the last token, both counted from there, so they may be
                    below 0
-    retracted      tokens that were there as its answer's and fell, as an input was replaced on
-                   which they were written
+    retracted      tokens that were shown as its answer's and fell, as an input was replaced on
+                   which they were written, or as they did not stand when they were checked
+    kept           of the tokens that its agents checked, the share that stood
 
     vote right     the share of its votes that took a right answer, where that is known
     samples        texts on which somebody votes that were begun
@@ -77,15 +78,20 @@ class RequestMetrics:
     start_after_input_s: float = field(default=NAN, kw_only=True)
     last_after_input_s: float = field(default=NAN, kw_only=True)
     retracted_tokens: float = field(default=NAN, kw_only=True)
+    kept: float = field(default=NAN, kw_only=True)
     vote_right: float = field(default=NAN, kw_only=True)
     samples: float = field(default=NAN, kw_only=True)
 
 
 METRICS: tuple[str, ...] = tuple(field.name for field in fields(RequestMetrics))
 # Those that only requests with inputs have.
-OF_INPUTS = ("input_s", "start_after_input_s", "last_after_input_s", "retracted_tokens")
+OF_INPUTS = ("input_s", "start_after_input_s", "last_after_input_s")
+# Those that only requests have of whose texts something may fall.
+OF_REVISIONS = ("retracted_tokens", "kept")
 # Those that only requests with votes have.
 OF_VOTES = ("vote_right", "samples")
+# Those that not every request has.
+OF_SOME = (*OF_INPUTS, *OF_REVISIONS, *OF_VOTES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,9 +166,19 @@ def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMe
         input_s=input_s,
         start_after_input_s=to_s(smooth_ps) - input_s,
         last_after_input_s=e2e - input_s,
-        retracted_tokens=NAN if timeline.input_ps is None else timeline.retracted_tokens,
+        **_of_revisions(timeline),
         **_of_votes(list(timeline.votes.values())),
     )
+
+
+def _of_revisions(timeline: Timeline) -> dict[str, float]:
+    checked = sum(span.checked_tokens for span in timeline.spans)
+    kept = sum(span.kept_tokens for span in timeline.spans)
+    may_fall = checked or timeline.input_ps is not None
+    return {
+        "retracted_tokens": timeline.retracted_tokens if may_fall else NAN,
+        "kept": kept / checked if checked else NAN,
+    }
 
 
 def _of_votes(votes: Sequence[Outcome]) -> dict[str, float]:

@@ -125,7 +125,8 @@ class WorkloadSpec(Strict):
     ``query_tokens`` is the user's query, ``output_tokens`` what each agent writes, and
     ``thinking_tokens`` what some think before; ``ballots`` says how often those are right on whom
     somebody votes, ``updates`` how inputs replace what they said, ``items`` what texts consist of
-    whose items start branches. The name of samples or branches stands for each of them. Requests
+    whose items start branches, ``acceptance`` with what probability a token stands when it is
+    checked. The name of samples or branches stands for each of them. Requests
     arrive at ``rate_per_s`` (Poisson; ``burstiness`` above 1 makes the gaps gamma with that
     coefficient of variation), or, without a rate, one when another completes, ``concurrency`` at a
     time. A ``trace`` says all that instead, and the answer's length. ``correlation`` ties what the
@@ -141,6 +142,7 @@ class WorkloadSpec(Strict):
     ballots: dict[str, BallotsSpec] = {}
     updates: dict[str, UpdatesSpec] = {}
     items: dict[str, ItemsSpec] = {}
+    acceptance: Annotated[float, Field(ge=0, le=1)] | None = None
     correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ends_with: Literal["stop", "length"] = "length"
     concurrency: Count = 1

@@ -15,10 +15,12 @@ from planner.cli.terminal import (
     AsJson,
     AtOnce,
     BarrierWord,
+    Checked,
     LayoutName,
     OutFolder,
     Requests,
     ScenarioPath,
+    Show,
     Trace,
     Without,
     finite,
@@ -78,6 +80,8 @@ def run(
     barrier: BarrierWord = "all",
     without: Without = None,
     at_once: AtOnce = None,
+    checked: Checked = "0",
+    show: Show = "settled",
     requests: Requests = None,
     concurrency: Concurrency = 1,
     rate: Rate = None,
@@ -103,7 +107,14 @@ def run(
     pipeline = work.scenario.pipeline.build()
     schedule = (
         uniform_schedule(
-            pipeline, staircase, layout, barrier, without=without or (), at_once=at_once
+            pipeline,
+            staircase,
+            layout,
+            barrier,
+            without=without or (),
+            at_once=at_once,
+            checked=checked,
+            show=show,
         )
         if staircase
         else planned_schedule(work)
@@ -167,6 +178,8 @@ def _check_given(
             "barrier",
             "without",
             "at_once",
+            "checked",
+            "show",
             why="without --staircase the plan's is played",
         )
     if question is not None:

@@ -13,11 +13,13 @@ from planner.cli.terminal import (
     AsJson,
     AtOnce,
     BarrierWord,
+    Checked,
     LayoutName,
     OutFolder,
     Replicates,
     Requests,
     ScenarioPath,
+    Show,
     Slos,
     StaircaseWord,
     Trace,
@@ -47,6 +49,8 @@ def simulate(
     starve: Starve = "wait",
     without: Without = None,
     at_once: AtOnce = None,
+    checked: Checked = "0",
+    show: Show = "settled",
     requests: Requests = None,
     replicates: Replicates = 1,
     out: OutFolder = None,
@@ -73,7 +77,16 @@ def simulate(
         refuse(ctx, "replicates", why="it needs simulated engines, whose noise can be drawn again")
     pipeline = work.scenario.pipeline.build()
     schedule = uniform_schedule(
-        pipeline, staircase, layout, barrier, reading, starve, without or (), at_once
+        pipeline,
+        staircase,
+        layout,
+        barrier,
+        reading,
+        starve,
+        without or (),
+        at_once,
+        checked,
+        show,
     )
     for path in filter(None, (save, trace)):
         check_writable(path)
@@ -123,6 +136,8 @@ def capacity(
     barrier: BarrierWord = "all",
     without: Without = None,
     at_once: AtOnce = None,
+    checked: Checked = "0",
+    show: Show = "settled",
     requests: Requests = None,
     replicates: Replicates = 1,
     out: OutFolder = None,
@@ -147,6 +162,8 @@ def capacity(
         barrier,
         without=without or (),
         at_once=at_once,
+        checked=checked,
+        show=show,
     )
     _tell_of_compiling()
     found = capacity_in(work, limits, schedule, share, requests, replicates, on_terminal())
