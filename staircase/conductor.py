@@ -314,6 +314,15 @@ class Conductor:
             yield from self._revise_readers(name, standing)
             yield from self._watch_own(state)
 
+    def _is_overtaken(self, state: AgentState) -> bool:
+        """Whether a later step may start as well, after which what this one writes is checked."""
+        step, number = state.awaited, state.step + 1
+        later = state.staircase.step(number)
+        if self._is_last(state, step) or not self._is_open(state, number, later):
+            return False
+        shows_more = self._read(state, later).read != self._read(state, step).read
+        return shows_more or self._is_last(state, later)
+
     # steps
 
     def _advance_all(self) -> Iterator[Command]:
@@ -344,6 +353,8 @@ class Conductor:
             return
         while state.has_stopped and self._says_nothing_new(state) and self._is_whole(state):
             state.step += 1
+        while self._schedule.checks and self._is_overtaken(state):
+            state.step += 1
         step = state.awaited
         if state.has_stopped and self._says_nothing_new(state):
             yield from self._watch_anything_new(state)
@@ -371,17 +382,35 @@ class Conductor:
         step = state.staircase.step(number)
         yield from self._watch(state, number, step)
         yield from self._set_grace(state, number, step)
-        if self._schedule.starve == "write" and not state.is_cancelled:
-            write = state.awaited.write
-            has_written = self._tokens(state.agent.name) - state.starting_tokens
-            if write is not None and has_written >= write and self._is_open(state, number, step):
-                state.is_cancelled = True
-                yield CancelCall(call.number)
+        is_cut = self._has_written_enough(state) and self._is_open(state, number, step)
+        if not call.settles:
+            later, settling = self._settling_step(state)
+            yield from self._watch(state, later, settling)
+            is_cut = is_cut or self._is_open(state, later, settling)
+        if is_cut and not state.is_cancelled:
+            state.is_cancelled = True
+            yield CancelCall(call.number)
+
+    def _settling_step(self, state: AgentState) -> tuple[int, Step]:
+        """The next that may settle what is written now: nothing more is worth writing then."""
+        number = state.step + 1
+        if self._schedule.checked is None:
+            return number, READ_ALL
+        while not self._schedule.settles(state.staircase.step(number)):
+            number += 1
+        return number, state.staircase.step(number)
+
+    def _has_written_enough(self, state: AgentState) -> bool:
+        """Whether it only writes on because its next step is not there."""
+        write = state.awaited.write
+        if self._schedule.starve == "wait" or write is None:
+            return False
+        return self._tokens(state.agent.name) - state.starting_tokens >= write
 
     def _says_nothing_new(self, state: AgentState) -> bool:
         """Whether an agent that thought it was done would read just what it has read."""
         step = state.awaited
-        if step.read is None or self._has_read_all(state, step.read):
+        if self._is_last(state, step):
             return False
         return self._read(state, step).read == state.rounds[-1].read
 
@@ -442,7 +471,7 @@ class Conductor:
         state.late = absent
         state.rounds.append(self._read(state, step))
         state.shown_in.append(state.step)
-        is_last = step.read is None or self._has_read_all(state, step.read)
+        is_last = self._is_last(state, step)
         state.failures = 0
         yield self._start_call(state, self._limit(state, is_last), is_last)
         if is_last:
@@ -475,15 +504,17 @@ class Conductor:
         read = tuple(max(pair) for pair in zip(shown, there, strict=True))
         return Round(read, self._tokens(state.agent.name))
 
-    def _has_read_all(self, state: AgentState, level: int) -> bool:
-        """Whether every source ended before ``level``.
+    def _is_last(self, state: AgentState, step: Step) -> bool:
+        """Whether every source ended before ``step`` has read what it is to.
 
         One that ended just there does not count: whether its end is known when its last token is
         depends on the clock, and what a schedule means must not. Peers are read on until they end,
         though an agent that thought it was done looks only once more.
         """
+        if step.read is None:
+            return True
         if not all(
-            self._states[source].phase == "ended" and self._tokens(source) < level
+            self._states[source].phase == "ended" and self._tokens(source) < step.read
             for source in state.agent.waits_for
         ):
             return False

@@ -334,7 +334,8 @@ class Schedule:
     @property
     def is_timed(self) -> bool:
         """Whether what is read depends on when things happen, not only on how many tokens."""
-        return self.barrier.kind != "all" or self.reading == "latest" or self.starve == "write"
+        is_usual = self.barrier.kind == "all" and self.reading == "exact" and self.starve == "wait"
+        return not is_usual or self.checks
 
     def check(self, pipeline: Pipeline) -> None:
         """Raise ScheduleError unless it can be played on ``pipeline``.
