@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from staircase.agent_state import AgentState
+from staircase.conducting.agent_state import AgentState
+from staircase.conducting.sources import Sources
 from staircase.messages import (
     Call,
     CallEnded,
@@ -38,11 +39,10 @@ from staircase.messages import (
     TimerRang,
     Watch,
 )
-from staircase.pipeline import Agent, Fork, Pipeline
-from staircase.prompt import Drawing, Round
+from staircase.pipeline import Agent, Pipeline
+from staircase.prompt import Drawing
 from staircase.revisions.standing_text import StandingText
 from staircase.schedule import READ_ALL, Schedule, Staircase, Step
-from staircase.votes import Count, count
 
 NO_ITEMS: Mapping[str, Sequence[int]] = {}
 
@@ -78,8 +78,7 @@ class Conductor:
         self._call_count = 0
         self._timer_count = 0
         self._timers: dict[int, tuple[AgentState, int]] = {}
-        self._written: Mapping[str, int] = {}
-        self._items = NO_ITEMS
+        self._sources = Sources(schedule, self._states, self._texts)
         self.is_done = False
 
     def _drawing(self, agent: Agent) -> Drawing:
@@ -89,7 +88,7 @@ class Conductor:
 
     def start(self) -> list[Command]:
         """The commands that begin the request."""
-        self._written = dict.fromkeys(self._states, 0)
+        self._sources.written = dict.fromkeys(self._states, 0)
         for name in self._schedule.without:
             self._states[name].phase = "ended"
         return list(self._advance_all())
@@ -105,7 +104,7 @@ class Conductor:
         Args:
             items: tokens before each item of an agent's text that is seen to have begun.
         """
-        self._written, self._items = written, items
+        self._sources.written, self._sources.items = written, items
         commands = list(self._take(event))
         if not self.is_done:
             commands += self._advance_all()
@@ -118,8 +117,7 @@ class Conductor:
 
     def has_ended(self, agent: str) -> bool:
         """Whether it writes no more, or will not once its call has ended."""
-        state = self._states[agent]
-        return state.phase == "ended" or state.is_left
+        return self._states[agent].has_ended
 
     @property
     def has_revised(self) -> bool:
@@ -130,11 +128,6 @@ class Conductor:
         """Which of the tokens that it has ``written`` stand: ranges of places, rising."""
         text = self._texts.get(agent, StandingText())
         return list(text.pieces(0, text.count(written)))
-
-    def _tokens(self, agent: str) -> int:
-        """Tokens of its text that stand."""
-        written, text = self._written[agent], self._texts.get(agent)
-        return written if text is None else text.count(written)
 
     def missed(self, agent: str) -> set[str]:
         """Of those that it waits for, who was not there when its last step began."""
@@ -278,8 +271,10 @@ class Conductor:
     def _retract(self, state: AgentState, standing: int) -> Iterator[Command]:
         """What it still writes falls with the rest."""
         name = state.agent.name
-        if self._tokens(name) > standing or state.call:
-            self._texts.setdefault(name, StandingText()).cut(standing, self._written[name], None)
+        if self._sources.tokens(name) > standing or state.call:
+            self._texts.setdefault(name, StandingText()).cut(
+                standing, self._sources.written[name], None
+            )
             yield from self._revise_readers(name, standing)
 
     def _goes_back(self, state: AgentState) -> bool:
@@ -293,14 +288,14 @@ class Conductor:
         name = state.agent.name
         text = self._texts.get(name)
         if text and text.grows_from is None:
-            text.grows_from = self._written[name]
+            text.grows_from = self._sources.written[name]
             yield Retract(name, text.count(text.grows_from))
 
     # checks
 
     def _unsettled(self, state: AgentState) -> int:
         """Tokens of its text that have to be checked before it ends."""
-        return 0 if state.settles else self._tokens(state.agent.name) - state.settled
+        return 0 if state.settles else self._sources.tokens(state.agent.name) - state.settled
 
     def _settle(self, state: AgentState, standing: int) -> Iterator[Command]:
         """What its call was to check stands as far as ``standing`` tokens of the text."""
@@ -313,15 +308,6 @@ class Conductor:
             yield Retract(name, standing)
             yield from self._revise_readers(name, standing)
             yield from self._watch_own(state)
-
-    def _is_overtaken(self, state: AgentState) -> bool:
-        """Whether a later step may start as well, after which what this one writes is checked."""
-        step, number = state.awaited, state.step + 1
-        later = state.staircase.step(number)
-        if self._is_last(state, step) or not self._is_open(state, number, later):
-            return False
-        shows_more = self._read(state, later).read != self._read(state, step).read
-        return shows_more or self._is_last(state, later)
 
     # steps
 
@@ -340,41 +326,28 @@ class Conductor:
         writing = sum(self._states[name].phase != "ended" for name in before)
         return writing < self._schedule.at_once
 
-    def _count(self, state: AgentState) -> Count:
-        """Of a vote: the ballots of those that have ended."""
-        names = state.agent.reads
-        return count((name, self._states[name].ballot) for name in names if self.has_ended(name))
-
     def _advance_waiting(self, state: AgentState) -> Iterator[Command]:
         fork = state.agent.fork
-        if fork and not state.rounds and not self._takes_item(state, fork):
+        if fork and not state.rounds and not self._sources.takes_item(state, fork):
             if self._states[fork.source].phase == "ended":
                 yield from self._end_agent(state)
             return
-        while state.has_stopped and self._says_nothing_new(state) and self._is_whole(state):
+        while (
+            state.has_stopped
+            and self._sources.says_nothing_new(state)
+            and self._sources.is_whole(state)
+        ):
             state.step += 1
-        while self._schedule.checks and self._is_overtaken(state):
+        while self._schedule.checks and self._sources.is_overtaken(state):
             state.step += 1
         step = state.awaited
-        if state.has_stopped and self._says_nothing_new(state):
+        if state.has_stopped and self._sources.says_nothing_new(state):
             yield from self._watch_anything_new(state)
             return
         yield from self._watch(state, state.step, step)
         yield from self._set_grace(state, state.step, step)
-        if self._is_open(state, state.step, step):
+        if self._sources.is_open(state, state.step, step):
             yield from self._start_step(state, step)
-
-    def _takes_item(self, state: AgentState, fork: Fork) -> bool:
-        """Whether the item that starts a branch is complete; where it is, it is kept."""
-        bounds = [*self._items.get(fork.source, ())]
-        if self._states[fork.source].phase == "ended":
-            bounds.append(self._written[fork.source])
-        if len(bounds) <= fork.item:
-            return False
-        state.item_end = bounds[fork.item]
-        if fork.sees == "item":
-            state.drawing.skipped[fork.source] = bounds[fork.item - 1]
-        return True
 
     def _advance_writing(self, state: AgentState, call: Call) -> Iterator[Command]:
         """While it writes: the next step's grace period may begin, or the next step itself."""
@@ -382,11 +355,11 @@ class Conductor:
         step = state.staircase.step(number)
         yield from self._watch(state, number, step)
         yield from self._set_grace(state, number, step)
-        is_cut = self._has_written_enough(state) and self._is_open(state, number, step)
+        is_cut = self._has_written_enough(state) and self._sources.is_open(state, number, step)
         if not call.settles:
             later, settling = self._settling_step(state)
             yield from self._watch(state, later, settling)
-            is_cut = is_cut or self._is_open(state, later, settling)
+            is_cut = is_cut or self._sources.is_open(state, later, settling)
         if is_cut and not state.is_cancelled:
             state.is_cancelled = True
             yield CancelCall(call.number)
@@ -405,46 +378,31 @@ class Conductor:
         write = state.awaited.write
         if self._schedule.starve == "wait" or write is None:
             return False
-        return self._tokens(state.agent.name) - state.starting_tokens >= write
-
-    def _says_nothing_new(self, state: AgentState) -> bool:
-        """Whether an agent that thought it was done would read just what it has read."""
-        step = state.awaited
-        if self._is_last(state, step):
-            return False
-        return self._read(state, step).read == state.rounds[-1].read
-
-    def _is_whole(self, state: AgentState) -> bool:
-        return all(self._is_there(source, state.awaited) for source in state.agent.waits_for)
+        return self._sources.tokens(state.agent.name) - state.starting_tokens >= write
 
     def _watch_anything_new(self, state: AgentState) -> Iterator[Command]:
         for source in state.agent.waits_for:
             if self._states[source].phase != "ended":
-                yield self._watching(source, self._tokens(source) + 1)
+                yield self._watching(source, self._sources.tokens(source) + 1)
 
     def _watch(self, state: AgentState, number: int, step: Step) -> Iterator[Command]:
         if number in state.watched or step.read is None:
             return
         state.watched.add(number)
         for source in state.agent.waits_for:
-            if not self._is_there(source, step):
+            if not self._sources.is_there(source, step):
                 yield self._watching(source, step.read)
 
     def _watching(self, agent: str, count: int) -> Watch:
         text = self._texts.get(agent)
         return Watch(agent, text.place(count) if text else count)
 
-    def _is_there(self, source: str, step: Step) -> bool:
-        if self._states[source].phase == "ended":
-            return True
-        return step.read is not None and self._tokens(source) >= step.read
-
     def _set_grace(self, state: AgentState, number: int, step: Step) -> Iterator[Command]:
         barrier = self._schedule.barrier
         if barrier.kind != "grace" or number in state.graced:
             return
         sources = state.agent.waits_for
-        there = sum(self._is_there(source, step) for source in sources)
+        there = sum(self._sources.is_there(source, step) for source in sources)
         if barrier.quorum(len(sources)) <= there < len(sources):
             timer = self._timer_count
             self._timer_count += 1
@@ -452,26 +410,12 @@ class Conductor:
             self._timers[timer] = (state, number)
             yield SetTimer(timer, barrier.grace_s or 0.0)
 
-    def _is_open(self, state: AgentState, number: int, step: Step) -> bool:
-        """Whether the barrier lets the step start."""
-        absent = [name for name in state.agent.waits_for if not self._is_there(name, step)]
-        if not absent:
-            return True
-        barrier, sources = self._schedule.barrier, len(state.agent.waits_for)
-        if barrier.kind == "ahead":
-            return state.agent.vote is not None and self._count(state).lead >= (barrier.count or 0)
-        if sources - len(absent) < barrier.quorum(sources):
-            return False
-        if barrier.kind == "quorum":
-            return True
-        return number in state.rang or all(name in state.late for name in absent)
-
     def _start_step(self, state: AgentState, step: Step) -> Iterator[Command]:
-        absent = {name for name in state.agent.waits_for if not self._is_there(name, step)}
+        absent = {name for name in state.agent.waits_for if not self._sources.is_there(name, step)}
         state.late = absent
-        state.rounds.append(self._read(state, step))
+        state.rounds.append(self._sources.read(state, step))
         state.shown_in.append(state.step)
-        is_last = self._is_last(state, step)
+        is_last = self._sources.is_last(state, step)
         state.failures = 0
         yield self._start_call(state, self._limit(state, is_last), is_last)
         if is_last:
@@ -485,56 +429,20 @@ class Conductor:
         if self._schedule.starve == "write" and write is not None:
             yield self._watching(state.agent.name, state.starting_tokens + write)
 
-    def _read(self, state: AgentState, step: Step) -> Round:
-        """What the step shows: never less than was shown before, of peers all, of a fork's source
-        what there is to the item's end, and to a vote the text that it takes.
-        """
-        agent = state.agent
-        if agent.vote:
-            winner = self._count(state).winner
-            taken = (self._tokens(name) if name == winner else 0 for name in agent.reads)
-            return Round(tuple(taken), 0)
-        shown = state.rounds[-1].read if state.rounds else (0,) * len(agent.reads)
-        there = [self._tokens(source) for source in agent.reads]
-        if self._schedule.reading == "exact" and step.read is not None:
-            level, pairs = step.read, zip(there, agent.reads, strict=True)
-            there = [min(n, level) if name in agent.waits_for else n for n, name in pairs]
-        if agent.fork:
-            there[agent.reads.index(agent.fork.source)] = state.item_end
-        read = tuple(max(pair) for pair in zip(shown, there, strict=True))
-        return Round(read, self._tokens(state.agent.name))
-
-    def _is_last(self, state: AgentState, step: Step) -> bool:
-        """Whether every source ended before ``step`` has read what it is to.
-
-        One that ended just there does not count: whether its end is known when its last token is
-        depends on the clock, and what a schedule means must not. Peers are read on until they end,
-        though an agent that thought it was done looks only once more.
-        """
-        if step.read is None:
-            return True
-        if not all(
-            self._states[source].phase == "ended" and self._tokens(source) < step.read
-            for source in state.agent.waits_for
-        ):
-            return False
-        peers = (self._states[name] for name in state.agent.peers)
-        return state.has_stopped or all(peer.phase == "ended" for peer in peers)
-
     def _limit(self, state: AgentState, is_last: bool) -> int:
         """Most tokens that the next call may write."""
         step = READ_ALL if is_last else state.awaited
         if step.write is None or self._schedule.starve == "write":
             return self._room(state)
-        already = self._tokens(state.agent.name) - state.rounds[-1].written
+        already = self._sources.tokens(state.agent.name) - state.rounds[-1].written
         return min(step.write - already, self._room(state))
 
     def _room(self, state: AgentState) -> int:
-        return state.agent.max_tokens - self._tokens(state.agent.name)
+        return state.agent.max_tokens - self._sources.tokens(state.agent.name)
 
     def _start_call(self, state: AgentState, max_tokens: int, is_last: bool) -> StartCall:
-        agent, written = state.agent, self._written[state.agent.name]
-        standing = self._tokens(agent.name)
+        agent, written = state.agent, self._sources.written[state.agent.name]
+        standing = self._sources.tokens(agent.name)
         settles = is_last or self._schedule.settles(state.awaited)
         if state.settles:
             state.settled = standing

@@ -58,6 +58,11 @@ class AgentState:
     def awaited(self) -> Step:
         return self.staircase.step(self.step)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it writes no more, or will not once its call has ended."""
+        return self.phase == "ended" or self.is_left
+
     def wants(self, source: str) -> bool:
         """Whether it may still want more of ``source``: what a branch forks from, until its item
         is there.

@@ -1,0 +1,1 @@
+"""What a conductor keeps of its agents, and what it asks of it."""
