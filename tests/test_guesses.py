@@ -28,7 +28,7 @@ from tests.test_sampling import AnyEngine
 from tests.test_slots import HandDevice, Plan, Recorder, plans, play
 
 MODEL = random_model("llama", seed=7)
-LOOKUP = PromptLookup(tokens=6, ngram=3)
+LOOKUP = PromptLookup(tokens=6, ngram=3, min_ngram=1)
 WARM = Sampling(temperature=2.0, seed=11)
 TOKENS = st.integers(0, VOCABULARY - 1)
 # Of few kinds, so that much of a text was there before.
@@ -38,9 +38,9 @@ FEW = st.integers(0, 3)
 # what is looked up
 
 
-def obvious(text: Sequence[int], ngram: int, most: int) -> list[int]:
+def obvious(text: Sequence[int], ngram: int, min_ngram: int, most: int) -> list[int]:
     """By looking through the whole text, from its end, for the longest n-gram first."""
-    for size in range(min(ngram, len(text)), 0, -1):
+    for size in range(min(ngram, len(text)), min_ngram - 1, -1):
         for stop in range(len(text) - 1, size - 1, -1):
             if text[stop - size : stop] == text[len(text) - size :]:
                 rest = list(text[stop:])
@@ -48,25 +48,33 @@ def obvious(text: Sequence[int], ngram: int, most: int) -> list[int]:
     return []
 
 
-@given(st.lists(FEW, max_size=40), st.integers(1, 5), st.integers(0, 9), st.integers(0, 40))
+@given(
+    st.lists(FEW, max_size=40),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.integers(0, 9),
+    st.integers(0, 40),
+)
 def test_a_guess_is_what_followed_the_longest_ending_last(
-    text: list[int], ngram: int, most: int, cut: int
+    text: list[int], min_ngram: int, more: int, most: int, cut: int
 ) -> None:
-    growing = GrowingText(ngram, text[:cut])
+    growing = GrowingText(min_ngram + more, min_ngram, text[:cut])
     for token in text[cut:]:
         growing.extend([token])
-    assert growing.guess(most) == obvious(text, ngram, most)
+    assert growing.guess(most) == obvious(text, min_ngram + more, min_ngram, most)
 
 
-def test_nothing_is_guessed_after_what_is_new() -> None:
-    assert GrowingText(3).guess(4) == []
-    assert GrowingText(3, [1, 2, 3]).guess(4) == []
-    assert GrowingText(3, [1, 2, 3, 1]).guess(4) == [2, 3, 1, 2]
+@pytest.mark.parametrize(
+    ("text", "guess"),
+    [([], []), ([1, 2, 3], []), ([1, 2, 3, 1], []), ([1, 2, 3, 1, 2], [3, 1, 2, 3])],
+)
+def test_nothing_is_guessed_after_what_is_new(text: list[int], guess: list[int]) -> None:
+    assert GrowingText(3, 2, text).guess(4) == guess
 
 
 def test_a_token_costs_microseconds_however_long_the_text_is() -> None:
     drawn = np.random.default_rng(0).integers(0, 50_000, 32_000).tolist()
-    text = GrowingText(3, drawn)
+    text = GrowingText(3, 1, drawn)
     started = time.perf_counter()
     for token in drawn[:1000]:
         text.extend([token])
@@ -144,7 +152,7 @@ def test_a_text_does_not_depend_on_guesses(
     calls = [call(number, *one) for number, one in enumerate(asked)]
     alone = Turns.of(sampling=sampling).written(*calls)
     guessing = [replace(one, guess=data.draw(guesses_of(alone[one.key]))) for one in calls]
-    for lookup in (None, LOOKUP, PromptLookup(1, 1)):
+    for lookup in (None, LOOKUP, PromptLookup(1, 1, 1)):
         assert Turns.of(kind, sampling, lookup).written(*guessing) == alone
 
 

@@ -17,18 +17,21 @@ class PromptLookup:
 
     Attributes:
         tokens: guessed at once, at most.
-        ngram: so many tokens at the text's end, or fewer, are looked for.
+        ngram: so many tokens at the text's end are looked for, at most.
+        min_ngram: and at least. Fewer are found more often, and tell less.
     """
 
-    tokens: int = 16
+    tokens: int = 12
     ngram: int = 3
+    min_ngram: int = 3
 
 
 class GrowingText:
-    """A text, and what followed wherever ``ngram`` tokens of it or fewer stood."""
+    """A text, and what followed wherever ``min_ngram`` to ``ngram`` tokens of it stood."""
 
-    def __init__(self, ngram: int, tokens: Iterable[int] = ()) -> None:
+    def __init__(self, ngram: int, min_ngram: int, tokens: Iterable[int] = ()) -> None:
         self._ngram = ngram
+        self._min_ngram = min_ngram
         self._tokens: list[int] = []
         # By n-gram: the place after the latest one that a token follows.
         self._next: dict[tuple[int, ...], int] = {}
@@ -59,4 +62,4 @@ class GrowingText:
     def _endings(self) -> Iterator[tuple[int, ...]]:
         """The n-grams that end it, longest first."""
         tail = tuple(self._tokens[-self._ngram :])
-        return (tail[start:] for start in range(len(tail)))
+        return (tail[start:] for start in range(len(tail) - self._min_ngram + 1))
