@@ -298,6 +298,8 @@ class RequestRun:
             thinking_tokens=report.thinking_tokens,
             thought_ps=None if report.thought_ns is None else self._ps(report.thought_ns),
             added_tokens=report.added_tokens,
+            passes=report.passes,
+            guessed_tokens=report.guessed_tokens,
         )
         with self._faults.delivered(), self._changed:
             self._submitted.discard(key[1])

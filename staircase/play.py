@@ -68,6 +68,7 @@ class CallResult:
         thinking_tokens: that it thought before; none of them is reported.
         thought_ps: when the first of them was there.
         added_tokens: of its prompt, beyond those of the call's, as tags of a thought are.
+        passes, guessed_tokens: as of a ``staircase.timeline.Span``.
     """
 
     reason: EndReason
@@ -81,6 +82,8 @@ class CallResult:
     thinking_tokens: int = 0
     thought_ps: int | None = None
     added_tokens: int = 0
+    passes: int = 0
+    guessed_tokens: int = 0
 
 
 @dataclass
@@ -343,4 +346,6 @@ def _close(entry: _OpenCall, result: CallResult, prompt_tokens: int) -> Span:
         result.remark,
         result.thought_ps,
         result.thinking_tokens,
+        passes=result.passes,
+        guessed_tokens=result.guessed_tokens,
     )

@@ -41,6 +41,8 @@ class Span:
         reason: why it ended, or the error by which it failed.
         remark: what is odd about its text though it did not fail, as that the model refused.
         fallen_tokens: of its output, that are no part of the agent's text any more.
+        passes: of the model, each of which gave at least one token; 0 where that is not known.
+        guessed_tokens: that came of a pass as they were guessed and right.
     """
 
     call: int
@@ -62,6 +64,8 @@ class Span:
     thought_ps: int | None = None
     thinking_tokens: int = 0
     fallen_tokens: int = 0
+    passes: int = 0
+    guessed_tokens: int = 0
 
     @property
     def standing_tokens(self) -> int:

@@ -14,8 +14,7 @@ from simulator.core.compiling import compiled
 from staircase.messages import EndReason
 from staircase.metrics.measured import Measured
 from staircase.metrics.request_metrics import (
-    OF_INPUTS,
-    OF_VOTES,
+    OF_SOME,
     READING_RATE,
     Floats,
     reader_ps,
@@ -87,10 +86,10 @@ class PlayedTables:
                 **self._of_calls(),
                 "answer_tokens": counts.astype(np.float64),
                 **self._of_prompts(),
-                # What thinks, or has inputs or votes, is not played as tables.
+                # What thinks, or has inputs or votes, is not played as tables; nothing is guessed.
                 "first_output_s": first,
                 "thinking_tokens": np.zeros(len(counts)),
-                **{name: np.full(len(counts), np.nan) for name in (*OF_INPUTS, *OF_VOTES)},
+                **{name: np.full(len(counts), np.nan) for name in OF_SOME},
             },
             self._gaps(firsts, counts),
         )

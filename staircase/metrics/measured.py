@@ -9,8 +9,7 @@ import numpy as np
 
 from staircase.metrics.request_metrics import (
     METRICS,
-    OF_INPUTS,
-    OF_VOTES,
+    OF_SOME,
     READING_RATE,
     Floats,
     Summary,
@@ -47,7 +46,7 @@ class Measured:
         found = {
             name: summarize(column)
             for name, column in self.columns.items()
-            if name not in (*OF_INPUTS, *OF_VOTES) or not np.isnan(column).all()
+            if name not in OF_SOME or not np.isnan(column).all()
         }
         return {**found, "itl_s": summarize_pooled(self.gaps_s)}
 
