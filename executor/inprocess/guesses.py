@@ -26,8 +26,9 @@ class Guesses:
     """
 
     def __init__(self, call: EngineCall, lookup: PromptLookup | None, vocabulary_size: int) -> None:
-        self._said = list(takewhile(lambda token: 0 <= token < vocabulary_size, call.guess))
         lookup = None if call.is_measured else lookup
+        said = () if call.is_measured else call.guess
+        self._said = list(takewhile(lambda token: 0 <= token < vocabulary_size, said))
         # What the call says of its text is looked up as if it had stood before the prompt.
         self._text = lookup and GrowingText(
             lookup.ngram, lookup.min_ngram, [*self._said, *call.prompt_ids]
