@@ -26,6 +26,7 @@ from executor.inprocess.transformers_engine import TransformersEngine
 from executor.opened_engines import open_engines, read_dataset
 from executor.prefix import common_prefix
 from executor.runtime import Job
+from planner.profiling.profile_warnings import guess_notes
 from planner.tables.engine_table import describe_engines
 from planner.tables.metrics_table import figures_of
 from staircase import Schedule, constant, moa
@@ -458,6 +459,13 @@ def test_engines_are_shown_with_what_they_look_up(said: object, shown: str) -> N
     }
     (found,) = describe_engines(Scenario.model_validate(content))
     assert found.guesses == shown
+
+
+def test_forecasts_are_said_not_to_know_of_guesses() -> None:
+    plain = EngineSpec(model="embedded")
+    guessing = EngineSpec.model_validate({"model": "embedded", "prompt_lookup": True})
+    assert guess_notes({"a": plain}) == []
+    assert guess_notes({"a": guessing, "b": plain, "c": guessing})[0].startswith("a, c: ")
 
 
 @pytest.mark.parametrize(

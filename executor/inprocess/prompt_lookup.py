@@ -39,10 +39,13 @@ class GrowingText:
 
     def extend(self, tokens: Iterable[int]) -> None:
         """Costs the same for every token, however long the text is."""
-        for token in tokens:
-            for ending in self._endings():
-                self._next[ending] = len(self._tokens)
-            self._tokens.append(token)
+        start = len(self._tokens)
+        self._tokens += tokens
+        for size in range(self._min_ngram, self._ngram + 1):
+            first = max(0, start - size)
+            text = self._tokens[first:]
+            ngrams = zip(*(text[place:] for place in range(size)), strict=False)
+            self._next.update(zip(ngrams, range(first + size, len(self._tokens)), strict=False))
 
     def guess(self, most: int) -> list[int]:
         """``most`` tokens as after the longest ending that is not new; none if all are.
