@@ -225,6 +225,14 @@ class TestWhatACallSays:
         assert (report.passes, report.guessed_tokens) == (passes, 12 - passes)
         assert report.reason == "length"
 
+    def test_is_checked_in_parts_where_it_is_long(
+        self, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("executor.inprocess.guesses.MOST_AT_ONCE", 4)
+        found = Turns.of(kind).play(call(0, self.PROMPT, 12, self.TEXT))
+        assert found.tokens[0, 0] == self.TEXT
+        assert found.reports[0, 0].passes == 3
+
     def test_one_that_is_wrong_is_all_that_it_costs(self, kind: str) -> None:
         wrong = [(self.TEXT[0] + 1) % VOCABULARY, *self.TEXT[1:]]
         found = Turns.of(kind).play(call(0, self.PROMPT, 12, wrong))
