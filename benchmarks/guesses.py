@@ -14,9 +14,11 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import fmean, median
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -32,15 +34,16 @@ from executor.inprocess.threads import computing_with
 from executor.inprocess.transformers_engine import TransformersEngine
 from executor.measure.call_recorder import CallRecorder
 from executor.opened_engines import OpenedEngines, open_engines, read_dataset
+from executor.prefix import common_prefix
 from executor.prompts.as_read import as_read
 from executor.runtime import Job
 from staircase import Schedule
 from staircase.spec.scenario import Scenario, load_scenario
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "real" / "batched.yaml"
-WIDTHS = (1, 2, 3, 5, 9, 17)
-CONTEXT_TOKENS, PASSES = 384, 15
-SETTINGS = [PromptLookup(tokens, ngram) for ngram in (1, 2, 3, 4) for tokens in (4, 8, 16)]
+WIDTHS = (1, 2, 3, 5, 9, 13, 17)
+CONTEXT_TOKENS, ROUNDS = 384, 15
+SETTINGS = [PromptLookup(tokens, 4, least) for least in (1, 2, 3, 4) for tokens in (4, 8, 12, 16)]
 
 
 @dataclass(frozen=True)
@@ -98,33 +101,33 @@ def written(engine: TransformersEngine, prompt: list[int], tokens: int) -> Writt
     return Written(prompt, recorder.tokens[0], last_s, recorder.reports[0])
 
 
-def passes(one: Written, lookup: PromptLookup, vocabulary_size: int) -> tuple[int, int]:
-    """That the text takes with ``lookup``, and what they compute beside the tokens that stay."""
+def passes(one: Written, lookup: PromptLookup, vocabulary_size: int) -> list[int]:
+    """How wide those are that the text takes with ``lookup``."""
     call = EngineCall((0, 0), one.prompt, len(one.text))
-    guesses, left, count, wrong = Guesses(call, lookup, vocabulary_size), list(one.text), 0, 0
+    guesses, left, found = Guesses(call, lookup, vocabulary_size), list(one.text), list[int]()
     while left:
         guess = guesses.next(len(left) - 1)
-        right = next((n for n, token in enumerate(guess) if token != left[n]), len(guess))
+        right = common_prefix(guess, left)
         for token in left[: right + 1]:
             guesses.add(token)
         del left[: right + 1]
-        count, wrong = count + 1, wrong + len(guess) - right
-    return count, wrong
+        found.append(1 + len(guess))
+    return found
 
 
 @torch.inference_mode()
-def pass_s(model: LoadedModel, width: int) -> float:
-    """Median seconds of a pass of ``width`` tokens after ``CONTEXT_TOKENS``."""
+def pass_costs_s(model: LoadedModel) -> dict[int, float]:
+    """Median seconds of a pass after ``CONTEXT_TOKENS``, by its tokens; they take turns."""
     forward, cache = next_logits(model.network), DynamicCache()
     forward(1, input_ids=torch.ones(1, CONTEXT_TOKENS, dtype=torch.long), past_key_values=cache)
-    taken = []
-    for _ in range(PASSES):
-        started = time.perf_counter()
+    taken: dict[int, list[float]] = {width: [] for width in WIDTHS}
+    for _, (width, found) in product(range(ROUNDS), taken.items()):
         ids = torch.ones(1, width, dtype=torch.long)
+        started = time.perf_counter()
         forward(width, input_ids=ids, past_key_values=cache, use_cache=True).argmax(-1)
-        taken.append(time.perf_counter() - started)
+        found.append(time.perf_counter() - started)
         cache.crop(-width)
-    return median(taken)
+    return {width: median(found) for width, found in taken.items()}
 
 
 def gains(pairs: Sequence[tuple[Written, Written]]) -> Table:
@@ -147,25 +150,22 @@ def _times(plain_s: float, guessed_s: float) -> tuple[str, str, str]:
 
 
 def settings(texts: Sequence[Written], model: LoadedModel, costs_s: dict[int, float]) -> Table:
-    """Decode time of each setting, by its passes and what one of its width costs, as a share."""
-    table = Table("n-gram", "tokens", "tokens a pass", "wrong a pass", "decode time, by its passes")
+    """What each would take: its passes, each at what one so wide costs."""
+    table = Table("n-grams from", "to", "tokens", "tokens a pass", "time of those without")
     count = sum(len(one.text) for one in texts)
-    token_s = (costs_s[WIDTHS[-1]] - costs_s[1]) / (WIDTHS[-1] - 1)
     for lookup in SETTINGS:
-        found = [passes(one, lookup, model.vocabulary_size) for one in texts]
-        all_passes, wrong = (sum(one[n] for one in found) for n in range(2))
-        spent_s = all_passes * costs_s[1] + (wrong + count - all_passes) * token_s
+        widths = [width for one in texts for width in passes(one, lookup, model.vocabulary_size)]
+        spent_s = sum(np.interp(widths, list(costs_s), list(costs_s.values())))
         table.add_row(
-            str(lookup.ngram),
-            str(lookup.tokens),
-            f"{count / all_passes:.2f}",
-            f"{wrong / all_passes:.2f}",
+            *map(str, (lookup.min_ngram, lookup.ngram, lookup.tokens)),
+            f"{count / len(widths):.2f}",
             f"{spent_s / (count * costs_s[1]):.2f}",
         )
     return table
 
 
-def widths(costs_s: dict[int, float]) -> Table:
+def costs(costs_s: dict[int, float]) -> Table:
+    """How many tokens of a guess must be right on average for a pass of it to gain."""
     table = Table("tokens in a pass", "ms", "times one token's", "pays from so many right")
     for width, taken_s in costs_s.items():
         ratio = taken_s / costs_s[1]
@@ -185,8 +185,8 @@ def main() -> None:
         asked = prompts(scenario, opened, arguments.scenario.parent, arguments.questions)
     pairs = list(answers(model, asked, answering.max_tokens))
     with computing_with(model.threads):
-        costs_s = {width: pass_s(model, width) for width in WIDTHS}
-    console.print(gains(pairs), widths(costs_s))
+        costs_s = pass_costs_s(model)
+    console.print(gains(pairs), costs(costs_s))
     console.print(settings([plain for plain, _ in pairs], model, costs_s))
 
 

@@ -87,6 +87,7 @@ class EngineCall:
         guess: what the text is thought to go on with first, as when it is written anew. A hint: an
             engine that can checks it in the pass that ends the prefill, and tokens that it would
             have written anyway cost no pass of their own; the others mean nothing.
+        is_measured: it is there to see what a pass costs, so nothing is guessed.
     """
 
     key: Key
@@ -103,6 +104,7 @@ class EngineCall:
     sampling: Mapping[str, float] = field(default_factory=dict)
     updates: Sequence[TextUpdate] = ()
     guess: Sequence[int] = ()
+    is_measured: bool = False
 
     def reusable(self, ids: list[int], owner: str) -> int:
         """Tokens of a cached text, of ``owner``, with which the prompt begins too.

@@ -143,6 +143,8 @@ class RequestRun:
         self._is_told = False
         self._is_revised = False
         self._checks: dict[int, TextCheck] = {}
+        # Tokens that calls wrote again as they stood.
+        self._alike: dict[int, int] = {}
         self._holds_back = job.pipeline.answer if job.schedule.checks else None
         self._served = served
         self._faults = faults
@@ -297,7 +299,9 @@ class RequestRun:
         return is_alike
 
     def _end_check(self, number: int, now_ps: int) -> None:
-        self.play.on_checked(number, self._checks.pop(number).standing, now_ps)
+        check = self._checks.pop(number)
+        self._alike[number] = check.alike
+        self.play.on_checked(number, check.standing, now_ps)
 
     def on_revised(self, key: tuple[int, int], standing: int, time_ns: int) -> None:
         with self._faults.delivered(), self._changed:
@@ -311,6 +315,7 @@ class RequestRun:
                 self.play.mark(agent, tokens)
 
     def on_end(self, key: tuple[int, int], report: CallReport) -> None:
+        alike = self._alike.pop(key[1], 0)
         result = CallResult(
             report.reason,
             self._ps(report.started_ns),
@@ -322,6 +327,8 @@ class RequestRun:
             thinking_tokens=report.thinking_tokens,
             thought_ps=None if report.thought_ns is None else self._ps(report.thought_ns),
             added_tokens=report.added_tokens,
+            passes=report.passes,
+            guessed_tokens=max(report.guessed_tokens - alike, 0),
         )
         with self._faults.delivered(), self._changed:
             self._submitted.discard(key[1])

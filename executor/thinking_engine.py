@@ -235,6 +235,8 @@ class _Thinker:
             thinking_tokens=thinking,
             thought_ns=min((ns for ns in times if ns is not None), default=None),
             added_tokens=self._added_tokens,
+            passes=sum(one.passes for one in self._reports),
+            guessed_tokens=sum(one.guessed_tokens for one in self._reports),
         )
 
     @property

@@ -63,6 +63,8 @@ MOST_BITS = 16.0
 MOST_THREADS = 4096
 MOST_SLOTS = 4096
 MOST_TRIES = 1000
+# Of a guess, and of what it is looked up by.
+MOST_GUESSED, MOST_NGRAM = 256, 32
 
 # What only the command line takes.
 MOST_WORKERS = 1024

@@ -70,6 +70,7 @@ class CallResult:
         thinking_tokens: that it thought before; none of them is reported.
         thought_ps: when the first of them was there.
         added_tokens: of its prompt, beyond those of the call's, as tags of a thought are.
+        passes, guessed_tokens: as of a ``staircase.timeline.Span``.
     """
 
     reason: EndReason
@@ -83,6 +84,8 @@ class CallResult:
     thinking_tokens: int = 0
     thought_ps: int | None = None
     added_tokens: int = 0
+    passes: int = 0
+    guessed_tokens: int = 0
 
 
 @dataclass
@@ -370,4 +373,6 @@ def _close(entry: _OpenCall, result: CallResult, prompt_tokens: int) -> Span:
         result.thinking_tokens,
         checked_tokens=0 if entry.kept is None else call.checked,
         kept_tokens=entry.kept or 0,
+        passes=result.passes,
+        guessed_tokens=result.guessed_tokens,
     )

@@ -42,6 +42,8 @@ class Span:
         remark: what is odd about its text though it did not fail, as that the model refused.
         fallen_tokens: of its output, that are no part of the agent's text any more.
         checked_tokens: of its agent's text, that it checked, of which ``kept_tokens`` stood.
+        passes: of the model, each of which gave at least one token; 0 where that is not known.
+        guessed_tokens: that came of a pass as they were guessed and right.
     """
 
     call: int
@@ -65,6 +67,8 @@ class Span:
     fallen_tokens: int = 0
     checked_tokens: int = 0
     kept_tokens: int = 0
+    passes: int = 0
+    guessed_tokens: int = 0
 
     @property
     def standing_tokens(self) -> int:

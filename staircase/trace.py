@@ -61,6 +61,8 @@ def _phases(process: int, thread: int, span: Span) -> Events:
         "cached_tokens": span.cached_tokens,
         "output_tokens": span.output_tokens,
         "thinking_tokens": span.thinking_tokens,
+        "passes": span.passes,
+        "guessed_tokens": span.guessed_tokens,
         "reason": span.reason,
     }
     for phase, start, stop in phases:

@@ -146,11 +146,11 @@ BACKENDS: dict[str, Backend] = {
     "endpoint": EndpointBackend(),
     "scripted": ScriptedBackend(),
     "transformers": TransformersBackend(),
-    "transformers, guessing": TransformersBackend(lookup=PromptLookup()),
+    "transformers, guessing": TransformersBackend(lookup=PromptLookup(min_ngram=1)),
     "openai text": OpenAIBackend(has_ids=False),
     "openai ids": OpenAIBackend(has_ids=True),
     "batching": BatchingBackend(),
-    "batching, guessing": BatchingBackend(lookup=PromptLookup()),
+    "batching, guessing": BatchingBackend(lookup=PromptLookup(min_ngram=1)),
 }
 EVERY_BACKEND = [*BACKENDS, *server_params(SERVERS)]
 

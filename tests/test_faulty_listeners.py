@@ -46,7 +46,7 @@ def serial() -> Iterator[Engine]:
 @contextmanager
 def guessing() -> Iterator[Engine]:
     with Device() as device:
-        yield TransformersEngine(random_model("llama", 1), device, lookup=PromptLookup())
+        yield TransformersEngine(random_model("llama", 1), device, lookup=PromptLookup(min_ngram=1))
 
 
 @contextmanager

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy.stats import chisquare
 
 from executor.draws import TextPosition
 from executor.engine import EngineCall, Key
 from executor.inprocess.batching_engine import BatchingEngine
-from executor.inprocess.guesses import agreed
+from executor.inprocess.guesses import Guesses, agreed
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.prompt_lookup import GrowingText, PromptLookup
 from executor.inprocess.sampling import GREEDY, Chooser, Sampling
 from executor.inprocess.transformers_engine import TransformersEngine
+from executor.opened_engines import open_engines, read_dataset
+from executor.prefix import common_prefix
+from executor.runtime import Job
+from planner.profiling.profile_warnings import guess_notes
+from planner.tables.engine_table import describe_engines
+from planner.tables.metrics_table import figures_of
+from staircase import Schedule, constant, moa
 from staircase.errors import ModelError
-from tests.support.backends import VOCABULARY, random_model
+from staircase.metrics.measured import measure_all
+from staircase.spec.engine_spec import EngineSpec, OpenAISpec
+from staircase.spec.scenario import Scenario, load_scenario
+from staircase.spec.strict import changed_spec
+from tests.support.backends import VOCABULARY, SimulatedBackend, TransformersBackend, random_model
+from tests.support.smollm2 import needs_smollm2
+from tests.test_cli import DEMO, ROOT
 from tests.test_kv_reuse import greedy
 from tests.test_sampling import AnyEngine
 from tests.test_slots import HandDevice, Plan, Recorder, plans, play
 
 MODEL = random_model("llama", seed=7)
-LOOKUP = PromptLookup(tokens=6, ngram=3)
+LOOKUP = PromptLookup(tokens=6, ngram=3, min_ngram=1)
 WARM = Sampling(temperature=2.0, seed=11)
 TOKENS = st.integers(0, VOCABULARY - 1)
 # Of few kinds, so that much of a text was there before.
@@ -38,9 +53,9 @@ FEW = st.integers(0, 3)
 # what is looked up
 
 
-def obvious(text: Sequence[int], ngram: int, most: int) -> list[int]:
+def obvious(text: Sequence[int], ngram: int, min_ngram: int, most: int) -> list[int]:
     """By looking through the whole text, from its end, for the longest n-gram first."""
-    for size in range(min(ngram, len(text)), 0, -1):
+    for size in range(min(ngram, len(text)), min_ngram - 1, -1):
         for stop in range(len(text) - 1, size - 1, -1):
             if text[stop - size : stop] == text[len(text) - size :]:
                 rest = list(text[stop:])
@@ -48,25 +63,33 @@ def obvious(text: Sequence[int], ngram: int, most: int) -> list[int]:
     return []
 
 
-@given(st.lists(FEW, max_size=40), st.integers(1, 5), st.integers(0, 9), st.integers(0, 40))
+@given(
+    st.lists(FEW, max_size=40),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.integers(0, 9),
+    st.integers(0, 40),
+)
 def test_a_guess_is_what_followed_the_longest_ending_last(
-    text: list[int], ngram: int, most: int, cut: int
+    text: list[int], min_ngram: int, more: int, most: int, cut: int
 ) -> None:
-    growing = GrowingText(ngram, text[:cut])
+    growing = GrowingText(min_ngram + more, min_ngram, text[:cut])
     for token in text[cut:]:
         growing.extend([token])
-    assert growing.guess(most) == obvious(text, ngram, most)
+    assert growing.guess(most) == obvious(text, min_ngram + more, min_ngram, most)
 
 
-def test_nothing_is_guessed_after_what_is_new() -> None:
-    assert GrowingText(3).guess(4) == []
-    assert GrowingText(3, [1, 2, 3]).guess(4) == []
-    assert GrowingText(3, [1, 2, 3, 1]).guess(4) == [2, 3, 1, 2]
+@pytest.mark.parametrize(
+    ("text", "guess"),
+    [([], []), ([1, 2, 3], []), ([1, 2, 3, 1], []), ([1, 2, 3, 1, 2], [3, 1, 2, 3])],
+)
+def test_nothing_is_guessed_after_what_is_new(text: list[int], guess: list[int]) -> None:
+    assert GrowingText(3, 2, text).guess(4) == guess
 
 
 def test_a_token_costs_microseconds_however_long_the_text_is() -> None:
     drawn = np.random.default_rng(0).integers(0, 50_000, 32_000).tolist()
-    text = GrowingText(3, drawn)
+    text = GrowingText(3, 1, drawn)
     started = time.perf_counter()
     for token in drawn[:1000]:
         text.extend([token])
@@ -144,7 +167,7 @@ def test_a_text_does_not_depend_on_guesses(
     calls = [call(number, *one) for number, one in enumerate(asked)]
     alone = Turns.of(sampling=sampling).written(*calls)
     guessing = [replace(one, guess=data.draw(guesses_of(alone[one.key]))) for one in calls]
-    for lookup in (None, LOOKUP, PromptLookup(1, 1)):
+    for lookup in (None, LOOKUP, PromptLookup(1, 1, 1)):
         assert Turns.of(kind, sampling, lookup).written(*guessing) == alone
 
 
@@ -201,6 +224,14 @@ class TestWhatACallSays:
         assert found.tokens[0, 0] == self.TEXT
         assert (report.passes, report.guessed_tokens) == (passes, 12 - passes)
         assert report.reason == "length"
+
+    def test_is_checked_in_parts_where_it_is_long(
+        self, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("executor.inprocess.guesses.MOST_AT_ONCE", 4)
+        found = Turns.of(kind).play(call(0, self.PROMPT, 12, self.TEXT))
+        assert found.tokens[0, 0] == self.TEXT
+        assert found.reports[0, 0].passes == 3
 
     def test_one_that_is_wrong_is_all_that_it_costs(self, kind: str) -> None:
         wrong = [(self.TEXT[0] + 1) % VOCABULARY, *self.TEXT[1:]]
@@ -277,6 +308,13 @@ def test_a_listener_that_fails_in_a_burst_ends_its_call(kind: str) -> None:
     assert heard.reports[0, 0].error == "ValueError: enough"
 
 
+@pytest.mark.parametrize("guess", [[], [8, 9]])
+def test_nothing_is_guessed_where_passes_are_measured(guess: list[int]) -> None:
+    asked = call(0, [1, 2, 3, 1, 2, 3], 9, guess)
+    assert Guesses(asked, LOOKUP, VOCABULARY).next(5) == (guess or [1, 2, 3, 1, 2])
+    assert Guesses(replace(asked, is_measured=True), LOOKUP, VOCABULARY).next(5) == []
+
+
 def test_a_cache_that_cannot_be_cut_is_told() -> None:
     model = random_model("qwen3", seed=7)
     model.network.config.layer_types = ["full_attention", "linear_attention"]
@@ -312,3 +350,147 @@ def test_sampled_tokens_are_distributed_as_without_guesses() -> None:
     assert p_value(agreed) > 0.01
     # The same test finds guesses that are kept whatever is drawn.
     assert p_value(keeping_all) < 0.01
+
+
+# requests
+
+
+Texts = list[Mapping[str, Sequence[int]]]
+
+
+def texts_of(
+    scenario: Scenario, folder: Path, schedule: Schedule, count: int, lookup: object, slots: int
+) -> Texts:
+    """What ``count`` requests write on engines with ``slots``, all in this process."""
+    changes = {"device": "cpu", "slots": slots, "prompt_lookup": lookup}
+    engines = {name: changed_spec(name, one, changes) for name, one in scenario.real.items()}
+    scenario = scenario.model_copy(update={"engines": engines})
+    pipeline = scenario.pipeline.build()
+    jobs = [Job(pipeline, schedule, one) for one in read_dataset(scenario, folder, count, 0)]
+    with open_engines(scenario) as opened:
+        outcomes = opened.runtime.run(jobs, concurrency=slots)
+    spans = [span for one in outcomes for span in one.timeline.spans]
+    assert any(span.guessed_tokens for span in spans) == bool(lookup)
+    return [{agent.name: one.ids[agent.name] for agent in pipeline} for one in outcomes]
+
+
+def agree(one: Texts, other: Texts, answer: str) -> bool:
+    """Drafts may be cut off at other places, as nobody needs more when the answer is there."""
+    pairs = [
+        (name, list(text), list(others[name]))
+        for some, others in zip(one, other, strict=True)
+        for name, text in some.items()
+    ]
+    return all(
+        common_prefix(*both) == (max if name == answer else min)(map(len, both))
+        for name, *both in pairs
+    )
+
+
+SMALL = {"tokens": 6, "ngram": 2}
+STAIRS = Schedule({"editor": constant(16, 16, 24)})
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.timeout(900)
+def test_embedded_texts_are_the_same(count: int) -> None:
+    scenario = load_scenario(DEMO)
+    plain = texts_of(scenario, DEMO.parent, STAIRS, count, None, 12)
+    for slots, lookup in ((1, True), (12, True), (12, SMALL)):
+        found = texts_of(scenario, DEMO.parent, STAIRS, count, lookup, slots)
+        assert agree(found, plain, "editor")
+
+
+@pytest.mark.slow
+def test_sampled_embedded_texts_are_the_same() -> None:
+    scenario = load_scenario(DEMO)
+    warm = {"temperature": 0.7, "top_p": 0.9}
+    engines = {name: changed_spec(name, one, warm) for name, one in scenario.real.items()}
+    scenario = scenario.model_copy(update={"engines": engines})
+    plain = texts_of(scenario, DEMO.parent, Schedule(), 24, None, 12)
+    for slots in (1, 12):
+        assert texts_of(scenario, DEMO.parent, Schedule(), 24, SMALL, slots) == plain
+
+
+@pytest.mark.slow
+@needs_smollm2
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("slots", [1, 6])
+def test_texts_of_a_real_model_are_the_same(slots: int) -> None:
+    """Three drafts that are sampled and a greedy editor."""
+    path = ROOT / "examples" / "smollm2.yaml"
+    scenario = load_scenario(path)
+    agents = {name: {"max_tokens": 48} for name in scenario.pipeline.agents}
+    pipeline = changed_spec("pipeline", scenario.pipeline, {"agents": agents})
+    scenario = scenario.model_copy(update={"pipeline": pipeline})
+    plain = texts_of(scenario, path.parent, Schedule(), 24, None, 6)
+    assert texts_of(scenario, path.parent, Schedule(), 24, SMALL, slots) == plain
+
+
+# what users see
+
+
+def test_tokens_a_pass_are_a_figure_of_runs() -> None:
+    counts = []
+    for lookup in (None, LOOKUP):
+        played = TransformersBackend(lookup=lookup).play(
+            moa([["a", "b"]], "z"), Schedule(), {"a": 20, "b": 20, "z": 20}
+        )
+        spans = played.timeline.spans
+        found = measure_all([played.timeline]).summaries()
+        counts.append(found["tokens_per_pass"].mean)
+        written = sum(span.output_tokens for span in spans)
+        assert counts[-1] == pytest.approx(written / sum(span.passes for span in spans))
+        assert ("tokens_per_pass" in figures_of(found)) == bool(lookup)
+    assert counts[0] == 1 < counts[1]
+
+
+def test_no_pass_is_counted_of_simulated_engines() -> None:
+    line = SimulatedBackend().play(moa([["a"]], "z"), Schedule(), {"a": 5, "z": 5}).timeline
+    assert "tokens_per_pass" not in measure_all([line]).summaries()
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (True, "12 after the last 3"),
+        ({"tokens": 4, "ngram": 2}, "4 after the last 2"),
+        ({"min_ngram": 1}, "12 after the last 1 to 3"),
+        (False, ""),
+    ],
+)
+def test_engines_are_shown_with_what_they_look_up(said: object, shown: str) -> None:
+    content = {
+        "name": "x",
+        "pipeline": {"single": "a"},
+        "engines": {"a": {"model": "embedded", "prompt_lookup": said}},
+    }
+    (found,) = describe_engines(Scenario.model_validate(content))
+    assert found.guesses == shown
+
+
+def test_forecasts_are_said_not_to_know_of_guesses() -> None:
+    plain = EngineSpec(model="embedded")
+    guessing = EngineSpec.model_validate({"model": "embedded", "prompt_lookup": True})
+    assert guess_notes({"a": plain}) == []
+    assert guess_notes({"a": guessing, "b": plain, "c": guessing})[0].startswith("a, c: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokns": 3}, "unknown key 'tokns'; did you mean 'tokens'"),
+        ({"ngram": 2, "min_ngram": 3}, "min_ngram must not be above ngram, 2"),
+        ({"tokens": 0}, "greater than or equal to 1"),
+        (3, "must be a mapping with keys tokens, ngram, min_ngram"),
+    ],
+)
+def test_wrong_options_are_told(options: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        EngineSpec.model_validate({"model": "embedded", "prompt_lookup": options})
+
+
+def test_of_a_server_it_is_asked_at_the_server() -> None:
+    server = {"kind": "openai", "base_url": "http://x/v1", "model": "m", "prompt_lookup": True}
+    with pytest.raises(ValidationError, match="prompt_lookup is for engines in this process"):
+        OpenAISpec.model_validate(server)

@@ -132,7 +132,7 @@ def play(engine: BatchingEngine, device: HandDevice, calls: Sequence[Plan]) -> R
     st.integers(1, 4),
     st.sampled_from([1, 5, 16, 2048]),
     st.booleans(),
-    st.sampled_from([None, PromptLookup(4, 2), PromptLookup(9, 1)]),
+    st.sampled_from([None, PromptLookup(4, 2, 1), PromptLookup(9, 1, 1)]),
 )
 def test_joining_and_leaving_changes_no_token(
     kind: str,

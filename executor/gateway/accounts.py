@@ -59,6 +59,7 @@ def _of_agent(line: Timeline, spans: Sequence[Span]) -> dict[str, Any]:
         "prompt_tokens": sum(span.prompt_tokens for span in spans),
         "cached_tokens": sum(span.cached_tokens for span in spans),
         "completion_tokens": sum(span.made_tokens for span in spans),
+        "guessed_tokens": sum(span.guessed_tokens for span in spans),
         "first_token_s": since(firsts[0]) if firsts else None,
         "end_s": since(spans[-1].ended_ps) if spans else None,
     }

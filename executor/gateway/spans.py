@@ -80,6 +80,7 @@ def _call(tracer: Tracer, call: Span, written: TraceSpan, start_ns: int) -> Trac
             "gen_ai.usage.output_tokens": call.made_tokens,
             "staircase.step": call.step,
             "staircase.cached_tokens": call.cached_tokens,
+            "staircase.guessed_tokens": call.guessed_tokens,
         },
     )
     if call.reason not in ("stop", "length", "cancelled"):

@@ -6,7 +6,7 @@ what was guessed, be it sampled or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import takewhile
 
 from torch import Tensor
@@ -15,6 +15,9 @@ from executor.draws import TextPosition
 from executor.engine import EngineCall
 from executor.inprocess.prompt_lookup import GrowingText, PromptLookup
 from executor.inprocess.sampling import Chooser
+
+# All logits of a guess are in memory at the same time.
+MOST_AT_ONCE = 512
 
 
 class Guesses:
@@ -26,15 +29,19 @@ class Guesses:
     """
 
     def __init__(self, call: EngineCall, lookup: PromptLookup | None, vocabulary_size: int) -> None:
-        self._said = list(takewhile(lambda token: 0 <= token < vocabulary_size, call.guess))
+        lookup = None if call.is_measured else lookup
+        said = () if call.is_measured else call.guess
+        self._said = list(takewhile(lambda token: 0 <= token < vocabulary_size, said))
         # What the call says of its text is looked up as if it had stood before the prompt.
-        self._text = lookup and GrowingText(lookup.ngram, [*self._said, *call.prompt_ids])
+        self._text = lookup and GrowingText(
+            lookup.ngram, lookup.min_ngram, [*self._said, *call.prompt_ids]
+        )
         self._most = lookup.tokens if lookup else 0
 
     def next(self, most: int) -> list[int]:
         """At most ``most`` tokens."""
         if self._said:
-            return self._said[:most]
+            return self._said[: min(most, MOST_AT_ONCE)]
         return self._text.guess(min(most, self._most)) if self._text else []
 
     def add(self, token: int) -> None:
@@ -45,7 +52,7 @@ class Guesses:
 
 
 def agreed(
-    chooser: Chooser, left: Tensor, places: Iterable[TextPosition], guess: list[int]
+    chooser: Chooser, left: Tensor, places: Sequence[TextPosition], guess: list[int]
 ) -> list[int]:
     """The tokens at ``places``: in order, up to the first that is not the one of ``guess``.
 
@@ -53,8 +60,8 @@ def agreed(
         left: what ``Chooser.in_pass`` gave for them, one more than ``guess`` has.
     """
     tokens: list[int] = []
-    for row, (place, said) in enumerate(zip(places, [*guess, None], strict=True)):
-        tokens += chooser.tokens(left[row : row + 1], [place])
-        if tokens[-1] != said:
+    for token, said in zip(chooser.in_order(left, places), [*guess, None], strict=True):
+        tokens.append(token)
+        if token != said:
             break
     return tokens

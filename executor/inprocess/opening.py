@@ -10,10 +10,11 @@ from executor.engine import Engine
 from executor.inprocess.batching_engine import BatchingEngine
 from executor.inprocess.device import Device
 from executor.inprocess.models import LoadedModel, Weights, load_model
+from executor.inprocess.prompt_lookup import PromptLookup
 from executor.inprocess.sampling import Sampling
 from executor.inprocess.threads import fast_threads
 from executor.inprocess.transformers_engine import TransformersEngine
-from staircase.spec.engine_spec import EngineSpec
+from staircase.spec.engine_spec import EngineSpec, PromptLookupSpec
 
 
 def load_models(specs: Mapping[str, EngineSpec]) -> dict[str, LoadedModel]:
@@ -58,6 +59,13 @@ def open_local(
 
 def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:
     sampling = Sampling(spec.temperature, spec.top_p, spec.top_k, spec.seed)
+    lookup = _lookup(spec.prompt_lookup) if spec.prompt_lookup else None
     if spec.slots == 1:
-        return TransformersEngine(model, device, sampling)
-    return BatchingEngine(model, device, spec.slots, spec.max_num_batched_tokens, sampling=sampling)
+        return TransformersEngine(model, device, sampling, lookup)
+    return BatchingEngine(
+        model, device, spec.slots, spec.max_num_batched_tokens, sampling=sampling, lookup=lookup
+    )
+
+
+def _lookup(spec: PromptLookupSpec) -> PromptLookup:
+    return PromptLookup(spec.tokens, spec.ngram, spec.min_ngram or spec.ngram)

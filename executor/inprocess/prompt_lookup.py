@@ -17,18 +17,21 @@ class PromptLookup:
 
     Attributes:
         tokens: guessed at once, at most.
-        ngram: so many tokens at the text's end, or fewer, are looked for.
+        ngram: so many tokens at the text's end are looked for, at most.
+        min_ngram: and at least. Fewer are found more often, and tell less.
     """
 
-    tokens: int = 16
+    tokens: int = 12
     ngram: int = 3
+    min_ngram: int = 3
 
 
 class GrowingText:
-    """A text, and what followed wherever ``ngram`` tokens of it or fewer stood."""
+    """A text, and what followed wherever ``min_ngram`` to ``ngram`` tokens of it stood."""
 
-    def __init__(self, ngram: int, tokens: Iterable[int] = ()) -> None:
+    def __init__(self, ngram: int, min_ngram: int, tokens: Iterable[int] = ()) -> None:
         self._ngram = ngram
+        self._min_ngram = min_ngram
         self._tokens: list[int] = []
         # By n-gram: the place after the latest one that a token follows.
         self._next: dict[tuple[int, ...], int] = {}
@@ -36,10 +39,13 @@ class GrowingText:
 
     def extend(self, tokens: Iterable[int]) -> None:
         """Costs the same for every token, however long the text is."""
-        for token in tokens:
-            for ending in self._endings():
-                self._next[ending] = len(self._tokens)
-            self._tokens.append(token)
+        start = len(self._tokens)
+        self._tokens += tokens
+        for size in range(self._min_ngram, self._ngram + 1):
+            first = max(0, start - size)
+            text = self._tokens[first:]
+            ngrams = zip(*(text[place:] for place in range(size)), strict=False)
+            self._next.update(zip(ngrams, range(first + size, len(self._tokens)), strict=False))
 
     def guess(self, most: int) -> list[int]:
         """``most`` tokens as after the longest ending that is not new; none if all are.
@@ -59,4 +65,4 @@ class GrowingText:
     def _endings(self) -> Iterator[tuple[int, ...]]:
         """The n-grams that end it, longest first."""
         tail = tuple(self._tokens[-self._ngram :])
-        return (tail[start:] for start in range(len(tail)))
+        return (tail[start:] for start in range(len(tail) - self._min_ngram + 1))

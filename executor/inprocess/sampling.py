@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -58,6 +58,14 @@ class Chooser:
         """The tokens at ``places``, B of them; ``left`` is what ``in_pass`` gave for them."""
         chosen = left if self._is_greedy else self._draw(left, places)
         return [int(token) for token in chosen.tolist()]
+
+    def in_order(self, left: Tensor, places: Sequence[TextPosition]) -> Iterator[int]:
+        """The same, one after the other: what is drawn costs nothing unless it is asked for."""
+        if self._is_greedy:
+            yield from self.tokens(left, places)
+            return
+        for row, place in enumerate(places):
+            yield self.tokens(left[row : row + 1], [place])[0]
 
     def _draw(self, logits: Tensor, places: Sequence[TextPosition]) -> Tensor:
         scores = logits.double()

@@ -80,7 +80,8 @@ def begin(
     for number, prompt in enumerate(prompts):
         # Differs from the keys of others that wait for the same engine.
         key = id(recorder), number
-        engine.submit(EngineCall(key, prompt, tokens, ignore_end=True), recorder)
+        call = EngineCall(key, prompt, tokens, ignore_end=True, is_measured=True)
+        engine.submit(call, recorder)
     return recorder
 
 

@@ -84,6 +84,7 @@ _ALL = (
     Metric("thinking_tokens", "thinking tokens"),
     Metric("prefilled_tokens", "prefill", "prefill", row="prefilled tokens"),
     Metric("cached_tokens", "cached", row="cached tokens"),
+    Metric("tokens_per_pass", "tokens a pass"),
     Metric("samples", "samples", "samples", row="samples begun"),
     Metric("vote_right", "votes right", "vote_right", row="share of votes that were right"),
     Metric("unread", "unread", "unread", row="unread share"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from profiles.latency.profile import EngineProfile
+from staircase.spec.engine_spec import EngineSpec
 
 # Beyond this stated error a forecast says little.
 LARGE_ERROR = 0.25
@@ -22,6 +23,13 @@ def latency_notes(engines: Mapping[str, EngineProfile]) -> list[str]:
         lines += [f"warning: {names}: {words}" for words in _warnings(engine)]
         lines += [f"{names}: {RESTATES}"] if engine.restates else []
     return lines
+
+
+def guess_notes(specs: Mapping[str, EngineSpec]) -> list[str]:
+    """A line if some of ``specs`` guess, which no latency profile knows."""
+    names = ", ".join(name for name, spec in specs.items() if spec.prompt_lookup)
+    words = "what prompt_lookup gains is not in the profile, so forecasts are too slow by it"
+    return [f"{names}: {words}"] if names else []
 
 
 def _warnings(engine: EngineProfile) -> list[str]:

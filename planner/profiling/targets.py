@@ -60,8 +60,8 @@ def _words(engine: Engine, rng: random.Random) -> Callable[[int], list[int]]:
     return draw
 
 
-# Keys of an engine that have no say in how long it takes.
-UNTIMED = {"format", "api_key_env", "seed", "scored_by"}
+# Keys of an engine that have no say in how long a pass takes.
+UNTIMED = {"format", "api_key_env", "seed", "scored_by", "prompt_lookup"}
 
 
 def key_of(spec: EngineSpec | OpenAISpec, how: ProfileSpec, beside: Sequence[str] = ()) -> str:

@@ -11,7 +11,7 @@ from executor.openai.connecting import Connector
 from executor.openai.server import Network
 from executor.openai.server_profile import SALT, ServerProfile
 from staircase.errors import EngineError
-from staircase.spec.engine_spec import EngineSpec, OpenAISpec
+from staircase.spec.engine_spec import EngineSpec, OpenAISpec, PromptLookupSpec
 from staircase.spec.scenario import AnyEngine, Scenario
 
 
@@ -28,6 +28,7 @@ class Description:
         scores: how it tells the log-probabilities of a prompt, which quality is measured by.
         kept_apart: what keeps a measured request from finding another's query or drafts in the
             prefix cache.
+        guesses: what is looked up in prompts, in words; empty where nothing is.
         error: why a server cannot be used.
     """
 
@@ -45,6 +46,7 @@ class Description:
     fields: tuple[str, ...] = ()
     scores: str = ""
     kept_apart: str = ""
+    guesses: str = ""
     error: str | None = None
 
 
@@ -62,7 +64,13 @@ def describe_engines(scenario: Scenario) -> list[Description]:
 def _describe(name: str, spec: AnyEngine, connector: Connector) -> Description:
     if isinstance(spec, EngineSpec):
         return Description(
-            name, spec.kind, spec.model, spec.device, tokens="ids", kept_apart="engine"
+            name,
+            spec.kind,
+            spec.model,
+            spec.device,
+            tokens="ids",
+            kept_apart="engine",
+            guesses=_guesses(spec.prompt_lookup) if spec.prompt_lookup else "",
         )
     if not isinstance(spec, OpenAISpec):
         return Description(name, spec.kind)
@@ -71,6 +79,12 @@ def _describe(name: str, spec: AnyEngine, connector: Connector) -> Description:
     except EngineError as error:
         return Description(name, spec.kind, spec.model, spec.base_url, error=str(error))
     return _described(name, spec, profile)
+
+
+def _guesses(spec: PromptLookupSpec) -> str:
+    least = spec.min_ngram or spec.ngram
+    looked_up = f"{least} to {spec.ngram}" if least < spec.ngram else str(spec.ngram)
+    return f"{spec.tokens} after the last {looked_up}"
 
 
 def _described(name: str, spec: OpenAISpec, profile: ServerProfile) -> Description:
@@ -113,6 +127,7 @@ LINES: Mapping[str, str] = {
     "fields": "fields",
     "scores": "scores",
     "kept_apart": "measured apart by",
+    "guesses": "prompt lookup",
     "error": "error",
 }
 

@@ -40,6 +40,7 @@ ROWS = (
     "thinking_tokens",
     "prefilled_tokens",
     "cached_tokens",
+    "tokens_per_pass",
     "samples",
     "vote_right",
     "unread",
@@ -64,9 +65,10 @@ def metrics_table(metrics: Mapping[str, Summary], title: str) -> Table:
 
 
 def figures_of(metrics: Mapping[str, Summary]) -> list[str]:
-    """Names of the rows that they fill; of thoughts only where there are any."""
+    """Names of the rows that they fill; of thoughts and guesses only where there are any."""
     thinks = "thinking_tokens" in metrics and metrics["thinking_tokens"].mean > 0
-    hidden = () if thinks else OF_THOUGHTS
+    guesses = "tokens_per_pass" in metrics and metrics["tokens_per_pass"].mean > 1
+    hidden = (*(() if thinks else OF_THOUGHTS), *(() if guesses else ("tokens_per_pass",)))
     return [name for name in ROWS if name in metrics and name not in hidden]
 
 

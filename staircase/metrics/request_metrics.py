@@ -26,6 +26,9 @@ Added here:
                    which they were written, or as they did not stand when they were checked
     kept           of the tokens that its agents checked, the share that stood
 
+    tokens a pass  of the models' passes that gave tokens, where engines count them: above 1 only
+                   where guesses are kept (prompt lookup)
+
     vote right     the share of its votes that took a right answer, where that is known
     samples        texts on which somebody votes that were begun
 
@@ -44,7 +47,7 @@ from dataclasses import astuple, dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from staircase.timeline import PS_PER_S, Timeline, to_s
+from staircase.timeline import PS_PER_S, Span, Timeline, to_s
 from staircase.votes import Outcome
 
 # Tokens a second: silent reading of English at 238 words a minute (Brysbaert 2019, Journal of
@@ -81,6 +84,7 @@ class RequestMetrics:
     kept: float = field(default=NAN, kw_only=True)
     vote_right: float = field(default=NAN, kw_only=True)
     samples: float = field(default=NAN, kw_only=True)
+    tokens_per_pass: float = field(default=NAN, kw_only=True)
 
 
 METRICS: tuple[str, ...] = tuple(field.name for field in fields(RequestMetrics))
@@ -90,8 +94,8 @@ OF_INPUTS = ("input_s", "start_after_input_s", "last_after_input_s")
 OF_REVISIONS = ("retracted_tokens", "kept")
 # Those that only requests with votes have.
 OF_VOTES = ("vote_right", "samples")
-# Those that not every request has.
-OF_SOME = (*OF_INPUTS, *OF_REVISIONS, *OF_VOTES)
+# Those that not all requests have.
+OF_SOME = (*OF_INPUTS, *OF_REVISIONS, *OF_VOTES, "tokens_per_pass")
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +172,7 @@ def measure(timeline: Timeline, reading_rate: float = READING_RATE) -> RequestMe
         last_after_input_s=e2e - input_s,
         **_of_revisions(timeline),
         **_of_votes(list(timeline.votes.values())),
+        tokens_per_pass=_per_pass(timeline.spans),
     )
 
 
@@ -179,6 +184,12 @@ def _of_revisions(timeline: Timeline) -> dict[str, float]:
         "retracted_tokens": timeline.retracted_tokens if may_fall else NAN,
         "kept": kept / checked if checked else NAN,
     }
+
+
+def _per_pass(spans: Sequence[Span]) -> float:
+    passes = sum(span.passes for span in spans)
+    guessed = sum(span.guessed_tokens for span in spans)
+    return 1 + guessed / passes if passes else NAN
 
 
 def _of_votes(votes: Sequence[Outcome]) -> dict[str, float]:

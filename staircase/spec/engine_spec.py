@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from string import Formatter
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -19,6 +20,8 @@ from pydantic import (
 from staircase.bounds import (
     MOST,
     MOST_BATCHED_TOKENS,
+    MOST_GUESSED,
+    MOST_NGRAM,
     MOST_SEQUENCES,
     MOST_SLOTS,
     MOST_TEMPERATURE,
@@ -92,6 +95,31 @@ class SamplingSpec(Strict):
         return self
 
 
+class PromptLookupSpec(Strict):
+    """At most ``tokens`` are guessed, as they followed where the text's last ``ngram`` stood.
+
+    The longest n-gram counts that is found, of ``min_ngram`` tokens or more; without the key only
+    those of ``ngram``.
+    """
+
+    tokens: Annotated[int, Field(ge=1, le=MOST_GUESSED)] = 12
+    ngram: Annotated[int, Field(ge=1, le=MOST_NGRAM)] = 3
+    min_ngram: Annotated[int, Field(ge=1, le=MOST_NGRAM)] | None = None
+
+    @model_validator(mode="after")
+    def _check_ngrams(self) -> Self:
+        if self.min_ngram and self.min_ngram > self.ngram:
+            raise ValueError(f"min_ngram must not be above ngram, {self.ngram}")
+        return self
+
+
+def _lookup(value: object) -> object:
+    """``true`` for the defaults, ``false`` for none."""
+    if isinstance(value, bool):
+        return PromptLookupSpec() if value else None
+    return value
+
+
 class EngineSpec(SamplingSpec):
     """A transformers engine of our own, in turn with others on its device.
 
@@ -102,6 +130,9 @@ class EngineSpec(SamplingSpec):
     It serves one call at a time, or with more ``slots`` as many at once, computing at most
     ``max_num_batched_tokens`` in an iteration. ``weights: dummy`` are random ones for the model's
     config.json, which need no other file: right for latency, nonsense as text.
+
+    With ``prompt_lookup`` it guesses how texts go on by what stands in their prompts, which changes
+    no text in single precision.
     """
 
     kind: Literal["transformers"] = "transformers"
@@ -112,6 +143,7 @@ class EngineSpec(SamplingSpec):
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
     slots: Annotated[int, Field(ge=1, le=MOST_SLOTS)] = 1
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=MOST_BATCHED_TOKENS)] = 2048
+    prompt_lookup: Annotated[PromptLookupSpec | None, BeforeValidator(_lookup)] = None
     format: Format = "auto"
 
     @model_validator(mode="after")
@@ -166,6 +198,16 @@ class ServerSpec(SamplingSpec):
     tries: Annotated[int, Field(ge=1, le=MOST_TRIES)] = 3
     max_concurrency: Annotated[int, Field(ge=1, le=MOST_SEQUENCES)] = 64
     priority: Annotated[int, Field(ge=-MOST, le=MOST)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_lookup(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "prompt_lookup" in data:
+            raise ValueError(
+                "prompt_lookup is for engines in this process; a server does it itself, as vLLM "
+                'with --speculative-config \'{"method": "ngram", …}\''
+            )
+        return data
 
     @field_validator("base_url")
     @classmethod

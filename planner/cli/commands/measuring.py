@@ -81,11 +81,11 @@ def show_profiles(work: Workspace, measured: Iterable[tuple[str, Path]]) -> None
 
 
 def _show_latency(work: Workspace) -> None:
-    from planner.profiling.profile_warnings import latency_notes
+    from planner.profiling.profile_warnings import guess_notes, latency_notes
     from planner.profiling.profile_words import latency_lines
 
-    found = work.latency()
-    for words in [*latency_lines(found), *latency_notes(found.engines)]:
+    found, guessed = work.latency(), guess_notes(work.scenario.real)
+    for words in [*latency_lines(found), *latency_notes(found.engines), *guessed]:
         screen.print(words)
 
 
