@@ -191,6 +191,11 @@ class RequestRun:
             timer.cancel()
         self._on_over()
 
+    def ids_of(self, agent: str) -> list[int]:
+        """What ``agent`` has written and stands now."""
+        with self._changed:
+            return self._standing(agent)
+
     @property
     def is_served(self) -> bool:
         """Whether an engine still has a call of it."""
