@@ -13,6 +13,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from executor.engine import Engine
 from executor.gateway import said_inputs
@@ -29,6 +33,7 @@ from executor.gateway.served_plan import (
     ladder_of,
     single_point,
 )
+from executor.gateway.spans import trace_request
 from executor.input_engine import NO_PROMPT, InputEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from staircase import Pipeline, Question, Schedule, constant, normal, uniform
@@ -545,3 +550,62 @@ def test_no_plan_without_inputs_has_live_ones() -> None:
             model=PANEL, messages=ASKED, stream=True, extra_body={"live_inputs": ["heard"]}
         )
     assert "it has none" in str(caught.value)
+
+
+FORECAST = {"start_after_input_s": 0.5, "last_after_input_s": 0.5, "ttft_s": 1.0}
+
+
+class TestFigures:
+    @staticmethod
+    def lines(server: Running) -> dict[str, float]:
+        text = httpx.get(f"{server.base}/metrics").text
+        pairs = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def test_count_from_the_last_words(self) -> None:
+        """Silence before the end is told does not count, and what fell does not either."""
+        of = f'plan="{PLAN}",schedule="chosen"'
+        with running(plan_on(forecast=FORECAST)) as server:
+            live = Live(server, corrections=True)
+            for said in ("why does", "why does bread rice", "why does bread rise when it"):
+                live.say(said)
+                time.sleep(PAUSE_S)
+            time.sleep(0.5)
+            live.say(is_last=True)
+            found = live.read()
+            lines = self.lines(server)
+        assert found.taken_back > 0
+        for figure in ("ttft_after_input", "start_after_input", "last_after_input"):
+            assert lines[f"staircase_{figure}_seconds_count{{{of}}}"] == 1
+        # The first token that stands came with the first words, the last with the end.
+        first = f'staircase_ttft_after_input_seconds_bucket{{le="0.0",{of}}}'
+        assert lines[first] == 1
+        assert lines[f'staircase_last_after_input_seconds_bucket{{le="0.35",{of}}}'] == 0
+        assert lines[f"staircase_inter_token_latency_seconds_count{{{of}}}"] == len(found.text) - 1
+        for figure, count in (("start_after_input", 1), ("last_after_input", 1), ("ttft", None)):
+            name = f'staircase_measured_over_forecast_ratio_count{{figure="{figure}",{of}}}'
+            assert lines.get(name) == count
+
+    def test_inputs_in_full_have_none(self) -> None:
+        with running(plan_on(forecast=FORECAST)) as server:
+            post(server, inputs={"heard": SAID[-1]})
+            lines = self.lines(server)
+        of = f'plan="{PLAN}",schedule="chosen"'
+        assert lines[f"staircase_ttft_seconds_count{{{of}}}"] == 1
+        assert f"staircase_ttft_after_input_seconds_count{{{of}}}" not in lines
+        assert not any("measured_over_forecast_ratio_count" in name for name in lines)
+
+
+def test_an_input_has_a_span_without_calls() -> None:
+    kept = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    point = plan_on().points[CHOSEN]
+    outcome = played(SAID)
+    trace_request(provider.get_tracer("test"), PLAN, point, outcome, 10**18, Context())
+    spans = {one.name: one for one in kept.get_finished_spans()}
+    request, heard = spans[f"chat {PLAN}"], spans["input heard"]
+    assert heard.parent
+    assert request.context
+    assert heard.parent.span_id == request.context.span_id
+    assert "chat heard" not in spans

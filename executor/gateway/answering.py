@@ -192,6 +192,7 @@ class Answering:
             log.warning("a request of %s failed", name)
             log.debug("it failed: %s", error)
         elif self._moments.token_s and live.ended_by in (None, "stop text"):
+            self._moments.input_s = self.said.said_s
             figures.note_times(name, point, self._moments, self._service.rate_per_s)
             if was_alone and live.ended_by is None and not live.late:
                 self._service.on_alone(point, live.outcome)

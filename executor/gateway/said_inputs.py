@@ -20,6 +20,7 @@ class SaidInputs:
 
     Attributes:
         on_change: called after something was said, or has ended, in whatever thread.
+        said_s: when the last words came that differ from those before, on the clock of the loop.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -27,6 +28,8 @@ class SaidInputs:
         self.sources = {name: SaidInput(on_change=self._changed) for name in names}
         self._turn = asyncio.Lock()
         self._updates = 0
+        self._texts: dict[str, str] = {}
+        self.said_s: float | None = None
 
     def _changed(self) -> None:
         self.on_change()
@@ -48,6 +51,7 @@ class SaidInputs:
             known = ", ".join(self.sources)
             raise refusal("input", f"{update.input!r} is no live input; known: {known}")
         checked_text(update.text or "", "text")
+        came_s = asyncio.get_running_loop().time()
         source = self.sources[update.input]
         async with self._turn:
             self._count()
@@ -55,6 +59,9 @@ class SaidInputs:
             if not await asyncio.to_thread(_say, source, update):
                 words = f"input {update.input!r} is over: its last was said, or nobody reads it"
                 raise ApiError(409, "input_over", words, "input")
+            if update.text not in (None, self._texts.get(update.input)):
+                self._texts[update.input] = update.text or ""
+                self.said_s = came_s
 
     def _count(self) -> None:
         self._updates += 1

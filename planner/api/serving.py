@@ -11,6 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from executor.gateway.app import Settings, make_app
+from executor.gateway.figures import OF_INPUTS, OF_TEXTS
 from executor.gateway.gate import Gate
 from executor.gateway.gateway import Gateway
 from executor.gateway.keys import Key, Keys
@@ -47,7 +48,7 @@ MOST_CHEAPER = 3
 LOOPBACK, SETTINGS = Listening(), Settings()
 # What a schedule costs the engines, and the figures that are compared with what is measured.
 COST = "busy_s"
-FORECAST = ("ttft_s", "smooth_start_s", "e2e_s")
+FORECAST = tuple(f"{figure}_s" for figure in (*OF_TEXTS, *OF_INPUTS))
 
 
 def serve(
