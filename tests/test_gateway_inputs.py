@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -39,6 +42,7 @@ from executor.runtime import Job, Outcome, Runtime, ServedModel
 from staircase import Pipeline, Question, Schedule, constant, normal, uniform
 from staircase.pipeline import Agent, Arrival
 from tests.support.backends import FORM
+from tests.support.command_line import ROOT
 from tests.support.gateway_server import Running, running
 from tests.support.scripted_engine import RecallingEngine
 
@@ -609,3 +613,17 @@ def test_an_input_has_a_span_without_calls() -> None:
     assert request.context
     assert heard.parent.span_id == request.context.span_id
     assert "chat heard" not in spans
+
+
+@pytest.mark.parametrize("options", [[], ["--hold"]])
+def test_the_example_speaks(server: Running, tmp_path: Path, options: list[str]) -> None:
+    heard = [{"at": PAUSE_S * number, "text": text} for number, text in enumerate(SAID)]
+    path = tmp_path / "heard.jsonl"
+    path.write_text(json.dumps({"query": QUERY, "inputs": {"heard": heard}}) + "\n")
+    script = str(ROOT / "examples" / "voice" / "speak.py")
+    words = [sys.executable, script, str(path), "--url", f"{server.url}/", *options]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"  {answer_to(*SAID)}\n" in done.stdout
+    taken_back = float(done.stdout.rsplit(" ", 1)[1])
+    assert (taken_back > 0) == (not options)
