@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+import yaml
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -25,6 +26,7 @@ from executor.engine import Engine
 from executor.gateway import said_inputs
 from executor.gateway.api.bodies import LONGEST_INPUT
 from executor.gateway.app import Settings
+from executor.gateway.figures import OF_INPUTS
 from executor.gateway.keys import Key, Keys
 from executor.gateway.served_plan import (
     CHOSEN,
@@ -39,11 +41,15 @@ from executor.gateway.served_plan import (
 from executor.gateway.spans import trace_request
 from executor.input_engine import NO_PROMPT, InputEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
+from planner.api.serving import gateway_of
+from planner.results.plans import save_plan
+from planner.workspace import Workspace
 from staircase import Pipeline, Question, Schedule, constant, normal, uniform
 from staircase.pipeline import Agent, Arrival
 from tests.support.backends import FORM
 from tests.support.command_line import ROOT
-from tests.support.gateway_server import Running, running
+from tests.support.gateway_server import Running, listening_to, running
+from tests.support.plans import small_plan
 from tests.support.scripted_engine import RecallingEngine
 
 PLAN = "voice"
@@ -214,7 +220,7 @@ def post(server: Running, **body: Any) -> httpx.Response:
     return httpx.post(f"{server.url}/chat/completions", json=asked, timeout=20)
 
 
-def content(answer: httpx.Response) -> str:
+def content_of(answer: httpx.Response) -> str:
     assert answer.status_code == 200, answer.text
     return str(answer.json()["choices"][0]["message"]["content"])
 
@@ -223,17 +229,17 @@ class TestInFull:
     TEXT = "why does bread rise"
 
     def test_is_what_run_makes_of_it(self, server: Running) -> None:
-        assert content(post(server, inputs={"heard": self.TEXT})) == answer_to(self.TEXT)
+        assert content_of(post(server, inputs={"heard": self.TEXT})) == answer_to(self.TEXT)
 
     def test_the_last_message_is_the_only_input(self, server: Running) -> None:
         said: Any = [{"role": "user", "content": self.TEXT}]
         both = post(server, messages=said, inputs={"heard": self.TEXT})
-        assert content(post(server, messages=said)) == content(both)
+        assert content_of(post(server, messages=said)) == content_of(both)
 
     @pytest.mark.parametrize("point", ["normal", "single"])
     def test_other_points_read_it_too(self, server: Running, point: str) -> None:
         texts = [
-            content(post(server, model=f"{PLAN}@{point}", inputs={"heard": text}))
+            content_of(post(server, model=f"{PLAN}@{point}", inputs={"heard": text}))
             for text in ("why", "how", "why")
         ]
         assert texts[0] == texts[2] != texts[1]
@@ -284,7 +290,7 @@ class TestLive:
 
     def test_is_the_answer_to_the_text_in_full(self, server: Running) -> None:
         """Read exactly, steps show the same words however they come."""
-        whole = content(post(server, inputs={"heard": SAID[-1]}))
+        whole = content_of(post(server, inputs={"heard": SAID[-1]}))
         assert spoken(server, SAID).text == spoken(server, SAID, corrections=True).text == whole
 
     def test_prompts_are_those_of_run(self) -> None:
@@ -627,3 +633,27 @@ def test_the_example_speaks(server: Running, tmp_path: Path, options: list[str])
     assert f"  {answer_to(*SAID)}\n" in done.stdout
     taken_back = float(done.stdout.rsplit(" ", 1)[1])
     assert (taken_back > 0) == (not options)
+
+
+def test_a_planned_scenario_is_served(tmp_path: Path) -> None:
+    """On embedded models, under the plan of an example; its clock keeps nobody waiting."""
+    content = yaml.safe_load((ROOT / "examples" / "heard.yaml").read_text())
+    content["pipeline"]["inputs"] = {"heard": {"tokens_per_s": 0.01}}
+    for agent in content["pipeline"]["agents"].values():
+        agent["reads"] = [{"question": "heard"}.get(name, name) for name in agent["reads"]]
+    content["engines"] = {name: {"model": "embedded"} for name in ("large", "small")}
+    content = {key: content[key] for key in ("name", "pipeline", "engines")}
+    path = tmp_path / "heard.yaml"
+    path.write_text(yaml.safe_dump(content))
+    plan = replace(small_plan("heard", 5), profile_hashes={})
+    (tmp_path / "runs").mkdir()
+    save_plan(tmp_path / "runs" / "plan.json", plan)
+    work = Workspace.open(path, tmp_path / "runs")
+    with gateway_of([work]) as gateway, listening_to(gateway) as server:
+        assert set(OF_INPUTS) <= {
+            name.removesuffix("_s")
+            for name in gateway.service("heard").plan.points[CHOSEN].forecast
+        }
+        whole = post(server, model="heard", inputs={"heard": SAID[-1]})
+        assert content_of(whole)
+        assert spoken(server, SAID, model="heard").text == content_of(whole)
