@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -292,6 +293,21 @@ class TestLive:
         """Read exactly, steps show the same words however they come."""
         whole = content_of(post(server, inputs={"heard": SAID[-1]}))
         assert spoken(server, SAID).text == spoken(server, SAID, corrections=True).text == whole
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_whatever_was_said_before(self, server: Running, seed: int) -> None:
+        """Any updates, at any moments; no text is so long that the answer ends before it."""
+        rng = random.Random(seed)
+        updates = [" ".join(rng.choices("abc", k=rng.randint(0, 8))) for _ in range(12)]
+        live = Live(server, corrections=seed % 3 > 0)
+        for text in updates:
+            assert live.say(text).status_code == 200
+            time.sleep(rng.choice([0.0, 0.01, 0.05]))
+        live.say(f"a {updates[-1]}", is_last=True)
+        whole = content_of(post(server, inputs={"heard": f"a {updates[-1]}"}))
+        found = live.read()
+        assert found.text == whole
+        assert found.taken_back == 0 or seed % 3 > 0
 
     def test_prompts_are_those_of_run(self) -> None:
         """Under a schedule that reads all first, so that each agent has one call that stands."""
