@@ -93,64 +93,118 @@ class InputEngine(Tokened):
             place = last
 
 
-class LiveInput(Tokened):
+class SaidInput(Tokened):
+    """Brings what ``say`` says: each time all that is there by then. For one call.
+
+    Args:
+        on_change: called when its listener has heard what is new, in whatever thread.
+
+    Attributes:
+        brought: tokens, whether they stand or not.
+        is_over: its call has ended, so nothing of it changes any more.
+    """
+
+    def __init__(
+        self,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(TextPieces("words of inputs"))
+        self._now_ns = now_ns
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._listener: GuardedRevised | None = None
+        self._said = list[int]()
+        self._there = list[int]()
+        self._ends_with: EndReason | None = None
+        self.brought = 0
+        self.is_over = False
+
+    def submit(self, call: EngineCall, listener: RevisedListener) -> None:
+        arguments = (call, GuardedRevised(listener, self.cancel))
+        threading.Thread(target=self._bring, args=arguments, name="input", daemon=True).start()
+
+    def cancel(self, key: Key) -> None:
+        """Listeners may not be called before this returns."""
+        threading.Thread(target=self.end, args=("cancelled",), name="input", daemon=True).start()
+
+    def say(self, text: str, is_last: bool = False) -> bool:
+        """What is there now; gives whether it was still waited for.
+
+        What its last words begin with alike stays.
+        """
+        return self._tell(self.encode(text), "stop" if is_last else None)
+
+    def add(self, text: str) -> bool:
+        """``text`` comes behind what was said; the same is given."""
+        return self._tell(self._said + self.encode(text), None)
+
+    def _tell(self, said: list[int], ends_with: EndReason | None) -> bool:
+        with self._lock:
+            if self._ends_with is not None:
+                return False
+            self._said, self._ends_with = said, ends_with
+            self._catch_up()
+        return True
+
+    def end(self, reason: EndReason = "stop") -> bool:
+        """Nothing more is said; gives whether something could have been."""
+        with self._lock:
+            was_open = self._ends_with is None
+            self._ends_with = self._ends_with or reason
+            self._catch_up()
+        return was_open
+
+    def _bring(self, call: EngineCall, listener: GuardedRevised) -> None:
+        """What was said before its call came is there with it."""
+        with self._lock:
+            self._call, self._listener, self._started = call, listener, self._now_ns()
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        if self._listener is None or self.is_over:
+            return
+        alike = common_prefix(self._there, self._said)
+        if alike < len(self._there):
+            self._listener.on_revised(self._call.key, alike, self._now_ns())
+        for token in self._said[alike:]:
+            self._listener.on_token(self._call.key, token, self._now_ns())
+        self.brought += len(self._said) - alike
+        self._there = self._said
+        if self._ends_with is not None:
+            report = CallReport(self._ends_with, self._started, self._now_ns(), 0, 0)
+            self._listener.on_end(self._call.key, report)
+            self.is_over = True
+        self._on_change()
+
+
+class LiveInput(SaidInput):
     """Brings what a file descriptor gives, word by word, as soon as it is there. For one call.
 
-    It gives UTF-8; what is no such text is brought as �.
+    It gives UTF-8; what is no such text is brought as �. Who waits for more of it may wait for
+    ever, so after a cancelled call its thread is left where it is.
     """
 
     def __init__(self, descriptor: int, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
-        super().__init__(TextPieces("words of inputs"))
+        super().__init__(now_ns)
         self._descriptor = descriptor
-        self._now_ns = now_ns
-        self._lock = threading.Lock()
-        self._is_over = False
 
-    def submit(self, call: EngineCall, listener: RevisedListener) -> None:
-        self._call, self._listener = call, GuardedRevised(listener, self.cancel)
-        self._started = self._now_ns()
-        threading.Thread(target=self._bring, name="input", daemon=True).start()
+    def _bring(self, call: EngineCall, listener: GuardedRevised) -> None:
+        super()._bring(call, listener)
+        if self._read(self._descriptor):
+            self.end()
 
-    def cancel(self, key: Key) -> None:
-        """The reading thread may wait for more for ever, so it is left where it is."""
-        threading.Thread(target=self._end, args=("cancelled",), name="input", daemon=True).start()
-
-    def _bring(self) -> None:
-        for word in words_of(self._descriptor):
-            for token in self.encode(word):
-                with self._lock:
-                    if self._is_over:
-                        return
-                    self._listener.on_token(self._call.key, token, self._now_ns())
-        self._end("stop")
-
-    def _end(self, reason: EndReason) -> None:
-        with self._lock:
-            if self._is_over:
-                return
-            self._is_over = True
-        report = CallReport(reason, self._started, self._now_ns(), 0, 0)
-        self._listener.on_end(self._call.key, report)
+    def _read(self, descriptor: int) -> bool:
+        """Says what comes from it, as long as somebody hears it; gives whether that was all."""
+        return all(map(self.add, words_of(descriptor)))
 
 
 class LiveUpdates(LiveInput):
     """Brings what a file descriptor says in lines: each is all that is there by then, as what a
     recogniser has heard so far. For one call."""
 
-    def _bring(self) -> None:
-        there = list[int]()
-        for line in lines_of(self._descriptor):
-            ids = self.encode(line)
-            alike = common_prefix(there, ids)
-            with self._lock:
-                if self._is_over:
-                    return
-                if alike < len(there):
-                    self._listener.on_revised(self._call.key, alike, self._now_ns())
-                for token in ids[alike:]:
-                    self._listener.on_token(self._call.key, token, self._now_ns())
-            there = ids
-        self._end("stop")
+    def _read(self, descriptor: int) -> bool:
+        return all(map(self.say, lines_of(descriptor)))
 
 
 def lines_of(descriptor: int) -> Iterator[str]:

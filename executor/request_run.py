@@ -143,8 +143,6 @@ class RequestRun:
         self._is_told = False
         self._is_revised = False
         self._checks: dict[int, TextCheck] = {}
-        # Tokens that calls wrote again as they stood.
-        self._alike: dict[int, int] = {}
         self._holds_back = job.pipeline.answer if job.schedule.checks else None
         self._served = served
         self._faults = faults
@@ -195,6 +193,11 @@ class RequestRun:
         for timer in self._timers:
             timer.cancel()
         self._on_over()
+
+    def ids_of(self, agent: str) -> list[int]:
+        """What ``agent`` has written and stands now."""
+        with self._changed:
+            return self._standing(agent)
 
     @property
     def is_served(self) -> bool:
@@ -291,7 +294,7 @@ class RequestRun:
     def _is_alike(self, number: int, token: int, now_ps: int) -> bool:
         """Whether ``token`` is what the text that the call checks has there anyway."""
         check = self._checks.get(number)
-        if check is None:
+        if check is None or check.is_told:
             return False
         is_alike = check.takes(token)
         if check.is_over or not is_alike:
@@ -299,8 +302,8 @@ class RequestRun:
         return is_alike
 
     def _end_check(self, number: int, now_ps: int) -> None:
-        check = self._checks.pop(number)
-        self._alike[number] = check.alike
+        check = self._checks[number]
+        check.is_told = True
         self.play.on_checked(number, check.standing, now_ps)
 
     def on_revised(self, key: tuple[int, int], standing: int, time_ns: int) -> None:
@@ -315,7 +318,7 @@ class RequestRun:
                 self.play.mark(agent, tokens)
 
     def on_end(self, key: tuple[int, int], report: CallReport) -> None:
-        alike = self._alike.pop(key[1], 0)
+        check = self._checks.get(key[1])
         result = CallResult(
             report.reason,
             self._ps(report.started_ns),
@@ -328,14 +331,13 @@ class RequestRun:
             thought_ps=None if report.thought_ns is None else self._ps(report.thought_ns),
             added_tokens=report.added_tokens,
             passes=report.passes,
-            guessed_tokens=max(report.guessed_tokens - alike, 0),
+            guessed_tokens=report.guessed_tokens - (check.alike if check else 0),
         )
         with self._faults.delivered(), self._changed:
             self._submitted.discard(key[1])
-            if key[1] in self._checks and report.reason != "cancelled":
+            if check and not check.is_told and report.reason != "cancelled":
                 # The text would have ended there.
                 self._end_check(key[1], result.ended_ps)
-            self._checks.pop(key[1], None)
             self.play.on_end(key[1], result)
             if self.play.is_over or self._is_abandoned:
                 self._changed.notify_all()

@@ -53,9 +53,9 @@ class Runtime:
         self._changed = threading.Condition(threading.RLock())
 
     def serving(self, served: Mapping[str, ServedModel]) -> Runtime:
-        """The same with other engines."""
+        """The same with other engines; some may be the same, so no calls have the same keys."""
         other = Runtime(served, self.now_ns, self.retries)
-        other._nonces = self._nonces
+        other._nonces, other._started = self._nonces, self._started
         return other
 
     def start(

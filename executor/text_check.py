@@ -19,11 +19,13 @@ class TextCheck:
         settled: tokens of the text before those that are checked.
         expected: these, in token ids.
         alike: how many of them were written again so far.
+        is_told: how many stand is known, and told.
     """
 
     settled: int
     expected: Sequence[int]
     alike: int = 0
+    is_told: bool = False
 
     def takes(self, token: int) -> bool:
         """Whether ``token`` is the next that is expected."""

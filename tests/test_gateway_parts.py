@@ -16,6 +16,7 @@ from executor.gateway.api.conversation import conversation_of
 from executor.gateway.deadlines import limits_s
 from executor.gateway.figures import AnswerTimes
 from executor.gateway.served_plan import CHOSEN, Point, ladder_of
+from executor.gateway.shown_text import ShownText
 from executor.gateway.stop_texts import StopTexts
 from staircase import Schedule, chain, debate, moa, normal, single, uniform
 
@@ -58,6 +59,35 @@ class TestStopTexts:
         if not finder.is_found:
             held = text[len(shown) :]
             assert not held or any(stop.startswith(held) for stop in stops)
+
+
+def decoded(ids: Sequence[int]) -> str:
+    """Bytes of UTF-8, so that a letter may be two tokens."""
+    return bytes(ids).decode(errors="replace")
+
+
+class TestShownText:
+    @given(st.lists(st.text("abé", max_size=8), min_size=1, max_size=6), STOPS)
+    def test_whoever_cuts_and_goes_on_has_what_stands(
+        self, texts: list[str], stops: list[str]
+    ) -> None:
+        shown, read, moments = ShownText(decoded, stops), "", list[int]()
+        for text in texts:
+            ids = list(text.encode())
+            for piece in shown.become(ids):
+                if piece.fall is not None:
+                    read = read[: piece.fall.characters]
+                    del moments[piece.fall.tokens :]
+                read += piece.text
+                moments += [len(read)] * piece.is_token
+            alone = StopTexts(stops)
+            assert read == alone.add(text)
+            assert shown.is_stopped == alone.is_found
+            assert shown.tokens == len(moments)
+            assert shown.is_stopped or shown.tokens == len(ids)
+        alone = StopTexts(stops)
+        whole = alone.add(texts[-1]) + alone.end()
+        assert read + shown.rest(list(texts[-1].encode())) == whole
 
 
 class TestAdmission:

@@ -425,11 +425,26 @@ def test_a_dataset_without_it_is_told_before_anything_runs(tmp_path: Path) -> No
     assert "says nothing of the input 'typed'" in done.stderr
 
 
-def test_it_is_not_served(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("gate: {shorter_than: 9}", "serve.gate: not for a pipeline with inputs"),
+        ("shows_drafts: true", "serve.shows_drafts: not for a pipeline with inputs"),
+    ],
+)
+def test_what_is_not_served_with_it(tmp_path: Path, key: str, words: str) -> None:
     path = typed_scenario(tmp_path, [{"query": "why?", "inputs": {"typed": "now"}}], 1.0)
+    path.write_text(path.read_text() + f"\nserve: {{{key}}}\n")
     done = staircase("serve", str(path), "--out", str(tmp_path / "out"))
     assert done.returncode == 2
-    assert "pipeline.inputs.typed: cannot be served" in done.stderr
+    assert words in done.stderr
+
+
+def test_plans_are_not_made_again_of_it(tmp_path: Path) -> None:
+    path = typed_scenario(tmp_path, [{"query": "why?", "inputs": {"typed": "now"}}], 1.0)
+    done = staircase("serve", str(path), "--out", str(tmp_path / "out"), "--replan")
+    assert done.returncode == 2
+    assert "--replan: not for a pipeline with inputs" in done.stderr
 
 
 @pytest.mark.slow

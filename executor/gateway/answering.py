@@ -21,6 +21,7 @@ from executor.gateway.deadlines import limits_s
 from executor.gateway.figures import AnswerTimes, GatewayMetrics
 from executor.gateway.live_answer import EndedBy, LiveAnswer
 from executor.gateway.presence import Presence
+from executor.gateway.said_inputs import SaidInputs
 from executor.gateway.served_plan import CHOSEN, SINGLE, Point, ServedPlan, single_point
 from executor.gateway.spans import own_tracer, trace_request
 from executor.runtime import Outcome
@@ -53,6 +54,8 @@ class Answering:
     """One request.
 
     Attributes:
+        key: who asks.
+        said: the inputs that the client says meanwhile.
         point: that it is played under, once it is admitted.
         usage, account: when it is over.
     """
@@ -69,7 +72,8 @@ class Answering:
         self._service = service
         self._asked_point = point
         self._ask = ask
-        self._key = key
+        self.key = key
+        self.said = SaidInputs(ask.live)
         self._loop = asyncio.get_running_loop()
         self._moments = AnswerTimes(self._loop.time())
         self._pieces: asyncio.Queue[AnswerPiece | ApiError] = asyncio.Queue()
@@ -132,11 +136,14 @@ class Answering:
             figures.requests.labels(name, self.point.name, ended).inc()
 
     async def _admit(self) -> str:
-        async with self._service.admission.admitted(self._key, self._left_s()) as pressure:
+        async with self._service.admission.admitted(self.key, self._left_s()) as pressure:
             self.point = await self._choose(pressure)
             plan = self._service.plan
-            live = LiveAnswer(plan.runtime, self.point, self._ask, plan.shows_drafts)
+            live = LiveAnswer(plan.runtime, self.point, self._ask, plan.shows_drafts, self.said)
             self._live = live
+            if self._ask.live:
+                # Its client waits for the stream to say something.
+                self._pieces.put_nowait(AnswerPiece(is_token=False))
             if self._left is not None:
                 live.end(self._left)
             with self._service.presence.entered() as is_alone:
@@ -147,6 +154,8 @@ class Answering:
         finish = "failed"
         try:
             async for piece in live.pieces():
+                if piece.fall is not None:
+                    del self._moments.token_s[piece.fall.tokens :]
                 if piece.is_token:
                     self._moments.token_s.append(self._loop.time())
                 if piece.finish is not None:
@@ -183,6 +192,7 @@ class Answering:
             log.warning("a request of %s failed", name)
             log.debug("it failed: %s", error)
         elif self._moments.token_s and live.ended_by in (None, "stop text"):
+            self._moments.input_s = self.said.said_s
             figures.note_times(name, point, self._moments, self._service.rate_per_s)
             if was_alone and live.ended_by is None and not live.late:
                 self._service.on_alone(point, live.outcome)
@@ -210,7 +220,7 @@ class Answering:
         return deadline_s - (self._loop.time() - self._moments.arrival_s)
 
     def _limits_s(self, point: Point) -> dict[str, float]:
-        left_s = self._left_s()
-        if left_s is None:
-            return {}
-        return limits_s(point.pipeline, left_s, self._service.plan.ends_s)
+        plan, left_s = self._service.plan, self._left_s()
+        found = {} if left_s is None else limits_s(point.pipeline, left_s, plan.ends_s)
+        most_s = plan.limits.inputs_s
+        return found | {name: min(found.get(name, most_s), most_s) for name in self._ask.live}

@@ -19,13 +19,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from executor.gateway.answering import Answering
 from executor.gateway.api.api_error import ApiError
 from executor.gateway.api.ask import AnswerRequest, ask_of
-from executor.gateway.api.bodies import ChatBody, CompletionBody
+from executor.gateway.api.bodies import ChatBody, CompletionBody, InputBody
 from executor.gateway.api.chunks import DONE, KEEP_ALIVE, AnswerPiece, Shape
 from executor.gateway.gateway import Gateway
 from executor.gateway.spans import parent_of
 
 DEADLINE = "staircase-deadline-s"
 SCHEDULE = "staircase-schedule"
+LIVE = "staircase-inputs"
+STATUSES = (400, 401, 404, 409, 413, 429, 502, 503, 504)
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 EVENTS = "text/event-stream; charset=utf-8"
 
@@ -74,7 +76,7 @@ def make_app(
         lifespan=lifespan,
     )
     responder = _Responder(gateway, settings)
-    errors = {status: {"model": ErrorAnswer} for status in (400, 401, 404, 413, 429, 502, 503, 504)}
+    errors = {status: {"model": ErrorAnswer} for status in STATUSES}
 
     @app.post("/v1/chat/completions", responses=errors)  # type: ignore[arg-type]
     async def chat(body: ChatBody, request: Request) -> Response:
@@ -83,6 +85,13 @@ def make_app(
     @app.post("/v1/completions", responses=errors)  # type: ignore[arg-type]
     async def completions(body: CompletionBody, request: Request) -> Response:
         return await responder.answer(ask_of(body), request)
+
+    @app.post("/v1/inputs/{answer}", responses=errors)  # type: ignore[arg-type]
+    async def say(answer: str, body: InputBody, request: Request) -> Response:
+        key = gateway.keys.name(request.headers.get("authorization"))
+        await gateway.say(answer, key, body)
+        is_over = bool(body.is_last)
+        return JSONResponse({"id": answer, "object": "input", "input": body.input, "over": is_over})
 
     @app.get("/v1/models")
     async def models(request: Request) -> Response:
@@ -133,9 +142,10 @@ class _Responder:
             stack.callback(answering.leave, "client")
             number = secrets.token_hex(12)
             shape = Shape(ask.kind, number, int(time.time()), ask.model)
+            stack.enter_context(self._gateway.spoken(shape.id, answering))
             pieces = answering.pieces()
             first = await self._first(pieces, request, ask.is_streamed)
-            headers = {"x-request-id": number}
+            headers = {"x-request-id": number} | ({LIVE: shape.id} if ask.live else {})
             if answering.point is not None:
                 headers[SCHEDULE] = answering.point.name
             if ask.is_streamed:

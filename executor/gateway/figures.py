@@ -14,16 +14,26 @@ from staircase.timeline import Timeline, to_s
 
 SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 20, 40, 80, 160)
 GAPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5)
+# An answer may begin, and even end, before its input does.
+AFTER_INPUT = (-20, -10, -5, -3, -2, -1, -0.5, -0.2, 0, *SECONDS)
 RATIOS = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.2, 1.35, 1.5, 2, 3, 5, 10)
 OF_ANSWERS = ("plan", "schedule")
+# Figures that are compared with their forecasts.
+OF_TEXTS = ("ttft", "smooth_start", "e2e")
+OF_INPUTS = ("start_after_input", "last_after_input")
 
 
 @dataclass
 class AnswerTimes:
-    """When a request came and its pieces were there, in seconds of one clock."""
+    """When a request came and its pieces were there, in seconds of one clock.
+
+    Attributes:
+        input_s: when the last words of its live inputs came; None if it has none.
+    """
 
     arrival_s: float
     token_s: list[float] = field(default_factory=list)
+    input_s: float | None = None
 
     @property
     def ttft_s(self) -> float:
@@ -33,6 +43,17 @@ class AnswerTimes:
         """The earliest start from which somebody who reads so many tokens a second never waits."""
         waits = (at - number / rate_per_s for number, at in enumerate(self.token_s))
         return max(waits) - self.arrival_s
+
+    def figures(self, rate_per_s: float) -> dict[str, float]:
+        """By name, in seconds, of a request with at least one token."""
+        ttft_s, smooth_s = self.ttft_s, self.smooth_start_s(rate_per_s)
+        found = {"ttft": ttft_s, "smooth_start": smooth_s, "stall": smooth_s - ttft_s}
+        found["last_token"] = self.token_s[-1] - self.arrival_s
+        if self.input_s is not None:
+            named = {"ttft": "ttft", "start": "smooth_start", "last": "last_token"}
+            said_s = self.input_s - self.arrival_s
+            found |= {f"{name}_after_input": found[n] - said_s for name, n in named.items()}
+        return found
 
     @property
     def gaps_s(self) -> Sequence[float]:
@@ -54,6 +75,15 @@ class GatewayMetrics:
         self._times = {
             name: self._histogram(f"{name}_seconds", words, OF_ANSWERS, SECONDS)
             for name, words in times.items()
+        }
+        after = {
+            "ttft_after_input": "From the last words of live inputs to the first token.",
+            "start_after_input": "From there to the smooth start.",
+            "last_after_input": "From there to the last token.",
+        }
+        self._times |= {
+            name: self._histogram(f"{name}_seconds", words, OF_ANSWERS, AFTER_INPUT)
+            for name, words in after.items()
         }
         self._gaps = self._histogram(
             "inter_token_latency_seconds", "Between tokens of an answer.", OF_ANSWERS, GAPS
@@ -106,24 +136,18 @@ class GatewayMetrics:
 
     def note_times(self, plan: str, point: Point, moments: AnswerTimes, rate_per_s: float) -> None:
         """Of an answer with at least one token."""
-        ttft_s, smooth_s = moments.ttft_s, moments.smooth_start_s(rate_per_s)
-        last_s = moments.token_s[-1] - moments.arrival_s
-        found = {
-            "ttft": ttft_s,
-            "smooth_start": smooth_s,
-            "stall": smooth_s - ttft_s,
-            "last_token": last_s,
-        }
+        found = moments.figures(rate_per_s)
         for name, seconds in found.items():
             self._times[name].labels(plan, point.name).observe(seconds)
         for gap_s in moments.gaps_s:
             self._gaps.labels(plan, point.name).observe(gap_s)
-        self._note_ratios(plan, point, found | {"e2e": last_s})
+        self._note_ratios(plan, point, found | {"e2e": found["last_token"]})
 
     def _note_ratios(self, plan: str, point: Point, found: Mapping[str, float]) -> None:
-        for figure in ("ttft", "smooth_start", "e2e"):
-            forecast_s = point.forecast.get(f"{figure}_s")
-            if forecast_s:
+        """Forecasts of plans with inputs rest on their clock: what follows their end compares."""
+        for figure in OF_INPUTS if point.pipeline.inputs else OF_TEXTS:
+            forecast_s = point.forecast.get(f"{figure}_s", 0.0)
+            if forecast_s > 0 and figure in found:
                 ratio = found[figure] / forecast_s
                 self._ratios.labels(plan, point.name, figure).observe(ratio)
 

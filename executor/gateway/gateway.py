@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry.context import Context
@@ -12,6 +13,8 @@ from executor.gateway.admission import Admission
 from executor.gateway.answering import Answering, PlanService
 from executor.gateway.api.api_error import ApiError
 from executor.gateway.api.ask import AnswerRequest
+from executor.gateway.api.bodies import InputBody
+from executor.gateway.asked_inputs import check_inputs
 from executor.gateway.figures import GatewayMetrics
 from executor.gateway.keys import Keys
 from executor.gateway.live_answer import pipeline_for
@@ -44,6 +47,7 @@ class Gateway:
         self.keys = keys or Keys()
         self.is_draining = False
         presence = Presence()
+        self._spoken: dict[str, Answering] = {}
         self._services = {
             plan.name: PlanService(
                 plan,
@@ -73,10 +77,37 @@ class Gateway:
             raise ApiError(503, "shutting_down", "the server is shutting down")
         service, point = self._find(ask.model)
         # What cannot be honoured is refused before anything waits.
+        check_inputs(service.plan.pipeline, ask)
         pipeline_for(service.plan.pipeline, ask)
         ask.wish(service.plan.answering_model)
         ask.check_seed(service.plan.runtime.served, service.plan.answering.engine)
         return Answering(service, point, ask, key, parent or Context())
+
+    @contextmanager
+    def spoken(self, number: str, answering: Answering) -> Iterator[None]:
+        """While its client may say inputs of it, if it has live ones, to ``number``."""
+        if not answering.said.sources:
+            yield
+            return
+        self._spoken[number] = answering
+        try:
+            yield
+        finally:
+            del self._spoken[number]
+
+    async def say(self, number: str, key: str, update: InputBody) -> None:
+        """What there is now of an input.
+
+        Raises:
+            ApiError: nobody listens to that, or ``key`` may not say it.
+        """
+        answering = self._spoken.get(number)
+        if answering is None:
+            words = f"no answer {number!r} is on its way here that has live inputs"
+            raise ApiError(404, "answer_not_found", words)
+        if answering.key != key:
+            raise ApiError(401, "invalid_api_key", "another key asked for that answer")
+        await answering.said.say(update)
 
     def _find(self, model: str) -> tuple[PlanService, Point | None]:
         name, at, point = model.rpartition(BETWEEN)

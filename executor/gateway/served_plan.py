@@ -38,11 +38,13 @@ class ServingLimits:
         concurrency: requests that are played.
         queue: requests that wait; any other is turned away.
         deadline_s: of requests that name none; None: they have as long as it takes.
+        inputs_s: what a client says while it is answered is over after so long.
     """
 
     concurrency: int = 8
     queue: int = 32
     deadline_s: float | None = None
+    inputs_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,10 @@ class ServedPlan:
 
 
 def single_point(pipeline: Pipeline) -> Point:
-    """The agent that answers, alone."""
-    alone = pipeline[pipeline.answer].alone()
-    return Point(SINGLE, Pipeline((alone,), alone.name), Schedule())
+    """The agent that answers, alone with the inputs, which it reads when they are whole."""
+    inputs = pipeline.inputs
+    alone = replace(pipeline[pipeline.answer].alone(), reads=tuple(one.name for one in inputs))
+    return Point(SINGLE, Pipeline((*inputs, alone), alone.name), Schedule())
 
 
 def ladder_of(cheaper: Sequence[Point]) -> list[Point]:

@@ -1,7 +1,7 @@
 """A request as spans of OpenTelemetry, by its conventions for generative models.
 
-A request has a span, each agent one in it, and each of the agent's calls one in that. Without a
-provider of the OpenTelemetry SDK in the process nothing is recorded.
+A request has a span, each agent and each input one in it, and each of the agent's calls one in
+that. Without a provider of the OpenTelemetry SDK in the process nothing is recorded.
 """
 
 from __future__ import annotations
@@ -56,13 +56,14 @@ def trace_request(
         calls = [span for span in line.spans if span.agent == agent.name]
         if not calls:
             continue
+        invoked = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent.name}
         written = tracer.start_span(
-            f"invoke_agent {agent.name}",
+            f"invoke_agent {agent.name}" if agent.has_engine else f"input {agent.name}",
             set_span_in_context(whole),
             start_time=at(calls[0].submitted_ps),
-            attributes={"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent.name},
+            attributes=invoked if agent.has_engine else {"staircase.input": agent.name},
         )
-        for call in calls:
+        for call in calls if agent.has_engine else ():
             _call(tracer, call, written, at(call.submitted_ps)).end(at(call.ended_ps))
         written.end(at(calls[-1].ended_ps))
     whole.end(ended_ns)

@@ -11,6 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from executor.gateway.app import Settings, make_app
+from executor.gateway.figures import OF_INPUTS, OF_TEXTS
 from executor.gateway.gate import Gate
 from executor.gateway.gateway import Gateway
 from executor.gateway.keys import Key, Keys
@@ -47,7 +48,7 @@ MOST_CHEAPER = 3
 LOOPBACK, SETTINGS = Listening(), Settings()
 # What a schedule costs the engines, and the figures that are compared with what is measured.
 COST = "busy_s"
-FORECAST = ("ttft_s", "smooth_start_s", "e2e_s")
+FORECAST = tuple(f"{figure}_s" for figure in (*OF_TEXTS, *OF_INPUTS))
 
 
 def serve(
@@ -109,13 +110,13 @@ def gateway_of(
 ) -> Iterator[Gateway]:
     """With the engines of all, which are closed in the end."""
     for work in works:
-        _check_served(work)
+        _check_served(work, replans)
     plans = [(work, plan_of(work)) for work in works]
     with ExitStack() as stack:
         served = []
         for work, found in plans:
             opened = stack.enter_context(engines_of(work.scenario, progress))
-            served.append(served_plan(work, found, opened.runtime))
+            served.append(served_plan(work, found, opened.with_inputs_at_once().runtime))
             progress.say(stale_words(work, found))
         rates = {one.name: plan.reading_rate for one, (_, plan) in zip(served, plans, strict=True)}
         gateway = Gateway(served, Keys(keys), rates)
@@ -125,18 +126,23 @@ def gateway_of(
         yield gateway
 
 
-def _check_served(work: Workspace) -> None:
-    pipeline = work.scenario.pipeline.build()
+def _check_served(work: Workspace, replans: bool) -> None:
+    pipeline, spec = work.scenario.pipeline.build(), work.scenario.serve
     for one in pipeline.votes:
         raise ScenarioError(
             f"{work.scenario.name}: pipeline.agents.{one.name}.vote: cannot be served, as what a "
             "request may wish is wished of one model; 'staircase run' holds votes"
         )
-    for one in pipeline.inputs:
-        raise ScenarioError(
-            f"{work.scenario.name}: pipeline.inputs.{one.name}: cannot be served, as a request has "
-            "all of its text when it comes; 'staircase run' brings inputs in real time"
-        )
+    refused = {
+        "serve.gate": (spec.gate, "it looks at what was said, and inputs say it later"),
+        "serve.shows_drafts": (spec.shows_drafts, "what was shown might be taken back"),
+        "--replan": (replans, "the clock of its inputs is its clients'"),
+    }
+    for key, (is_wanted, why) in refused.items():
+        if pipeline.inputs and is_wanted:
+            raise ScenarioError(
+                f"{work.scenario.name}: {key}: not for a pipeline with inputs, as {why}"
+            )
 
 
 def replanned(work: Workspace, runs: Sequence[PlayedRun]) -> tuple[Plan, LatencyProfile]:
@@ -202,7 +208,7 @@ def served_plan(work: Workspace, found: Plan, runtime: Runtime) -> ServedPlan:
         runtime,
         named | {one.name: one for one in front},
         ladder_of([chosen, *cheaper]) if spec.adapts else [chosen],
-        ServingLimits(spec.concurrency, spec.queue, spec.deadline_s),
+        ServingLimits(spec.concurrency, spec.queue, spec.deadline_s, spec.inputs_s),
         _ends_s(found),
         _gate(spec.gate, work.source),
         spec.shows_drafts,

@@ -86,7 +86,7 @@ class PlayedTables:
                 **self._of_calls(),
                 "answer_tokens": counts.astype(np.float64),
                 **self._of_prompts(),
-                # What thinks, is checked or guessed, or has inputs or votes, is not played as tables.
+                # What thinks, is checked, guessed, or has inputs or votes, is not played as tables.
                 "first_output_s": first,
                 "thinking_tokens": np.zeros(len(counts)),
                 **{name: np.full(len(counts), np.nan) for name in OF_SOME},

@@ -50,7 +50,7 @@ class ServeSpec(Strict):
 
     ``concurrency`` requests are played at a time and ``queue`` more wait. ``deadline_s``: of
     requests that name none. ``adapts``: the more of them wait, the less of the engines a request
-    asks. ``shows_drafts``: as reasoning.
+    asks. ``shows_drafts``: as reasoning. ``inputs_s``: after so long live inputs are over.
     """
 
     concurrency: Count = 8
@@ -58,4 +58,5 @@ class ServeSpec(Strict):
     deadline_s: PositiveSeconds | None = None
     adapts: bool = True
     shows_drafts: bool = False
+    inputs_s: PositiveSeconds = 60.0
     gate: GateSpec | None = None

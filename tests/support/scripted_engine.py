@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from zlib import crc32
 
 from executor.engine import CallReport, EngineCall, Key, Listener
 from staircase.messages import EndReason
@@ -40,5 +41,15 @@ class ScriptedEngine(Characters):
             written = call.written + count
             if written == self._length:
                 return "stop"
-            listener.on_token(call.key, written + 1, time.perf_counter_ns())
+            listener.on_token(call.key, self._token(call, count), time.perf_counter_ns())
         return "length"
+
+    def _token(self, call: EngineCall, count: int) -> int:
+        return call.written + count + 1
+
+
+class RecallingEngine(ScriptedEngine):
+    """Writes letters that follow from its calls' prompts; the same prompt gives the same ones."""
+
+    def _token(self, call: EngineCall, count: int) -> int:
+        return ord("a") + crc32(repr([*call.prompt_ids, count]).encode()) % 26

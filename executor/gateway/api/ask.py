@@ -27,6 +27,8 @@ class AnswerRequest:
         sampling: how the answer's tokens are drawn, as far as the request says it.
         ignore_end: the answer goes on to ``max_tokens``.
         has_usage: the stream ends with a chunk of usage.
+        live: inputs that are said while it is answered.
+        corrects: text may be shown that is taken back.
     """
 
     kind: Kind
@@ -40,6 +42,8 @@ class AnswerRequest:
     is_streamed: bool = False
     has_usage: bool = False
     deadline_s: float | None = None
+    live: tuple[str, ...] = ()
+    corrects: bool = False
 
     def wish(self, served: ServedModel) -> Wish:
         """For the model that answers.
@@ -106,6 +110,8 @@ def ask_of(body: Body) -> AnswerRequest:
         bool(body.stream),
         bool(options and options.include_usage),
         body.deadline_s,
+        _live(body),
+        bool(body.corrections),
     )
 
 
@@ -135,6 +141,16 @@ def _with_inputs(said: Conversation, inputs: Mapping[str, str]) -> Conversation:
     for name, text in inputs.items():
         checked_text(text, f"inputs.{name}")
     return replace(said, question=replace(said.question, inputs=dict(inputs)))
+
+
+def _live(body: Body) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(body.live_inputs or ()))
+    if names and not body.stream:
+        raise refusal("live_inputs", "need stream: true, as they are said to the id of the stream")
+    for name in names:
+        if name in (body.inputs or {}):
+            raise refusal("live_inputs", f"{name!r} is said in inputs, too; say it in one of them")
+    return names
 
 
 def _most(body: Body) -> int | None:

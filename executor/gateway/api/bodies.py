@@ -16,6 +16,9 @@ from staircase.bounds import LONGEST_RUN_S, MOST_TEMPERATURE, MOST_TOKENS
 MOST_STOPS = 16
 LONGEST_STOP = 256
 MOST_MESSAGES = 1000
+# Of one request, and of what is said of one input at a time, in letters.
+MOST_LIVE = 16
+LONGEST_INPUT = 1 << 15
 # Of seeds, as OpenAI's API takes them: 64 bits.
 FARTHEST_SEED = 1 << 63
 
@@ -102,8 +105,26 @@ class Body(Lenient):
         default=None, description="When the answer shall be there, in seconds from its request."
     )
     inputs: dict[str, str] | None = Field(
-        default=None, description="By agent, what it is asked in place of the last thing said."
+        default=None,
+        description="By agent, what it is asked in place of the last thing said; what comes as the "
+        "plan's inputs.",
     )
+    live_inputs: Annotated[list[str], Field(max_length=MOST_LIVE)] | None = Field(
+        default=None, description="Inputs that are said at /v1/inputs/ID, ID being the answer's."
+    )
+    corrections: bool | None = Field(
+        default=None, description="Text may be sent that is taken back, as staircase.keeps says."
+    )
+
+
+class InputBody(Lenient):
+    """Of /v1/inputs/ID: what is there by now of an input, all of it."""
+
+    input: str
+    text: Annotated[str, Field(max_length=LONGEST_INPUT)] | None = Field(
+        default=None, description="All that is there by now; null: as before."
+    )
+    is_last: bool | None = Field(default=None, description="Nothing more comes.")
 
 
 class ChatBody(Body):

@@ -22,8 +22,16 @@ Finish = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
+class Fall:
+    """What still stands of the text that was sent: so many characters, of so many tokens."""
+
+    characters: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class AnswerPiece:
-    """What a token of the answer adds, or of a draft.
+    """What a token of the answer adds, or of a draft, or how far the answer falls.
 
     Attributes:
         finish: why the answer ends with it; None if it goes on.
@@ -34,6 +42,7 @@ class AnswerPiece:
     reasoning: str = ""
     finish: Finish | None = None
     is_token: bool = True
+    fall: Fall | None = None
 
 
 class Shape:
@@ -42,7 +51,8 @@ class Shape:
     def __init__(self, kind: Kind, number: str, created_s: int, model: str) -> None:
         prefix, self._chunk, self._whole = OBJECTS[kind]
         self._is_chat = kind == "chat"
-        self._head = {"id": f"{prefix}-{number}", "created": created_s, "model": model}
+        self.id = f"{prefix}-{number}"
+        self._head = {"id": self.id, "created": created_s, "model": model}
 
     def role(self) -> bytes:
         """The first chunk; completions have none."""
@@ -52,6 +62,8 @@ class Shape:
 
     def piece(self, piece: AnswerPiece, more: Mapping[str, Any]) -> bytes:
         """With what ``more`` is told beside it."""
+        if piece.fall is not None:
+            more = {"staircase": {"keeps": piece.fall.characters}}
         if not self._is_chat:
             choice = {"index": 0, "text": piece.text, "logprobs": None}
             return self._event([choice | {"finish_reason": piece.finish}], more)
