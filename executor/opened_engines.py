@@ -241,7 +241,8 @@ def _served(
     own = {"temperature": spec.temperature, "top_p": spec.top_p, "top_k": spec.top_k or 0}
     in_process = frozenset({"ignore_end", "seed"})
     settable = engine.settable if isinstance(engine, OpenAIEngine) else in_process
-    return ServedModel(thinking, form, has_nonces, thoughts, own, settable)
+    is_here = not isinstance(engine, OpenAIEngine)
+    return ServedModel(thinking, form, has_nonces, thoughts, own, settable, is_here)
 
 
 def without_models(pipeline: Pipeline, served: Mapping[str, ServedModel]) -> dict[str, ServedModel]:

@@ -13,6 +13,7 @@ from executor.prompts.texts import Texts
 from executor.text_check import TextCheck
 from executor.tokens.item_starts import ItemStarts
 from executor.tokens.rendering import Form, fixed_ids
+from staircase.errors import ScheduleError
 from staircase.messages import Call
 from staircase.pipeline import Agent, Pipeline
 from staircase.play import CallResult, Play
@@ -41,6 +42,7 @@ class ServedModel:
         own: how it samples where a request says nothing of it, by the names of ``Wish.sampling``.
         settable: what a request may wish: names of ``Wish.sampling``, ``ignore_end``, and ``seed``
             (``Job.drawn_as``), which an engine that draws nothing need not have.
+        checks_texts: what it wrote before costs it no decoding where it would write it again.
     """
 
     engine: Source
@@ -49,6 +51,7 @@ class ServedModel:
     thoughts: Mapping[str, Thought] = field(default_factory=dict)
     own: Mapping[str, float] = field(default_factory=dict)
     settable: frozenset[str] = frozenset()
+    checks_texts: bool = True
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ class RequestRun:
         on_token: OnToken,
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
+        if job.schedule.checks:
+            _check_readers(job.pipeline, served)
         self._on_token = on_token
         self._on_over = on_over
         self._is_told = False
@@ -195,9 +200,9 @@ class RequestRun:
         self._on_over()
 
     def ids_of(self, agent: str) -> list[int]:
-        """What ``agent`` has written and stands now."""
+        """What ``agent`` has written and stands now, as far as it is shown."""
         with self._changed:
-            return self._standing(agent)
+            return list(self._told(agent))
 
     @property
     def is_served(self) -> bool:
@@ -352,6 +357,22 @@ class RequestRun:
 
     def _ps(self, time_ns: int) -> int:
         return (time_ns - self._epoch_ns) * PS_PER_NS
+
+
+def _check_readers(pipeline: Pipeline, served: Mapping[str, ServedModel]) -> None:
+    """Raises ScheduleError unless what they write can be checked."""
+    for agent in pipeline.readers:
+        model = served[agent.engine]
+        if agent.name in model.thoughts:
+            raise ScheduleError(
+                f"checked: {agent.name!r} thinks before it answers, so what it wrote on less "
+                "cannot be checked; leave it out"
+            )
+        if not model.checks_texts:
+            raise ScheduleError(
+                f"checked: engine {agent.engine!r} is behind a server, which would write again "
+                "what it is to check; engines in this process can check it"
+            )
 
 
 def fixed_ids_of(

@@ -31,7 +31,7 @@ from staircase.messages import (
     Watch,
 )
 from staircase.pipeline import Agent, Pipeline
-from staircase.revisions.shown_text import ShownText
+from staircase.revisions.show_times import ShowTimes
 from staircase.revisions.standing_text import numbers
 from staircase.schedule import Schedule
 from staircase.timeline import Span, Timeline
@@ -127,7 +127,7 @@ class Play:
         self._watches: dict[str, set[int]] = {}
         self._items: dict[str, list[int]] = {one.name: [] for one in pipeline if one.items}
         self._shows_all = schedule.show == "at_once"
-        self._shown = ShownText()
+        self._shown = ShowTimes()
         self._thought_ps: int | None = None
         self._input_ps: int | None = None
         self._arrival_ps = 0

@@ -62,7 +62,11 @@ class LiveAnswer:
         served = runtime.served[agent.engine]
         seed = secrets.randbits(62) if ask.seed is None else ask.seed
         question, wishes = question_of(self._pipeline, ask), {self._answer: ask.wish(served)}
-        self._job = Job(self._pipeline, point.schedule, question, seed, wishes)
+        # Who cannot be told what falls is shown what is settled.
+        schedule = point.schedule if ask.corrects else replace(point.schedule, show="settled")
+        self._shows_all = schedule.checks and schedule.show == "at_once"
+        self._may_fall = self._shows_all or bool(self._said.sources)
+        self._job = Job(self._pipeline, schedule, question, seed, wishes)
         self._most = agent.max_tokens
         self._corrects = ask.corrects
         self._shown = ShownText(served.engine.decode, ask.stop)
@@ -139,7 +143,7 @@ class LiveAnswer:
             raise event
         if isinstance(event, Outcome):
             self.outcome = event
-            if self._said.sources:
+            if self._may_fall:
                 yield from self._shown.become(event.ids[self._answer])
         elif event[0] != self._answer:
             yield from self._draft(*event)
@@ -153,8 +157,8 @@ class LiveAnswer:
 
     def _written(self, ids: Sequence[int], count: int) -> Iterator[AnswerPiece]:
         # In this order: what stands when all inputs are over stands for good.
-        is_settled = self._said.are_over
-        if not self._said.sources:
+        is_settled = self._said.are_over and not self._shows_all
+        if not self._may_fall:
             if not self._shown.is_stopped:
                 yield AnswerPiece(self._shown.add(ids[:count]))
         elif (is_settled or self._corrects) and self._run is not None:

@@ -182,6 +182,15 @@ class Scenario(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_checked(self) -> Self:
+        if self.remote and self.plan.checked != [0]:
+            raise ValueError(
+                "plan.checked: engines behind servers would write again what they are to check; "
+                "leave it out, or give engines in this process"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_kinds(self) -> Self:
         for name in self.remote:
             for other in self.simulated:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class ShownText:
+class ShowTimes:
     """Of one answer.
 
     Attributes:
