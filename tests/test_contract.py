@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,9 @@ from staircase import (
     uniform,
 )
 from staircase.pipeline import Arrival, Fork
+from staircase.revisions.acceptance import Acceptance
 from staircase.schedule import LAYOUTS, Layout
+from staircase.timeline import Span
 from staircase.votes import Vote
 from tests.support.backends import (
     Backend,
@@ -291,6 +293,59 @@ def test_a_text_that_is_replaced(backend: Backend, revision: Literal["rewrite", 
     assert played.timeline.written == lengths
     assert played.timeline.retracted_tokens == 10 - kept
     assert len(played.timeline.answer_ps) == lengths["z"]
+
+
+# All of what comes before stays.
+GROWING = {
+    "heard": (
+        (0.01, "a b c d"),
+        (0.8, "a b c d e f g h"),
+        (1.6, "a b c d e f g h i j k l"),
+        (2.4, "a b c d e f g h i j k l m n o"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Kept(Acceptance):
+    """So much stands as stood in ``spans``."""
+
+    spans: Sequence[Span] = ()
+
+    def kept_tokens(self, agent: str, step: int, checked: int) -> int:
+        return next(s.kept_tokens for s in self.spans if (s.agent, s.step) == (agent, step))
+
+
+@pytest.mark.parametrize("checked", [None, 8])
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
+def test_a_text_that_is_checked(backend: Backend, checked: int | None) -> None:
+    """The same calls wherever as much of the text stands, and nothing shown before it does."""
+    schedule = replace(uniform(HEARD, constant(4, 4, 9), "rebuild"), checked=checked)
+    lengths = {"heard": 15, "z": 37}
+    played = backend.play(HEARD, schedule, lengths, GROWING)
+    spans = [span for span in played.timeline.spans if span.agent == "z"]
+    kept = SimulatedBackend(acceptance=Kept(1.0, spans=spans))
+    expected = kept.play(HEARD, schedule, lengths, GROWING)
+    assert by_agent(played) == by_agent(expected)
+    calls = [call for call in played.calls if call.agent == "z"]
+    assert [call.read for call in calls] == [(4,), (8,), (12,), (15,)]
+    assert [call.settles for call in calls] == [
+        False,
+        checked is not None,
+        checked is not None,
+        True,
+    ]
+    assert calls[1].checked == 9
+    assert [s.checked_tokens for s in spans] == [call.checked for call in calls]
+    # What was taken back is written again, and as much more as the step says.
+    assert [call.standing for call in calls] == [0, 9, 18, 27]
+    line = played.timeline
+    assert line.retracted_tokens == 0
+    assert line.written == lengths
+    first = next(span for span, call in zip(spans, calls, strict=True) if call.settles)
+    assert first.first_token_ps is not None
+    assert min(line.answer_ps) >= first.started_ps
+    assert list(line.answer_ps) == sorted(line.answer_ps)
 
 
 @pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)

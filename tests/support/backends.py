@@ -34,6 +34,7 @@ from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
+from staircase.revisions.acceptance import Acceptance
 from staircase.schedule import Schedule
 from staircase.spec.engine_spec import OpenAISpec
 from staircase.timeline import Timeline, to_ps
@@ -77,16 +78,21 @@ def fixed_profile(prefill_s: float = 0.004, token_s: float = 0.001) -> EnginePro
     return EngineProfile((), (), 0.0, prefill, Fit((token_s, 0.0, 0.0), 0.0))
 
 
+ALL_STANDS = Acceptance(1.0)
+
+
 @dataclass(frozen=True)
 class SimulatedBackend:
     """Every engine on a device of its own; ``slow`` ones take ten seconds to begin.
 
     Attributes:
         items: where items of agents' texts begin; one every seven tokens if it is not said.
+        acceptance: what stands of texts that are checked.
     """
 
     slow: frozenset[str] = frozenset()
     items: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    acceptance: Acceptance = ALL_STANDS
 
     def play(
         self,
@@ -99,7 +105,7 @@ class SimulatedBackend:
             name: SerialSetup(fixed_profile(10.0 if name in self.slow else 0.004), name)
             for name in pipeline.engines
         }
-        return _simulate(engines, pipeline, schedule, lengths, updates, self.items)
+        return _simulate(engines, pipeline, schedule, lengths, updates, self.items, self.acceptance)
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,7 @@ def _simulate(
     lengths: Mapping[str, int],
     updates: Updates,
     items: Mapping[str, Sequence[int]] | None = None,
+    acceptance: Acceptance = ALL_STANDS,
 ) -> Played:
     calls: list[Call] = []
     words = TextPieces("words")
@@ -153,6 +160,7 @@ def _simulate(
         ballots=ballots,
         items={**every, **(items or {})},
         updates=shapes,
+        acceptance=acceptance,
     )
     lines = simulate(pipeline, schedule, engines, Workload([request]), on_call=calls.append)
     return Played(lines[0], calls)
