@@ -22,6 +22,7 @@ from executor.inprocess.guesses import Guesses, agreed
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.prompt_lookup import GrowingText, PromptLookup
 from executor.inprocess.sampling import GREEDY, Chooser, Sampling
+from executor.inprocess.slots import STEP_TOKENS
 from executor.inprocess.transformers_engine import TransformersEngine
 from executor.opened_engines import open_engines, read_dataset
 from executor.prefix import common_prefix
@@ -197,6 +198,15 @@ def test_calls_that_come_and_go_write_what_they_would_alone(
         assert recorder.reports[0, number].error is None
         assert found == text[: len(found)]
         assert found == text or recorder.reports[0, number].reason == "cancelled"
+
+
+@pytest.mark.parametrize("kind", ["slots", "static"])
+def test_a_short_guess_beside_a_long_one_needs_no_room_of_its_own(kind: str) -> None:
+    """One text fills its slot to the last position."""
+    every = list(range(VOCABULARY)) * 3
+    last, long = call(0, every[: STEP_TOKENS - 6], 6), call(1, every[:VOCABULARY], 30)
+    found = Turns.of(kind, lookup=PromptLookup(16, 1, 1)).written(last, long)
+    assert found == Turns.of().written(last, long)
 
 
 @every_kind
