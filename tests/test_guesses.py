@@ -22,6 +22,7 @@ from executor.inprocess.guesses import Guesses, agreed
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.prompt_lookup import GrowingText, PromptLookup
 from executor.inprocess.sampling import GREEDY, Chooser, Sampling
+from executor.inprocess.slots import STEP_TOKENS
 from executor.inprocess.transformers_engine import TransformersEngine
 from executor.opened_engines import open_engines, read_dataset
 from executor.prefix import common_prefix
@@ -197,6 +198,15 @@ def test_calls_that_come_and_go_write_what_they_would_alone(
         assert recorder.reports[0, number].error is None
         assert found == text[: len(found)]
         assert found == text or recorder.reports[0, number].reason == "cancelled"
+
+
+@pytest.mark.parametrize("kind", ["slots", "static"])
+def test_a_short_guess_beside_a_long_one_needs_no_room_of_its_own(kind: str) -> None:
+    """One text fills its slot to the last position."""
+    every = list(range(VOCABULARY)) * 3
+    last, long = call(0, every[: STEP_TOKENS - 6], 6), call(1, every[:VOCABULARY], 30)
+    found = Turns.of(kind, lookup=PromptLookup(16, 1, 1)).written(last, long)
+    assert found == Turns.of().written(last, long)
 
 
 @every_kind
@@ -415,8 +425,7 @@ def test_sampled_embedded_texts_are_the_same() -> None:
 @pytest.mark.slow
 @needs_smollm2
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("slots", [1, 6])
-def test_texts_of_a_real_model_are_the_same(slots: int) -> None:
+def test_texts_of_a_real_model_are_the_same() -> None:
     """Three drafts that are sampled and a greedy editor."""
     path = ROOT / "examples" / "smollm2.yaml"
     scenario = load_scenario(path)
@@ -424,7 +433,8 @@ def test_texts_of_a_real_model_are_the_same(slots: int) -> None:
     pipeline = changed_spec("pipeline", scenario.pipeline, {"agents": agents})
     scenario = scenario.model_copy(update={"pipeline": pipeline})
     plain = texts_of(scenario, path.parent, Schedule(), 24, None, 6)
-    assert texts_of(scenario, path.parent, Schedule(), 24, SMALL, slots) == plain
+    for slots in (1, 6):
+        assert texts_of(scenario, path.parent, Schedule(), 24, SMALL, slots) == plain
 
 
 # what users see
