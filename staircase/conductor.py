@@ -338,8 +338,8 @@ class Conductor:
             and self._sources.is_whole(state)
         ):
             state.step += 1
-        while self._schedule.checks and self._sources.is_overtaken(state):
-            state.step += 1
+        if self._schedule.checks:
+            state.step = self._sources.furthest(state, state.step)
         step = state.awaited
         if state.has_stopped and self._sources.says_nothing_new(state):
             yield from self._watch_anything_new(state)
@@ -357,21 +357,20 @@ class Conductor:
         yield from self._set_grace(state, number, step)
         is_cut = self._has_written_enough(state) and self._sources.is_open(state, number, step)
         if not call.settles:
-            later, settling = self._settling_step(state)
-            yield from self._watch(state, later, settling)
-            is_cut = is_cut or self._sources.is_open(state, later, settling)
+            # Once there is what settles a text, no word on less is worth writing.
+            yield from self._watch_settling(state)
+            is_cut = is_cut or self._sources.may_settle(state)
         if is_cut and not state.is_cancelled:
             state.is_cancelled = True
             yield CancelCall(call.number)
 
-    def _settling_step(self, state: AgentState) -> tuple[int, Step]:
-        """The next that may settle what is written now: nothing more is worth writing then."""
-        number = state.step + 1
+    def _watch_settling(self, state: AgentState) -> Iterator[Command]:
         if self._schedule.checked is None:
-            return number, READ_ALL
+            return  # All is read when sources end, which is heard of anyway.
+        number = state.step + 1
         while not self._schedule.settles(state.staircase.step(number)):
             number += 1
-        return number, state.staircase.step(number)
+        yield from self._watch(state, number, state.staircase.step(number))
 
     def _has_written_enough(self, state: AgentState) -> bool:
         """Whether it only writes on because its next step is not there."""

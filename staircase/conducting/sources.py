@@ -74,14 +74,26 @@ class Sources:
         peers = (self.states[name] for name in state.agent.peers)
         return state.has_stopped or all(peer.phase == "ended" for peer in peers)
 
-    def is_overtaken(self, state: AgentState) -> bool:
-        """Whether a later step may start as well, after which what this one writes is checked."""
-        step, number = state.awaited, state.step + 1
-        later = state.staircase.step(number)
-        if self.is_last(state, step) or not self.is_open(state, number, later):
+    def furthest(self, state: AgentState, number: int) -> int:
+        """The step that starts in place of step ``number``: later ones that may start as well, and
+        show more, overtake it, as they check what it would write."""
+        while self._is_overtaken(state, number):
+            number += 1
+        return number
+
+    def _is_overtaken(self, state: AgentState, number: int) -> bool:
+        step, later = (state.staircase.step(number + more) for more in (0, 1))
+        if self.is_last(state, step) or not self.is_open(state, number + 1, later):
             return False
         shows_more = self.read(state, later).read != self.read(state, step).read
         return shows_more or self.is_last(state, later)
+
+    def may_settle(self, state: AgentState) -> bool:
+        """Whether after the step under way one comes at once whose text stays for good."""
+        number = self.furthest(state, state.step + 1)
+        step = state.staircase.step(number)
+        settles = self.schedule.settles(step) or self.is_last(state, step)
+        return settles and self.is_open(state, number, step)
 
     def read(self, state: AgentState, step: Step) -> Round:
         """What the step shows: never less than was shown before, of peers all, of a fork's source
