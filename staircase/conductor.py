@@ -170,14 +170,15 @@ class Conductor:
             yield from self._go_back(state)
         elif self._goes_on(state, call, reason):
             state.phase, state.step = "waiting", state.step + 1
-            state.has_stopped = reason == "stop"
+            # Of a text that is full, too, there is nothing to do before something new is there.
+            state.has_stopped = reason == "stop" or self._room(state) == 0
         else:
             yield from self._end_agent(state)
 
     def _goes_on(self, state: AgentState, call: Call, reason: EndReason) -> bool:
         if call.is_last or state.is_left or self.is_done or not self._is_needed(state):
             return False
-        if self._unsettled(state):
+        if not state.settles:
             return True
         may_read_on = reason != "stop" or self._schedule.early_end == "continue"
         return may_read_on and self._room(state) > 0
@@ -187,7 +188,7 @@ class Conductor:
         assert call is not None
         state.failures += 1
         limit = self._limit(state, call.is_last)
-        is_written = limit == 0 and not self._unsettled(state)
+        is_written = limit == 0 and (state.settles or not call.settles)
         if is_written or state.is_left or state.goes_back_to is not None:
             state.call = call
             yield from self._end_call(state, "length")
@@ -279,7 +280,7 @@ class Conductor:
 
     def _goes_back(self, state: AgentState) -> bool:
         is_asked = state.goes_back_to is not None and not state.is_left
-        may_write = self._room(state) > 0 or self._unsettled(state) > 0
+        may_write = self._room(state) > 0 or not state.settles
         return is_asked and may_write and self._is_needed(state)
 
     def _go_back(self, state: AgentState) -> Iterator[Command]:
@@ -292,10 +293,6 @@ class Conductor:
             yield Retract(name, text.count(text.grows_from))
 
     # checks
-
-    def _unsettled(self, state: AgentState) -> int:
-        """Tokens of its text that have to be checked before it ends."""
-        return 0 if state.settles else self._sources.tokens(state.agent.name) - state.settled
 
     def _settle(self, state: AgentState, standing: int) -> Iterator[Command]:
         """What its call was to check stands as far as ``standing`` tokens of the text."""

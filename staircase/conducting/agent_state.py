@@ -22,8 +22,9 @@ class AgentState:
         goes_back_to: the step from which it goes on when its call, which is being cancelled, ends.
         item_end: of a branch, tokens of its source up to the end of its item.
         starting_tokens: of its text, when its call began.
-        settled: tokens of its text that stay for good, without those that it ``settles`` now.
-        has_stopped: it thought that it was done.
+        settled: tokens of its text that stay for good, if not all do.
+        settles: all of its text stays for good, and what is being written.
+        has_stopped: it thought that it was done, or has no room for more.
         is_left: nobody waits for more of it.
         failures: of its calls, one after the other.
         watched, graced, rang: steps whose sources are watched, whose grace period began or passed.
