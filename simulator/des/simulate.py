@@ -202,8 +202,9 @@ class _Run:
 
     def watch(self, call: Call, tokens: int) -> None:
         thought = self._thoughts.get(call.number)
-        if thought:
-            made = 1 if call.number in self._unchecked else thought.goal + tokens
+        # Until it is checked its first output is watched, after which comes whatever is later.
+        if thought and call.number not in self._unchecked:
+            made = thought.goal + tokens
             self._engines[call.engine].watch((self.play.number, call.number), made)
 
     def tokens_of(self, call: Call) -> int | None:
