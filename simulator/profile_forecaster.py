@@ -10,6 +10,7 @@ import numpy as np
 
 from profiles.latency.profile import LatencyProfile
 from profiles.lengths import LengthSample
+from profiles.quality.acceptance import with_acceptance
 from profiles.quality.forecast import QualityForecaster
 from profiles.quality.profile import QualityProfile, QualitySample
 from simulator.analytic.lower_bound import Stage
@@ -76,7 +77,10 @@ class ProfileForecaster:
         return QualityForecaster(self.quality) if self.quality else None
 
     def play(self, schedule: Schedule, workload: Workload) -> Run:
-        """Other requests on the same engines, with their timelines."""
+        """Other requests on the same engines, with their timelines; where texts are checked, those
+        of the quality profile's samples in turn."""
+        if schedule.checks and self.quality:
+            workload = with_acceptance(workload, self.quality, schedule.layout)
         return run_workload(
             self._played,
             schedule,

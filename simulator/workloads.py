@@ -16,7 +16,7 @@ from staircase.files import named_path
 from staircase.pipeline import Pipeline
 from staircase.prompt import query
 from staircase.request_trace import TracedRequest, read_request_trace
-from staircase.revisions.acceptance import Acceptance
+from staircase.revisions.acceptance import EvenAcceptance
 from staircase.revisions.updates import Update
 from staircase.shared_texts import Parts, TextPart
 from staircase.spec.workload_spec import (
@@ -241,7 +241,7 @@ def _with_acceptance(
         return workload
     seeds = seed.generate_state(len(workload.requests)).tolist()
     requests = [
-        replace(request, acceptance=Acceptance(rate, own))
+        replace(request, acceptance=EvenAcceptance(rate, own))
         for request, own in zip(workload.requests, seeds, strict=True)
     ]
     return replace(workload, requests=requests)

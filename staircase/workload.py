@@ -11,7 +11,7 @@ from staircase.bounds import LAST_PS, LONGEST_RUN_S
 from staircase.errors import WorkloadError
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
-from staircase.revisions.acceptance import Acceptance
+from staircase.revisions.acceptance import Acceptance, CheckedText
 from staircase.revisions.updates import Update, check_updates, written_tokens
 from staircase.shared_texts import Parts
 from staircase.timeline import to_s
@@ -109,8 +109,9 @@ class RequestShape:
             return written_tokens(self.updates[call.agent]) - call.written
         return max(self.output_tokens[call.agent] - call.standing, 0)
 
-    def kept_tokens(self, call: Call) -> int:
-        """Of the tokens that ``call`` checks, those that stand."""
+    def kept_tokens(self, call: Call, before: tuple[int, ...]) -> int:
+        """Of the tokens that ``call`` checks, those that stand; ``before`` it its agent had read so
+        much of its sources."""
         if not call.checked:
             return 0
         if self.thinking_tokens.get(call.agent):
@@ -120,9 +121,13 @@ class RequestShape:
             )
         if self.acceptance is None:
             raise WorkloadError(
-                "a request does not say how much of a checked text stands; give workload.acceptance"
+                "a request does not say how much of a checked text stands; give "
+                "workload.acceptance, or of measured engines a quality profile"
             )
-        return self.acceptance.kept_tokens(call.agent, call.step, call.checked)
+        settled = call.standing - call.checked
+        return self.acceptance.kept_tokens(
+            CheckedText(call.agent, call.step, settled, call.checked, before, call.read)
+        )
 
     @property
     def thinks(self) -> bool:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from executor.engine import EngineCall
 from executor.inprocess.sampling import GREEDY, Sampling
-from executor.prompts.prompt_formats import PromptFormat
 from executor.request_run import ServedModel
 from executor.runtime import Job, Runtime
+from executor.tokens.rendering import PromptFormat
 from planner.figures.describing import describe_schedule
 from planner.figures.objectives import parse_objective
 from planner.search.neighbours import neighbours_of
@@ -48,14 +48,14 @@ from staircase.conductor import Conductor
 from staircase.errors import ScenarioError, ScheduleError, WorkloadError
 from staircase.messages import Call, CallEnded, CancelCall, Checked, Retract, StartCall
 from staircase.metrics.request_metrics import measure
-from staircase.pipeline import Vote
 from staircase.prompt import Prompt, Segment
-from staircase.revisions.acceptance import Acceptance
+from staircase.revisions.acceptance import Acceptance, CheckedText, EvenAcceptance
 from staircase.revisions.show_times import ShowTimes
 from staircase.schedule import parse_checked
 from staircase.spec.plan_spec import PlanSpec
 from staircase.spec.scenario import Scenario
 from staircase.timeline import Span, last_readings, to_ps
+from staircase.votes import Vote
 from tests.support.backends import BatchingBackend, TransformersBackend
 from tests.support.random_cases import checked_case
 from tests.support.scripted_engine import RecallingEngine, ScriptedEngine
@@ -78,7 +78,7 @@ def shape(acceptance: Acceptance | None, **tokens: int) -> RequestShape:
 
 
 def play(schedule: Schedule, rate: float, pipeline: Pipeline = MOA, **tokens: int) -> Timeline:
-    request = shape(Acceptance(rate, 7), **(tokens or LENGTHS))
+    request = shape(EvenAcceptance(rate, 7), **(tokens or LENGTHS))
     engines = dict.fromkeys(pipeline.engines, ENDPOINT)
     return simulate(pipeline, schedule, engines, Workload([request]))[0]
 
@@ -306,17 +306,21 @@ def span_of(call: int, written: int, output: int, looked: int, kept: int) -> Spa
 # how much stands
 
 
+def of_z(tokens: int) -> CheckedText:
+    return CheckedText("z", 1, 0, tokens, (4,), (8,))
+
+
 def test_as_much_stands_as_the_rate_says() -> None:
-    kept = [Acceptance(0.9, seed).kept_tokens("z", 1, 1000) for seed in range(4000)]
+    kept = [EvenAcceptance(0.9, seed).kept_tokens(of_z(1000)) for seed in range(4000)]
     assert np.mean(kept) == pytest.approx(9, rel=0.06)
-    assert Acceptance(1.0).kept_tokens("z", 1, 10) == 10
-    assert Acceptance(0.0).kept_tokens("z", 1, 10) == 0
-    assert max(Acceptance(0.9, seed).kept_tokens("z", 1, 5) for seed in range(100)) == 5
+    assert EvenAcceptance(1.0).kept_tokens(of_z(10)) == 10
+    assert EvenAcceptance(0.0).kept_tokens(of_z(10)) == 0
+    assert max(EvenAcceptance(0.9, seed).kept_tokens(of_z(5)) for seed in range(100)) == 5
 
 
 def test_a_rate_is_a_share() -> None:
     with pytest.raises(WorkloadError, match="must be from 0 to 1"):
-        Acceptance(1.5)
+        EvenAcceptance(1.5)
 
 
 def test_a_simulation_says_what_it_would_have_to_know() -> None:
@@ -330,7 +334,7 @@ def test_a_simulation_says_what_it_would_have_to_know() -> None:
 
 
 def test_what_thinks_is_not_checked() -> None:
-    request = replace(shape(Acceptance(1.0), **LENGTHS), thinking_tokens={"z": 3})
+    request = replace(shape(EvenAcceptance(1.0), **LENGTHS), thinking_tokens={"z": 3})
     engines = dict.fromkeys(MOA.engines, ENDPOINT)
     with pytest.raises(WorkloadError, match="'z' thinks before it answers"):
         simulate(MOA, checked(MOA, None), engines, Workload([request]))
@@ -389,7 +393,7 @@ def test_words() -> None:
 
 
 def test_who_has_no_form_for_checks_says_so() -> None:
-    workload = Workload([shape(Acceptance(1.0), **LENGTHS)])
+    workload = Workload([shape(EvenAcceptance(1.0), **LENGTHS)])
     assert play_compiled(MOA, checked(MOA, None), {}, workload) is None
     with pytest.raises(ScheduleError, match="nothing checked"):
         closed_form(MOA, checked(MOA, None), {}, workload.requests[0])

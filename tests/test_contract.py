@@ -31,7 +31,7 @@ from staircase import (
     uniform,
 )
 from staircase.pipeline import Arrival, Fork
-from staircase.revisions.acceptance import Acceptance
+from staircase.revisions.acceptance import CheckedText
 from staircase.schedule import LAYOUTS, Layout
 from staircase.timeline import Span
 from staircase.votes import Vote
@@ -307,13 +307,14 @@ GROWING = {
 
 
 @dataclass(frozen=True)
-class Kept(Acceptance):
+class Kept:
     """So much stands as stood in ``spans``."""
 
-    spans: Sequence[Span] = ()
+    spans: Sequence[Span]
 
-    def kept_tokens(self, agent: str, step: int, checked: int) -> int:
-        return next(s.kept_tokens for s in self.spans if (s.agent, s.step) == (agent, step))
+    def kept_tokens(self, checked: CheckedText) -> int:
+        here = (checked.agent, checked.step)
+        return next(s.kept_tokens for s in self.spans if (s.agent, s.step) == here)
 
 
 @pytest.mark.parametrize("checked", [None, 8])
@@ -324,7 +325,7 @@ def test_a_text_that_is_checked(backend: Backend, checked: int | None) -> None:
     lengths = {"heard": 15, "z": 37}
     played = backend.play(HEARD, schedule, lengths, GROWING)
     spans = [span for span in played.timeline.spans if span.agent == "z"]
-    kept = SimulatedBackend(acceptance=Kept(1.0, spans=spans))
+    kept = SimulatedBackend(acceptance=Kept(spans))
     expected = kept.play(HEARD, schedule, lengths, GROWING)
     assert by_agent(played) == by_agent(expected)
     calls = [call for call in played.calls if call.agent == "z"]

@@ -26,6 +26,17 @@ class FigureSurfaces:
     layout: str
     figure: Figure
 
+    def along(self, number: int, reading: Reading) -> Floats:
+        """f of each token of sample ``number``, of which all sources are read alike; tokens beyond
+        those of the sample are as its last."""
+        sample = self.profile.samples[number]
+        own = self._matrix(sample)
+        bins = np.arange(len(reading.levels)) // self.profile.bin_tokens
+        bins = np.minimum(bins, own.shape[1] - 1)
+        knots = self._knots(sample)
+        shifted = own + self._rows(self._shift, len(knots))[:, : own.shape[1]]
+        return np.clip(_read_off(knots, shifted, reading.levels, bins), 0.0, 1.0)
+
     def mean_along(self, number: int, reading: Reading) -> tuple[float, float]:
         """Mean of f over the tokens of sample ``number``; also if appended rounds cost nothing."""
         sample = self.profile.samples[number]

@@ -153,6 +153,8 @@ class _Run:
         self._thoughts: dict[int, _Thought] = {}
         # Tokens that will stand, of calls whose first output is not there yet.
         self._unchecked: dict[int, int] = {}
+        # Of their sources, by agent.
+        self._read: dict[str, tuple[int, ...]] = {}
         self._pipeline = pipeline
         self._ballots = dict(request.ballots)
         self.over = env.event()
@@ -173,7 +175,8 @@ class _Run:
         # Who goes on with a text has thought before.
         thinking = 0 if call.standing else request.thinking_tokens.get(call.agent, 0)
         self._thoughts[call.number] = _Thought(thinking)
-        kept = request.kept_tokens(call)
+        kept = request.kept_tokens(call, self._read.get(call.agent, ()))
+        self._read[call.agent] = call.read
         simulated = SimulatedCall(
             self.play.number,
             call,

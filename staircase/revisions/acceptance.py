@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,11 +12,33 @@ from staircase.errors import WorkloadError
 
 
 @dataclass(frozen=True)
-class Acceptance:
-    """Of one request: each token stands with probability ``rate``, if all before it do.
+class CheckedText:
+    """What ``agent`` checks in ``step``: ``tokens`` of its text, after the first ``settled``.
 
-    A draw belongs to its agent and step: neither when it is made nor what else is drawn matters.
+    Attributes:
+        before: tokens of each source that it had read when it wrote or checked them last.
+        read: those that it has read now.
     """
+
+    agent: str
+    step: int
+    settled: int
+    tokens: int
+    before: tuple[int, ...]
+    read: tuple[int, ...]
+
+
+class Acceptance(Protocol):
+    """Of one request."""
+
+    def kept_tokens(self, checked: CheckedText) -> int:
+        """How many of the first tokens stand."""
+        ...
+
+
+@dataclass(frozen=True)
+class EvenAcceptance:
+    """Each token stands with probability ``rate``, if all before it do."""
 
     rate: float
     seed: int = 0
@@ -25,15 +48,17 @@ class Acceptance:
         if not 0 <= self.rate <= 1:
             raise WorkloadError(f"acceptance is {self.rate}, must be from 0 to 1")
 
-    def kept_tokens(self, agent: str, step: int, checked: int) -> int:
-        """Of the tokens that ``agent`` checks in ``step``, how many of the first stand."""
+    def kept_tokens(self, checked: CheckedText) -> int:
         if self.rate == 1:
-            return checked
-        words = [self.seed, step, *agent.encode()]
-        drawn = 1 - np.random.default_rng(words).random()
-        return min(checked, _runs_to(self.rate, drawn))
+            return checked.tokens
+        if self.rate == 0:
+            return 0
+        kept = math.floor(math.log(drawn(self.seed, checked)) / math.log(self.rate))
+        return min(kept, checked.tokens)
 
 
-def _runs_to(rate: float, drawn: float) -> int:
-    """The largest n for which rate^n is ``drawn`` or more; ``drawn`` is in (0, 1]."""
-    return math.floor(math.log(drawn) / math.log(rate)) if rate > 0 else 0
+def drawn(seed: int, checked: CheckedText) -> float:
+    """From (0, 1]; it belongs to the agent and the step: neither when it is drawn nor what else is
+    drawn matters."""
+    words = [seed, checked.step, *checked.agent.encode()]
+    return float(1 - np.random.default_rng(words).random())

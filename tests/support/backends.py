@@ -34,7 +34,7 @@ from simulator.des.simulate import simulate
 from simulator.engine import EngineSetup
 from staircase.messages import Call
 from staircase.pipeline import Pipeline
-from staircase.revisions.acceptance import Acceptance
+from staircase.revisions.acceptance import Acceptance, EvenAcceptance
 from staircase.schedule import Schedule
 from staircase.spec.engine_spec import OpenAISpec
 from staircase.timeline import Timeline, to_ps
@@ -78,7 +78,7 @@ def fixed_profile(prefill_s: float = 0.004, token_s: float = 0.001) -> EnginePro
     return EngineProfile((), (), 0.0, prefill, Fit((token_s, 0.0, 0.0), 0.0))
 
 
-ALL_STANDS = Acceptance(1.0)
+ALL_STANDS = EvenAcceptance(1.0)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from staircase import (
 from staircase.bounds import MOST_TOKENS
 from staircase.errors import WorkloadError
 from staircase.pipeline import Arrival, Fork
-from staircase.revisions.acceptance import Acceptance
+from staircase.revisions.acceptance import EvenAcceptance
 from staircase.revisions.updates import Update
 from staircase.schedule import CHECKED_LAYOUTS, LAYOUTS, proposers_of
 from staircase.shared_texts import TextPart
@@ -187,7 +187,7 @@ def checked_case(seed: int) -> RandomCase:
         show=rng.choice(["settled", "at_once"]),
     )
     requests = [
-        replace(request, acceptance=Acceptance(rng.choice([0, 0.5, 0.9, 0.97, 1]), number))
+        replace(request, acceptance=EvenAcceptance(rng.choice([0, 0.5, 0.9, 0.97, 1]), number))
         for number, request in enumerate(case.workload.requests)
     ]
     workload = replace(case.workload, requests=requests)
