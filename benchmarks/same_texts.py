@@ -52,7 +52,7 @@ def outcomes(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--embedded", type=int, default=200)
     parser.add_argument("--real", type=int, default=24)
     parser.add_argument("--tokens", type=int, default=48, help="of each text of the real models")
