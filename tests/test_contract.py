@@ -154,7 +154,13 @@ BACKENDS: dict[str, Backend] = {
     "batching": BatchingBackend(),
     "batching, guessing": BatchingBackend(lookup=PromptLookup(min_ngram=1)),
 }
-EVERY_BACKEND = [*BACKENDS, *server_params(SERVERS)]
+EVERY_BACKEND = [
+    *(
+        pytest.param(name, marks=pytest.mark.slow if "guessing" in name else ())
+        for name in BACKENDS
+    ),
+    *server_params(SERVERS),
+]
 
 
 @pytest.fixture(scope="module")

@@ -356,6 +356,7 @@ def p_value(keep: Keeping) -> float:
     return float(chisquare(seen, weights / weights.sum() * seen.sum()).pvalue)
 
 
+@pytest.mark.slow
 def test_sampled_tokens_are_distributed_as_without_guesses() -> None:
     assert p_value(agreed) > 0.01
     # The same test finds guesses that are kept whatever is drawn.
@@ -439,6 +440,7 @@ def test_texts_of_a_real_model_are_the_same() -> None:
 # what users see
 
 
+@pytest.mark.slow
 def test_tokens_a_pass_are_a_figure_of_runs() -> None:
     counts = []
     for lookup in (None, LOOKUP):

@@ -15,7 +15,7 @@ from simulator.des.simulate import simulate
 from simulator.forecast import SimulatedForecaster, capacity_of
 from simulator.run import run_workload
 from staircase import RequestShape, Schedule, Workload, constant, moa, uniform
-from staircase.conductor import Conductor
+from staircase.conducting.sources import Sources
 from staircase.errors import PlanError
 from staircase.metrics.run_metrics import Slo
 from staircase.spec.scenario import Scenario
@@ -45,7 +45,7 @@ def scenario(z: Any = 20, a: Any = 12, **changes: Any) -> Scenario:
 
 
 def test_a_request_that_stalls_on_simpy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Conductor, "_is_open", lambda _, desk, *__: not desk.agent.reads)
+    monkeypatch.setattr(Sources, "is_open", lambda _, desk, *__: not desk.agent.reads)
     with pytest.raises(AssertionError, match="I8: 2 of 2 requests are not over"):
         simulate(PIPELINE, STAIRCASE, ENGINES, Workload([request(9, 9, 9)] * 2))
 
