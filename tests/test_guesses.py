@@ -429,12 +429,12 @@ def test_texts_of_a_real_model_are_the_same() -> None:
     """Three drafts that are sampled and a greedy editor; ``benchmarks.same_texts`` has more."""
     path = ROOT / "examples" / "smollm2.yaml"
     scenario = load_scenario(path)
-    agents = {name: {"max_tokens": 24} for name in scenario.pipeline.agents}
+    agents = {name: {"max_tokens": 16} for name in scenario.pipeline.agents}
     pipeline = changed_spec("pipeline", scenario.pipeline, {"agents": agents})
     scenario = scenario.model_copy(update={"pipeline": pipeline})
-    plain = texts_of(scenario, path.parent, Schedule(), 3, None, 3)
-    for slots in (1, 3):
-        assert texts_of(scenario, path.parent, Schedule(), 3, SMALL, slots) == plain
+    plain = texts_of(scenario, path.parent, Schedule(), 2, None, 2)
+    for slots in (1, 2):
+        assert texts_of(scenario, path.parent, Schedule(), 2, SMALL, slots) == plain
 
 
 # what users see
