@@ -270,6 +270,34 @@ class TestInFull:
         assert text == whole.choices[0].message.content
 
 
+CHECKED = replace(uniform(PIPELINE, constant(2, 2, 6), "rebuild"), checked=None)
+
+
+class TestChecked:
+    """Plans whose texts are checked when more is read."""
+
+    @pytest.mark.parametrize("show", ["settled", "at_once"])
+    @pytest.mark.parametrize("corrections", [False, True])
+    def test_only_who_takes_corrections_is_shown_what_may_fall(
+        self, show: Any, corrections: bool
+    ) -> None:
+        with running(plan_on(schedule=replace(CHECKED, show=show))) as server:
+            found = spoken(server, SAID, corrections=corrections)
+        assert found.error is None
+        assert found.is_done
+        assert len(found.text) == 30
+        assert (found.taken_back > 0) == (corrections and show == "at_once")
+        if not found.taken_back:
+            # A chunk a token, though many are settled at once.
+            assert len(found.content_s) == 30
+
+    def test_answers_that_are_not_streamed(self) -> None:
+        with running(plan_on(schedule=CHECKED)) as server:
+            answer = post(server, inputs={"heard": SAID[-1]})
+        assert len(content_of(answer)) == 30
+        assert answer.json()["usage"]["completion_tokens"] == 30
+
+
 class TestLive:
     def test_nothing_is_shown_before_it_stands(self, server: Running) -> None:
         live = Live(server)

@@ -65,7 +65,7 @@ class LiveAnswer:
         # Who cannot be told what falls is shown what is settled.
         schedule = point.schedule if ask.corrects else replace(point.schedule, show="settled")
         self._shows_all = schedule.checks and schedule.show == "at_once"
-        self._may_fall = self._shows_all or bool(self._said.sources)
+        self._may_fall = schedule.checks or bool(self._said.sources)
         self._job = Job(self._pipeline, schedule, question, seed, wishes)
         self._most = agent.max_tokens
         self._corrects = ask.corrects
