@@ -10,7 +10,7 @@ import numpy as np
 
 from profiles.latency.profile import LatencyProfile
 from profiles.lengths import LengthSample
-from profiles.quality.acceptance import with_acceptance
+from profiles.quality.acceptance import Agreements, with_acceptance
 from profiles.quality.forecast import QualityForecaster
 from profiles.quality.profile import QualityProfile, QualitySample
 from simulator.analytic.lower_bound import Stage
@@ -66,7 +66,7 @@ class ProfileForecaster:
 
     @property
     def stage(self) -> Stage:
-        return Stage(self._played, self._setups, self.workload)
+        return Stage(self._played, self._setups, self._checkable(self.workload))
 
     @cached_property
     def _stated_error(self) -> float:
@@ -77,15 +77,12 @@ class ProfileForecaster:
         return QualityForecaster(self.quality) if self.quality else None
 
     def play(self, schedule: Schedule, workload: Workload) -> Run:
-        """Other requests on the same engines, with their timelines; where texts are checked, those
-        of the quality profile's samples in turn."""
-        if schedule.checks and self.quality:
-            workload = with_acceptance(workload, self.quality, schedule.layout)
+        """Other requests on the same engines, with their timelines."""
         return run_workload(
             self._played,
             schedule,
             self._setups,
-            workload,
+            self._checkable(workload),
             reading_rate=self.reading_rate,
             needs_timelines=True,
         )
@@ -97,11 +94,19 @@ class ProfileForecaster:
         return SimulatedForecaster(
             self._played,
             self._setups,
-            replace(self.workload, arrivals_ps=arrivals),
+            replace(self._checkable(self.workload), arrivals_ps=arrivals),
             self.reading_rate,
             profiled={},
             rate_per_s=rate_per_s,
         )
+
+    def _checkable(self, workload: Workload) -> Workload:
+        """With what stands of texts that are checked, where a profile of quality knows it."""
+        return with_acceptance(workload, self._agreements) if self._agreements else workload
+
+    @cached_property
+    def _agreements(self) -> Agreements | None:
+        return Agreements(self.quality) if self.quality else None
 
     @cached_property
     def _played(self) -> Pipeline:

@@ -109,7 +109,7 @@ class RequestShape:
             return written_tokens(self.updates[call.agent]) - call.written
         return max(self.output_tokens[call.agent] - call.standing, 0)
 
-    def kept_tokens(self, call: Call, before: tuple[int, ...]) -> int:
+    def kept_tokens(self, call: Call, before: tuple[int, ...], layout: str) -> int:
         """Of the tokens that ``call`` checks, those that stand; ``before`` it its agent had read so
         much of its sources."""
         if not call.checked:
@@ -126,7 +126,7 @@ class RequestShape:
             )
         settled = call.standing - call.checked
         return self.acceptance.kept_tokens(
-            CheckedText(call.agent, call.step, settled, call.checked, before, call.read)
+            CheckedText(call.agent, call.step, settled, call.checked, before, call.read, layout)
         )
 
     @property

@@ -307,7 +307,7 @@ def span_of(call: int, written: int, output: int, looked: int, kept: int) -> Spa
 
 
 def of_z(tokens: int) -> CheckedText:
-    return CheckedText("z", 1, 0, tokens, (4,), (8,))
+    return CheckedText("z", 1, 0, tokens, (4,), (8,), "rebuild")
 
 
 def test_as_much_stands_as_the_rate_says() -> None:

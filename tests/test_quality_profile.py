@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from executor.line_log import ItemLog, LineLog
 from executor.scoring.scoring import agreement, divergence
 from planner.profiling.quality_profiling import loss_error
-from profiles.quality.acceptance import ProfiledAcceptance, with_acceptance
+from profiles.quality.acceptance import Agreements, ProfiledAcceptance, with_acceptance
 from profiles.quality.forecast import QualityForecaster
 from profiles.quality.profile import (
     Matrix,
@@ -255,9 +255,11 @@ def test_what_stands_of_checked_text_is_what_agrees() -> None:
     """With 10 of 40 tokens read half of the tokens agree, then three quarters."""
     surfaces = with_surfaces([((0.9, 0.9), (0.5, 0.25), (0.2, 0.1), (0.0, 0.0))], levels=3)
 
+    known = Agreements(surfaces)
+
     def kept(before: int, now: int) -> list[int]:
-        checked = CheckedText("z", 1, 0, 4, (before,), (now,))
-        every = [ProfiledAcceptance(surfaces, "rebuild", 0, seed) for seed in range(3000)]
+        checked = CheckedText("z", 1, 0, 4, (before,), (now,), "rebuild")
+        every = [ProfiledAcceptance(known, 0, seed) for seed in range(3000)]
         return [one.kept_tokens(checked) for one in every]
 
     chances = np.cumprod([0.5, 0.5, 0.75, 0.75])
@@ -271,5 +273,5 @@ def test_what_stands_of_checked_text_is_what_agrees() -> None:
 def test_profiled_requests_say_what_stands() -> None:
     surfaces = with_surfaces([((0.5, 0.5), (0.0, 0.0))] * 2, levels=1)
     workload = Workload([RequestShape({}, {"p": 40, "z": 4})] * 3)
-    found = with_acceptance(workload, surfaces, "rebuild").requests
+    found = with_acceptance(workload, Agreements(surfaces)).requests
     assert [one.acceptance.number for one in found if one.acceptance] == [0, 1, 0]  # type: ignore[attr-defined]

@@ -18,21 +18,33 @@ from profiles.quality.profile import QualityProfile
 from profiles.quality.reading import Reading
 from profiles.quality.surfaces import FigureSurfaces, Floats
 from staircase.revisions.acceptance import CheckedText, drawn
-from staircase.schedule import Layout
 from staircase.workload import Workload
+
+
+class Agreements:
+    """Of one profile; what all samples have in common is worked out once."""
+
+    def __init__(self, profile: QualityProfile) -> None:
+        self.profile = profile
+        self._surfaces: dict[tuple[str, str], FigureSurfaces] = {}
+
+    def of(self, agent: str, layout: str) -> FigureSurfaces:
+        key = (agent, layout)
+        if key not in self._surfaces:
+            self._surfaces[key] = FigureSurfaces(self.profile, *key, "agreement")
+        return self._surfaces[key]
 
 
 @dataclass(frozen=True)
 class ProfiledAcceptance:
     """Of one request, which is sample ``number`` of the profile."""
 
-    profile: QualityProfile = field(repr=False)
-    layout: Layout
+    agreements: Agreements = field(repr=False)
     number: int
     seed: int
 
     def kept_tokens(self, checked: CheckedText) -> int:
-        surfaces = FigureSurfaces(self.profile, checked.agent, self.layout, "agreement")
+        surfaces = self.agreements.of(checked.agent, checked.layout)
         was, now = (
             self._agreement(surfaces, checked, max(read, default=0))
             for read in (checked.before, checked.read)
@@ -48,11 +60,11 @@ class ProfiledAcceptance:
         return surfaces.along(self.number, along)[checked.settled :]
 
 
-def with_acceptance(workload: Workload, profile: QualityProfile, layout: Layout) -> Workload:
+def with_acceptance(workload: Workload, agreements: Agreements) -> Workload:
     """``workload``, whose requests are the profile's samples in turn, each with what stands."""
-    samples = len(profile.samples)
+    samples = len(agreements.profile.samples)
     requests = [
-        replace(one, acceptance=ProfiledAcceptance(profile, layout, number % samples, number))
+        replace(one, acceptance=ProfiledAcceptance(agreements, number % samples, number))
         for number, one in enumerate(workload.requests)
     ]
     return replace(workload, requests=requests)

@@ -155,6 +155,7 @@ class _Run:
         self._unchecked: dict[int, int] = {}
         # Of their sources, by agent.
         self._read: dict[str, tuple[int, ...]] = {}
+        self._layout = schedule.layout
         self._pipeline = pipeline
         self._ballots = dict(request.ballots)
         self.over = env.event()
@@ -175,7 +176,7 @@ class _Run:
         # Who goes on with a text has thought before.
         thinking = 0 if call.standing else request.thinking_tokens.get(call.agent, 0)
         self._thoughts[call.number] = _Thought(thinking)
-        kept = request.kept_tokens(call, self._read.get(call.agent, ()))
+        kept = request.kept_tokens(call, self._read.get(call.agent, ()), self._layout)
         self._read[call.agent] = call.read
         simulated = SimulatedCall(
             self.play.number,

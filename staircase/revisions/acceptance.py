@@ -18,6 +18,7 @@ class CheckedText:
     Attributes:
         before: tokens of each source that it had read when it wrote or checked them last.
         read: those that it has read now.
+        layout: of its prompts.
     """
 
     agent: str
@@ -26,6 +27,7 @@ class CheckedText:
     tokens: int
     before: tuple[int, ...]
     read: tuple[int, ...]
+    layout: str
 
 
 class Acceptance(Protocol):
