@@ -241,8 +241,8 @@ def _served(
     own = {"temperature": spec.temperature, "top_p": spec.top_p, "top_k": spec.top_k or 0}
     in_process = frozenset({"ignore_end", "seed"})
     settable = engine.settable if isinstance(engine, OpenAIEngine) else in_process
-    is_here = not isinstance(engine, OpenAIEngine)
-    return ServedModel(thinking, form, has_nonces, thoughts, own, settable, is_here)
+    can_check = model is not None and not model.other_layers
+    return ServedModel(thinking, form, has_nonces, thoughts, own, settable, can_check)
 
 
 def without_models(pipeline: Pipeline, served: Mapping[str, ServedModel]) -> dict[str, ServedModel]:

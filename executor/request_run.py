@@ -370,8 +370,8 @@ def _check_readers(pipeline: Pipeline, served: Mapping[str, ServedModel]) -> Non
             )
         if not model.checks_texts:
             raise ScheduleError(
-                f"checked: engine {agent.engine!r} is behind a server, which would write again "
-                "what it is to check; engines in this process can check it"
+                f"checked: engine {agent.engine!r} would write again what it is to check, as "
+                "servers do and models whose cache cannot be cut; leave it out"
             )
 
 

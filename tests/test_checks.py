@@ -19,7 +19,8 @@ from executor.request_run import ServedModel
 from executor.runtime import Job, Runtime
 from executor.tokens.rendering import PromptFormat
 from planner.figures.describing import describe_schedule
-from planner.figures.objectives import parse_objective
+from planner.figures.objectives import Goals, parse_objective
+from planner.results.reader_gain import ReaderGain
 from planner.search.neighbours import neighbours_of
 from planner.search.space import Space
 from profiles.quality.reading import read_along
@@ -45,9 +46,9 @@ from staircase import (
     uniform,
 )
 from staircase.conductor import Conductor
-from staircase.errors import ScenarioError, ScheduleError, WorkloadError
+from staircase.errors import PlanError, ScenarioError, ScheduleError, WorkloadError
 from staircase.messages import Call, CallEnded, CancelCall, Checked, Retract, StartCall
-from staircase.metrics.request_metrics import measure
+from staircase.metrics.request_metrics import Summary, measure
 from staircase.prompt import Prompt, Segment
 from staircase.revisions.acceptance import Acceptance, CheckedText, EvenAcceptance
 from staircase.revisions.show_times import ShowTimes
@@ -426,6 +427,35 @@ def test_checks_are_searched_in_layouts_that_have_them() -> None:
     assert layouts == {"rebuild"}
 
 
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({"show": ["at_once"]}, "show has no effect where nothing is checked"),
+        ({"checked": ["all"], "layouts": ["append_rounds"]}, "checked needs one of the layouts"),
+    ],
+)
+def test_what_has_no_effect_in_a_search(plan: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PlanSpec.model_validate(plan)
+
+
+def test_nothing_is_taken_back_where_nothing_is_checked() -> None:
+    with pytest.raises(PlanError, match="'retracted': nothing is taken back here"):
+        Goals.of(PlanSpec(limits={"retracted": 3.0}), knows_quality=False)
+    spec = PlanSpec(limits={"retracted": 3.0}, layouts=["rebuild"], checked=["all"])
+    assert "retracted" in str(Goals.of(spec, knows_quality=False).limits)
+
+
+def test_the_sentence_says_what_is_taken_back() -> None:
+    figures = {"smooth_start_s": Summary.of(1.0), "e2e_s": Summary.of(2.0)}
+    early = {**figures, "smooth_start_s": Summary.of(0.1)}
+    words = [
+        ReaderGain.of(5.3, figures, {**early, **more}, ()).sentence
+        for more in ({}, {"retracted_tokens": Summary.of(21.3)})
+    ]
+    assert words[1] == f"{words[0]} 21.3 tokens that were shown are taken back on average."
+
+
 def test_scenarios_whose_engines_cannot_check_say_so() -> None:
     remote = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
     with pytest.raises((ScenarioError, ValueError), match="behind servers would write again"):
@@ -497,7 +527,7 @@ def test_who_is_shown_all_at_once_hears_what_falls() -> None:
 def test_an_engine_that_would_write_again_is_refused() -> None:
     engine = ScriptedEngine(5)
     served = dict.fromkeys(MOA.engines, ServedModel(engine, FORM, checks_texts=False))
-    with pytest.raises(ScheduleError, match="'z' is behind a server"):
+    with pytest.raises(ScheduleError, match="'z' would write again"):
         Runtime(served).run([Job(MOA, checked(MOA, None), Question("why?"))])
 
 

@@ -23,6 +23,8 @@ OPTIONS = {
     f"{RUN} --staircase normal --requests 3 question": "--requests",
     f"{RUN} --staircase normal --rate 2 question": "--rate",
     "simulate planner/demo.yaml --replicates 3": "--replicates",
+    "simulate examples/paper_moa.yaml --show at_once": "--show",
+    f"{RUN} --checked all": "--checked",
     "plan examples/paper_moa.yaml --workers 2 --ray localhost:1": "--workers",
     "explain plan.json --out folder": "--out",
     "profile planner/demo.yaml --only quality --budget 5": "--budget",

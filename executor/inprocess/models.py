@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from executor.guarding import in_words
+from executor.inprocess.masks import other_kinds
 from executor.inprocess.model_source import ModelSource, source_of
 from executor.inprocess.weight_layout import lay_for_decoding
 from executor.tokens.byte_tokenizer import ByteTokenizer
@@ -65,6 +66,11 @@ class LoadedModel:
     def vocabulary_size(self) -> int:
         """Tokens below this have an embedding."""
         return int(self.network.get_input_embeddings().weight.shape[0])
+
+    @property
+    def other_layers(self) -> list[str]:
+        """Kinds of its layers whose cache cannot be cut back to fewer tokens."""
+        return other_kinds(self.network.config.get_text_config())
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))

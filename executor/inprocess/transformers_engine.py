@@ -18,7 +18,6 @@ from executor.inprocess.device import Device
 from executor.inprocess.device_engine import DeviceEngine
 from executor.inprocess.guesses import Guesses, agreed
 from executor.inprocess.kept_text import KeptText
-from executor.inprocess.masks import other_kinds
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.next_logits import next_logits
 from executor.inprocess.prompt_lookup import PromptLookup
@@ -73,7 +72,7 @@ class TransformersEngine(DeviceEngine):
         lookup: PromptLookup | None = None,
     ) -> None:
         super().__init__(model, device)
-        others = other_kinds(model.network.config.get_text_config())
+        others = model.other_layers
         if lookup and others:
             raise ModelError(
                 f"prompt_lookup: {model.network.config.model_type} has layers with {others[0]}, "

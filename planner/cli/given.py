@@ -5,6 +5,35 @@ from __future__ import annotations
 import typer
 
 from staircase.errors import InputError
+from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
+
+# Options by which a command says a schedule, of which it need not have all.
+SCHEDULE = (
+    "staircase",
+    "layout",
+    "barrier",
+    "reading",
+    "starve",
+    "without",
+    "at_once",
+    "checked",
+    "show",
+)
+
+
+def schedule_given(ctx: typer.Context, pipeline: Pipeline) -> Schedule:
+    """What the options of the command say.
+
+    Raises:
+        InputError: a word is wrong, or has no effect.
+    """
+    from planner.api.opening import uniform_schedule
+
+    words = {name: ctx.params[name] for name in SCHEDULE if ctx.params.get(name) is not None}
+    if words["checked"] == "0":
+        refuse(ctx, "show", why="without --checked all is shown as it is written")
+    return uniform_schedule(pipeline, **words)
 
 
 def refuse(ctx: typer.Context, *names: str, why: str) -> None:

@@ -251,7 +251,14 @@ class Goals:
         if "max_unread" in spec.model_fields_set:
             given["unread"] = spec.max_unread
         limits = merged(parse_limits(given), parse_limits(spec.limits, "plan.limits"))
-        return Goals(parse_objectives(words), limits).of_reader(spec.reading_rate)
+        found = Goals(parse_objectives(words), limits).of_reader(spec.reading_rate)
+        asked = (*found.objectives, *(limit.objective for limit in limits))
+        may_fall = has_inputs or spec.checked != [0]
+        if not may_fall and any(one.word == "retracted" for one in asked):
+            raise PlanError(
+                "'retracted': nothing is taken back here: needs pipeline.inputs or plan.checked"
+            )
+        return found
 
     def of_reader(self, reading_rate: float) -> Goals:
         """The same for somebody who reads so many tokens a second.

@@ -56,6 +56,7 @@ class ReaderGain:
             f"Somebody who reads {reading_rate:g} tokens/s can on average start "
             f"{_earlier(before_s, after_s)}, {since}{when(after_s)} instead of "
             f"{when(before_s)}, and never waits; the last token comes {last}."
+            f"{_taken_back(choice)}"
         )
         return ReaderGain(words, saved, tuple(bounds))
 
@@ -66,6 +67,11 @@ def _nothing(reading_rate: float, after: str, before: str, bounds: Sequence[str]
         f"Somebody who reads {reading_rate:g} tokens/s gains nothing: on average a smooth start "
         f"{after} with the choice, {before} with normal{why}."
     )
+
+
+def _taken_back(choice: Mapping[str, Summary]) -> str:
+    fell = choice["retracted_tokens"].mean if "retracted_tokens" in choice else 0.0
+    return f" {fell:.3g} tokens that were shown are taken back on average." if fell > 0 else ""
 
 
 def _earlier(before_s: float, after_s: float) -> str:

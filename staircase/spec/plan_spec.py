@@ -21,7 +21,7 @@ from staircase.bounds import (
 )
 from staircase.errors import ScheduleError
 from staircase.metrics.request_metrics import READING_RATE
-from staircase.schedule import SEARCHED_LAYOUTS, Layout, parse_barrier
+from staircase.schedule import CHECKED_LAYOUTS, SEARCHED_LAYOUTS, Layout, parse_barrier
 from staircase.spec.strict import (
     Count,
     CountFrom0,
@@ -136,6 +136,17 @@ class PlanSpec(Strict):
     robust: RobustSpec | None = None
     held_out: HeldOutSpec = HeldOutSpec()
     storage: str | None = None
+
+    @model_validator(mode="after")
+    def _check_checked(self) -> Self:
+        is_checked = self.checked != [0]
+        if "show" in self.model_fields_set and not is_checked:
+            raise ValueError("show has no effect where nothing is checked; give checked")
+        if is_checked and not {*self.layouts} & {*CHECKED_LAYOUTS}:
+            raise ValueError(
+                f"checked needs one of the layouts {', '.join(CHECKED_LAYOUTS)}; give it in layouts"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_share(self) -> Self:

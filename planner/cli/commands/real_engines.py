@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.cli.given import refuse
+from planner.cli.given import SCHEDULE, refuse, schedule_given
 from planner.cli.terminal import (
     AsJson,
     AtOnce,
@@ -96,7 +96,6 @@ def run(
 
     An interrupted run with --save goes on where it was when the same is asked for again.
     """
-    from planner.api.opening import uniform_schedule
     from planner.api.running import Pace, planned_schedule, play, questions_of
     from staircase.files import check_writable
     from staircase.trace import write_trace
@@ -105,20 +104,7 @@ def run(
     _check_given(ctx, question, staircase, requests or 1)
     work = open_workspace(scenario, out)
     pipeline = work.scenario.pipeline.build()
-    schedule = (
-        uniform_schedule(
-            pipeline,
-            staircase,
-            layout,
-            barrier,
-            without=without or (),
-            at_once=at_once,
-            checked=checked,
-            show=show,
-        )
-        if staircase
-        else planned_schedule(work)
-    )
+    schedule = schedule_given(ctx, pipeline) if staircase else planned_schedule(work)
     asked = questions_of(work, requests or 1) if question is None else [Question(question)]
     live = _live_input(ctx, pipeline, asked) if stdin or stdin_lines else None
     if stdin_lines:
@@ -172,16 +158,7 @@ def _check_given(
     ctx: typer.Context, question: str | None, staircase: str | None, requests: int
 ) -> None:
     if staircase is None:
-        refuse(
-            ctx,
-            "layout",
-            "barrier",
-            "without",
-            "at_once",
-            "checked",
-            "show",
-            why="without --staircase the plan's is played",
-        )
+        refuse(ctx, *SCHEDULE, why="without --staircase the plan's is played")
     if question is not None:
         refuse(ctx, "requests", "concurrency", "rate", why="QUESTION is one request")
     if requests == 1:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.given import refuse
+from planner.cli.given import refuse, schedule_given
 from planner.cli.terminal import (
     AsJson,
     AtOnce,
@@ -62,7 +62,6 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Forecast one schedule."""
-    from planner.api.opening import uniform_schedule
     from planner.api.simulating import forecast_of
     from planner.results.plans import Candidate
     from planner.tables.metrics_table import metrics_table, run_lines, use_lines
@@ -76,18 +75,7 @@ def simulate(
     if not work.scenario.simulated:
         refuse(ctx, "replicates", why="it needs simulated engines, whose noise can be drawn again")
     pipeline = work.scenario.pipeline.build()
-    schedule = uniform_schedule(
-        pipeline,
-        staircase,
-        layout,
-        barrier,
-        reading,
-        starve,
-        without or (),
-        at_once,
-        checked,
-        show,
-    )
+    schedule = schedule_given(ctx, pipeline)
     for path in filter(None, (save, trace)):
         check_writable(path)
     if work.scenario.simulated:
@@ -120,6 +108,7 @@ def _tell_of_compiling() -> None:
 
 
 def capacity(
+    ctx: typer.Context,
     scenario: ScenarioPath,
     slo: Slos = None,
     share: Annotated[
@@ -144,7 +133,6 @@ def capacity(
     as_json: AsJson = False,
 ) -> None:
     """Find the highest request rate that keeps limits of latency."""
-    from planner.api.opening import uniform_schedule
     from planner.api.simulating import capacity_in
     from planner.figures.number_format import number
     from planner.tables.metrics_table import capacity_table
@@ -155,16 +143,7 @@ def capacity(
         raise SloError("capacity needs a limit, as in --slo ttft:500")
     limits = parse_slo(slo)
     work = open_workspace(scenario, out).with_requests(requests)
-    schedule = uniform_schedule(
-        work.scenario.pipeline.build(),
-        staircase,
-        layout,
-        barrier,
-        without=without or (),
-        at_once=at_once,
-        checked=checked,
-        show=show,
-    )
+    schedule = schedule_given(ctx, work.scenario.pipeline.build())
     _tell_of_compiling()
     found = capacity_in(work, limits, schedule, share, requests, replicates, on_terminal())
     if as_json:
