@@ -242,6 +242,8 @@ def _served(
     in_process = frozenset({"ignore_end", "seed"})
     settable = engine.settable if isinstance(engine, OpenAIEngine) else in_process
     can_check = model is not None and not model.other_layers
+    if isinstance(engine, OpenAIEngine):
+        can_check = engine.checks_texts
     return ServedModel(thinking, form, has_nonces, thoughts, own, settable, can_check)
 
 

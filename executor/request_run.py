@@ -336,7 +336,8 @@ class RequestRun:
             thought_ps=None if report.thought_ns is None else self._ps(report.thought_ns),
             added_tokens=report.added_tokens,
             passes=report.passes,
-            guessed_tokens=report.guessed_tokens - (check.alike if check else 0),
+            # Servers may count less than what came as it was.
+            guessed_tokens=max(0, report.guessed_tokens - (check.alike if check else 0)),
         )
         with self._faults.delivered(), self._changed:
             self._submitted.discard(key[1])
@@ -363,15 +364,18 @@ def _check_readers(pipeline: Pipeline, served: Mapping[str, ServedModel]) -> Non
     """Raises ScheduleError unless what they write can be checked."""
     for agent in pipeline.readers:
         model = served[agent.engine]
-        if agent.name in model.thoughts:
+        thought = model.thoughts.get(agent.name)
+        # That of a chat server of which the scenario says nothing is there to be read over.
+        if thought and (thought.budget or thought.is_forced):
             raise ScheduleError(
                 f"checked: {agent.name!r} thinks before it answers, so what it wrote on less "
                 "cannot be checked; leave it out"
             )
         if not model.checks_texts:
             raise ScheduleError(
-                f"checked: engine {agent.engine!r} would write again what it is to check, as "
-                "servers do and models whose cache cannot be cut; leave it out"
+                f"checked: engine {agent.engine!r} would write again what it is to check, as do "
+                "models whose cache cannot be cut, and servers without "
+                f"engines.{agent.engine}.guesses; leave it out, or say how its server checks"
             )
 
 

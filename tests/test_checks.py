@@ -458,7 +458,7 @@ def test_the_sentence_says_what_is_taken_back() -> None:
 
 def test_scenarios_whose_engines_cannot_check_say_so() -> None:
     remote = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
-    with pytest.raises((ScenarioError, ValueError), match="behind servers would write again"):
+    with pytest.raises((ScenarioError, ValueError), match="what a check costs at a server"):
         Scenario.model_validate(
             {
                 "name": "x",

@@ -8,31 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from executor.draws import call_seed
-from executor.engine import CallReport, EngineCall, Key, Listener, Tokened
+from executor.engine import EngineCall, Key, Listener, Tokened
 from executor.guarding import Guarded, in_words
+from executor.openai.active_call import ActiveCall, Before, Said
+from executor.openai.expected_pieces import ExpectedPieces
+from executor.openai.judged_guess import JUDGINGS, AskedGuess, judge
 from executor.openai.probe import Probe
 from executor.openai.restating import Seam, Unseamed, restated
 from executor.openai.server import Network, Server
 from executor.openai.server_faults import Patience, ServerError
-from executor.openai.server_profile import SALT, ServerProfile, ServerRequest, request_body
+from executor.openai.server_profile import (
+    SALT,
+    ServerProfile,
+    ServerRequest,
+    prediction,
+    request_body,
+)
 from executor.openai.server_scoring import ServerScorer
-from executor.openai.stream_chunks import Chunk, Usage
+from executor.openai.stream_chunks import Chunk
 from executor.openai.vocabularies import ModelTokens, TextPieces, Vocabulary
 from executor.scorer import Scorer
-from executor.thinking_engine import ONLY_REASONED
 from staircase.errors import EngineError
 from staircase.messages import EndReason
+from staircase.spec.engine_spec import ServerGuesses
 
-REFUSED = "refused"
-CALLED_TOOL = "called a tool"
 DROPS_SPACE = (
     "loses the space where an answer is continued; use a model whose tokenizer keeps it "
     "(byte-level BPE), or a schedule whose agents write in one call"
@@ -48,6 +56,7 @@ class ServerSettings:
         max_concurrency: calls beyond it wait here, in order.
         seed: every call gets one of its own, which follows from this; None: greedy.
         is_salted: a call finds only what calls of its own request left in the server's cache.
+        guesses: how a server is told what calls guess of their texts; None: it is not.
     """
 
     model: str
@@ -56,97 +65,7 @@ class ServerSettings:
     max_concurrency: int
     seed: int | None = None
     is_salted: bool = False
-
-
-@dataclass
-class _Said:
-    """What a server says of an answer beside its text."""
-
-    usage: Usage | None = None
-    end: EndReason | None = None
-    unknown_end: str | None = None
-    has_reasoned: bool = False
-    thinking_tokens: int = 0
-    thought_ns: int | None = None
-    oddities: dict[str, None] = field(default_factory=dict)
-
-    def note(self, chunk: Chunk) -> None:
-        self.usage = chunk.usage or self.usage
-        self.end = chunk.end or self.end
-        self.unknown_end = chunk.unknown_end or self.unknown_end
-        if chunk.is_reasoning:
-            self.has_reasoned = True
-            self.thinking_tokens += chunk.thinking_tokens
-            self.thought_ns = self.thought_ns or time.perf_counter_ns()
-        if chunk.is_refusal:
-            self.oddities[REFUSED] = None
-        if chunk.calls_tool:
-            self.oddities[CALLED_TOOL] = None
-
-
-@dataclass(eq=False)
-class _Active:
-    """A call that has not ended; of the attempts at it, only the last has its ``said``."""
-
-    call: EngineCall
-    listener: Listener
-    started_ns: int = field(default_factory=time.perf_counter_ns)
-    written: int = 0
-    said: _Said = field(default_factory=_Said)
-
-    @property
-    def room(self) -> int:
-        return self.call.max_tokens - self.written
-
-    @property
-    def uncounted(self) -> int:
-        """Tokens that the server wrote and whose text came with that of others.
-
-        None are known where it may have counted others too, of which nothing was shown.
-        """
-        usage = self.said.usage
-        if self.said.end != "length" or not usage or not self.written:
-            return 0
-        if self.said.has_reasoned and not usage.reasoning_tokens:
-            return 0
-        return max(0, min(usage.completion_tokens - self.written, self.room))
-
-    def show(self, tokens: Sequence[int]) -> None:
-        now = time.perf_counter_ns()
-        for token in tokens:
-            self.written += 1
-            self.listener.on_token(self.call.key, token, now)
-
-    def report(self, reason: EndReason, error: str | None) -> CallReport:
-        """Nobody knows how busy a server's device was, so the call's whole time counts."""
-        now = time.perf_counter_ns()
-        cached = self.said.usage.cached_tokens if self.said.usage else None
-        taken_ns = now - self.started_ns
-        return CallReport(
-            reason,
-            self.started_ns,
-            now,
-            taken_ns,
-            cached or 0,
-            error,
-            self._remark(reason),
-            self._thinking_tokens,
-            self.said.thought_ns,
-        )
-
-    @property
-    def _thinking_tokens(self) -> int:
-        """As the server counts them, or else the pieces in which they came."""
-        usage = self.said.usage
-        return (usage and usage.reasoning_tokens) or self.said.thinking_tokens
-
-    def _remark(self, reason: EndReason) -> str | None:
-        said, oddities = self.said, list(self.said.oddities)
-        if reason != "cancelled" and said.end is None and said.unknown_end is not None:
-            oddities.append(f"ended by finish_reason {said.unknown_end!r}")
-        if said.has_reasoned and not self.written:
-            oddities.append(ONLY_REASONED)
-        return ", ".join(oddities) or None
+    guesses: ServerGuesses | None = None
 
 
 class OpenAIEngine(Tokened):
@@ -220,6 +139,11 @@ class OpenAIEngine(Tokened):
         return self._profile.restates
 
     @property
+    def checks_texts(self) -> bool:
+        """Whether the server is told what a text will probably be, and need not decode it again."""
+        return self._settings.guesses is not None
+
+    @property
     def is_salted(self) -> bool:
         """Whether requests are kept apart in the server's cache; headers are too."""
         return self._settings.is_salted
@@ -242,14 +166,14 @@ class OpenAIEngine(Tokened):
 
     def submit(self, call: EngineCall, listener: Listener) -> None:
         guarded = Guarded(listener, self.cancel)
-        self._network.post(lambda: self._begin(_Active(call, guarded)))
+        self._network.post(lambda: self._begin(ActiveCall(call, guarded)))
 
     def cancel(self, key: Key) -> None:
         self._network.post(lambda: self._cancel(key))
 
     # in the network's thread
 
-    def _begin(self, active: _Active) -> None:
+    def _begin(self, active: ActiveCall) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(active))
         self._tasks[active.call.key] = task
         task.add_done_callback(lambda task: self._end(active, task))
@@ -258,7 +182,7 @@ class OpenAIEngine(Tokened):
         if key in self._tasks:
             self._tasks[key].cancel()
 
-    def _end(self, active: _Active, task: asyncio.Task[EndReason]) -> None:
+    def _end(self, active: ActiveCall, task: asyncio.Task[EndReason]) -> None:
         del self._tasks[active.call.key]
         reason: EndReason = "cancelled"
         error = None
@@ -271,23 +195,54 @@ class OpenAIEngine(Tokened):
                 error = str(problem) if is_told else in_words(problem)
         active.listener.on_end(active.call.key, active.report(reason, error))
 
-    async def _serve(self, active: _Active) -> EndReason:
+    async def _serve(self, active: ActiveCall) -> EndReason:
         async with self._seats:
             active.started_ns = time.perf_counter_ns()
+            await self._judge(active)
+            if not active.room:
+                return "length"
+            reason = await self._settings.patience.insist(lambda: self._attempt(active))
+            usage = active.said.usage
+            if usage is None or not active.was_cut_short:
+                return reason
+            active.goes_on(Before(usage.cached_tokens, usage.guessed_tokens))
             return await self._settings.patience.insist(lambda: self._attempt(active))
 
-    async def _attempt(self, active: _Active) -> EndReason:
-        """Once a token was shown, only who knows the text so far can ask again."""
-        active.said = _Said()
+    async def _judge(self, active: ActiveCall) -> None:
+        """Shows how the server says that its text begins, if it can be asked."""
+        settings, asked = self._settings, self._asked(active.call)
+        judging = JUDGINGS.get(settings.guesses or "")
+        if judging is None or not asked.guess:
+            return
+        found = await judge(self._server, settings.patience, judging, asked, self.special_ids)
+        active.show(found.tokens[: active.room])
+        active.goes_on(Before(found.cached_tokens, found.kept, found.near_ties))
+
+    def _asked(self, call: EngineCall) -> AskedGuess:
+        """Its guess up to what may end a text; nothing of one that is drawn or measured."""
+        settings, ends = self._settings, self.special_ids
+        is_drawn = call.sampling.get("temperature", 0.0) > 0
+        said = () if is_drawn or call.is_measured else call.guess[: call.max_tokens]
+        return AskedGuess(
+            settings.model,
+            list(call.prompt_ids),
+            list(takewhile(lambda token: token not in ends, said)),
+            {name: value for name, value in settings.fields.items() if name == "priority"},
+            call.owner if self.is_salted else "",
+        )
+
+    async def _attempt(self, active: ActiveCall) -> EndReason:
+        """Once a token was streamed, only who knows the text so far can ask again."""
+        active.said = Said()
         try:
             return await self._read(active)
         except ServerError as fault:
-            fault.may_pass = fault.may_pass and not active.written
+            fault.may_pass = fault.may_pass and active.written == len(active.head)
             raise
 
-    async def _read(self, active: _Active) -> EndReason:
+    async def _read(self, active: ActiveCall) -> EndReason:
         """Shows what comes, but never more than was asked for: the rest was never written."""
-        body, seam = self._body(active.call), self._seam(active.call)
+        body, seam = self._body(active.left), self._seam(active.left)
         async with aclosing(self._server.stream(self._profile.path, body)) as chunks:
             async for chunk in chunks:
                 tokens = seam.pass_on(self._vocabulary.read(chunk))
@@ -299,12 +254,18 @@ class OpenAIEngine(Tokened):
         active.show(seam.rest()[: active.room])
         return self._reason(active)
 
-    def _seam(self, call: EngineCall) -> Seam | Unseamed:
-        if self.restates and isinstance(self._vocabulary, TextPieces):
-            return Seam(self.decode(call.so_far), self._vocabulary)
-        return Unseamed()
+    def _seam(self, call: EngineCall) -> Seam | Unseamed | ExpectedPieces:
+        if not isinstance(self._vocabulary, TextPieces):
+            return Unseamed()
+        pieces = self._vocabulary
+        seam = Seam(self.decode(call.so_far), pieces) if self.restates else Unseamed()
+        return ExpectedPieces(seam, call.guess, pieces) if self._predicts(call) else seam
 
-    def _reason(self, active: _Active) -> EndReason:
+    def _predicts(self, call: EngineCall) -> bool:
+        is_asked = self._settings.guesses == "prediction" and not call.is_measured
+        return is_asked and bool(call.guess)
+
+    def _reason(self, active: ActiveCall) -> EndReason:
         if not isinstance(self._vocabulary, ModelTokens):
             nothing = Chunk(token_ids=(0,) * active.uncounted)
             active.show(self._vocabulary.read(nothing))
@@ -318,7 +279,10 @@ class OpenAIEngine(Tokened):
         salt = {SALT: call.owner} if self.is_salted and call.owner else {}
         fields = {**self._settings.fields, **call.sampling}
         body = request_body(self._profile, self._settings.model, fields, ask)
-        return salt | body | self._thinking_fields(call)
+        return salt | body | self._thinking_fields(call) | self._prediction(call)
+
+    def _prediction(self, call: EngineCall) -> dict[str, Any]:
+        return prediction(self.decode(call.guess)) if self._predicts(call) else {}
 
     @staticmethod
     def _thinking_fields(call: EngineCall) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from contextlib import ExitStack
 from executor.inprocess.models import load_tokenizer
 from executor.openai.connecting import Connector, fields_of, patience_of
 from executor.openai.engine import OpenAIEngine, ServerSettings
+from executor.openai.guess_probe import GuessProbe
 from executor.openai.server import Network
 from executor.openai.server_profile import ServerProfile
 from executor.openai.vocabularies import ModelTokens, TextPieces, Vocabulary, token_borders
 from executor.tokens.token_ids import vocabulary_of
+from staircase.errors import EngineError
 from staircase.spec.engine_spec import OpenAISpec
 
 
@@ -47,8 +49,14 @@ def _open(
         spec.max_concurrency,
         spec.seed if spec.temperature else None,
         is_measured and connection.profile.salts,
+        spec.guesses,
     )
     vocabulary = vocabulary_for(name, spec.tokenizer, connection.profile)
+    if spec.guesses:
+        probe = GuessProbe(connection.server, connection.profile, settings, vocabulary)
+        problem = network.run(probe.problem(spec.guesses))
+        if problem:
+            raise EngineError(f"engine {name!r}: guesses: {spec.guesses}: {problem}")
     return OpenAIEngine(network, connection.server, connection.profile, settings, vocabulary)
 
 

@@ -164,7 +164,8 @@ class Server:
 
     @asynccontextmanager
     async def _response(self, path: str, body: Any) -> AsyncIterator[httpx.Response]:
-        url = f"{self.address.base_url.rstrip('/')}/{path}"
+        # With "..", as SGLang's own API is beside OpenAI's.
+        url = urljoin(f"{self.address.base_url.rstrip('/')}/", path)
         request = self._client.build_request("POST", url, json=body)
         response = await self._awaited(self._answer(request), self.address.timeout_s)
         try:

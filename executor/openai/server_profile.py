@@ -158,6 +158,11 @@ def request_body(
     return body | {"prompt": ask.prompt + own if isinstance(ask.prompt, str) else ask.prompt}
 
 
+def prediction(text: str) -> dict[str, Any]:
+    """The field that says what an answer will probably be."""
+    return {"prediction": {"type": "content", "content": text}}
+
+
 def _messages(ask: ServerRequest) -> dict[str, Any]:
     messages = [{"role": "user", "content": ask.prompt}]
     if not ask.own:

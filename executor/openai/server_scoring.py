@@ -40,6 +40,13 @@ class TopDistribution:
         return max(self.tops, key=self.tops.__getitem__)
 
     @property
+    def lead(self) -> float:
+        """How far ``drawn`` is before every other token that is told, in nats; below 0 where one of
+        them is likelier."""
+        others = [value for token, value in self.tops.items() if token != self.drawn]
+        return self.tops[self.drawn] - max(others, default=-math.inf)
+
+    @property
     def ceiling(self) -> float:
         """The most probability that a token can have that is not told."""
         others = [value for token, value in self.tops.items() if token != self.drawn]
@@ -139,15 +146,17 @@ def scoring_body(model: str, ids: Sequence[int], scores: PromptScores) -> Any:
     return {"model": model, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0, **asked}
 
 
-def read_scores(answer: Any, ids: Sequence[int], scores: PromptScores) -> list[TopDistribution]:
-    """Those of all tokens of the prompt but the first, which nothing stands before.
+def read_scores(
+    answer: Any, ids: Sequence[int], scores: PromptScores, first: int = 1
+) -> list[TopDistribution]:
+    """Those of all tokens of the prompt from the ``first`` on; nothing stands before that of 0.
 
     Raises:
         ServerError: the answer does not hold them.
     """
     read = _vllm if scores.form == "prompt_logprobs" else _echoed
     try:
-        return [read(answer["choices"][0], place, ids) for place in range(1, len(ids))]
+        return [read(answer["choices"][0], place, ids) for place in range(first, len(ids))]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise ServerError(f"not the log-probabilities of a prompt ({in_words(error)})") from None
 
@@ -155,25 +164,26 @@ def read_scores(answer: Any, ids: Sequence[int], scores: PromptScores) -> list[T
 def _vllm(choice: Any, place: int, ids: Sequence[int]) -> TopDistribution:
     """``prompt_logprobs``: by position, entries by token id."""
     entries = choice["prompt_logprobs"][place]
-    tops = {token: _clean(entry["logprob"]) for token, entry in entries.items()}
-    return _checked(tops, str(ids[place]))
+    tops = {token: log_probability(entry["logprob"]) for token, entry in entries.items()}
+    return told_distribution(tops, str(ids[place]))
 
 
 def _echoed(choice: Any, place: int, ids: Sequence[int]) -> TopDistribution:
     """``logprobs`` of a completion that repeats its prompt: entries by token text."""
     said = choice["logprobs"]
     drawn = str(said["tokens"][place])
-    tops = {token: _clean(value) for token, value in said["top_logprobs"][place].items()}
-    return _checked(tops | {drawn: _clean(said["token_logprobs"][place])}, drawn)
+    tops = {token: log_probability(value) for token, value in said["top_logprobs"][place].items()}
+    return told_distribution(tops | {drawn: log_probability(said["token_logprobs"][place])}, drawn)
 
 
-def _checked(tops: dict[str, float], drawn: str) -> TopDistribution:
+def told_distribution(tops: dict[str, float], drawn: str) -> TopDistribution:
+    """Raises ValueError: a server that tells the likeliest tokens tells the one that stands too."""
     if drawn not in tops:
         raise ValueError(f"token {drawn} is not among its own")
     return TopDistribution(tops, drawn)
 
 
-def _clean(value: Any) -> float:
+def log_probability(value: Any) -> float:
     """vLLM writes -9999 for minus infinity, JSON's nearest."""
     number = float(value)
     if math.isnan(number) or number > LEAST_REST:

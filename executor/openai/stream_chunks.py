@@ -32,14 +32,22 @@ class Usage:
     """Counts of the server's own tokens.
 
     Attributes:
-        completion_tokens: of the answer, without those of reasoning if the server tells them.
+        completion_tokens: of the answer, without those of reasoning and of predictions that were
+            wrong if the server tells them.
         cached_tokens: of the prompt; None where the server does not say.
         reasoning_tokens: 0 where the server does not say.
+        guessed_tokens: of the answer, those that a prediction or the server's own speculation had
+            right; 0 where the server does not say.
+        rejected_tokens: of a prediction, that were wrong; they count against ``max_tokens``.
+        passes: in which the answer was written; 0 where the server does not say.
     """
 
     completion_tokens: int
     cached_tokens: int | None
     reasoning_tokens: int = 0
+    guessed_tokens: int = 0
+    rejected_tokens: int = 0
+    passes: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ def read_chunk(data: str) -> Chunk:
 
 def _chunk(content: Mapping[str, Any]) -> Chunk:
     """With n=1 there is one choice; none where an event is there for usage, or to keep alive."""
-    usage = _usage(content.get("usage"))
+    usage = _usage(content.get("usage"), content.get("timings"))
     choices = content.get("choices") or [{}]
     choice = choices[0]
     delta = choice.get("delta") or {}
@@ -147,11 +155,26 @@ def _finish_reason(said: Any) -> str:
     return reason
 
 
-def _usage(content: Mapping[str, Any] | None) -> Usage | None:
+def _usage(
+    content: Mapping[str, Any] | None, timings: Mapping[str, Any] | None = None
+) -> Usage | None:
+    """``timings`` are llama-server's, which counts there what its speculation had right."""
     if not content:
         return None
     cached = (content.get("prompt_tokens_details") or {}).get("cached_tokens")
-    details = content.get("completion_tokens_details") or {}
-    reasoning = int(details.get("reasoning_tokens") or 0)
-    completion = int(content.get("completion_tokens") or 0)
-    return Usage(max(0, completion - reasoning), None if cached is None else int(cached), reasoning)
+    details, timings = content.get("completion_tokens_details") or {}, timings or {}
+    reasoning = _count(details, "reasoning_tokens")
+    rejected = _count(details, "rejected_prediction_tokens")
+    drafted, written = _count(timings, "draft_n_accepted"), _count(timings, "predicted_n")
+    return Usage(
+        max(0, _count(content, "completion_tokens") - reasoning - rejected),
+        None if cached is None else int(cached),
+        reasoning,
+        drafted or _count(details, "accepted_prediction_tokens"),
+        rejected,
+        max(0, written - drafted),
+    )
+
+
+def _count(content: Mapping[str, Any], name: str) -> int:
+    return int(content.get(name) or 0)

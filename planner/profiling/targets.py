@@ -61,7 +61,7 @@ def _words(engine: Engine, rng: random.Random) -> Callable[[int], list[int]]:
 
 
 # Keys of an engine that have no say in how long a pass takes.
-UNTIMED = {"format", "api_key_env", "seed", "scored_by", "prompt_lookup"}
+UNTIMED = {"format", "api_key_env", "seed", "scored_by", "prompt_lookup", "guesses"}
 
 
 def key_of(spec: EngineSpec | OpenAISpec, how: ProfileSpec, beside: Sequence[str] = ()) -> str:

@@ -28,7 +28,8 @@ class Description:
         scores: how it tells the log-probabilities of a prompt, which quality is measured by.
         kept_apart: what keeps a measured request from finding another's query or drafts in the
             prefix cache.
-        guesses: what is looked up in prompts, in words; empty where nothing is.
+        guesses: what is looked up in prompts, or how a server is told what texts will probably be,
+            in words; empty where nothing is guessed.
         error: why a server cannot be used.
     """
 
@@ -104,6 +105,7 @@ def _described(name: str, spec: OpenAISpec, profile: ServerProfile) -> Descripti
         tuple(sorted(profile.fields | _limit(profile))),
         f"{profile.scores.form}, top {profile.scores.top}" if profile.scores else "",
         SALT if profile.salts else "nonce",
+        f"by {spec.guesses}" if spec.guesses else "",
     )
 
 
@@ -127,7 +129,7 @@ LINES: Mapping[str, str] = {
     "fields": "fields",
     "scores": "scores",
     "kept_apart": "measured apart by",
-    "guesses": "prompt lookup",
+    "guesses": "guesses",
     "error": "error",
 }
 

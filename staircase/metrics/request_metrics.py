@@ -188,7 +188,8 @@ def _of_revisions(timeline: Timeline) -> dict[str, float]:
 
 def _per_pass(spans: Sequence[Span]) -> float:
     passes = sum(span.passes for span in spans)
-    guessed = sum(span.guessed_tokens for span in spans)
+    # Servers may tell how many were right and not in how many passes.
+    guessed = sum(span.guessed_tokens for span in spans if span.passes)
     return 1 + guessed / passes if passes else NAN
 
 

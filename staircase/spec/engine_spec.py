@@ -64,6 +64,10 @@ def _kind_of_format(value: object) -> str | None:
     return "name" if value in ("auto", "plain") else None
 
 
+# How a server is told what a text will probably be: as OpenAI's predicted output, of which it makes
+# what it likes; or by having it score the text, as vLLM does and as SGLang does.
+ServerGuesses = Literal["prediction", "prompt_logprobs", "generate"]
+
 # The chat template of the model's tokenizer if there is one; plain texts; templates.
 Format = Annotated[
     Annotated[Literal["auto", "plain"], Tag("name")] | Annotated[FormatSpec, Tag("templates")],
@@ -245,13 +249,28 @@ class OpenAISpec(ServerSpec):
     ``tokenizer`` is the model's folder, hub id or an embedded model's name; with it tokens are
     counted as the model counts them, and go over the wire as ids where the server takes and returns
     them. ``scored_by`` is a model on this machine with the server's weights, as ``model`` of an
-    engine of our own: it says how probable texts are, which most servers do not.
+    engine of our own: it says how probable texts are, which most servers do not. ``guesses`` says
+    how the server is told what a text will probably be, as one that is checked is.
     """
 
     kind: Literal["openai"]
     tokenizer: str | None = None
     scored_by: str | None = None
+    guesses: ServerGuesses | None = None
     format: Format = "auto"
+
+    @model_validator(mode="after")
+    def _check_guesses(self) -> Self:
+        if self.guesses is None or self.guesses == "prediction":
+            return self
+        said = f"guesses: {self.guesses}"
+        if self.temperature:
+            raise ValueError(f"{said} tells greedy text only; temperature must be 0")
+        if self.tokenizer is None:
+            raise ValueError(f"{said} compares token ids; give the model's tokenizer")
+        if self.api == "chat":
+            raise ValueError(f"{said} needs prompts of token ids; api must be completions")
+        return self
 
 
 class JudgeSpec(ServerSpec):

@@ -185,8 +185,9 @@ class Scenario(Strict):
     def _check_checked(self) -> Self:
         if self.remote and self.plan.checked != [0]:
             raise ValueError(
-                "plan.checked: engines behind servers would write again what they are to check; "
-                "leave it out, or give engines in this process"
+                "plan.checked: forecasts do not know what a check costs at a server, most would "
+                "write again what they are to check; leave it out, or give engines in this process "
+                "(where engines.NAME.guesses says how a server checks, run takes --checked)"
             )
         return self
 
