@@ -14,9 +14,11 @@ import pytest
 
 from executor.embedded_models import MODEL_FOLDERS
 from executor.engine import CallReport, EngineCall, Key
+from executor.inprocess.model_source import source_of
 from executor.openai.engine import OpenAIEngine
 from tests.support.backends import open_engine
-from tests.support.real_servers import ONE_SLOT, SERVERS, RealServers, server_params
+from tests.support.real_servers import GUESSING, ONE_SLOT, SERVERS, RealServers, server_params
+from tests.support.smollm2 import SMOLLM2, needs_smollm2
 
 EMBEDDED = MODEL_FOLDERS["embedded-hard"]
 # Tokens of a prefix that can be re-used are a multiple of it.
@@ -107,18 +109,47 @@ def test_cached_tokens_of_a_growing_prompt(
         assert rebuilt == 100 // block * block
 
 
-def tokens_predicted(url: str) -> int:
+def counted(url: str, name: str) -> int:
+    """Of llama-server's own figures."""
     said = httpx.get(f"{url.removesuffix('/v1')}/metrics").text
-    found = re.search(r"^llamacpp:tokens_predicted_total (\d+)", said, re.MULTILINE)
+    found = re.search(rf"^llamacpp:{name}_total (\d+)", said, re.MULTILINE)
     assert found
     return int(found[1])
+
+
+LIST = "one apple, two pears, three plums, four figs, five limes."
+
+
+@pytest.mark.slow
+@needs_smollm2
+def test_what_a_server_guesses_by_itself_is_told(real_servers: RealServers) -> None:
+    """The same greedy text, and passes and guesses as its own figures have them."""
+    file = source_of(SMOLLM2).file
+    assert file is not None
+    found, names = [], ("n_decode", "spec_decode_num_accepted_tokens")
+    for kind in (SERVERS["llama-server"], GUESSING):
+        url = real_servers.url(kind, file)
+        with ExitStack() as stack:
+            engine = open_engine(stack, url, file, tokenizer=None, api="completions")
+            before = [counted(url, name) for name in names]
+            _, recorder = start(engine, f"Repeat the list.\nList: {LIST}\nList:", 64, True)
+            report = recorder.report()
+        assert (report.reason, report.error) == ("length", None)
+        after = [counted(url, name) for name in names]
+        passes, kept = (now - then for now, then in zip(after, before, strict=True))
+        assert (report.passes, report.guessed_tokens) == (passes, kept)
+        assert report.passes + report.guessed_tokens == 64
+        found.append((engine.decode(recorder.ids), report.guessed_tokens))
+    (plain, none), (guessed, some) = found
+    assert plain == guessed
+    assert none == 0 < some
 
 
 @pytest.mark.slow
 def test_cancelling_frees_the_slot(real_servers: RealServers, letter_model: Path) -> None:
     """Long before the call has written what was asked for the next one has the only slot."""
     url = real_servers.url(ONE_SLOT, letter_model)
-    before, asked = tokens_predicted(url), 30_000
+    before, asked = counted(url, "tokens_predicted"), 30_000
     with ExitStack() as stack:
         engine = open_engine(stack, url, letter_model)
         key, cancelled = start(engine, "abc", asked)
@@ -127,7 +158,7 @@ def test_cancelling_frees_the_slot(real_servers: RealServers, letter_model: Path
         engine.cancel(key)
         assert cancelled.report().reason == "cancelled"
         assert (waiting.report().reason, len(waiting.ids)) == ("length", 5)
-    assert tokens_predicted(url) - before < asked
+    assert counted(url, "tokens_predicted") - before < asked
 
 
 @pytest.mark.slow

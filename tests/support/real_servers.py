@@ -83,6 +83,12 @@ def _llama_alone(place: Place) -> list[str | Path]:
     return _llama(place, slots=1, context=32768)
 
 
+def _llama_guessing(place: Place) -> list[str | Path]:
+    """What followed the last three tokens before is guessed to follow again."""
+    words = "--spec-type ngram-simple --spec-ngram-simple-size-n 3 --spec-ngram-simple-size-m 8"
+    return [*_llama(place, slots=1, context=2048), *words.split()]
+
+
 def _vllm(place: Place) -> list[str | Path]:
     program = os.environ.get("STAIRCASE_VLLM")
     if not program:
@@ -107,6 +113,7 @@ SERVERS: Mapping[str, ServerKind] = {
     "vllm": ServerKind(_vllm, OFFLINE | VLLM_ON_CPU, (pytest.mark.slow, pytest.mark.vllm)),
 }
 ONE_SLOT = ServerKind(_llama_alone)
+GUESSING = ServerKind(_llama_guessing)
 
 
 def server_params(names: Iterable[str]) -> list[object]:
