@@ -134,6 +134,7 @@ class CallReport:
         added_tokens: that were in its prompt besides those of the call, as the tags of a thought.
         passes: of the model, each of which gave it at least one token; 0 where that is not known.
         guessed_tokens: that were guessed, and kept as they were right.
+        near_ties: tokens of the guess that were judged where two were about as likely.
     """
 
     reason: EndReason
@@ -148,6 +149,7 @@ class CallReport:
     added_tokens: int = 0
     passes: int = 0
     guessed_tokens: int = 0
+    near_ties: int = 0
 
 
 class Listener(Protocol):

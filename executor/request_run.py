@@ -338,6 +338,7 @@ class RequestRun:
             passes=report.passes,
             # Servers may count less than what came as it was.
             guessed_tokens=max(0, report.guessed_tokens - (check.alike if check else 0)),
+            near_ties=report.near_ties,
         )
         with self._faults.delivered(), self._changed:
             self._submitted.discard(key[1])

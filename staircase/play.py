@@ -70,7 +70,7 @@ class CallResult:
         thinking_tokens: that it thought before; none of them is reported.
         thought_ps: when the first of them was there.
         added_tokens: of its prompt, beyond those of the call's, as tags of a thought are.
-        passes, guessed_tokens: as of a ``staircase.timeline.Span``.
+        passes, guessed_tokens, near_ties: as of a ``staircase.timeline.Span``.
     """
 
     reason: EndReason
@@ -86,6 +86,7 @@ class CallResult:
     added_tokens: int = 0
     passes: int = 0
     guessed_tokens: int = 0
+    near_ties: int = 0
 
 
 @dataclass
@@ -375,4 +376,5 @@ def _close(entry: _OpenCall, result: CallResult, prompt_tokens: int) -> Span:
         kept_tokens=entry.kept or 0,
         passes=result.passes,
         guessed_tokens=result.guessed_tokens,
+        near_ties=result.near_ties,
     )

@@ -44,6 +44,8 @@ class Span:
         checked_tokens: of its agent's text, that it checked, of which ``kept_tokens`` stood.
         passes: of the model, each of which gave at least one token; 0 where that is not known.
         guessed_tokens: that came of a pass as they were guessed and right.
+        near_ties: tokens of its guess that a server judged where two were about as likely, so that
+            rounding may have chosen.
     """
 
     call: int
@@ -69,6 +71,7 @@ class Span:
     kept_tokens: int = 0
     passes: int = 0
     guessed_tokens: int = 0
+    near_ties: int = 0
 
     @property
     def standing_tokens(self) -> int:

@@ -63,6 +63,7 @@ def _phases(process: int, thread: int, span: Span) -> Events:
         "thinking_tokens": span.thinking_tokens,
         "passes": span.passes,
         "guessed_tokens": span.guessed_tokens,
+        "near_ties": span.near_ties,
         "checked_tokens": span.checked_tokens,
         "kept_tokens": span.kept_tokens,
         "reason": span.reason,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,11 +50,17 @@ class CallRecorder:
 
 
 def start(
-    engine: OpenAIEngine, text: str, max_tokens: int, ignore_end: bool = False, own: str = ""
+    engine: OpenAIEngine,
+    text: str,
+    max_tokens: int,
+    ignore_end: bool = False,
+    own: str = "",
+    guess: Sequence[int] = (),
 ) -> tuple[Key, CallRecorder]:
     key, recorder = (0, next(NUMBERS)), CallRecorder()
     ids, tail = engine.encode(text), engine.encode(own)
-    engine.submit(EngineCall(key, ids + tail, max_tokens, ignore_end, len(tail)), recorder)
+    call = EngineCall(key, ids + tail, max_tokens, ignore_end, len(tail), guess=guess)
+    engine.submit(call, recorder)
     return key, recorder
 
 
@@ -88,6 +95,22 @@ def test_chat_continues_an_answer(
         whole, _ = complete(engine, "why?", 24)
         begun, _ = complete(engine, "why?", 12)
         assert begun + complete(engine, "why?", 12, own=begun)[0] == whole
+
+
+@pytest.mark.parametrize("server", server_params(["llama-server", "vllm"]))
+def test_a_prediction_changes_no_text(
+    server: str, real_servers: RealServers, letter_model: Path
+) -> None:
+    """These servers read over it."""
+    url = real_servers.url(SERVERS[server], letter_model)
+    with ExitStack() as stack:
+        engine = open_engine(stack, url, letter_model, guesses="prediction")
+        _, plain = start(engine, "why?", 24)
+        assert plain.report().error is None
+        for guess in (plain.ids, plain.ids[:9], [*plain.ids[:9], *engine.encode("xyz")]):
+            _, recorder = start(engine, "why?", 24, guess=guess)
+            assert recorder.report().error is None
+            assert recorder.ids == plain.ids
 
 
 @pytest.mark.parametrize("server", server_params(CACHE_BLOCK))

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from executor.embedded_models import MODEL_FOLDERS
-from executor.engine import CallReport, EngineCall
+from executor.engine import CallReport, EngineCall, Thought
 from executor.openai.engine import OpenAIEngine
 from executor.openai.expected_pieces import ExpectedPieces
 from executor.openai.judged_guess import NEAR_TIE, Answer, AskedGuess, judged
@@ -25,17 +26,20 @@ from executor.openai.stream_chunks import Usage, read_chunk
 from executor.openai.vocabularies import TextPieces
 from executor.opened_engines import open_engines, read_dataset
 from executor.prefix import common_prefix
-from executor.runtime import Job, Outcome
+from executor.runtime import Job, Outcome, Runtime, ServedModel
 from planner.tables.engine_table import describe_engines
-from staircase import Schedule, constant
+from staircase import Schedule, constant, moa, uniform
 from staircase.errors import EngineError, ScheduleError
 from staircase.spec.engine_spec import OpenAISpec, ServerGuesses
 from staircase.spec.scenario import Scenario, load_scenario
-from tests.support.backends import open_engine
+from tests.support.backends import FORM, QUESTION, open_engine
+from tests.support.command_line import staircase as staircase_command
 from tests.support.model_server import ModelServer, greedy_model
+from tests.support.scripted_engine import RecallingEngine
 from tests.test_cli import DEMO
 from tests.test_openai_engine import Recorder
 from tests.test_real_server import AGENTS, EMBEDDED, play, staircase
+from tests.test_real_server import scenario as scenario_of
 
 PROMPT = "why, and what for, does it rain in may?\n"
 SCORED: tuple[ServerGuesses, ...] = ("prompt_logprobs", "generate")
@@ -315,7 +319,7 @@ def test_near_ties_are_told(letter_model: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr("executor.openai.judged_guess.NEAR_TIE", 1e6)
         text = it.text(12)
         _, report = it.write(text[:5])
-        assert report.remark == "guess judged with 5 near ties"
+        assert report.near_ties == 5
 
 
 @given(
@@ -471,6 +475,22 @@ def test_without_the_option_they_are_refused(letter_model: Path) -> None:
             play(engine, AGENTS, schedule)
 
 
+@pytest.mark.parametrize("budget", [0, 8])
+def test_who_thinks_cannot_be_checked(budget: int) -> None:
+    """What a chat server thinks of which nothing is said is read over."""
+    pipeline = moa([["a"]], "z")
+    schedule = replace(uniform(pipeline, constant(4, 4, 4), "rebuild"), checked=None)
+    thought = Thought(("<t>", "</t>"), budget)
+    served = ServedModel(RecallingEngine(9), FORM, thoughts={"z": thought})
+    runtime = Runtime(dict.fromkeys(pipeline.engines, served))
+    job = Job(pipeline, schedule, QUESTION)
+    if not budget:
+        assert runtime.run([job])[0].timeline.error is None
+        return
+    with pytest.raises(ScheduleError, match="'z' thinks before it answers"):
+        runtime.run([job])
+
+
 def test_engines_are_shown_with_how_they_are_told(letter_model: Path) -> None:
     content = {"name": "x", "pipeline": {"single": "a"}}
     with ModelServer("generate", letter_model) as server:
@@ -504,3 +524,22 @@ def test_texts_of_the_demo_are_the_in_process_engines(kind: ServerGuesses) -> No
         assert common_prefix(list(one.ids["editor"]), list(other.ids["editor"])) > 20
     spans = [span for one in there for span in one.timeline.spans]
     assert sum(span.kept_tokens for span in spans) > 0
+
+
+def test_the_commands_take_it(letter_model: Path, tmp_path: Path) -> None:
+    """And plan says why it does not."""
+    schedule = ["--staircase", "constant:8,8,6", "--layout", "rebuild", "--checked", "all"]
+    path = tmp_path / "x.yaml"
+    with ModelServer("generate", letter_model, token_s=0.003) as server:
+        content = scenario_of(remote(server, letter_model), AGENTS).model_dump(
+            mode="json", exclude_unset=True
+        )
+        path.write_text(yaml.safe_dump(content))
+        found = staircase_command("run", str(path), "why", *schedule)
+        assert found.returncode == 0, found.stderr
+        assert "share kept of what was checked" in found.stderr
+        assert server.guesses()
+        path.write_text(yaml.safe_dump({**content, "plan": {"checked": ["all"]}}))
+        refused = staircase_command("plan", str(path))
+    assert refused.returncode != 0
+    assert "forecasts do not know what a check costs at a server" in refused.stderr

@@ -144,6 +144,7 @@ class ActiveCall:
             passes=usage.passes if usage and not before else 0,
             guessed_tokens=(usage.guessed_tokens if usage else 0)
             + (before.guessed_tokens if before else 0),
+            near_ties=before.near_ties if before else 0,
         )
 
     @property
@@ -158,6 +159,4 @@ class ActiveCall:
             oddities.append(f"ended by finish_reason {said.unknown_end!r}")
         if said.has_reasoned and not self.written:
             oddities.append(ONLY_REASONED)
-        if self.before and self.before.near_ties:
-            oddities.append(f"guess judged with {self.before.near_ties} near ties")
         return ", ".join(oddities) or None
