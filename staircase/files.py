@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from errno import EISDIR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,12 @@ def check_writable(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes ``text`` beside ``path`` and renames it, so a reader sees all of it or nothing.
+    """As ``write_pieces`` of one."""
+    write_pieces(path, (text,))
+
+
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """Writes a text beside ``path`` and renames it, so a reader sees all of it or nothing.
 
     A device or a pipe, as /dev/stdout, is written to as it is.
 
@@ -52,7 +57,7 @@ def write_text(path: Path, text: str) -> None:
         InputError: nothing can be written there.
     """
     try:
-        _write_text(path, text)
+        _write_pieces(path, pieces)
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: cannot be written (its text is not UTF-8: {error})") from None
     except (OSError, ValueError) as error:
@@ -69,17 +74,17 @@ def _unwritable(path: Path, error: OSError | ValueError) -> InputError:
     return InputError(f"{path}: cannot be written ({reason}); name a file in a folder that can be")
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write_pieces(path: Path, pieces: Iterable[str]) -> None:
     if is_no_file(path):
         # A rename would put a file in its place.
         with path.open("w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines(pieces)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines(pieces)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:

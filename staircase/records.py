@@ -26,7 +26,7 @@ from staircase.files import (
     parse_json,
     read_text,
     without_nan,
-    write_text,
+    write_pieces,
 )
 from staircase.metrics.request_metrics import METRICS, READING_RATE, RequestMetrics, measure
 from staircase.metrics.shortfalls import missing_of
@@ -123,9 +123,11 @@ def write_records(
     """Writes ``timelines`` in Staircase's own format, with what was said if it is known."""
     said = exchanges or [UNTOLD] * len(timelines)
     pairs = zip(timelines, said, strict=True)
-    records = [asdict(record(timeline, reading_rate, one)) for timeline, one in pairs]
-    lines = [json.dumps(without_nan(entry), ensure_ascii=False) + "\n" for entry in records]
-    write_text(path, "".join(lines))
+    records = (asdict(record(timeline, reading_rate, one)) for timeline, one in pairs)
+    write_pieces(
+        path,
+        (json.dumps(without_nan(entry), ensure_ascii=False) + "\n" for entry in records),
+    )
 
 
 def read_records(path: Path) -> list[Record]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import Literal
 
@@ -102,6 +103,16 @@ class RequestShape:
     def __post_init__(self) -> None:
         for name, updates in self.updates.items():
             check_updates(updates, f"input {name!r}")
+
+    @cached_property
+    def lengths_key(self) -> Hashable:
+        """The same for requests whose prompts and texts are as long and share the same parts."""
+        return (
+            frozenset(self.fixed_tokens.items()),
+            frozenset(self.output_tokens.items()),
+            self.ends_with,
+            frozenset(self.parts.items()),
+        )
 
     def left_tokens(self, call: Call) -> int:
         """That the agent writes from ``call`` on until it ends."""

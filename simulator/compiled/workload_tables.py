@@ -66,16 +66,9 @@ def _distinct(requests: Sequence[RequestShape]) -> tuple[list[RequestShape], Int
     shapes: list[RequestShape] = []
     for request in requests:
         if id(request) not in by_identity:
-            number = by_identity[id(request)] = numbers.setdefault(_key(request), len(numbers))
+            number = by_identity[id(request)] = numbers.setdefault(
+                request.lengths_key, len(numbers)
+            )
             if number == len(shapes):
                 shapes.append(request)
     return shapes, np.asarray([by_identity[id(request)] for request in requests])
-
-
-def _key(request: RequestShape) -> object:
-    return (
-        frozenset(request.fixed_tokens.items()),
-        frozenset(request.output_tokens.items()),
-        request.ends_with,
-        frozenset(request.parts.items()),
-    )

@@ -43,12 +43,12 @@ class Measured:
 
     def summaries(self) -> dict[str, Summary]:
         """Every metric that these requests have, and ``itl_s``."""
-        found = {
-            name: summarize(column)
-            for name, column in self.columns.items()
-            if name not in OF_SOME or not np.isnan(column).all()
-        }
+        found = {name: summarize(column) for name, column in self.columns.items() if self.has(name)}
         return {**found, "itl_s": summarize_pooled(self.gaps_s)}
+
+    def has(self, name: str) -> bool:
+        """Whether it is a metric of any of these requests."""
+        return name not in OF_SOME or not bool(np.isnan(self.columns[name]).all())
 
 
 def summarize_replicates(runs: Sequence[Measured]) -> dict[str, Summary]:

@@ -59,6 +59,10 @@ def simulate(
     save: Annotated[
         Path | None, typer.Option(help="Write a record of the requests here, for 'compare'.")
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Write the metrics of each request here, for data frames."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Forecast one schedule."""
@@ -66,6 +70,7 @@ def simulate(
     from planner.results.plans import Candidate
     from planner.tables.metrics_table import metrics_table, run_lines, use_lines
     from staircase.files import check_writable
+    from staircase.metrics.request_table import write_request_table
     from staircase.metrics.run_metrics import measure_runs, parse_slo
     from staircase.records import write_records
     from staircase.trace import write_trace
@@ -76,7 +81,7 @@ def simulate(
         refuse(ctx, "replicates", why="it needs simulated engines, whose noise can be drawn again")
     pipeline = work.scenario.pipeline.build()
     schedule = schedule_given(ctx, pipeline)
-    for path in filter(None, (save, trace)):
+    for path in filter(None, (save, trace, table)):
         check_writable(path)
     if work.scenario.simulated:
         _tell_of_compiling()
@@ -86,6 +91,8 @@ def simulate(
         write_trace(trace, {"simulated": forecast.timelines})
     if save:
         write_records(save, forecast.timelines, work.scenario.plan.reading_rate)
+    if table:
+        write_request_table(table, forecast.runs)
     candidate = Candidate.of(schedule, forecast)
     run = measure_runs(forecast.runs, limits)
     if as_json:
