@@ -10,8 +10,10 @@ from typing import Any
 
 from executor.inprocess.model_source import check_sources
 from planner.figures.objectives import Limit, merged, parse_limits
+from planner.profiling.lookups import lookup_words
 from planner.profiling.subjects import latency_subjects, pipeline_subject
 from profiles.catalog import find
+from profiles.guessed_passes import GuessedTexts, texts_of
 from profiles.latency.profile import LatencyProfile, load_latency
 from profiles.lengths import LengthProfile, load_lengths
 from profiles.quality.profile import QualityProfile, load_quality
@@ -296,7 +298,20 @@ class Workspace:
             ),
             reading_rate=spec.plan.reading_rate,
             wanted=AskedFigures.of(spec.plan),
+            guessed=self.guessed_texts(),
         )
+
+    def guessed_texts(self) -> dict[str, GuessedTexts]:
+        """By agent, in what passes texts were written that are guessed as they will be now."""
+        known, now = self.played(), lookup_words(self.scenario)
+        if known is None:
+            return {}
+        found = texts_of([sample.passes for sample in known.samples])
+        return {
+            agent: texts
+            for agent, texts in found.items()
+            if agent in now and known.lookups.get(agent) == now[agent]
+        }
 
     def forecaster(self) -> ProfileForecaster | SimulatedForecaster | RobustForecaster:
         """What a search asks: the stored profiles, or the simulated engines and their workload."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from profiles.hardware.transforms import Factors, factors
-from simulator.core.cost import Cost, at
+from simulator.core.cost import Cost, at, with_factors
 from staircase.spec.transform_spec import TransformSpec
 
 
@@ -20,14 +18,7 @@ def transformed(cost: Cost, transforms: Sequence[TransformSpec]) -> Cost:
     if not transforms:
         return cost
     rows = range(1, len(cost.decode_ps))
-    each = [Factors(1.0, 1.0), *(_factors_at(cost, transforms, row) for row in rows)]
-    dense = np.array([found.dense for found in each])
-    attention = np.array([found.attention for found in each])[:, None]
-    return cost._replace(
-        decode_ps=np.rint(cost.decode_ps * dense).astype(np.int64),
-        attention_ps=np.rint(cost.attention_ps * attention).astype(np.int64),
-        attention_slope=np.rint(cost.attention_slope * attention).astype(np.int64),
-    )
+    return with_factors(cost, [_factors_at(cost, transforms, row) for row in rows])
 
 
 def _factors_at(cost: Cost, transforms: Sequence[TransformSpec], sequences: int) -> Factors:
