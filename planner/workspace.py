@@ -32,7 +32,9 @@ from simulator.workloads import workload_of
 from staircase.errors import ModelError, ProfileError
 from staircase.files import named_path
 from staircase.spec.scenario import Scenario, load_scenario
+from staircase.spec.simulated_spec import SimulatedSpec
 from staircase.spec.strict import Strict, changed_spec
+from staircase.spec.transform_spec import SpeculativeSpec
 from staircase.workload import Workload
 
 # The packages that have a say in a forecast.
@@ -375,15 +377,23 @@ class Workspace:
     def profile_hashes(self) -> dict[str, str]:
         """By kind, or for simulated engines by the engine; what was not measured has none."""
         if self.scenario.simulated:
-            return {
-                name: stored_hash(find(engine.profile, self.source))
-                for name, engine in self.scenario.simulated.items()
-                if engine.profile is not None
-            }
+            return self._simulated_hashes()
         paths = {"latency": self.used_latency_path, "quality": self.quality_path}
         if not self.quality_path.is_file() and self.scenario.workload is None:
             paths["lengths"] = self.lengths_path
         return {kind: stored_hash(path) for kind, path in paths.items() if path.is_file()}
+
+    def _simulated_hashes(self) -> dict[str, str]:
+        found = dict[str, str]()
+        for name, engine in self.scenario.simulated.items():
+            if engine.profile is not None:
+                found[name] = stored_hash(find(engine.profile, self.source))
+            transforms = engine.transforms if isinstance(engine, SimulatedSpec) else []
+            for number, one in enumerate(transforms):
+                if isinstance(one, SpeculativeSpec) and one.measured:
+                    path = named_path(one.measured.profile, self.source)
+                    found[f"{name}.transforms.{number}"] = stored_hash(path)
+        return found
 
     def _existing(self, path: Path, kind: str) -> Path:
         if path.is_file():

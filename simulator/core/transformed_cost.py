@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from profiles.hardware.transforms import Factors, factors
+from profiles.hardware.transforms import Factors, Transform, factors
 from simulator.core.cost import Cost, at, with_factors
-from staircase.spec.transform_spec import TransformSpec
 
 
-def transformed(cost: Cost, transforms: Sequence[TransformSpec]) -> Cost:
+def transformed(cost: Cost, transforms: Sequence[Transform]) -> Cost:
     if not transforms:
         return cost
     rows = range(1, len(cost.decode_ps))
     return with_factors(cost, [_factors_at(cost, transforms, row) for row in rows])
 
 
-def _factors_at(cost: Cost, transforms: Sequence[TransformSpec], sequences: int) -> Factors:
+def _factors_at(cost: Cost, transforms: Sequence[Transform], sequences: int) -> Factors:
     def pass_ps(tokens: int) -> int:
         return at(cost.tokens_ps, tokens) + at(cost.sequences_ps, sequences)
 
