@@ -25,7 +25,7 @@ from rich.table import Table
 from scipy.optimize import brentq
 
 from profiles.hardware.gpus import hardware
-from profiles.hardware.known_models import known_shape
+from profiles.hardware.known_models import SHAPES
 from profiles.hardware.roofline import Roofline
 from profiles.hardware.transforms import expected_tokens
 
@@ -87,7 +87,7 @@ class Server:
 
 def servers() -> Iterator[Place]:
     for model, devices in MODELS.items():
-        form = Roofline(known_shape(model), hardware("H100-SXM"), devices)
+        form = Roofline(SHAPES[model], hardware("H100-SXM"), devices)
         for batch in BATCHES:
             server = Server(form, batch)
             name = f"{model}, {devices} x H100, batch {batch}"
@@ -181,7 +181,7 @@ def write_plot(path: Path, guesses: Sequence[Row], checks: Sequence[Row]) -> Non
 
     style = Style(is_page=False)
     panels = [
-        alt.Chart(alt.Data(values=_values(rows)), title=title)
+        alt.Chart(alt.InlineData(values=_values(rows)), title=title)
         .mark_line(point=True)
         .encode(
             x=alt.X("tokens:Q", title="tokens", scale=alt.Scale(type="log", base=2)),
