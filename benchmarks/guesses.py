@@ -26,15 +26,14 @@ from transformers import DynamicCache
 
 from executor.engine import CallReport, EngineCall
 from executor.inprocess.device import Device
-from executor.inprocess.guesses import Guesses
 from executor.inprocess.models import LoadedModel
 from executor.inprocess.next_logits import next_logits
 from executor.inprocess.prompt_lookup import PromptLookup
 from executor.inprocess.threads import computing_with
 from executor.inprocess.transformers_engine import TransformersEngine
 from executor.measure.call_recorder import CallRecorder
+from executor.measure.guessed_passes import passes_of
 from executor.opened_engines import OpenedEngines, open_engines, read_dataset
-from executor.prefix import common_prefix
 from executor.prompts.as_read import as_read
 from executor.runtime import Job
 from staircase import Schedule
@@ -101,27 +100,21 @@ def written(engine: TransformersEngine, prompt: list[int], tokens: int) -> Writt
     return Written(prompt, recorder.tokens[0], last_s, recorder.reports[0])
 
 
-def passes(one: Written, lookup: PromptLookup, vocabulary_size: int) -> list[int]:
-    """How wide those are that the text takes with ``lookup``."""
+def widths(one: Written, lookup: PromptLookup, vocabulary_size: int) -> list[int]:
+    """How wide the passes are that the text takes with ``lookup``."""
     call = EngineCall((0, 0), one.prompt, len(one.text))
-    guesses, left, found = Guesses(call, lookup, vocabulary_size), list(one.text), list[int]()
-    while left:
-        guess = guesses.next(len(left) - 1)
-        right = common_prefix(guess, left)
-        for token in left[: right + 1]:
-            guesses.add(token)
-        del left[: right + 1]
-        found.append(1 + len(guess))
-    return found
+    return [found.computed for found in passes_of(call, one.text, lookup, vocabulary_size)]
 
 
 @torch.inference_mode()
-def pass_costs_s(model: LoadedModel) -> dict[int, float]:
+def pass_costs_s(
+    model: LoadedModel, widths: Sequence[int] = WIDTHS, rounds: int = ROUNDS
+) -> dict[int, float]:
     """Median seconds of a pass after ``CONTEXT_TOKENS``, by its tokens; they take turns."""
     forward, cache = next_logits(model.network), DynamicCache()
     forward(1, input_ids=torch.ones(1, CONTEXT_TOKENS, dtype=torch.long), past_key_values=cache)
-    taken: dict[int, list[float]] = {width: [] for width in WIDTHS}
-    for _, (width, found) in product(range(ROUNDS), taken.items()):
+    taken: dict[int, list[float]] = {width: [] for width in widths}
+    for _, (width, found) in product(range(rounds), taken.items()):
         ids = torch.ones(1, width, dtype=torch.long)
         started = time.perf_counter()
         forward(width, input_ids=ids, past_key_values=cache, use_cache=True).argmax(-1)
@@ -154,11 +147,11 @@ def settings(texts: Sequence[Written], model: LoadedModel, costs_s: dict[int, fl
     table = Table("n-grams from", "to", "tokens", "tokens a pass", "time of those without")
     count = sum(len(one.text) for one in texts)
     for lookup in SETTINGS:
-        widths = [width for one in texts for width in passes(one, lookup, model.vocabulary_size)]
-        spent_s = sum(np.interp(widths, list(costs_s), list(costs_s.values())))
+        each = [width for one in texts for width in widths(one, lookup, model.vocabulary_size)]
+        spent_s = sum(np.interp(each, list(costs_s), list(costs_s.values())))
         table.add_row(
             *map(str, (lookup.min_ngram, lookup.ngram, lookup.tokens)),
-            f"{count / len(widths):.2f}",
+            f"{count / len(each):.2f}",
             f"{spent_s / (count * costs_s[1]):.2f}",
         )
     return table

@@ -88,6 +88,8 @@ class EngineCall:
             engine that can checks it in the pass that ends the prefill, and tokens that it would
             have written anyway cost no pass of their own; the others mean nothing.
         is_measured: it is there to see what a pass costs, so nothing is guessed.
+        pass_tokens: of such a call, that each pass computes: those after the first stand where
+            others would have a guess, and are mostly wrong.
     """
 
     key: Key
@@ -105,6 +107,7 @@ class EngineCall:
     updates: Sequence[TextUpdate] = ()
     guess: Sequence[int] = ()
     is_measured: bool = False
+    pass_tokens: int = 1
 
     def reusable(self, ids: list[int], owner: str) -> int:
         """Tokens of a cached text, of ``owner``, with which the prompt begins too.

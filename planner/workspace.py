@@ -10,8 +10,10 @@ from typing import Any
 
 from executor.inprocess.model_source import check_sources
 from planner.figures.objectives import Limit, merged, parse_limits
+from planner.profiling.lookups import lookup_words
 from planner.profiling.subjects import latency_subjects, pipeline_subject
 from profiles.catalog import find
+from profiles.guessed_passes import GuessedTexts, texts_of
 from profiles.latency.profile import LatencyProfile, load_latency
 from profiles.lengths import LengthProfile, load_lengths
 from profiles.quality.profile import QualityProfile, load_quality
@@ -30,7 +32,9 @@ from simulator.workloads import workload_of
 from staircase.errors import ModelError, ProfileError
 from staircase.files import named_path
 from staircase.spec.scenario import Scenario, load_scenario
+from staircase.spec.simulated_spec import SimulatedSpec
 from staircase.spec.strict import Strict, changed_spec
+from staircase.spec.transform_spec import SpeculativeSpec
 from staircase.workload import Workload
 
 # The packages that have a say in a forecast.
@@ -296,7 +300,20 @@ class Workspace:
             ),
             reading_rate=spec.plan.reading_rate,
             wanted=AskedFigures.of(spec.plan),
+            guessed=self.guessed_texts(),
         )
+
+    def guessed_texts(self) -> dict[str, GuessedTexts]:
+        """By agent, in what passes texts were written that are guessed as they will be now."""
+        known, now = self.played(), lookup_words(self.scenario)
+        if known is None:
+            return {}
+        found = texts_of([sample.passes for sample in known.samples])
+        return {
+            agent: texts
+            for agent, texts in found.items()
+            if agent in now and known.lookups.get(agent) == now[agent]
+        }
 
     def forecaster(self) -> ProfileForecaster | SimulatedForecaster | RobustForecaster:
         """What a search asks: the stored profiles, or the simulated engines and their workload."""
@@ -360,15 +377,23 @@ class Workspace:
     def profile_hashes(self) -> dict[str, str]:
         """By kind, or for simulated engines by the engine; what was not measured has none."""
         if self.scenario.simulated:
-            return {
-                name: stored_hash(find(engine.profile, self.source))
-                for name, engine in self.scenario.simulated.items()
-                if engine.profile is not None
-            }
+            return self._simulated_hashes()
         paths = {"latency": self.used_latency_path, "quality": self.quality_path}
         if not self.quality_path.is_file() and self.scenario.workload is None:
             paths["lengths"] = self.lengths_path
         return {kind: stored_hash(path) for kind, path in paths.items() if path.is_file()}
+
+    def _simulated_hashes(self) -> dict[str, str]:
+        found = dict[str, str]()
+        for name, engine in self.scenario.simulated.items():
+            if engine.profile is not None:
+                found[name] = stored_hash(find(engine.profile, self.source))
+            transforms = engine.transforms if isinstance(engine, SimulatedSpec) else []
+            for number, one in enumerate(transforms):
+                if isinstance(one, SpeculativeSpec) and one.measured:
+                    path = named_path(one.measured.profile, self.source)
+                    found[f"{name}.transforms.{number}"] = stored_hash(path)
+        return found
 
     def _existing(self, path: Path, kind: str) -> Path:
         if path.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from profiles.guessed_passes import Pass
 from profiles.store import Provenance, load, save
 from profiles.subject import PipelineSubject
 from staircase.errors import ProfileError
@@ -23,6 +24,8 @@ class LengthSample:
         thinking_tokens: that each agent thought before, of those that did.
         items: tokens before each item of an agent's text, of those whose items start others.
         updates: how inputs came that replaced part of what they said.
+        passes: in which each agent's text is written where it is guessed, of those whose engine
+            looks up how texts go on.
     """
 
     fixed_tokens: dict[str, int]
@@ -30,6 +33,7 @@ class LengthSample:
     thinking_tokens: dict[str, int] = field(default_factory=dict)
     items: dict[str, list[int]] = field(default_factory=dict)
     updates: dict[str, tuple[Update, ...]] = field(default_factory=dict)
+    passes: dict[str, tuple[Pass, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,14 @@ class LengthProfile:
     Attributes:
         why: quality was not measured, in words.
         of: the pipeline that was played.
+        lookups: by agent, how its engine looked up what follows, in words.
     """
 
     samples: tuple[LengthSample, ...]
     why: str
     of: PipelineSubject
     provenance: Provenance = field(compare=False)
+    lookups: dict[str, str] = field(default_factory=dict)
 
 
 def save_lengths(path: Path, profile: LengthProfile) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
+from profiles.guessed_passes import GuessedTexts
 from profiles.latency.profile import LatencyProfile
 from profiles.lengths import LengthSample
 from profiles.quality.acceptance import Agreements, with_acceptance
@@ -39,6 +40,7 @@ class ProfileForecaster:
         quality: None where only latency is to be forecast.
         engines: what they are, by name.
         workload: the lengths of the requests that are played.
+        guessed: by agent, of those whose texts are guessed, in what passes they were written.
     """
 
     pipeline: Pipeline
@@ -48,6 +50,7 @@ class ProfileForecaster:
     workload: Workload
     reading_rate: float = READING_RATE
     wanted: AskedFigures = NOTHING_ASKED
+    guessed: Mapping[str, GuessedTexts] = field(default_factory=dict)
 
     @property
     def knows_quality(self) -> bool:
@@ -121,11 +124,18 @@ class ProfileForecaster:
     @cached_property
     def _setups(self) -> dict[str, SerialSetup | BatchingSetup]:
         setups = {
-            name: setup_of_profile(self.latency[name], self.engines[name], name)
+            name: setup_of_profile(
+                self.latency[name], self.engines[name], name, self._guessed_by(name)
+            )
             for name in self.pipeline.engines
         }
         together = served_together({name: self.engines[name] for name in setups})
         return {name: _of_all(setups, together, name) for name in setups}
+
+    def _guessed_by(self, engine: str) -> dict[str, GuessedTexts]:
+        texts = self.guessed
+        own = (agent.name for agent in self.pipeline if agent.engine == engine)
+        return {agent: texts[agent] for agent in own if agent in texts}
 
     def _served_by(self, first: str) -> list[str]:
         """Engines of the scenario that are played as ``first``."""

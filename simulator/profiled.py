@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from profiles.guessed_passes import GuessedTexts, together
 from profiles.latency.profile import EngineProfile
 from simulator.core.cost import cost_of_profile, with_pieces
+from simulator.core.guessed_cost import guessed
 from simulator.des.batching import BatchingSetup
 from simulator.des.limits import Limits
 from simulator.des.serial import SerialSetup
@@ -18,23 +20,33 @@ TOKEN_BLOCKS = 1 << 16
 # Of a server nobody knows its memory, nor its limit on an iteration's tokens.
 SERVER_TOKENS = 1 << 20
 SERVER_BATCHED_TOKENS = 2048
+NOTHING_GUESSED: Mapping[str, GuessedTexts] = {}
 
 
 def setup_of_profile(
-    profile: EngineProfile, spec: EngineSpec | OpenAISpec, name: str
+    profile: EngineProfile,
+    spec: EngineSpec | OpenAISpec,
+    name: str,
+    texts: Mapping[str, GuessedTexts] = NOTHING_GUESSED,
 ) -> SerialSetup | BatchingSetup:
     """The engine ``name``; engines in this process share their device, servers have their own.
 
     A call to a server is on its way for ``call_s``, and others go on meanwhile. A call in this
     process is there at once, and takes ``call_s`` of the device's own thread.
+
+    Args:
+        texts: of agents whose texts the engine guesses; of no avail where the profile does not say
+            what passes of several tokens take.
     """
+    texts = texts if profile.pass_ratios else NOTHING_GUESSED
     if isinstance(spec, OpenAISpec):
         return _server(profile, spec, f"server of {name}")
     if spec.slots == 1:
-        return SerialSetup(profile, spec.place)
+        return _serial(profile, spec.place, texts)
     limits = Limits(spec.max_num_batched_tokens, spec.slots, TOKEN_BLOCKS, block_tokens=1)
     setup = _batching(replace(profile, call_s=0.0), limits, spec.place)
-    return replace(setup, cost=with_pieces(setup.cost, profile.call_s))
+    cost = guessed(setup.cost, profile, together([*texts.values()])) if texts else setup.cost
+    return replace(setup, cost=with_pieces(cost, profile.call_s))
 
 
 def served_together(specs: Mapping[str, EngineSpec | OpenAISpec]) -> dict[str, str]:
@@ -49,6 +61,15 @@ def served_together(specs: Mapping[str, EngineSpec | OpenAISpec]) -> dict[str, s
         else name
         for name, spec in specs.items()
     }
+
+
+def _serial(profile: EngineProfile, device: str, texts: Mapping[str, GuessedTexts]) -> SerialSetup:
+    return SerialSetup(
+        profile,
+        device,
+        {agent: some.pace(profile.pass_ratio) for agent, some in texts.items()},
+        together([*texts.values()]).factor(profile.pass_ratio),
+    )
 
 
 def _server(profile: EngineProfile, spec: OpenAISpec, device: str) -> BatchingSetup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from profiles.hardware.gpus import hardware
 from profiles.hardware.hosts import Host, host
 from profiles.hardware.known_models import model_shape
 from profiles.hardware.roofline import Roofline
+from profiles.hardware.transforms import Transform
 from profiles.importers.bundles import check_range, read_bundle
 from profiles.importers.deployment import Deployment, Link
 from profiles.latency.endpoint import load_endpoint
 from profiles.latency.profile import EngineProfile
+from profiles.measured_guesses import measured_guesses
 from simulator.core.cost import (
     Cost,
     cost_of_kernels,
@@ -32,6 +35,7 @@ from simulator.des.limits import Limits
 from staircase.errors import ProfileError, ScenarioError
 from staircase.files import named_path
 from staircase.spec.simulated_spec import AnySimulatedSpec, EndpointSpec, SimulatedSpec
+from staircase.spec.transform_spec import SpeculativeSpec, TransformSpec
 from staircase.timeline import to_ps
 
 ENDPOINT_KEYS = ("ttft_s", "itl_s", "ttft_per_token_s", "spread", "itl_spread")
@@ -52,6 +56,7 @@ def setup_of(
     """
     if isinstance(spec, EndpointSpec):
         return _endpoint_of(spec, replicate, folder)
+    spec = _located(spec, folder)
     if spec.hardware is not None and spec.model is not None:
         return _modelled_of(spec, _roofline_of(spec, name, folder), name, replicate)
     factor = _factor(spec.spread, name, replicate)
@@ -60,6 +65,26 @@ def setup_of(
     if spec.profile is not None:
         return _profiled_of(spec, name, engine_profile(spec.profile, spec.engine, folder), factor)
     return _replicas_of(spec, name, _linear_of(spec, factor), factor)
+
+
+def _located(spec: SimulatedSpec, folder: Path) -> SimulatedSpec:
+    """Profiles that its transforms name are counted from ``folder``."""
+    changed: list[TransformSpec] = []
+    for one in spec.transforms:
+        if isinstance(one, SpeculativeSpec) and one.measured:
+            path = str(named_path(one.measured.profile, folder))
+            measured = one.measured.model_copy(update={"profile": path})
+            one = one.model_copy(update={"measured": measured})
+        changed.append(one)
+    return spec.model_copy(update={"transforms": changed})
+
+
+def _transforms_of(spec: SimulatedSpec) -> Iterator[Transform]:
+    for one in spec.transforms:
+        if isinstance(one, SpeculativeSpec) and one.measured:
+            yield measured_guesses(Path(one.measured.profile), one.measured.agent)
+        else:
+            yield one
 
 
 def _factor(spread: float, name: str, replicate: int) -> float:
@@ -117,8 +142,8 @@ def _replicas_of(spec: SimulatedSpec, name: str, cost: Cost, factor: float) -> B
         enable_chunked_prefill=spec.enable_chunked_prefill,
         prefill_first=spec.prefill_first,
     )
-    cost = transformed(slower, spec.transforms)
     try:
+        cost = transformed(slower, list(_transforms_of(spec)))
         check_tables(cost)
     except ProfileError as error:
         raise ScenarioError(f"engines.{name}: {error}") from None

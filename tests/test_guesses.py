@@ -27,7 +27,6 @@ from executor.inprocess.transformers_engine import TransformersEngine
 from executor.opened_engines import open_engines, read_dataset
 from executor.prefix import common_prefix
 from executor.runtime import Job
-from planner.profiling.profile_warnings import guess_notes
 from planner.tables.engine_table import describe_engines
 from planner.tables.metrics_table import figures_of
 from staircase import Schedule, constant, moa
@@ -322,7 +321,31 @@ def test_a_listener_that_fails_in_a_burst_ends_its_call(kind: str) -> None:
 def test_nothing_is_guessed_where_passes_are_measured(guess: list[int]) -> None:
     asked = call(0, [1, 2, 3, 1, 2, 3], 9, guess)
     assert Guesses(asked, LOOKUP, VOCABULARY).next(5) == (guess or [1, 2, 3, 1, 2])
-    assert Guesses(replace(asked, is_measured=True), LOOKUP, VOCABULARY).next(5) == []
+    asked = replace(asked, is_measured=True)
+    assert Guesses(asked, LOOKUP, VOCABULARY).next(5) == []
+
+
+@every_kind
+def test_passes_are_as_wide_as_they_are_measured(kind: str) -> None:
+    """But for the last ones, after which nothing is left to write."""
+    widths = list[int]()
+    turns = Turns.of(kind, lookup=LOOKUP)
+    original = Guesses.next
+
+    def noted(self: Guesses, most: int) -> list[int]:
+        found = original(self, most)
+        widths.append(len(found) + 1)
+        return found
+
+    asked = replace(call(0, [5, 6, 7], 9), is_measured=True, pass_tokens=4, ignore_end=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Guesses, "next", noted)
+        found = turns.play(asked)
+    report = found.reports[0, 0]
+    assert found.tokens[0, 0] == greedy(MODEL, [5, 6, 7], 9)
+    assert report.passes + report.guessed_tokens == 9
+    assert widths[0] == 4
+    assert set(widths) <= {1, 2, 3, 4}
 
 
 def test_a_cache_that_cannot_be_cut_is_told() -> None:
@@ -478,13 +501,6 @@ def test_engines_are_shown_with_what_they_look_up(said: object, shown: str) -> N
     }
     (found,) = describe_engines(Scenario.model_validate(content))
     assert found.guesses == shown
-
-
-def test_forecasts_are_said_not_to_know_of_guesses() -> None:
-    plain = EngineSpec(model="embedded")
-    guessing = EngineSpec.model_validate({"model": "embedded", "prompt_lookup": True})
-    assert guess_notes({"a": plain}) == []
-    assert guess_notes({"a": guessing, "b": plain, "c": guessing})[0].startswith("a, c: ")
 
 
 @pytest.mark.parametrize(

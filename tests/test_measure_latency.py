@@ -95,6 +95,25 @@ class TestWhatIsFound:
         alone, _ = measured(PLAIN)
         assert alone.mixed_decode is None
 
+    @pytest.mark.parametrize("slots", [1, 4])
+    def test_passes_as_wide_as_guesses_make_them(self, slots: int) -> None:
+        nature = replace(PLAIN, slots=slots, kept_texts=slots, wide=lambda width: (7 + width) / 8)
+        with target_of(nature) as target:
+            profile = measure_latency(replace(target, widest_pass=13), PATIENT)
+        assert profile.widest_pass == 13
+        assert {one.batch for one in profile.pass_ratios} == {1, slots}
+        for width, batch in ((13, 1), (10, slots), (20, 1)):
+            assert profile.pass_ratio(width, batch) == pytest.approx((7 + width) / 8, rel=0.02)
+        assert profile.pass_ratio(1) == 1.0
+        assert not measured(PLAIN)[0].pass_ratios
+
+    def test_what_guesses_cost_is_not_measured_where_there_is_no_time(self) -> None:
+        slow = replace(PLAIN, prefill_s=lambda new, cached: 1 + prefill_s(new, cached))
+        with target_of(slow) as target:
+            profile = measure_latency(replace(target, widest_pass=13), MeasuringEffort(10.0))
+        assert not profile.pass_ratios
+        assert "passes of 13 tokens, only of 1" in profile.unmeasured
+
     def test_the_fixed_part_of_a_call_to_a_server(self) -> None:
         """Between a prefill of one token and a decode is what a call costs before."""
         with target_of(PLAIN) as target:

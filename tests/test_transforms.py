@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,12 +11,17 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.systems import rows
-from profiles.hardware.transforms import expected_tokens, factors, factors_of
+from profiles.guessed_passes import GuessedTexts, Pass
+from profiles.hardware.transforms import Factors, expected_tokens, factors, factors_of
+from profiles.lengths import LengthProfile, LengthSample, save_lengths
+from profiles.store import provenance_of_now, save
+from profiles.subject import PipelineSubject
 from simulator.core.cost import at, attention_ps, decode_sum_ps, linear_cost
 from simulator.core.transformed_cost import transformed
 from simulator.run import run_workload
 from simulator.setups import setup_of
 from staircase import RequestShape, Schedule, Workload, single
+from staircase.errors import ScenarioError
 from staircase.prompt import query
 from staircase.spec.simulated_spec import SimulatedSpec
 from staircase.spec.transform_spec import TransformSpec
@@ -103,6 +110,15 @@ class TestFormulas:
         ("keys", "said"),
         [
             ({"kind": "speculative", "draft_tokens": 4}, "one of acceptance and tokens_per_round"),
+            ({"kind": "speculative", "acceptance": 0.5}, "give draft_tokens, or measured"),
+            (
+                {
+                    "kind": "speculative",
+                    "measured": {"profile": "q.json", "agent": "z"},
+                    "acceptance": 0.5,
+                },
+                "acceptance has no effect beside measured",
+            ),
             (
                 {"kind": "speculative", "draft_tokens": 2, "tokens_per_round": 4},
                 "must not be above draft_tokens",
@@ -149,6 +165,51 @@ class TestCost:
 
     def test_none_is_the_engine_itself(self) -> None:
         assert transformed(COST, []) is COST
+
+
+PASSES = (Pass(1, 1), *[Pass(5, 3), Pass(1, 1)] * 4)
+
+
+class TestMeasuredTexts:
+    def test_every_pass_costs_as_wide_as_it_was(self) -> None:
+        found = factors_of(GuessedTexts((PASSES,)), 1, lambda width: {1: 1.0, 5: 2.0}[width])
+        assert found == Factors(4 * (2.0 + 1.0) / 16, 8 / 16)
+
+    def played(self, path: Path, agent: str = "z") -> float:
+        rates = {"decode_tokens_per_s": 50, "prefill_tokens_per_s": 5000}
+        measured = {"kind": "speculative", "measured": {"profile": path.name, "agent": agent}}
+        engine = SimulatedSpec.model_validate(
+            {"kind": "simulated", **rates, "transforms": [measured]}
+        )
+        shapes = [RequestShape({query("model"): 300}, {"model": 101}, "length")]
+        setups = {"model": setup_of(engine, "model", folder=path.parent)}
+        run = run_workload(single(), Schedule(), setups, Workload(shapes))
+        return run.measured.summaries()["tpot_s"].mean
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        sample = LengthSample({}, {"z": 17}, passes={"z": PASSES})
+        subject = PipelineSubject("z", {"z": ()})
+        found = LengthProfile(
+            (sample,), "", subject, provenance_of_now(), {"z": "4 after the last 3"}
+        )
+        save_lengths(tmp_path / "lengths.json", found)
+        return tmp_path / "lengths.json"
+
+    def test_a_scenario_names_them(self, path: Path) -> None:
+        # A prefill of five tokens takes 0.0008 s more than one of a single token.
+        wide = 1 + 4 / 5000 / (1 / 50 + 1 / 5000)
+        assert self.played(path) == pytest.approx((4 + 4 * wide) / 16 / 50, rel=1e-3)
+
+    def test_an_agent_that_was_not_guessed_is_told(self, path: Path) -> None:
+        with pytest.raises(ScenarioError, match=r"engines.model: .*guesses of 'a', only of z"):
+            self.played(path, "a")
+
+    def test_another_file_is_told(self, tmp_path: Path) -> None:
+        wrong = tmp_path / "latency.json"
+        save(wrong, "staircase.other/1", [], list)
+        with pytest.raises(ScenarioError, match="must be a profile of quality or lengths"):
+            self.played(wrong)
 
 
 def test_an_engine_writes_faster_and_reads_as_fast() -> None:

@@ -16,6 +16,8 @@ from executor.engine import EngineCall
 from executor.inprocess.prompt_lookup import GrowingText, PromptLookup
 from executor.inprocess.sampling import Chooser
 
+# What stands for a guess where passes are measured.
+MEASURED_TOKEN = 0
 # All logits of a guess are in memory at the same time.
 MOST_AT_ONCE = 512
 
@@ -37,11 +39,14 @@ class Guesses:
             lookup.ngram, lookup.min_ngram, [*self._said, *call.prompt_ids]
         )
         self._most = lookup.tokens if lookup else 0
+        self._measured = [MEASURED_TOKEN] * (call.pass_tokens - 1) if call.is_measured else []
 
     def next(self, most: int) -> list[int]:
         """At most ``most`` tokens."""
         if self._said:
             return self._said[: min(most, MOST_AT_ONCE)]
+        if self._measured:
+            return self._measured[:most]
         return self._text.guess(min(most, self._most)) if self._text else []
 
     def add(self, token: int) -> None:

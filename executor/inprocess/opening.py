@@ -59,7 +59,7 @@ def open_local(
 
 def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:
     sampling = Sampling(spec.temperature, spec.top_p, spec.top_k, spec.seed)
-    lookup = _lookup(spec.prompt_lookup) if spec.prompt_lookup else None
+    lookup = lookup_of(spec.prompt_lookup) if spec.prompt_lookup else None
     if spec.slots == 1:
         return TransformersEngine(model, device, sampling, lookup)
     return BatchingEngine(
@@ -67,5 +67,5 @@ def _engine(spec: EngineSpec, model: LoadedModel, device: Device) -> Engine:
     )
 
 
-def _lookup(spec: PromptLookupSpec) -> PromptLookup:
+def lookup_of(spec: PromptLookupSpec) -> PromptLookup:
     return PromptLookup(spec.tokens, spec.ngram, spec.min_ngram or spec.ngram)

@@ -74,19 +74,28 @@ def begin(
     prompts: Sequence[list[int]],
     tokens: int,
     on_begun: Callable[[], object] = lambda: None,
+    pass_tokens: int = 1,
 ) -> CallRecorder:
-    """Submits a call for each prompt; every one writes ``tokens``."""
+    """Submits a call for each prompt; every one writes ``tokens``.
+
+    Args:
+        pass_tokens: that each pass computes of a call.
+    """
     recorder = CallRecorder(len(prompts), on_begun)
     for number, prompt in enumerate(prompts):
         # Differs from the keys of others that wait for the same engine.
         key = id(recorder), number
-        call = EngineCall(key, prompt, tokens, ignore_end=True, is_measured=True)
+        call = EngineCall(
+            key, prompt, tokens, ignore_end=True, is_measured=True, pass_tokens=pass_tokens
+        )
         engine.submit(call, recorder)
     return recorder
 
 
-def serve(engine: Engine, prompts: Sequence[list[int]], tokens: int) -> CallRecorder:
+def serve(
+    engine: Engine, prompts: Sequence[list[int]], tokens: int, pass_tokens: int = 1
+) -> CallRecorder:
     """The same, waited for."""
-    recorder = begin(engine, prompts, tokens)
+    recorder = begin(engine, prompts, tokens, pass_tokens=pass_tokens)
     recorder.wait()
     return recorder

@@ -9,6 +9,8 @@ from itertools import product
 
 # Tokens that are written when decoding is measured.
 DECODE_RUN = 16
+# Passes of several tokens that are timed.
+WIDE_RUN = 8
 SIZES = sorted({*(2**n for n in range(20)), *(3 * 2**n for n in range(3, 18))})
 LEAST_CONTEXT = 8
 # Up to here the coarse grid doubles sizes, so that there are enough for a fit.
@@ -48,7 +50,21 @@ class Mixed:
         return self.batch * self.context_tokens
 
 
-GridPoint = Prefill | Decode | Mixed
+@dataclass(frozen=True, order=True)
+class Wide:
+    """Such calls, of each of which a pass computes ``width`` tokens, as if they were guessed."""
+
+    width: int
+    batch: int
+    context_tokens: int
+
+    @property
+    def all_context_tokens(self) -> int:
+        """Of all calls, in the middle of what they write."""
+        return self.batch * (self.context_tokens + WIDE_RUN // 2)
+
+
+GridPoint = Prefill | Decode | Mixed | Wide
 
 
 @dataclass(frozen=True)
@@ -58,12 +74,14 @@ class Region:
     Attributes:
         block_tokens: of its prefix cache; None if prompts are never cached.
         mixed_tokens: the longest prompt that is prefilled beside decodes; 0: none is.
+        widest_pass: tokens of a pass with a guess of the longest; 1: nothing is guessed.
     """
 
     max_prompt_tokens: int
     max_batch: int = 1
     block_tokens: int | None = None
     mixed_tokens: int = 0
+    widest_pass: int = 1
 
     def coarse(self) -> list[GridPoint]:
         """Few places that span the region."""
@@ -75,6 +93,7 @@ class Region:
             *self._prefills(new, cached),
             *self._decodes({1, 2, self.max_batch // 4, self.max_batch}, [most // 8, most // 2]),
             *self._mixed(),
+            *self._wide(),
         ]
 
     @property
@@ -124,6 +143,12 @@ class Region:
             return []
         new, context = sorted({max(1, most // 16), max(1, most // 2)}), self.max_prompt_tokens // 4
         return [Mixed(n, b, context) for n, b in product(new, sorted({1, others}))]
+
+    def _wide(self) -> list[Wide]:
+        """Most passes have a guess of the longest, or none."""
+        most, context = self.widest_pass, max(1, self.max_prompt_tokens // 4)
+        widths = [width for width in sorted({2, (most + 1) // 2, most}) if 1 < width <= most]
+        return [Wide(w, b, context) for w, b in product(widths, sorted({1, self.max_batch}))]
 
 
 def distance(one: GridPoint, other: GridPoint) -> float:

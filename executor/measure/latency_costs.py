@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from executor.measure.grid_points import DECODE_RUN, Decode, GridPoint, Mixed, Prefill
+from executor.measure.grid_points import (
+    DECODE_RUN,
+    WIDE_RUN,
+    Decode,
+    GridPoint,
+    Mixed,
+    Prefill,
+    Wide,
+)
 from executor.measure.measurements import Sample
 
 # Visits of a new place: the first one does not count.
@@ -55,6 +63,9 @@ class Costs:
             return self._prefill_s(place.new_tokens) + self._prefill_s(place.cached_tokens)
         prompts_s = place.batch * self._prefill_s(place.context_tokens)
         again_s = place.batch * self._prefill_s(1) if place.batch > 1 else 0.0
+        if isinstance(place, Wide):
+            passes = WIDE_RUN + place.width
+            return prompts_s + again_s + passes * self._prefill_s(place.batch * place.width)
         if isinstance(place, Mixed):
             late_s, run = self._prefill_s(place.new_tokens), 2 * DECODE_RUN
         else:

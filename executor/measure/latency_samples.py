@@ -9,13 +9,20 @@ from itertools import chain
 
 import numpy as np
 
-from executor.measure.grid_points import DECODE_RUN, Decode, GridPoint, Prefill
+from executor.measure.grid_points import (
+    DECODE_RUN,
+    Decode,
+    GridPoint,
+    Mixed,
+    Prefill,
+)
 from executor.measure.measurements import Sample
 from profiles.latency.fit import Fit, leave_out_errors
 from profiles.latency.points import (
     DecodePoint,
     MixedPoint,
     PrefillPoint,
+    WidePoint,
     decode_rows,
     prefill_rows,
     seconds_of,
@@ -60,12 +67,12 @@ class Samples:
     def profile(self) -> EngineProfile:
         """Raises ProfileError if too few places were visited."""
         places = self.by_place()
-        prefill, decode, mixed = _points(places)
+        prefill, decode, mixed, wide = _points(places)
         call_s = float(np.median([sample.wait_s for sample in self.taken])) if self.taken else 0.0
         if self.is_remote and prefill and decode:
             call_s = max(0.0, min(p.seconds for p in prefill) - min(d.seconds for d in decode))
             prefill = [replace(p, seconds=p.seconds - call_s) for p in prefill]
-        return fit_engine(prefill, decode, call_s, mixed)
+        return fit_engine(prefill, decode, call_s, mixed, wide)
 
     def stated_profile(self) -> EngineProfile:
         """The same with the drift of the machine while it was measured."""
@@ -135,18 +142,21 @@ def noise(samples: Sequence[Sample]) -> float:
 
 def _points(
     places: dict[GridPoint, list[Sample]],
-) -> tuple[list[PrefillPoint], list[DecodePoint], list[MixedPoint]]:
-    prefill, decode, mixed = [], [], []
+) -> tuple[list[PrefillPoint], list[DecodePoint], list[MixedPoint], list[WidePoint]]:
+    prefill, decode, mixed, wide = [], [], [], []
     for place, samples in places.items():
         figures = robust(chain.from_iterable(sample.seconds for sample in samples))
         if isinstance(place, Prefill):
             prefill.append(PrefillPoint(place.new_tokens, place.cached_tokens, *figures))
         elif isinstance(place, Decode):
             decode.append(DecodePoint(place.batch, place.all_context_tokens, *figures))
-        else:
+        elif isinstance(place, Mixed):
             sizes = place.new_tokens, place.batch, place.all_context_tokens
             mixed.append(MixedPoint(*sizes, *figures))
-    return prefill, decode, mixed
+        else:
+            sizes = place.width, place.batch, place.all_context_tokens
+            wide.append(WidePoint(*sizes, *figures))
+    return prefill, decode, mixed, wide
 
 
 def robust(samples: Iterable[float]) -> tuple[float, float, float]:

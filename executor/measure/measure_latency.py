@@ -82,6 +82,7 @@ def measure_latency(
         target.max_batch,
         cache.block_tokens if cache else None,
         target.mixed_tokens,
+        target.widest_pass,
     )
     rng = random.Random(effort.seed + len(known))
     work = _Work(region, samples, effort, rng, lambda: target.now_ns() / 1e9 - began_s)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from executor.engine import Engine
 from executor.measure.call_recorder import CallRecorder, begin, serve
-from executor.measure.grid_points import DECODE_RUN, Decode, GridPoint, Mixed, Prefill
+from executor.measure.grid_points import (
+    DECODE_RUN,
+    WIDE_RUN,
+    Decode,
+    GridPoint,
+    Mixed,
+    Prefill,
+    Wide,
+)
 
 # Fewer tell nothing: the calls did not decode together.
 LEAST_GAPS = 4
@@ -25,6 +34,7 @@ class Target:
         draw: makes a prompt of so many tokens that nobody has seen.
         max_batch: calls that it serves at once, at most so many are tried.
         mixed_tokens: of a prompt that it prefills beside decodes in one iteration; 0: it does not.
+        widest_pass: tokens of a call that one of its passes computes, guesses among them.
         is_remote: a call's time before its prefill begins is not known apart.
         reports_cached: it says how much of a prompt was cached.
         counts_tokens: what it says is in tokens of its prompts; else in smaller ones of a server.
@@ -38,6 +48,7 @@ class Target:
     max_prompt_tokens: int
     max_batch: int = 1
     mixed_tokens: int = 0
+    widest_pass: int = 1
     is_remote: bool = False
     reports_cached: bool = True
     counts_tokens: bool = True
@@ -92,6 +103,8 @@ def measure_at(target: Target, place: GridPoint) -> Sample:
         seconds, wait_s = _prefill(target, place)
     elif isinstance(place, Decode):
         seconds, wait_s = _decode(target, place)
+    elif isinstance(place, Wide):
+        seconds, wait_s = _wide(target, place)
     else:
         seconds, wait_s = _mixed(target, place)
     return Sample(place, tuple(seconds), wait_s, (target.now_ns() - entered_ns) / 1e9)
@@ -139,7 +152,23 @@ def _decode(target: Target, place: Decode) -> tuple[list[float], float]:
     return (gaps if is_enough else []), wait_s
 
 
-def _prompts(target: Target, place: Decode | Mixed) -> list[list[int]]:
+def _wide(target: Target, place: Wide) -> tuple[list[float], float]:
+    """The last passes of a call are narrower, as not more is left to write, and are not timed."""
+    prompts = _prompts(target, place)
+    submitted_ns = target.now_ns()
+    recorder = serve(target.engine, prompts, WIDE_RUN + place.width, place.width)
+    gaps = _gaps_s(recorder.joint_times_ns())[:WIDE_RUN]
+    wait_s = (recorder.reports[0].started_ns - submitted_ns) / 1e9
+    return (gaps if len(gaps) >= LEAST_GAPS else []), wait_s
+
+
+def _gaps_s(times_ns: Sequence[int]) -> list[float]:
+    """Between passes: tokens of one are there at the same moment."""
+    passes = sorted(set(times_ns))
+    return [(after - before) / 1e9 for before, after in pairwise(passes)]
+
+
+def _prompts(target: Target, place: Decode | Mixed | Wide) -> list[list[int]]:
     # Their lengths differ, as those of calls mostly do; that may cost an engine a little more.
     lengths = [max(1, place.context_tokens - number) for number in range(place.batch)]
     prompts = [target.draw(length) for length in lengths]

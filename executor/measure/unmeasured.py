@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from executor.measure.find_cache import LONGEST_PROMPT
-from executor.measure.grid_points import Decode, Mixed, Prefill, Region
+from executor.measure.grid_points import Decode, Mixed, Prefill, Region, Wide
 from profiles.latency.profile import EngineProfile
 
 
@@ -32,6 +32,9 @@ def unmeasured(
     words = [f"{most:,} {what}, only {n:,}" for what, (n, most) in asked.items() if n < most]
     if any(isinstance(place, Mixed) for place in places) and not found.mixed_points:
         words.append("prefills beside decodes")
+    widest = max((place.width for place in places if isinstance(place, Wide)), default=1)
+    if found.widest_pass < widest:
+        words.append(f"passes of {widest:,} tokens, only of {found.widest_pass:,}")
     if least_s > budget_s:
         words.append(f"anything within {budget_s:.3g} s: the least for a fit took {least_s:.3g} s")
     return tuple(words)

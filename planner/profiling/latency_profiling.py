@@ -15,6 +15,7 @@ from executor.measure.measure_latency import MeasuringEffort, measure_latency
 from executor.measure.measurements import Sample, Target
 from executor.measure.sample_log import SampleLog
 from executor.opened_engines import OpenedEngines
+from planner.profiling.lookups import lookup_words
 from planner.profiling.subjects import form_settings, latency_subjects
 from planner.profiling.targets import key_of, target_of
 from planner.progress import Track, no_track
@@ -44,13 +45,14 @@ def keys_of(scenario: Scenario) -> dict[str, str]:
 
 
 def requests_key(scenario: Scenario) -> str:
-    """Tells apart what is played: by pipeline, models, formats, seeds and the questions' source."""
+    """Tells apart what is played: by pipeline, models, formats, seeds, guesses and questions."""
     asked = scenario.requests.model_dump(mode="json", exclude={"likelihood_by"})
     plain = [scenario.pipeline.model_dump(mode="json"), asked]
     texts = {
         name: [form_settings(spec), spec.seed] for name, spec in measured_engines(scenario).items()
     }
-    return content_hash([plain, keys_of(scenario), texts])
+    guesses = lookup_words(scenario)
+    return content_hash([plain, keys_of(scenario), texts, *([guesses] if guesses else [])])
 
 
 def make_latency(

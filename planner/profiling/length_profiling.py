@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from executor.kept_runs import play_measured
 from executor.line_log import ItemLog
+from executor.measure.guessed_passes import PassCounter
 from executor.opened_engines import OpenedEngines, read_dataset
 from executor.runtime import Job, Outcome
+from planner.profiling.guess_counting import pass_counter
 from planner.profiling.latency_profiling import requests_key
+from planner.profiling.lookups import lookup_words
 from planner.profiling.quality_profiling import BATCH
 from planner.profiling.subjects import pipeline_subject
 from planner.profiling.text_batches import requests_at_once
@@ -57,7 +61,11 @@ def make_lengths(
         samples += _samples(scenario, folder, opened, kept, numbers, step)
     settings = scenario.profile.model_dump(mode="json", include={"requests", "quality_error"})
     return LengthProfile(
-        tuple(samples), why, pipeline_subject(scenario), provenance_of_now(settings)
+        tuple(samples),
+        why,
+        pipeline_subject(scenario),
+        provenance_of_now(settings),
+        lookup_words(scenario),
     )
 
 
@@ -77,10 +85,14 @@ def _samples(
         jobs,
         list(map(str, numbers)),
         kept,
-        partial(_lengths, pipeline),
+        partial(_with_passes, pipeline, pass_counter(scenario, opened)),
         step,
         concurrency=requests_at_once(scenario),
     )
+
+
+def _with_passes(pipeline: Pipeline, counter: PassCounter, outcome: Outcome) -> LengthSample:
+    return replace(_lengths(pipeline, outcome), passes=counter.of(outcome))
 
 
 def _lengths(pipeline: Pipeline, outcome: Outcome) -> LengthSample:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from profiles.guessed_passes import GuessedTexts
 from profiles.latency.profile import EngineProfile
-from staircase.spec.engine_spec import EngineSpec
+from staircase.spec.engine_spec import EngineSpec, PromptLookupSpec
 
 # Beyond this stated error a forecast says little.
 LARGE_ERROR = 0.25
+AGAIN = "measure again with 'staircase profile SCENARIO'"
 RESTATES = (
     "the server cannot continue an answer: where a call goes on with one, its text is restated "
     "with the request to go on after it"
@@ -25,10 +27,38 @@ def latency_notes(engines: Mapping[str, EngineProfile]) -> list[str]:
     return lines
 
 
-def guess_notes(specs: Mapping[str, EngineSpec]) -> list[str]:
-    """A line if some of ``specs`` guess, which no latency profile knows."""
-    names = ", ".join(name for name, spec in specs.items() if spec.prompt_lookup)
-    words = "what prompt_lookup gains is not in the profile, so forecasts are too slow by it"
+def pass_notes(specs: Mapping[str, EngineSpec], engines: Mapping[str, EngineProfile]) -> list[str]:
+    """A line for each of ``specs`` that guesses more than its profile in ``engines`` knows."""
+    return [
+        f"{name}: {words}"
+        for name, spec in specs.items()
+        if spec.prompt_lookup
+        for words in _of_passes(1 + spec.prompt_lookup.tokens, engines[name].widest_pass)
+    ]
+
+
+def _of_passes(asked: int, measured: int) -> Iterator[str]:
+    if measured == 1:
+        yield (
+            "what passes of several tokens take is not in the profile, so forecasts are too slow "
+            f"by what prompt_lookup gains; {AGAIN}"
+        )
+    elif measured < asked:
+        yield (
+            f"passes of {asked} tokens, as prompt_lookup makes them, are beyond the {measured} "
+            f"that were measured; {AGAIN}"
+        )
+
+
+def text_notes(
+    lookups: Mapping[str, PromptLookupSpec], known: Mapping[str, GuessedTexts]
+) -> list[str]:
+    """A line if texts of some agents are guessed and it is not ``known`` in what passes."""
+    names = ", ".join(agent for agent in lookups if agent not in known)
+    words = (
+        "how many tokens a pass gives with this prompt_lookup is not in the profile, so forecasts "
+        f"are too slow by what it gains; {AGAIN}"
+    )
     return [f"{names}: {words}"] if names else []
 
 

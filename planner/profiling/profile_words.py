@@ -18,6 +18,7 @@ from profiles.latency.points import (
     PREFILL_TERMS,
 )
 from profiles.latency.profile import EngineProfile, Fit, LatencyProfile, ProfileRange
+from profiles.latency.wide_passes import PassRatio
 from profiles.store import Provenance
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))
@@ -233,5 +234,13 @@ def _engine_lines(engine: EngineProfile) -> list[str]:
         lines.append(f"in turn with another engine {engine.contention:.3f} times as long")
     if engine.mixed_decode is not None:
         lines.append(f"decoding beside a prefill costs {engine.mixed_decode:.2f} of decoding alone")
+    if engine.pass_ratios:
+        ratios = [_ratio_words(one) for one in engine.pass_ratios]
+        lines.append(f"passes of several tokens, over one of a single one: {', '.join(ratios)}")
     lines.append(f"prefix cache: {engine.cache or 'none found'}")
     return [*lines, *(f"no time to measure {words}" for words in engine.unmeasured)]
+
+
+def _ratio_words(one: PassRatio) -> str:
+    batch = f" of each of {one.batch}" if one.batch > 1 else ""
+    return f"{one.width}{batch} {one.ratio:.2f} (±{one.spread:.0%})"

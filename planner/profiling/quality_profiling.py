@@ -19,7 +19,9 @@ from executor.measure.quality_log import QualityLog
 from executor.opened_engines import OpenedEngines, read_dataset
 from executor.runtime import Job, Outcome
 from executor.scoring.scores import AnswerScorer, answer_scorer
+from planner.profiling.guess_counting import pass_counter
 from planner.profiling.latency_profiling import measured_engines, requests_key
+from planner.profiling.lookups import lookup_words
 from planner.profiling.subjects import pipeline_subject
 from planner.profiling.text_batches import requests_at_once
 from planner.profiling.time_budget import TimeBudget
@@ -108,6 +110,7 @@ def make_quality(
         provenance_of_now(scenario.profile.model_dump(mode="json")),
         of=pipeline_subject(scenario),
         round_counts=ROUND_COUNTS if APPENDED in sampler.layouts else (),
+        lookups=lookup_words(scenario),
     )
     played = _played(sampler, profile, budget, track)
     return replace(profile, played=played, held=_held(sampler, budget, track))
@@ -171,6 +174,7 @@ class _Sampler:
     bin_tokens: int = 0
 
     def __post_init__(self) -> None:
+        self._counter = pass_counter(self.scenario, self.opened)
         self.score: AnswerScorer = answer_scorer(self.scenario.requests, self.folder)
 
     @property
@@ -215,7 +219,7 @@ class _Sampler:
 
     def _measured(self, number: int) -> QualitySample:
         outcome = self.outcomes[number]
-        return measure_sample(
+        found = measure_sample(
             self.pipeline,
             self.opened.scorers_of(self.pipeline),
             outcome,
@@ -225,6 +229,7 @@ class _Sampler:
             None if number % LEFT_OUT else number // LEFT_OUT,
             self.layouts,
         )
+        return replace(found, passes=self._counter.of(outcome))
 
 
 def loss_error(samples: Sequence[QualitySample]) -> float:

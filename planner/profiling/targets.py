@@ -41,7 +41,13 @@ def target_of(
         how.max_prompt_tokens,
         min(how.max_batch, spec.slots),
         mixed_tokens=longest_beside if spec.slots > 1 else 0,
+        widest_pass=widest_pass(spec),
     )
+
+
+def widest_pass(spec: EngineSpec) -> int:
+    """The token that is known, and a guess."""
+    return 1 + (spec.prompt_lookup.tokens if spec.prompt_lookup else 0)
 
 
 def random_tokens(rng: random.Random, vocabulary_size: int) -> Callable[[int], list[int]]:
@@ -60,7 +66,7 @@ def _words(engine: Engine, rng: random.Random) -> Callable[[int], list[int]]:
     return draw
 
 
-# Keys of an engine that have no say in how long a pass takes.
+# Keys of an engine that have no say in how long a pass takes; of ``prompt_lookup`` how wide it is.
 UNTIMED = {"format", "api_key_env", "seed", "scored_by", "prompt_lookup", "guesses"}
 
 
@@ -72,5 +78,7 @@ def key_of(spec: EngineSpec | OpenAISpec, how: ProfileSpec, beside: Sequence[str
     """
     now = provenance_of_now()
     asked = spec.model_dump(mode="json", exclude=UNTIMED)
+    if isinstance(spec, EngineSpec) and spec.prompt_lookup:
+        asked["widest_pass"] = widest_pass(spec)
     limits = how.model_dump(mode="json", include={"max_prompt_tokens", "max_batch"})
     return content_hash([asked, limits, list(beside), now.machine, now.python, dict(now.packages)])

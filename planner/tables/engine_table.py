@@ -11,7 +11,7 @@ from executor.openai.connecting import Connector
 from executor.openai.server import Network
 from executor.openai.server_profile import SALT, ServerProfile
 from staircase.errors import EngineError
-from staircase.spec.engine_spec import EngineSpec, OpenAISpec, PromptLookupSpec
+from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from staircase.spec.scenario import AnyEngine, Scenario
 
 
@@ -71,7 +71,7 @@ def _describe(name: str, spec: AnyEngine, connector: Connector) -> Description:
             spec.device,
             tokens="ids",
             kept_apart="engine",
-            guesses=_guesses(spec.prompt_lookup) if spec.prompt_lookup else "",
+            guesses=str(spec.prompt_lookup or ""),
         )
     if not isinstance(spec, OpenAISpec):
         return Description(name, spec.kind)
@@ -80,12 +80,6 @@ def _describe(name: str, spec: AnyEngine, connector: Connector) -> Description:
     except EngineError as error:
         return Description(name, spec.kind, spec.model, spec.base_url, error=str(error))
     return _described(name, spec, profile)
-
-
-def _guesses(spec: PromptLookupSpec) -> str:
-    least = spec.min_ngram or spec.ngram
-    looked_up = f"{least} to {spec.ngram}" if least < spec.ngram else str(spec.ngram)
-    return f"{spec.tokens} after the last {looked_up}"
 
 
 def _described(name: str, spec: OpenAISpec, profile: ServerProfile) -> Description:

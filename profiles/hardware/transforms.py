@@ -9,6 +9,8 @@ with n, from the engine's own tables:
     speculative  E = (1 - a^(k+1)) / (1 - a) tokens of k drafts at c each and one check:
                  dense (k·c + r(k+1)) / E, attention (k·c + 1) / E, as KV is read once for all;
                  overlapped: the larger in place of the sum
+                 measured on texts: passes of w tokens gave k on average: dense mean(r(w)) / k,
+                 attention 1 / k
     multi_token  m tokens a pass over w positions: dense r(w) / m, attention 1 / m
     early_exit   a share p exits at depth d; all n do with p^n: 1 - p^n·(1 - d) + overhead, for both
     quantized    dense 1 - s·(1 - weight bits / 16), attention KV bits / 16
@@ -24,6 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+from profiles.guessed_passes import GuessedTexts
 from staircase.spec.transform_spec import (
     EarlyExitSpec,
     MultiTokenSpec,
@@ -32,6 +35,8 @@ from staircase.spec.transform_spec import (
     TransformSpec,
 )
 
+# What a scenario says, and texts that were measured where it names them.
+Transform = TransformSpec | GuessedTexts
 # What an iteration that computes so many tokens of each sequence takes, over one of 1 token.
 Widened = Callable[[int], float]
 
@@ -47,14 +52,16 @@ class Factors:
         return Factors(self.dense * other.dense, self.attention * other.attention)
 
 
-def factors(transforms: Sequence[TransformSpec], sequences: int, widened: Widened) -> Factors:
+def factors(transforms: Sequence[Transform], sequences: int, widened: Widened) -> Factors:
     """Of all ``transforms`` together, with ``sequences`` decoding."""
     each = (factors_of(transform, sequences, widened) for transform in transforms)
     return reduce(Factors.times, each, Factors(1.0, 1.0))
 
 
-def factors_of(transform: TransformSpec, sequences: int, widened: Widened) -> Factors:
+def factors_of(transform: Transform, sequences: int, widened: Widened) -> Factors:
     match transform:
+        case GuessedTexts():
+            return _guessed(transform, widened)
         case SpeculativeSpec():
             return _speculative(transform, widened)
         case MultiTokenSpec():
@@ -71,10 +78,15 @@ def expected_tokens(acceptance: float, draft_tokens: int) -> float:
     return sum(acceptance**drafted for drafted in range(draft_tokens + 1))
 
 
+def _guessed(texts: GuessedTexts, widened: Widened) -> Factors:
+    return Factors(texts.factor(widened), texts.factor(lambda width: 1.0))
+
+
 def _speculative(spec: SpeculativeSpec, widened: Widened) -> Factors:
-    tokens = spec.tokens_per_round or expected_tokens(spec.acceptance or 0.0, spec.draft_tokens)
-    draft = spec.draft_tokens * spec.draft_cost
-    check = spec.verify_cost or widened(spec.draft_tokens + 1)
+    drafted = spec.draft_tokens or 0
+    tokens = spec.tokens_per_round or expected_tokens(spec.acceptance or 0.0, drafted)
+    draft = drafted * spec.draft_cost
+    check = spec.verify_cost or widened(drafted + 1)
     if spec.overlapped:
         return Factors(max(draft, check) / tokens, max(draft, 1.0) / tokens)
     return Factors((draft + check) / tokens, (draft + 1.0) / tokens)

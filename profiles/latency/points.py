@@ -59,6 +59,19 @@ class MixedPoint:
     mean_ratio: float
 
 
+@dataclass(frozen=True)
+class WidePoint:
+    """The same for a pass that computes ``width`` tokens of each of ``batch`` sequences, of which
+    all but one are guessed."""
+
+    width: int
+    batch: int
+    context_tokens: int
+    seconds: float
+    spread: float
+    mean_ratio: float
+
+
 def seconds_of(points: Sequence[PrefillPoint] | Sequence[DecodePoint]) -> Floats:
     return np.asarray([point.seconds for point in points])
 

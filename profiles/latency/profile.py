@@ -5,6 +5,7 @@ With n new tokens, k cached ones, b sequences and c tokens of context in all:
     prefill  s(n, k) = p0 + p1·n + Σ_j p_j·max(0, n − knot_j) + q·n·(k + (n + 1)/2) + r·k
     decode   s(b, c) = d0 + d1·b + d2·c
     both     s(n, k) + m·s(b, c)
+    guesses  r(w, b)·s(b, c)      passes of w tokens of each sequence (``wide_passes``)
 
 and of models with experts also Σ_j e_j·min(n, knot_j) or Σ_j e_j·min(b, knot_j): each further token
 activates more of them, until all are.
@@ -31,6 +32,7 @@ from profiles.latency.points import (
     DecodePoint,
     MixedPoint,
     PrefillPoint,
+    WidePoint,
     decode_features,
     decode_rows,
     prefill_features,
@@ -39,6 +41,7 @@ from profiles.latency.points import (
 )
 from profiles.latency.prefix_cache import PrefixCache
 from profiles.latency.tuning import Correction, Tuning
+from profiles.latency.wide_passes import PassRatio, pass_ratio
 from profiles.store import Provenance, hash_of, load, save
 from profiles.subject import EngineSubject
 from profiles.surface import Floats
@@ -52,6 +55,7 @@ __all__ = [
     "LatencyProfile",
     "MixedPoint",
     "PrefillPoint",
+    "WidePoint",
     "fit_engine",
     "latency_hash",
     "load_latency",
@@ -84,6 +88,8 @@ class EngineProfile:
         cache: None where nothing is known of a prefix cache.
         stated_reach: of a fit whose points are not kept, as in the catalogue.
         unmeasured: in words, what there was no time for.
+        wide_points: of engines that guess, passes of several tokens of each sequence.
+        pass_ratios: r at each of them.
         restates: of a chat server that cannot continue an answer: its text so far is restated.
     """
 
@@ -99,6 +105,8 @@ class EngineProfile:
     stated_reach: ProfileRange | None = None
     unmeasured: tuple[str, ...] = ()
     restates: bool = False
+    wide_points: tuple[WidePoint, ...] = ()
+    pass_ratios: tuple[PassRatio, ...] = ()
 
     @property
     def measured_range(self) -> ProfileRange:
@@ -124,6 +132,10 @@ class EngineProfile:
         """``factor`` times as slow."""
         return replace(self, prefill=self.prefill.scaled(factor), decode=self.decode.scaled(factor))
 
+    def decoding_at(self, pace: float) -> EngineProfile:
+        """Tokens take ``pace`` of what they took."""
+        return replace(self, decode=self.decode.scaled(pace))
+
     def corrected(self, correction: Correction) -> EngineProfile:
         return replace(
             self,
@@ -147,6 +159,15 @@ class EngineProfile:
     def decode_s(self, batch: int, context_tokens: int) -> float:
         """Expected seconds of one token for each of ``batch`` sequences."""
         return _seconds(self.decode, decode_features(batch, context_tokens))
+
+    @property
+    def widest_pass(self) -> int:
+        """Tokens of one sequence in the widest pass that was measured; 1: none was of more."""
+        return max((one.width for one in self.pass_ratios), default=1)
+
+    def pass_ratio(self, width: int, batch: int = 1) -> float:
+        """What a pass takes that computes ``width`` tokens of each sequence, over one of 1."""
+        return pass_ratio(self.pass_ratios, width, batch)
 
     def outside(self, new_tokens: int, context_tokens: int, batch: int = 1) -> list[str]:
         """What of this lies beyond the measured grid, in words; empty if nothing does."""
@@ -226,8 +247,12 @@ def latency_fault(engine: EngineProfile) -> str | None:
             return f"{name}: is {value}, must be from 0 to {LONGEST_RUN_S:g}"
     batches = [point.batch for point in engine.decode_points]
     batches += [point.batch for point in engine.mixed_points]
+    batches += [one.batch for one in engine.pass_ratios]
     if any(batch < 1 for batch in batches):
         return "decode_points: batch must be 1 or more"
+    for one in engine.pass_ratios:
+        if one.width < 2 or not _is_time(one.ratio):
+            return "pass_ratios: width must be 2 or more, ratio finite and 0 or more"
     return None
 
 
@@ -241,6 +266,7 @@ def fit_engine(
     decode_points: Sequence[DecodePoint],
     call_s: float,
     mixed_points: Sequence[MixedPoint] = (),
+    wide_points: Sequence[WidePoint] = (),
     *,
     has_experts: bool = False,
 ) -> EngineProfile:
@@ -264,6 +290,8 @@ def fit_engine(
         decode,
         tuple(mixed_points),
         _mixed_decode(mixed_points, prefill, decode),
+        wide_points=tuple(wide_points),
+        pass_ratios=tuple(_pass_ratio(point, decode) for point in wide_points),
     )
 
 
@@ -282,6 +310,13 @@ def _mixed_decode(points: Sequence[MixedPoint], prefill: Fit, decode: Fit) -> fl
         for point in points
     ]
     return max(0.0, float(np.median(ratios)))
+
+
+def _pass_ratio(point: WidePoint, decode: Fit) -> PassRatio:
+    """Of means, as sums of many passes are of these."""
+    one_s = _seconds(decode, decode_features(point.batch, point.context_tokens))
+    ratio = point.seconds * point.mean_ratio / one_s
+    return PassRatio(point.width, point.batch, ratio, point.spread)
 
 
 def _median_s(form: Fit, features: Sequence[float]) -> float:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from profiles.guessed_passes import Pass
 from profiles.quality.calibration import PlayedSchedule
 from profiles.quality.held import HeldText
 from profiles.store import Provenance, load, save
@@ -72,6 +73,8 @@ class QualitySample:
         rounds: by agent, the surface of everything read in rounds that are appended; rows are the
             profile's ``round_counts``.
         updates: how inputs came that replaced part of what they said.
+        passes: in which each agent's text is written where it is guessed, of those whose engine
+            looks up how texts go on.
     """
 
     fixed_tokens: dict[str, int]
@@ -83,6 +86,7 @@ class QualitySample:
     thinking_tokens: dict[str, int] = field(default_factory=dict)
     rounds: dict[str, QualitySurface] = field(default_factory=dict)
     updates: dict[str, tuple[Update, ...]] = field(default_factory=dict)
+    passes: dict[str, tuple[Pass, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class QualityProfile:
             appended.
         held: answers that were written after reading part of the drafts, beside full reading; none
             where the answering agent is not greedy.
+        lookups: by agent, how its engine looked up what follows, in words.
     """
 
     read_levels: tuple[int, ...]
@@ -110,6 +115,7 @@ class QualityProfile:
     of: PipelineSubject | None = None
     held: tuple[HeldText, ...] = ()
     round_counts: tuple[int, ...] = ()
+    lookups: dict[str, str] = field(default_factory=dict)
 
     @property
     def layouts(self) -> tuple[str, ...]:

@@ -184,7 +184,8 @@ def _replica_of(setup: EngineSetup) -> BatchingSetup | None:
         return replace(setup, limits=replace(limits, blocks=limits.blocks and MANY_BLOCKS))
     if isinstance(setup, SerialSetup):
         limits = Limits(max_num_seqs=1, blocks=MANY_BLOCKS, block_tokens=1)
-        cost = cost_of_profile(setup.profile, limits.max_num_batched_tokens, limits.max_num_seqs)
+        profile = setup.profile.decoding_at(setup.mean_pace)
+        cost = cost_of_profile(profile, limits.max_num_batched_tokens, limits.max_num_seqs)
         return BatchingSetup(cost, limits, call_ps=to_ps(setup.profile.call_s))
     return None
 

@@ -16,6 +16,7 @@ which every sequence grows by one token, has an exact closed form (``decode_sum_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from profiles.hardware.hosts import Host
 from profiles.hardware.roofline import Roofline
+from profiles.hardware.transforms import Factors
 from profiles.importers.kernels import KernelTables
 from profiles.latency.points import PREFILL_KNOTS
 from profiles.latency.profile import EngineProfile
@@ -231,6 +233,17 @@ def with_pieces(cost: Cost, piece_s: float) -> Cost:
     last = max(len(cost.pieces_ps), 2)
     pieces = np.array([at(cost.pieces_ps, chunks) for chunks in range(last)], dtype=np.int64)
     return cost._replace(pieces_ps=pieces + to_ps(piece_s) * np.arange(last))
+
+
+def with_factors(cost: Cost, factors: Sequence[Factors]) -> Cost:
+    """The same where pure decode iterations of 1, 2, … sequences take so many times as long."""
+    dense = np.array([1.0, *(one.dense for one in factors)])
+    attention = np.array([1.0, *(one.attention for one in factors)])[:, None]
+    return cost._replace(
+        decode_ps=np.rint(cost.decode_ps * dense).astype(np.int64),
+        attention_ps=np.rint(cost.attention_ps * attention).astype(np.int64),
+        attention_slope=np.rint(cost.attention_slope * attention).astype(np.int64),
+    )
 
 
 def _rising(most: int, lowest: int) -> Ints:

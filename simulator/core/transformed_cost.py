@@ -9,28 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from profiles.hardware.transforms import Factors, factors
-from simulator.core.cost import Cost, at
-from staircase.spec.transform_spec import TransformSpec
+from profiles.hardware.transforms import Factors, Transform, factors
+from simulator.core.cost import Cost, at, with_factors
 
 
-def transformed(cost: Cost, transforms: Sequence[TransformSpec]) -> Cost:
+def transformed(cost: Cost, transforms: Sequence[Transform]) -> Cost:
     if not transforms:
         return cost
     rows = range(1, len(cost.decode_ps))
-    each = [Factors(1.0, 1.0), *(_factors_at(cost, transforms, row) for row in rows)]
-    dense = np.array([found.dense for found in each])
-    attention = np.array([found.attention for found in each])[:, None]
-    return cost._replace(
-        decode_ps=np.rint(cost.decode_ps * dense).astype(np.int64),
-        attention_ps=np.rint(cost.attention_ps * attention).astype(np.int64),
-        attention_slope=np.rint(cost.attention_slope * attention).astype(np.int64),
-    )
+    return with_factors(cost, [_factors_at(cost, transforms, row) for row in rows])
 
 
-def _factors_at(cost: Cost, transforms: Sequence[TransformSpec], sequences: int) -> Factors:
+def _factors_at(cost: Cost, transforms: Sequence[Transform], sequences: int) -> Factors:
     def pass_ps(tokens: int) -> int:
         return at(cost.tokens_ps, tokens) + at(cost.sequences_ps, sequences)
 

@@ -5,13 +5,18 @@ turn on the device is one iteration. A call is there before the device's next tu
 makes it runs in the device's own thread; what is fixed for it, the profile's ``call_s``, passes
 there too, before its prefill. An iteration in turn with another engine's takes ``contention``
 times as long as alone.
+
+Where it guesses, a pass may give several tokens. It is played as one token a turn, each of which
+takes its share of a pass (``profiles.guessed_passes``).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from profiles.guessed_passes import TextPace
 from profiles.latency.profile import EngineProfile
 from simulator.des.device import SimulatedDevice, shared_device
 from simulator.engine import Key, SimulatedCall, SimulatedListener, first_number
@@ -25,15 +30,22 @@ from staircase.timeline import to_ps
 
 @dataclass(frozen=True)
 class SerialSetup:
-    """A serial engine; those that name the same device share it."""
+    """A serial engine; those that name the same device share it.
+
+    Attributes:
+        paces: of agents whose texts are guessed, what a token takes of a decode.
+        mean_pace: the same over all texts of the engine, for who cannot tell them apart.
+    """
 
     profile: EngineProfile
     device: str = "device"
+    paces: Mapping[str, TextPace] = field(default_factory=dict)
+    mean_pace: float = 1.0
 
     def open(self, env: Clock, shared: dict[str, object]) -> SerialEngine:
         number = first_number(shared, 1)
         device = shared_device(env, shared, self.device, number)
-        return SerialEngine(env, self.profile, device, number)
+        return SerialEngine(env, self, device, number)
 
 
 @dataclass
@@ -54,16 +66,17 @@ class _Active:
 
 
 class SerialEngine:
-    """One call at a time; iterations cost what ``profile`` says."""
+    """One call at a time; iterations cost what the profile of ``setup`` says."""
 
     def __init__(
-        self, env: Clock, profile: EngineProfile, device: SimulatedDevice, number: int
+        self, env: Clock, setup: SerialSetup, device: SimulatedDevice, number: int
     ) -> None:
         self._env = env
         self._end_priority = ITERATION_END + number
-        self._profile = profile
+        self._profile = setup.profile
+        self._paces = setup.paces
         self._device = device
-        self._call_ps = to_ps(profile.call_s)
+        self._call_ps = to_ps(setup.profile.call_s)
         self._queue: deque[tuple[SimulatedCall, SimulatedListener]] = deque()
         self._active: _Active | None = None
         self._memory: tuple[int, Prompt] | None = None
@@ -120,7 +133,13 @@ class SerialEngine:
         if active.forwards == 0:
             new = prompt_tokens - active.cached_tokens
             return to_ps(self._profile.prefill_s(new, active.cached_tokens))
-        return to_ps(self._profile.decode_s(1, prompt_tokens + active.forwards))
+        decode_s = self._profile.decode_s(1, prompt_tokens + active.forwards)
+        return to_ps(self._pace(active) * decode_s)
+
+    def _pace(self, active: _Active) -> float:
+        call = active.call.call
+        pace = self._paces.get(call.agent)
+        return pace.at(call.written + active.written) if pace else 1.0
 
     def _end_turn(self, active: _Active, took_ps: int) -> None:
         active.is_running = False

@@ -116,6 +116,11 @@ class PromptLookupSpec(Strict):
             raise ValueError(f"min_ngram must not be above ngram, {self.ngram}")
         return self
 
+    def __str__(self) -> str:
+        least = self.min_ngram or self.ngram
+        looked_up = f"{least} to {self.ngram}" if least < self.ngram else str(self.ngram)
+        return f"{self.tokens} after the last {looked_up}"
+
 
 def _lookup(value: object) -> object:
     """``true`` for the defaults, ``false`` for none."""

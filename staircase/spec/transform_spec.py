@@ -21,6 +21,13 @@ Tokens = Annotated[float, Field(ge=1, le=MOST_WIDTH)]
 Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
 
 
+class MeasuredGuessesSpec(Strict):
+    """An agent whose texts were guessed, in a profile of quality or lengths."""
+
+    profile: str
+    agent: str
+
+
 class SpeculativeSpec(Strict):
     """Speculative decoding: ``draft_tokens`` are drafted one by one, then checked at once.
 
@@ -29,18 +36,29 @@ class SpeculativeSpec(Strict):
     the engine. Checking takes ``verify_cost``; if not given, what the engine's own tables say of an
     iteration with so many tokens, which is more with many sequences. Where drafting and checking
     are ``overlapped``, a round takes the longer of them.
+
+    Or what comes of a round and how many tokens it checks was ``measured`` on texts of a pipeline,
+    where they were looked up in prompts, which costs nothing; then nothing else is given.
     """
 
     kind: Literal["speculative"]
-    draft_tokens: Width
+    draft_tokens: Width | None = None
     acceptance: Share | None = None
     tokens_per_round: Tokens | None = None
     draft_cost: Cost = 0.0
     verify_cost: PositiveCost | None = None
     overlapped: bool = False
+    measured: MeasuredGuessesSpec | None = None
 
     @model_validator(mode="after")
     def _check_yield(self) -> Self:
+        if self.measured:
+            more = sorted(self.model_fields_set - {"kind", "measured"})
+            if more:
+                raise ValueError(f"{more[0]} has no effect beside measured, which says it")
+            return self
+        if self.draft_tokens is None:
+            raise ValueError("give draft_tokens, or measured")
         if (self.acceptance is None) == (self.tokens_per_round is None):
             raise ValueError("give one of acceptance and tokens_per_round")
         if self.tokens_per_round is not None and self.tokens_per_round > self.draft_tokens + 1:

@@ -39,6 +39,7 @@ class Nature:
         kept_texts: that the prefix cache knows; whole blocks of them count.
         template_tokens: that stand before every prompt.
         spelled: tokens of its own for each of a prompt's.
+        wide: what a pass of so many tokens of each sequence takes, over one of a single token.
     """
 
     prefill_s: Seconds
@@ -52,6 +53,7 @@ class Nature:
     reports_cached: bool = True
     template_tokens: int = 0
     spelled: int = 1
+    wide: Callable[[int], float] = lambda width: 1.0
 
 
 @dataclass(eq=False)
@@ -65,6 +67,11 @@ class _Active:
     @property
     def context(self) -> int:
         return len(self.call.prompt_ids) + len(self.written)
+
+    @property
+    def width(self) -> int:
+        """Of its next pass: what follows the last token is not guessed."""
+        return min(self.call.pass_tokens, self.call.max_tokens - len(self.written))
 
 
 class VirtualEngine(Characters):
@@ -105,7 +112,8 @@ class VirtualEngine(Characters):
             self._prefill(*self._queue.popleft())
         if decoding:
             context = sum(active.context for active in decoding)
-            self._pass(self.nature.decode_s(len(decoding), context))
+            wide = self.nature.wide(max(active.width for active in decoding))
+            self._pass(wide * self.nature.decode_s(len(decoding), context))
             self._write(decoding)
 
     def _prefill(self, call: EngineCall, listener: Listener) -> None:

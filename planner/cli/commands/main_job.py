@@ -136,7 +136,8 @@ def _plan(work: Workspace, workers: int = 1, ray: str | None = None) -> Plan:
 
 def _tell_what_is_not_known(work: Workspace) -> None:
     """Of measured engines."""
-    from planner.profiling.profile_warnings import guess_notes, latency_notes
+    from planner.profiling.lookups import lookup_specs
+    from planner.profiling.profile_warnings import latency_notes, pass_notes, text_notes
 
     if work.scenario.simulated:
         return
@@ -145,7 +146,10 @@ def _tell_what_is_not_known(work: Workspace) -> None:
             f"quality is not known: {work.why_no_quality}; judging by what is unread when it is "
             "written"
         )
-    for words in [*latency_notes(work.latency().engines), *guess_notes(work.scenario.real)]:
+    engines, texts = work.latency().engines, work.guessed_texts()
+    guesses = pass_notes(work.scenario.real, engines)
+    guesses += text_notes(lookup_specs(work.scenario), texts)
+    for words in [*latency_notes(engines), *guesses]:
         notes.print(words)
 
 

@@ -81,11 +81,12 @@ def show_profiles(work: Workspace, measured: Iterable[tuple[str, Path]]) -> None
 
 
 def _show_latency(work: Workspace) -> None:
-    from planner.profiling.profile_warnings import guess_notes, latency_notes
+    from planner.profiling.profile_warnings import latency_notes, pass_notes
     from planner.profiling.profile_words import latency_lines
 
-    found, guessed = work.latency(), guess_notes(work.scenario.real)
-    for words in [*latency_lines(found), *latency_notes(found.engines), *guessed]:
+    found = work.latency()
+    guesses = pass_notes(work.scenario.real, found.engines)
+    for words in [*latency_lines(found), *latency_notes(found.engines), *guesses]:
         screen.print(words)
 
 
@@ -95,6 +96,7 @@ def _show_quality(work: Workspace) -> None:
     from profiles.quality.calibration import loss_calibration
 
     quality = work.quality()
+    _show_guesses(work)
     screen.print(
         f"quality: {len(quality.samples)} requests, read levels {list(quality.read_levels)}; "
         f"loss within {loss_error(quality.samples):.1%}"
@@ -132,3 +134,12 @@ def _show_lengths(work: Workspace) -> None:
         soft_wrap=True,
     )
     screen.print(f"lengths: {len(found.samples)} requests; tokens written, mean: {tokens}")
+    _show_guesses(work)
+
+
+def _show_guesses(work: Workspace) -> None:
+    """Of texts that are guessed."""
+    from planner.tables.guess_table import guess_table
+
+    if texts := work.guessed_texts():
+        screen.print(guess_table(texts))
