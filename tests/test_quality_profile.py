@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from executor.line_log import ItemLog, LineLog
 from executor.scoring.scoring import agreement, divergence
 from planner.profiling.quality_profiling import loss_error
-from profiles.quality.acceptance import Agreements, ProfiledAcceptance, with_acceptance
 from profiles.quality.forecast import QualityForecaster
 from profiles.quality.profile import (
     Matrix,
@@ -29,9 +28,7 @@ from profiles.quality.profile import (
 from profiles.quality.reading import read_along
 from profiles.store import provenance_of_now
 from staircase.errors import ProfileError
-from staircase.revisions.acceptance import CheckedText
 from staircase.timeline import Span, Timeline
-from staircase.workload import RequestShape, Workload
 
 # Read levels 0 and 10 of sources with 20 tokens at most; positions 0–1 and 2–3.
 SURFACE = QualitySurface(
@@ -249,29 +246,3 @@ def test_interruptions_cost_where_texts_are_interleaved() -> None:
     late = [((10, 10), 0), ((20, 12), 2)]
     plain, found = (forecaster([line(*late)], name) for name in ("rebuild", "interleave"))
     assert found.loss.mean == pytest.approx(plain.loss.mean + 0.6 / 4)
-
-
-def test_what_stands_of_checked_text_is_what_agrees() -> None:
-    """With 10 of 40 tokens read half of the tokens agree, then three quarters."""
-    surfaces = with_surfaces([((0.9, 0.9), (0.5, 0.25), (0.2, 0.1), (0.0, 0.0))], levels=3)
-
-    known = Agreements(surfaces)
-
-    def kept(before: int, now: int) -> list[int]:
-        checked = CheckedText("z", 1, 0, 4, (before,), (now,), "rebuild")
-        every = [ProfiledAcceptance(known, 0, seed) for seed in range(3000)]
-        return [one.kept_tokens(checked) for one in every]
-
-    chances = np.cumprod([0.5, 0.5, 0.75, 0.75])
-    shares = [np.mean(np.array(kept(10, 40)) > place) for place in range(4)]
-    assert shares == pytest.approx(chances.tolist(), abs=0.03)
-    # On half of the text it is nearer to what full reading writes.
-    assert np.mean(kept(20, 40)) > np.mean(kept(10, 40))
-    assert set(kept(10, 10)) == set(kept(40, 40)) == {4}
-
-
-def test_profiled_requests_say_what_stands() -> None:
-    surfaces = with_surfaces([((0.5, 0.5), (0.0, 0.0))] * 2, levels=1)
-    workload = Workload([RequestShape({}, {"p": 40, "z": 4})] * 3)
-    found = with_acceptance(workload, Agreements(surfaces)).requests
-    assert [one.acceptance.number for one in found if one.acceptance] == [0, 1, 0]  # type: ignore[attr-defined]

@@ -4,7 +4,8 @@ One forward pass a read level and prompt order. Interleaved, what was written be
 matters too, so staircases are probed with their rounds in place: by how much each is beyond the
 flat surface, at the level that it had read, is what the order costs; and beyond that, right after
 new reading, what the interruption costs. Where rounds are appended, everything is read in more and
-more of them: a small model writes otherwise when texts come in pieces.
+more of them: a small model writes otherwise when texts come in pieces. Where text is checked, each
+level is also set beside a little more than it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,25 @@ from executor.measure.forced_reading import ForcedReading
 from executor.runtime import Outcome
 from executor.scorer import TokenFigures
 from executor.scoring.prompt_scorer import PromptScorer
-from profiles.quality.profile import QualitySample, QualitySurface, Restarts, bin_rows
+from profiles.quality.profile import (
+    Matrix,
+    QualitySample,
+    QualitySurface,
+    ReadOn,
+    Restarts,
+    bin_rows,
+)
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import Prompt
-from staircase.schedule import LAYOUTS, Layout, constant
+from staircase.schedule import CHECKED_LAYOUTS, LAYOUTS, Layout, constant
 
 Floats = NDArray[np.float64]
 FIGURES = ("loss", "agreement", "nll_gap")
 APPENDED: Layout = "append_rounds"
 # In how many rounds everything is read where they are appended.
 ROUND_COUNTS = (2, 4, 8, 16)
+# How many tokens more are read where text is checked, each in another request.
+READ_ON = (1, 4, 16, 64)
 # Staircases along which the interleaved layout is scored: first chunk, later chunks, write. They
 # interrupt the text in many places.
 INTERLEAVE_PROBES = (
@@ -51,17 +61,19 @@ def measure_sample(
     bin_tokens: int,
     left_out: int | None = None,
     layouts: Sequence[Layout] = LAYOUTS,
+    read_on: int | None = None,
 ) -> QualitySample:
     """Scores a fully read ``outcome`` again with less read, in each of ``layouts``.
 
     Args:
         scorers: by agent name, of those that read others.
         left_out: also measure what it costs to leave out a source: this one, counted round.
+        read_on: also measure what so many tokens more change at each level.
     """
     agents = [agent.name for agent in pipeline]
     fixed = {name: len(ids) for name, ids in outcome.ids.items() if name not in agents}
     written = {name: len(outcome.ids[name]) for name in agents}
-    surfaces, without, restarts, in_rounds = {}, {}, {}, {}
+    surfaces, without, restarts, in_rounds, further = {}, {}, {}, {}, {}
     for agent in pipeline.readers:
         probe = _Probe(agent, scorers[agent.name], outcome, read_levels, bin_tokens, layouts)
         surfaces[agent.name], restarts[agent.name] = probe.by_layout()
@@ -69,6 +81,8 @@ def measure_sample(
             in_rounds[agent.name] = probe.in_rounds()
         if left_out is not None and len(agent.reads) > 1:
             without[agent.name] = probe.without(left_out % len(agent.reads))
+        if read_on is not None:
+            further[agent.name] = probe.read_on(read_on)
     return QualitySample(
         fixed,
         written,
@@ -79,6 +93,7 @@ def measure_sample(
         outcome.timeline.thinking_tokens,
         in_rounds,
         dict(outcome.updates),
+        read_on=further,
     )
 
 
@@ -131,6 +146,23 @@ class _Probe:
         full = forced.prompt(APPENDED, forced.flat(None))
         prompts = [forced.prompt(APPENDED, forced.in_rounds(count)) for count in ROUND_COUNTS]
         return self._binned(forced.compare(full, prompts))
+
+    def read_on(self, tokens: int) -> dict[str, ReadOn]:
+        """By layout in which text can be checked."""
+        layouts = [layout for layout in self._layouts if layout in CHECKED_LAYOUTS]
+        return {layout: ReadOn(tokens, self._stays(layout, tokens)) for layout in layouts}
+
+    def _stays(self, layout: Layout, tokens: int) -> Matrix:
+        """The agreement of each read level with so many ``tokens`` more."""
+        forced = self._forced
+        if not forced.text_tokens:
+            return bin_rows([[1.0]] * len(self._read_levels), self._bin_tokens)
+        levels = [more for level in self._read_levels for more in (level, level + tokens)]
+        scored = forced.score([forced.prompt(layout, forced.flat(level)) for level in levels])
+        # A pair a level: the second of each is taken before the first is compared with it.
+        pairs = zip(scored, scored, strict=True)
+        rows = [less.against(more).agreement.tolist() for less, more in pairs]
+        return bin_rows(rows, self._bin_tokens)
 
     def _compared(self, full: Prompt, less: Sequence[Prompt]) -> list[TokenFigures]:
         """A row a read level, then full reading beside itself."""

@@ -14,7 +14,7 @@ import numpy as np
 from executor.kept_runs import MEASURING_THREADS, play_kept
 from executor.measure.measure_held import SHARES, HoldProbe
 from executor.measure.measure_played import ScheduleProbe, probes_in
-from executor.measure.measure_surfaces import APPENDED, ROUND_COUNTS, measure_sample
+from executor.measure.measure_surfaces import APPENDED, READ_ON, ROUND_COUNTS, measure_sample
 from executor.measure.quality_log import QualityLog
 from executor.opened_engines import OpenedEngines, read_dataset
 from executor.runtime import Job, Outcome
@@ -69,8 +69,14 @@ def quality_key(scenario: Scenario) -> str:
         list(scenario.profile.read_levels),
         list(scenario.plan.layouts),
         list(ROUND_COUNTS),
+        *([list(READ_ON)] if _has_checks(scenario) else []),
     ]
     return content_hash([requests_key(scenario), *measured])
+
+
+def _has_checks(scenario: Scenario) -> bool:
+    """Whether schedules are searched whose texts are checked."""
+    return scenario.plan.checked != [0]
 
 
 def make_quality(
@@ -228,6 +234,7 @@ class _Sampler:
             self.bin_tokens,
             None if number % LEFT_OUT else number // LEFT_OUT,
             self.layouts,
+            READ_ON[number % len(READ_ON)] if _has_checks(self.scenario) else None,
         )
         return replace(found, passes=self._counter.of(outcome))
 

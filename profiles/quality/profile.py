@@ -9,7 +9,10 @@ read level v (each source shown up to v tokens)
 
 D°, A° and G° are the same with one source left out altogether, as when a quorum does not wait for
 it; Dⁿ, Aⁿ and Gⁿ with everything read, but in n rounds, one appended after the other. What a
-schedule costs is forecast from these surfaces (``profiles.quality.forecast``).
+schedule costs is forecast from these surfaces (``profiles.quality.forecast``). For text that is
+checked
+
+    B(v, n, t) = 1 if v and v + n tokens of each source have the same most probable token, else 0
 """
 
 from __future__ import annotations
@@ -58,6 +61,19 @@ class Restarts:
 
 
 @dataclass(frozen=True)
+class ReadOn:
+    """B of one agent, request and layout: what reading a little more leaves as it is.
+
+    Attributes:
+        tokens: n, read more of each source.
+        agreement: rows are the read levels v; columns are bins of own positions.
+    """
+
+    tokens: int
+    agreement: Matrix
+
+
+@dataclass(frozen=True)
 class QualitySample:
     """One request that was played in full.
 
@@ -75,6 +91,7 @@ class QualitySample:
         updates: how inputs came that replaced part of what they said.
         passes: in which each agent's text is written where it is guessed, of those whose engine
             looks up how texts go on.
+        read_on: by agent and layout, where checks were to be forecast.
     """
 
     fixed_tokens: dict[str, int]
@@ -87,6 +104,7 @@ class QualitySample:
     rounds: dict[str, QualitySurface] = field(default_factory=dict)
     updates: dict[str, tuple[Update, ...]] = field(default_factory=dict)
     passes: dict[str, tuple[Pass, ...]] = field(default_factory=dict)
+    read_on: dict[str, dict[str, ReadOn]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,10 @@ class FigureSurfaces:
         shifted = own + self._rows(self._shift, len(knots))[:, : own.shape[1]]
         return np.clip(_read_off(knots, shifted, reading.levels, bins), 0.0, 1.0)
 
+    def longest(self, number: int) -> int:
+        """Tokens of the longest source of sample ``number``."""
+        return int(self._knots(self.profile.samples[number])[-1])
+
     def mean_along(self, number: int, reading: Reading) -> tuple[float, float]:
         """Mean of f over the tokens of sample ``number``; also if appended rounds cost nothing."""
         sample = self.profile.samples[number]
