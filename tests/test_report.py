@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pytest
 
 from planner.charts.embedding import library
@@ -75,6 +76,14 @@ def test_every_value_of_a_chart_stands_in_the_json(pages: Pages) -> None:
     counts = [check_charts(page, documents) for page, documents in pages]
     assert counts[0] > 200
     assert counts[1] > counts[0]
+
+
+def test_charts_are_those_of_vega_lite(pages: Pages) -> None:
+    found = specs(pages[-1][0])
+    for spec in found.values():
+        alt.Chart.from_dict(spec)
+    with pytest.raises(Exception, match="'wide' is not"):
+        alt.Chart.from_dict({**found["front"], "width": "wide"})
 
 
 def test_a_value_from_elsewhere_is_found_out(pages: Pages) -> None:
