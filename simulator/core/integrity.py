@@ -85,6 +85,7 @@ def _free_blocks(blocks: Blocks) -> list[int]:
     found, block = [], after[head]
     while block != head:
         assert after[before[block]] == block, "I6: the queue's links disagree"
+        assert len(found) < head, "I6: the queue's links never lead to its end"
         found.append(block)
         block = after[block]
     return found
