@@ -14,14 +14,14 @@ import planner
 from planner.results.plans import Plan, load_plan
 from staircase.errors import InputError, PlanError, ScenarioError
 from staircase.spec.scenario import load_scenario
-from tests.support.plans import EXAMPLES, small_plan
+from tests.support.plans import EXAMPLES, paper_plan, small_plan
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def found() -> Plan:
-    return small_plan()
+    return paper_plan()
 
 
 def test_plan_is_a_function_even_after_its_modules_are_imported() -> None:

@@ -193,7 +193,7 @@ def spelling(name: str) -> Spelling:
 
 @names
 @given(data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_what_drafts_say_changes_no_structure(name: str, data: st.DataObject) -> None:
     """Whether a model writes a special token or its letters, another role's mark or a fence."""
     tokens, form = spelling(name), chat_format(chat_tokenizer(name))

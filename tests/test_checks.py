@@ -28,10 +28,8 @@ from simulator.analytic.request_form import closed_form
 from simulator.compiled.play import play_compiled
 from simulator.des.endpoint import EndpointSetup
 from simulator.des.simulate import simulate
-from simulator.unread import unread_of_timeline
 from staircase import (
     Agent,
-    Barrier,
     Pipeline,
     Question,
     RequestShape,
@@ -58,6 +56,7 @@ from staircase.spec.scenario import Scenario
 from staircase.timeline import Span, last_readings, to_ps
 from staircase.votes import Vote
 from tests.support.backends import BatchingBackend, TransformersBackend
+from tests.support.checked_readers import check_readers
 from tests.support.random_cases import checked_case
 from tests.support.scripted_engine import RecallingEngine, ScriptedEngine
 
@@ -217,38 +216,11 @@ def test_times_of_what_is_shown(data: st.DataObject) -> None:
     assert shown.shown == len(shown.times_ps)
 
 
-def check_reader(seed: int) -> None:
-    """C1 what is settled is never taken back; C2 tokens are shown in order, and all in the end;
-    C3 who checks until all is read has read all; C4 what was kept was there to be checked."""
-    case = checked_case(seed)
-    for line in simulate(case.pipeline, case.schedule, case.setups, case.workload):
-        answer = case.pipeline.answer
-        assert line.error is None
-        if case.schedule.show == "settled" and not case.pipeline.inputs:
-            assert line.retracted_tokens == 0, "C1"
-        assert list(line.answer_ps) == sorted(line.answer_ps), "C2"
-        assert len(line.answer_ps) == line.written[answer], "C2"
-        assert not line.answer_ps or line.answer_ps[-1] <= line.completed_ps, "C2"
-        if case.schedule.checked is None and case.schedule.barrier == Barrier():
-            request = case.workload.requests[line.request]
-            asked = [a for a in case.pipeline if a.name not in case.schedule.without]
-            written = {a.name: line.written[a.name] for a in asked}
-            whole = replace(request, output_tokens={**request.output_tokens, **written})
-            if not case.schedule.without:
-                assert unread_of_timeline(case.pipeline, line, whole) == pytest.approx(0), "C3"
-        assert all(0 <= s.kept_tokens <= s.checked_tokens for s in line.spans), "C4"
-
-
 def test_what_readers_see() -> None:
+    """``tests/test_exact.py`` looks at a thousand more cases."""
     for seed in range(24):
-        check_reader(seed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("group", range(10))
-def test_what_readers_of_many_cases_see(group: int) -> None:
-    for seed in range(100 * group, 100 * (group + 1)):
-        check_reader(seed)
+        case = checked_case(seed)
+        check_readers(case, simulate(case.pipeline, case.schedule, case.setups, case.workload))
 
 
 def test_what_was_taken_back_was_shown_at_once() -> None:

@@ -45,7 +45,7 @@ from staircase.timeline import PS_PER_S, Timeline
 from tests.support.prompt_texts import fixed_names
 from tests.support.random_cases import random_cost
 
-CASES, STAIRCASES = 160, 6
+FEW_CASES, CASES, STAIRCASES = 40, 160, 6
 
 
 @dataclass(frozen=True)
@@ -173,9 +173,10 @@ def notes(lines: Sequence[Timeline], layout: Layout) -> Counter[str]:
     return seen
 
 
-def test_random_cases_are_the_simulation() -> None:
+@pytest.mark.parametrize("cases", [FEW_CASES, pytest.param(CASES, marks=pytest.mark.slow)])
+def test_random_cases_are_the_simulation(cases: int) -> None:
     seen: Counter[str] = Counter()
-    for seed in range(CASES):
+    for seed in range(cases):
         case = random_alone(seed)
         times = case.times(candidates_of(case.staircases))
         lines = [case.line(staircase) for staircase in case.staircases]
@@ -188,10 +189,10 @@ def test_random_cases_are_the_simulation() -> None:
         seen += notes(lines, case.layout)
     assert all(seen[layout] and seen[f"cached {layout}"] for layout in LAYOUTS)
     assert min(seen["only ends"], seen["ended before all was read"]) > 0
-    assert seen["steps"] > 2 * CASES * STAIRCASES
+    assert seen["steps"] > 2 * cases * STAIRCASES
 
 
-@pytest.mark.parametrize("seed", range(CASES, CASES + 20))
+@pytest.mark.parametrize("seed", range(CASES, CASES + 10))
 def test_the_simulation_on_simpy_says_the_same(seed: int) -> None:
     case = random_alone(seed)
     times = case.times(candidates_of(case.staircases))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +46,7 @@ from tests.support.backends import (
     ServedBackend,
     SimulatedBackend,
     TransformersBackend,
+    Updates,
 )
 from tests.support.real_servers import SERVERS, RealServers, server_params
 
@@ -270,7 +272,7 @@ HEARD = Pipeline(
     "z",
 )
 # So far apart that z has nothing to do when they come: five words stay, then all.
-UPDATES = {
+UPDATES: Updates = {
     "heard": (
         (0.01, "a b c d e f g h"),
         (0.8, "a b c d e F G H I J K"),
@@ -279,14 +281,48 @@ UPDATES = {
 }
 
 
-@pytest.mark.parametrize("revision", ["rewrite", "keep"])
+# All of what comes before stays.
+GROWING: Updates = {
+    "heard": (
+        (0.01, "a b c d"),
+        (0.8, "a b c d e f g h"),
+        (1.6, "a b c d e f g h i j k l"),
+        (2.4, "a b c d e f g h i j k l m n o"),
+    )
+}
+REVISIONS: tuple[Literal["rewrite", "keep"], ...] = ("rewrite", "keep")
+LEVELS = (None, 8)
+HEARD_LENGTHS = {"heard": 15, "z": 37}
+WAITED: dict[str, tuple[Schedule, Updates]] = {
+    **{
+        revision: (Schedule({"z": constant(4, 4, 5)}, revision=revision), UPDATES)
+        for revision in REVISIONS
+    },
+    **{
+        f"checked {level}": (Schedule({"z": constant(4, 4, 9)}, "rebuild", checked=level), GROWING)
+        for level in LEVELS
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def waited(backend: Backend) -> dict[str, Played]:
+    """All at the same time: what takes long is that nothing comes."""
+    with ThreadPoolExecutor() as pool:
+        plays = {
+            name: pool.submit(backend.play, HEARD, schedule, HEARD_LENGTHS, updates)
+            for name, (schedule, updates) in WAITED.items()
+        }
+    return {name: play.result() for name, play in plays.items()}
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
 @pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
-def test_a_text_that_is_replaced(backend: Backend, revision: Literal["rewrite", "keep"]) -> None:
+def test_a_text_that_is_replaced(waited: dict[str, Played], revision: str) -> None:
     """What was written after more than five words is written anew, or goes on as it is."""
-    schedule = replace(uniform(HEARD, constant(4, 4, 5)), revision=revision)
-    lengths = {"heard": 15, "z": 37}
-    expected = SimulatedBackend().play(HEARD, schedule, lengths, UPDATES)
-    played = backend.play(HEARD, schedule, lengths, UPDATES)
+    schedule, updates = WAITED[revision]
+    expected = SimulatedBackend().play(HEARD, schedule, HEARD_LENGTHS, updates)
+    played = waited[revision]
     assert by_agent(played) == by_agent(expected)
     calls = [call for call in played.calls if call.agent == "z"]
     assert [call.read for call in calls] == [(4,), (8,), (8,), (12,), (15,)]
@@ -296,20 +332,9 @@ def test_a_text_that_is_replaced(backend: Backend, revision: Literal["rewrite", 
     old, new = ([s for s in c.prompt.segments if s.source == "heard"] for c in calls[1:3])
     assert old == [("heard", 0, 4), ("heard", 4, 8)]
     assert new == [("heard", 0, 4), ("heard", 4, 5), ("heard", 8, 11)]
-    assert played.timeline.written == lengths
+    assert played.timeline.written == HEARD_LENGTHS
     assert played.timeline.retracted_tokens == 10 - kept
-    assert len(played.timeline.answer_ps) == lengths["z"]
-
-
-# All of what comes before stays.
-GROWING = {
-    "heard": (
-        (0.01, "a b c d"),
-        (0.8, "a b c d e f g h"),
-        (1.6, "a b c d e f g h i j k l"),
-        (2.4, "a b c d e f g h i j k l m n o"),
-    )
-}
+    assert len(played.timeline.answer_ps) == HEARD_LENGTHS["z"]
 
 
 @dataclass(frozen=True)
@@ -323,16 +348,15 @@ class Kept:
         return next(s.kept_tokens for s in self.spans if (s.agent, s.step) == here)
 
 
-@pytest.mark.parametrize("checked", [None, 8])
+@pytest.mark.parametrize("checked", LEVELS)
 @pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
-def test_a_text_that_is_checked(backend: Backend, checked: int | None) -> None:
+def test_a_text_that_is_checked(waited: dict[str, Played], checked: int | None) -> None:
     """The same calls wherever as much of the text stands, and nothing shown before it does."""
-    schedule = replace(uniform(HEARD, constant(4, 4, 9), "rebuild"), checked=checked)
-    lengths = {"heard": 15, "z": 37}
-    played = backend.play(HEARD, schedule, lengths, GROWING)
+    schedule, updates = WAITED[f"checked {checked}"]
+    played = waited[f"checked {checked}"]
     spans = [span for span in played.timeline.spans if span.agent == "z"]
     kept = SimulatedBackend(acceptance=Kept(spans))
-    expected = kept.play(HEARD, schedule, lengths, GROWING)
+    expected = kept.play(HEARD, schedule, HEARD_LENGTHS, updates)
     assert by_agent(played) == by_agent(expected)
     calls = [call for call in played.calls if call.agent == "z"]
     assert [call.read for call in calls] == [(4,), (8,), (12,), (15,)]
@@ -348,7 +372,7 @@ def test_a_text_that_is_checked(backend: Backend, checked: int | None) -> None:
     assert [call.standing for call in calls] == [0, 9, 18, 27]
     line = played.timeline
     assert line.retracted_tokens == 0
-    assert line.written == lengths
+    assert line.written == HEARD_LENGTHS
     first = next(span for span, call in zip(spans, calls, strict=True) if call.settles)
     assert first.first_token_ps is not None
     assert min(line.answer_ps) >= first.started_ps

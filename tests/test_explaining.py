@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.figures.objectives import Goals, parse_objectives
@@ -36,7 +36,7 @@ from staircase.pipeline import single
 from staircase.prompt import query
 from staircase.schedule import SEARCHED_LAYOUTS, Barrier, Staircase
 from staircase.spec.plan_spec import PlanSpec
-from tests.support.plans import EXAMPLES, small_plan, validation_of
+from tests.support.plans import EXAMPLES, paper_plan, small_plan, validation_of
 from tests.support.random_cases import random_case
 
 PIPELINE = moa([["a", "b"]], "z")
@@ -52,7 +52,7 @@ STAIRCASES = [
 
 @pytest.fixture(scope="module")
 def found() -> Plan:
-    return small_plan()
+    return paper_plan()
 
 
 class TestAround:
@@ -194,6 +194,7 @@ def test_a_limit_on_a_time_is_told_by_its_percentile() -> None:
     assert use.value == chosen.forecast["stall_s"].p90
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 2000))
 def test_mean_parts_sum_to_the_mean(seed: int) -> None:
     case = random_case(seed)

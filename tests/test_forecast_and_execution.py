@@ -38,7 +38,7 @@ def opened(scenario: Scenario) -> Iterator[OpenedEngines]:
 
 @pytest.fixture(scope="module")
 def fully_read(scenario: Scenario, opened: OpenedEngines) -> list[tuple[Question, Outcome]]:
-    """Questions, and what the pipeline writes where everything is read."""
+    """Two questions, which take turns, and what the pipeline writes where everything is read."""
     questions = list(read_dataset(scenario, DEMO.parent, 2, offset=5))
     jobs = [Job(scenario.pipeline.build(), Schedule(), question) for question in questions]
     return list(zip(questions, opened.runtime.run(jobs), strict=True))
@@ -58,26 +58,27 @@ def cached(line: Timeline) -> list[int]:
     return [s.cached_tokens for s in line.spans if s.agent == "editor" and s.step > 0]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("number", "layout"), [*enumerate(LAYOUTS)])
 @pytest.mark.parametrize("staircase", [normal(), paper_default(), geometric(4, 2.0, 32, 6)])
 def test_forecast_plays_the_same_calls(
     scenario: Scenario,
     opened: OpenedEngines,
     fully_read: list[tuple[Question, Outcome]],
+    number: int,
     layout: str,
     staircase: object,
 ) -> None:
     pipeline = scenario.pipeline.build()
     schedule: Schedule = uniform(pipeline, staircase, layout)  # type: ignore[arg-type]
-    for question, full in fully_read:
-        outcome = opened.runtime.run([Job(pipeline, schedule, question)])[0]
-        fixed = {name: len(ids) for name, ids in outcome.ids.items() if "/" in name}
-        answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
-        request = RequestShape(fixed, {**full.timeline.written, **answer})
-        engines = {name: SerialSetup(fixed_profile(0.002, 0.001)) for name in pipeline.engines}
-        line = simulate(pipeline, schedule, engines, Workload([request]))[0]
-        assert rows(line) == rows(outcome.timeline)
-        assert cached(line) == cached(outcome.timeline)
+    question, full = fully_read[number % len(fully_read)]
+    outcome = opened.runtime.run([Job(pipeline, schedule, question)])[0]
+    fixed = {name: len(ids) for name, ids in outcome.ids.items() if "/" in name}
+    answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
+    request = RequestShape(fixed, {**full.timeline.written, **answer})
+    engines = {name: SerialSetup(fixed_profile(0.002, 0.001)) for name in pipeline.engines}
+    line = simulate(pipeline, schedule, engines, Workload([request]))[0]
+    assert rows(line) == rows(outcome.timeline)
+    assert cached(line) == cached(outcome.timeline)
 
 
 @pytest.fixture(scope="module")
@@ -90,25 +91,26 @@ def batching(scenario: Scenario) -> Iterator[tuple[Pipeline, EngineSpec, Runtime
         yield replace(drawn, agents=agents), spec, opened.runtime
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("number", "layout"), [*enumerate(LAYOUTS)])
 @pytest.mark.parametrize("staircase", [normal(), paper_default()])
 def test_forecast_plays_the_same_calls_in_slots(
     fully_read: list[tuple[Question, Outcome]],
     batching: tuple[Pipeline, EngineSpec, Runtime],
+    number: int,
     layout: str,
     staircase: object,
 ) -> None:
     pipeline, spec, runtime = batching
     schedule: Schedule = uniform(pipeline, staircase, layout)  # type: ignore[arg-type]
-    for question, full in fully_read:
-        outcome = runtime.run([Job(pipeline, schedule, question)])[0]
-        fixed = {name: len(ids) for name, ids in outcome.ids.items() if "/" in name}
-        answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
-        request = RequestShape(fixed, {**full.timeline.written, **answer})
-        engines = {"editor": setup_of_profile(fixed_profile(0.002, 0.001), spec, "editor")}
-        line = simulate(pipeline, schedule, engines, Workload([request]))[0]
-        assert rows(line) == rows(outcome.timeline)
-        assert cached(line) == cached(outcome.timeline)
+    question, full = fully_read[number % len(fully_read)]
+    outcome = runtime.run([Job(pipeline, schedule, question)])[0]
+    fixed = {name: len(ids) for name, ids in outcome.ids.items() if "/" in name}
+    answer = {pipeline.answer: outcome.timeline.written[pipeline.answer]}
+    request = RequestShape(fixed, {**full.timeline.written, **answer})
+    engines = {"editor": setup_of_profile(fixed_profile(0.002, 0.001), spec, "editor")}
+    line = simulate(pipeline, schedule, engines, Workload([request]))[0]
+    assert rows(line) == rows(outcome.timeline)
+    assert cached(line) == cached(outcome.timeline)
 
 
 def test_concurrent_requests_do_not_mix(scenario: Scenario, opened: OpenedEngines) -> None:

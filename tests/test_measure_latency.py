@@ -155,18 +155,18 @@ class TestTrust:
         effort = MeasuringEffort(10.0, target_error=0.01)
         runs = [
             measured(replace(PLAIN, factor=noisy(seed, drift)), effort, seed=seed)[0]
-            for seed in range(4)
+            for seed in range(2)
         ]
+        one, two = runs
         places = Region(LONGEST, block_tokens=1).coarse()
-        for one, two in zip(runs[::2], runs[1::2], strict=True):
-            for kind in (Prefill, Decode):
-                apart = [
-                    abs(expected_s(one, place) / expected_s(two, place) - 1)
-                    for place in places
-                    if isinstance(place, kind)
-                ]
-                fits = [run.prefill if kind is Prefill else run.decode for run in (one, two)]
-                assert np.median(apart) <= max(fit.stated_error for fit in fits)
+        for kind in (Prefill, Decode):
+            apart = [
+                abs(expected_s(one, place) / expected_s(two, place) - 1)
+                for place in places
+                if isinstance(place, kind)
+            ]
+            fits = [run.prefill if kind is Prefill else run.decode for run in runs]
+            assert np.median(apart) <= max(fit.stated_error for fit in fits)
 
     def test_a_level_that_wanders_is_stated(self) -> None:
         calm, _ = measured(replace(PLAIN, factor=noisy(1, 0.0)), MeasuringEffort(10.0, 0.01))
@@ -221,7 +221,7 @@ class TestEffort:
 
     @pytest.mark.parametrize("reports", [True, False])
     @pytest.mark.parametrize("slots", [1, 4])
-    @pytest.mark.parametrize("slower", [1, 10, 100])
+    @pytest.mark.parametrize("slower", [1, 30])
     @pytest.mark.parametrize("budget_s", [2.0, 10.0, 60.0])
     def test_a_budget_is_kept(
         self, budget_s: float, slower: float, slots: int, reports: bool

@@ -201,10 +201,10 @@ def test_requests_that_are_far_apart_are_alone() -> None:
 
 def test_a_device_serves_as_many_requests_as_it_has_time_for() -> None:
     """At a higher rate the queue grows with every request, and with it the latency."""
-    arriving = forecaster_of(400).arriving(1.0)
+    arriving = forecaster_of(150).arriving(1.0)
     use = arriving.play(Schedule()).use
     assert use is not None
-    busy_s = sum(one.busy_s for one in use.values()) / 400
-    found = capacity_of([arriving], Schedule(), Slo(e2e_s=20 * busy_s), 0.9)
+    busy_s = sum(one.busy_s for one in use.values()) / 150
+    found = capacity_of([arriving], Schedule(), Slo(e2e_s=8 * busy_s), 0.9)
     assert found.is_bound
     assert found.rate_per_s == pytest.approx(1 / busy_s, rel=0.2)

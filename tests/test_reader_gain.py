@@ -20,7 +20,7 @@ from staircase import RequestShape, Workload, moa
 from staircase.metrics.request_metrics import Summary
 from staircase.timeline import Span, Timeline
 from tests.support.backends import fixed_profile
-from tests.support.plans import small_plan, validation_of
+from tests.support.plans import paper_plan, small_plan, validation_of
 
 MS = 10**9
 PIPELINE = moa([["a", "b"]], "z")
@@ -119,7 +119,7 @@ def test_what_is_undefined_was_not_measured() -> None:
     [([True, True], "kept"), ([True, None], "unknown"), ([None, False], "broken")],
 )
 def test_the_table_says_kept_only_of_what_was_measured(known: list[bool | None], word: str) -> None:
-    checked = validation_of(small_plan())
+    checked = validation_of(paper_plan())
     told = tuple(MeasuredLimit("chosen", "a limit", 1.0, is_kept) for is_kept in known)
     cells = validation_cells(replace(checked, limits=told))
     found = [row.cells[-1] for row in cells.rows if (row.name, row.kind) == ("chosen", "measured")]

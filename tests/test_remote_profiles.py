@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from executor.openai.engine import OpenAIEngine
 from executor.openai.server import Address, Network
 from executor.openai.server_profile import ServerProfile
 from executor.openai.vocabularies import ModelTokens
-from profiles.latency.profile import load_latency
+from profiles.latency.profile import EngineProfile, load_latency
 from tests.support.backends import CharacterTokenizer, server_settings
 from tests.support.command_line import staircase
 from tests.support.fake_server import FakeServer, Manners, Pace
@@ -26,9 +27,14 @@ PACE = Pace(call_s=0.03, prefill_token_s=4e-4, sequence_s=0.004, block_tokens=16
 TOKEN_S = 0.006
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("reports", [True, False])
-def test_the_fit_recovers_the_pace_of_a_server(reports: bool) -> None:
+@pytest.fixture(scope="module")
+def profiles() -> dict[bool, EngineProfile]:
+    """Of a server that reports what it cached and of one that does not; at once, as both wait."""
+    with ThreadPoolExecutor() as pool:
+        return dict(zip((True, False), pool.map(profile_of_server, (True, False)), strict=True))
+
+
+def profile_of_server(reports: bool) -> EngineProfile:
     fields = frozenset({"stream_options", "return_token_ids", "ignore_eos"})
     profile = ServerProfile(
         "completions", fields, takes_ids=True, returns_ids=True, reports_cached=reports
@@ -49,7 +55,15 @@ def test_the_fit_recovers_the_pace_of_a_server(reports: bool) -> None:
             reports_cached=engine.reports_cached,
         )
         # Timed hits take up to half a minute to tell, of which a quarter of the budget is spent.
-        found = measure_latency(target, MeasuringEffort(160.0, target_error=0.3))
+        return measure_latency(target, MeasuringEffort(160.0, target_error=0.3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reports", [True, False])
+def test_the_fit_recovers_the_pace_of_a_server(
+    profiles: dict[bool, EngineProfile], reports: bool
+) -> None:
+    found = profiles[reports]
     assert found.cache is not None
     assert found.cache.block_tokens == 16
     assert found.cache.is_reported == reports

@@ -19,11 +19,11 @@ from executor.gateway.presence import Presence
 from executor.gateway.served_plan import CHOSEN, Point, ServedPlan
 from executor.runtime import Outcome, Runtime
 from planner.results.plans import Plan
+from planner.tuning.planning_process import PlanningProcess
 from planner.tuning.replanning import (
     ENOUGH,
     MOST_CALL_S,
     MOST_TIMES,
-    PlanningProcess,
     Replanner,
     ServedRuns,
     within_bounds,
@@ -37,6 +37,7 @@ from staircase import Schedule, constant, uniform
 from staircase.errors import PlanError
 from staircase.workload import Workload
 from tests.support.gateway_server import PLAN, Running, plan_on, running, scripted
+from tests.support.refusing import refuse
 from tests.support.scripted_engine import ScriptedEngine
 from tests.test_profiled import ENGINES, PIPELINE, profile, request
 
@@ -161,21 +162,17 @@ def test_the_plan_stays_where_there_is_no_other(thread: ThreadPoolExecutor) -> N
     assert told["staircase_replans_total"] == 1
 
 
-def fails(words: str) -> None:
-    raise PlanError(words)
-
-
 def test_a_process_returns_what_it_finds_or_raises() -> None:
     process = PlanningProcess()
     assert process.call(sum, [1, 2, 3]) == 6
     with pytest.raises(PlanError, match=r"^no schedule$"):
-        process.call(fails, "no schedule")
+        process.call(refuse, "no schedule")
 
 
 def test_a_process_ends_with_its_server() -> None:
     process = PlanningProcess()
     began = time.monotonic()
-    threading.Timer(2.0, process.close).start()
+    threading.Timer(1.0, process.close).start()
     with pytest.raises(PlanError, match="was ended"):
         process.call(time.sleep, 60)
     assert time.monotonic() - began < 30

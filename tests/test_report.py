@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pytest
 
 from planner.charts.embedding import library
@@ -22,7 +23,7 @@ from planner.results.measured_limits import MeasuredLimit
 from planner.results.plans import Plan, load_plan, save_plan
 from planner.results.validation import Validation, load_validation, save_validation
 from staircase.errors import PlanError
-from tests.support.plans import small_plan, validation_of
+from tests.support.plans import paper_plan, small_plan, validation_of
 from tests.support.report_charts import check_charts, loaded, specs
 from tests.support.report_numbers import check_numbers
 
@@ -35,7 +36,7 @@ def content(path: Path) -> object:
 
 @pytest.fixture(scope="module")
 def found() -> Plan:
-    return small_plan()
+    return paper_plan()
 
 
 @pytest.fixture(scope="module", params=["one objective", "deep", "percentiles"])
@@ -77,6 +78,14 @@ def test_every_value_of_a_chart_stands_in_the_json(pages: Pages) -> None:
     assert counts[1] > counts[0]
 
 
+def test_charts_are_those_of_vega_lite(pages: Pages) -> None:
+    found = specs(pages[-1][0])
+    for spec in found.values():
+        alt.Chart.from_dict(spec)
+    with pytest.raises(Exception, match="'wide' is not"):
+        alt.Chart.from_dict({**found["front"], "width": "wide"})
+
+
 def test_a_value_from_elsewhere_is_found_out(pages: Pages) -> None:
     page, documents = pages[0]
     value = specs(page)["front"]["layer"][1]["data"]["values"][3]["x"]
@@ -108,12 +117,23 @@ def cards(page: str) -> list[str]:
     return [" ".join(re.sub("<[^>]*>", " ", one).split()) for one in found]
 
 
-def test_a_card_tells_the_sign_in_words_and_the_statistic(tmp_path: Path) -> None:
-    found = small_plan(objectives=["smooth_start.p90", "unread"])
-    checked = validation_of(found)
-    late = replace(checked, reading=replace(checked.reading, saved=-0.25))
-    write_report(tmp_path / "r.html", found, late)
-    told = cards((tmp_path / "r.html").read_text())
+@pytest.fixture(scope="module")
+def statistics() -> Plan:
+    """Of objectives that are not all means."""
+    return small_plan(objectives=["smooth_start.p90", "longest_gap.p90", "ttft", "ttft.p90"])
+
+
+@pytest.fixture(scope="module")
+def late(statistics: Plan, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Its page, where readers start later than on full drafts."""
+    path = tmp_path_factory.mktemp("late") / "r.html"
+    checked = validation_of(statistics)
+    write_report(path, statistics, replace(checked, reading=replace(checked.reading, saved=-0.25)))
+    return path.read_text()
+
+
+def test_a_card_tells_the_sign_in_words_and_the_statistic(late: str) -> None:
+    told = cards(late)
     assert any(one.endswith("% earlier smooth_start.p90 than normal, forecast") for one in told)
     assert "25.0 % later smooth start than normal, measured" in told
 
@@ -130,10 +150,8 @@ def test_a_report_says_what_was_not_measured(found: Plan, tmp_path: Path) -> Non
     assert "unread ≤ 0.25: not known of the choice" in page
 
 
-def test_two_statistics_of_a_metric_make_one_picture(tmp_path: Path) -> None:
-    found = small_plan(objectives=["ttft", "ttft.p90"])
-    write_report(tmp_path / "r.html", found, validation_of(found))
-    assert (tmp_path / "r.html").read_text().count("<h3>TTFT, ms</h3>") == 1
+def test_two_statistics_of_a_metric_make_one_picture(late: str) -> None:
+    assert late.count("<h3>TTFT, ms</h3>") == 1
 
 
 @pytest.mark.parametrize(("word", "unit"), [("goodput", ""), ("e2e.p90", " ms"), ("cost", "")])
@@ -220,8 +238,8 @@ def test_where_not_all_fits_there_are_fewer_neighbours(found: Plan) -> None:
     ]
 
 
-def test_columns_of_its_figures_do_not_run_together() -> None:
-    lines = explained(small_plan(objectives=["longest_gap.p90", "unread"]))
+def test_columns_of_its_figures_do_not_run_together(statistics: Plan) -> None:
+    lines = explained(statistics)
     (head,) = (line for line in lines if line.startswith("forecast "))
     (row,) = (line for line in lines if line.startswith("longest_gap.p90 ms "))
     heads = ["forecast", "choice", "normal", "choice has", "paper default", "choice has"]

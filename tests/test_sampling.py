@@ -171,7 +171,7 @@ def play(engine: AnyEngine, device: HandDevice, calls: Sequence[EngineCall]) -> 
 prompts = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(prompts, min_size=1, max_size=5), st.integers(0, 5))
 def test_serial_and_batched_calls_draw_the_same(many: list[list[int]], seed: int) -> None:
     """In float32, whatever shares the batch, eagerly or in fixed shapes."""
@@ -182,7 +182,7 @@ def test_serial_and_batched_calls_draw_the_same(many: list[list[int]], seed: int
 
 
 @pytest.mark.parametrize("kind", range(3))
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(prompt=prompts, border=st.integers(1, 11))
 def test_a_text_does_not_depend_on_how_it_is_cut_into_calls(
     kind: int, prompt: list[int], border: int

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from planner.figures.objectives import Goals, parse_limits, parse_objective, par
 from planner.report.explain_text import explanation_lines
 from planner.report.explaining import explained
 from planner.report.report import render
-from planner.results.plans import Candidate, HeldOut, choose, save_plan
+from planner.results.plans import Candidate, HeldOut, Plan, choose, save_plan
 from planner.search.search import search
 from planner.search.space import Space
 from planner.search.standstill import PATIENCE, Standstill
@@ -268,29 +268,38 @@ def test_two_processes_write_the_same_plan(tmp_path: Path) -> None:
     assert plans[0] == plans[1]
 
 
+@dataclass(frozen=True)
+class Rejected:
+    """A search, and the same where its choice is slower on held-out requests."""
+
+    scenario: Scenario
+    forecaster: Forecaster
+    free: Plan
+    plan: Plan
+
+
+@pytest.fixture(scope="module")
+def rejected() -> Rejected:
+    work = small(trials=40, limits={"stall": 1.0})
+    forecaster = work.forecaster()
+    free = search(work.scenario, forecaster, {})
+    slower = Slower(forecaster, free.named()["chosen"].schedule)
+    return Rejected(
+        work.scenario, forecaster, free, search(work.scenario, forecaster, {}, held_out=slower)
+    )
+
+
 class TestHeldOut:
-    def test_what_misses_a_limit_there_is_not_chosen(self) -> None:
-        work = small(trials=40, limits={"stall": 1.0})
-        forecaster = work.forecaster()
-        free = search(work.scenario, forecaster, {})
+    def test_what_misses_a_limit_there_is_not_chosen(self, rejected: Rejected) -> None:
+        free, plan = rejected.free, rejected.plan
         assert not free.held_out
-        plan = search(
-            work.scenario,
-            forecaster,
-            {},
-            held_out=Slower(forecaster, free.named()["chosen"].schedule),
-        )
         assert plan.chosen != free.chosen
         missed = {one.number: one.missed for one in plan.held_out if one.missed}
         assert list(missed) == [free.chosen]
         assert missed[free.chosen][0].startswith("stall.p90 ≤ 0.98, is ")
 
-    def test_the_best_is_of_those_that_kept_the_limits_there(self) -> None:
-        work = small(trials=40, limits={"stall": 1.0})
-        forecaster = work.forecaster()
-        free = search(work.scenario, forecaster, {})
-        slow = free.named()["chosen"].schedule
-        plan = search(work.scenario, forecaster, {}, held_out=Slower(forecaster, slow))
+    def test_the_best_is_of_those_that_kept_the_limits_there(self, rejected: Rejected) -> None:
+        free, plan = rejected.free, rejected.plan
         assert list(plan.rejected) == [free.chosen]
         assert plan.best() == plan.named()["chosen"] != free.best()
         kept = [one for one in plan.held_out if not one.missed]
@@ -302,13 +311,9 @@ class TestHeldOut:
         with pytest.raises(PlanError, match=r"none of .* schedules .*keeps"):
             plan.best(slo={"unread": least, "ttft": plan.named()["normal"].ttft_s / 2})
 
-    def test_the_explanation_and_the_report_tell_who_was_rejected(self) -> None:
-        work = small(trials=40, limits={"stall": 1.0})
-        forecaster = work.forecaster()
-        free = search(work.scenario, forecaster, {})
-        slower = Slower(forecaster, free.named()["chosen"].schedule)
-        plan = search(work.scenario, forecaster, {}, held_out=slower)
-        found = explained(plan, work.scenario.plan, forecaster)
+    def test_the_explanation_and_the_report_tell_who_was_rejected(self, rejected: Rejected) -> None:
+        free, plan = rejected.free, rejected.plan
+        found = explained(plan, rejected.scenario.plan, rejected.forecaster)
         assert found.explanation
         lines = explanation_lines(found, found.explanation, None)
         told = [
@@ -317,9 +322,9 @@ class TestHeldOut:
         assert len(told) == 1
         assert "stall" in told[0]
         assert "not chosen, on held-out requests" in render(found)
-        rejected = plan.candidates[free.chosen]
+        missed = plan.candidates[free.chosen]
         for near in found.explanation.neighbours:
-            if near.figures["smooth_start"] == rejected.smooth_start_s:
+            if near.figures["smooth_start"] == missed.smooth_start_s:
                 assert not near.keeps_limits
 
     def test_if_all_miss_one_line_says_so(self) -> None:

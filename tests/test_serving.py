@@ -32,7 +32,7 @@ from staircase.errors import InputError, PlanError, ScenarioError
 from staircase.workload import Question
 from tests.support.command_line import staircase
 from tests.support.gateway_server import Running, listening_to
-from tests.support.plans import small_plan
+from tests.support.plans import paper_plan
 
 NAMES = ("first", "second", "third")
 SCENARIO: dict[str, Any] = {
@@ -50,7 +50,7 @@ SCENARIO: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def found() -> Plan:
-    return replace(small_plan(), scenario="answers", profile_hashes={})
+    return replace(paper_plan(), scenario="answers", profile_hashes={})
 
 
 def planned(folder: Path, plan: Plan | None, **changes: Any) -> Path:

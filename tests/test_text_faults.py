@@ -24,7 +24,7 @@ from staircase.metrics.text_faults import find_faults, repetition
 from staircase.spec.scenario import load_scenario
 from tests.support.command_line import staircase
 from tests.support.fake_server import FakeServer, Manners, Reply
-from tests.support.plans import small_plan, validation_of
+from tests.support.plans import paper_plan, validation_of
 from tests.test_remote_scenarios import write_demo
 
 DEMO = Path(__file__).parent / "support" / "desk.yaml"
@@ -147,7 +147,7 @@ def test_any_text_is_taken(steps: list[str]) -> None:
 
 
 def test_a_table_of_one_kind_has_neither_rules_between_rows_nor_a_column_of_kinds() -> None:
-    found = validation_of(small_plan())
+    found = validation_of(paper_plan())
     table = as_rich(text_cells(found), "Texts")
     assert [column.header for column in table.columns] == ["schedule", *text_cells(found).columns]
     assert len(table.rows) == len(found.rows)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulator.core.cost import linear_cost
@@ -19,6 +19,7 @@ from staircase.timeline import to_ps
 from tests.support.random_cases import random_case
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 5000), st.sampled_from([0, 1, 30]))
 def test_the_parts_follow_one_another_and_sum_to_ttft(seed: int, call_ps: int) -> None:
     case = random_case(seed)
@@ -35,6 +36,7 @@ def test_the_parts_follow_one_another_and_sum_to_ttft(seed: int, call_ps: int) -
             assert (path[0].start_ps, path[-1].stop_ps) == (line.arrival_ps, line.answer_ps[0])
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 5000))
 @example(519)
 def test_where_only_tokens_are_waited_for_parts_belong_to_calls(seed: int) -> None:

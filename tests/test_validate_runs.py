@@ -34,7 +34,7 @@ from staircase.schedule import Schedule, constant, uniform
 from staircase.spec.scenario import Scenario, load_scenario
 from tests.support.command_line import staircase
 from tests.support.letter_model import save_letter_model
-from tests.support.plans import small_plan
+from tests.support.plans import paper_plan
 
 REQUESTS, SCHEDULES = 3, 3
 RUNS = REQUESTS * SCHEDULES
@@ -295,7 +295,7 @@ def test_a_wrong_model_is_told_with_file_and_key(
 
 def test_nothing_is_run_twice_under_two_names() -> None:
     """``normal`` is the same in every layout, and ends the front in one."""
-    found = small_plan()
+    found = paper_plan()
     named = found.named()
     again = [
         number

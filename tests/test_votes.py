@@ -410,8 +410,8 @@ def chances(p: float, samples: int, barrier: str, requests: int) -> tuple[float,
 @pytest.mark.parametrize(("p", "k"), [(0.6, 1), (0.7, 2), (0.65, 3)])
 def test_the_share_that_is_right_is_that_of_the_gamblers_ruin(p: float, k: int) -> None:
     """Ahead by k of two answers: p^k / (p^k + q^k) are right, after (k·(2R − 1)) / (p − q) ballots,
-    and 1 / (1 − flagged) as many texts. Within four standard errors of 600 votes."""
-    requests, q = 600, 1 - p
+    and 1 / (1 − flagged) as many texts. Within four standard errors of 250 votes."""
+    requests, q = 250, 1 - p
     right, samples, most = chances(p, 48, f"ahead:{k}", requests)
     expected = p**k / (p**k + q**k)
     assert right == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / requests))

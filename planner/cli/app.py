@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated
 
@@ -79,6 +81,12 @@ for command in (
     app.command()(command)
 
 
+@cache
+def _command() -> Callable[[], object]:
+    """Typer's command of all of them, which takes longer to make than some to run."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Runs the command line; wrong input ends with one line and exit code 2."""
     # Imports make many objects and no garbage: to look for it took a third of a short command.
@@ -86,7 +94,7 @@ def main() -> None:
     # Libraries show bars of their own, as transformers does while it reads a GGUF file.
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        app()
+        _command()()
     except BrokenPipeError:
         # Who read our output has seen enough, as in `… | head`.
         _leave_the_pipe()

@@ -10,16 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
-import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from typing import TypeVar
 
 from executor.gateway.answering import PlanService
 from executor.gateway.served_plan import Point, ServedPlan
@@ -27,18 +22,18 @@ from executor.measure.whole_drafts import has_cut_drafts
 from executor.runtime import Outcome
 from planner.results.plans import Plan
 from planner.tuning.correcting import as_measured, corrected, fit_corrections
+from planner.tuning.planning_process import PlanningProcess
 from planner.tuning.run_log import PlayedRun, fixed_tokens, shapes
 from planner.workspace import Workspace
 from profiles.latency.profile import LatencyProfile
 from profiles.latency.tuning import Correction, Tuning
 from profiles.store import stored_hash
 from simulator.profile_forecaster import ProfileForecaster
-from staircase.errors import InputError, PlanError
+from staircase.errors import InputError
 from staircase.metrics.measured import measure_all
 from staircase.workload import Workload
 
 log = logging.getLogger("staircase.gateway")
-Found = TypeVar("Found")
 
 # Answers of which the newest count, and with how many there is something to say.
 NEWEST, ENOUGH = 48, 24
@@ -48,7 +43,6 @@ TOLERANCE = 0.1
 MOST_TIMES = 2.0
 # A call's fixed seconds may grow to this even where none were measured.
 MOST_CALL_S = 0.05
-NICE = 10
 
 
 @dataclass
@@ -133,48 +127,6 @@ class Replanner:
 
     def _change(self, served: ServedPlan) -> None:
         self.service.plan = served
-
-
-class PlanningProcess:
-    """Calls functions in a process of low priority each, which ends when this is closed."""
-
-    def __init__(self) -> None:
-        self._context = multiprocessing.get_context("spawn")
-        self._process: BaseProcess | None = None
-
-    def call(self, function: Callable[..., Found], *given: object) -> Found:
-        """What ``function`` returns, or the InputError that it raises.
-
-        Raises:
-            InputError: also where the process was ended.
-        """
-        here, there = self._context.Pipe(duplex=False)
-        self._process = self._context.Process(
-            target=_send_found, args=(there, function, given), daemon=True
-        )
-        self._process.start()
-        there.close()
-        try:
-            found: Found | InputError = here.recv()
-        except EOFError:
-            raise PlanError("the process that planned was ended") from None
-        if isinstance(found, InputError):
-            raise found
-        return found
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-
-
-def _send_found(
-    there: Connection, function: Callable[..., object], given: Sequence[object]
-) -> None:
-    os.nice(NICE)
-    try:
-        there.send(function(*given))
-    except InputError as error:
-        there.send(error)
 
 
 def following(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from simulator.core.blocks import Blocks
 from simulator.core.calls import RUNNING, WAITING, Calls
 from simulator.core.replica import IDLE, RUNNING_COUNT, START, UNTIL, WAITING_COUNT, Replica
@@ -63,28 +65,27 @@ def _check_blocks(replica: Replica, calls: Calls, running: list[int], waiting: l
         needed = -(-(calls.computed[call] + calls.planned[call]) // replica.block_tokens)
         assert calls.held[call] == needed, "I6: a call holds more or less than its text needs"
     assert not any(calls.held[call] for call in waiting), "I8: a waiting call holds blocks"
-    assert [users[block] for block in range(len(blocks.users))] == blocks.users.tolist(), (
-        "I6: users of blocks are miscounted"
-    )
+    used = np.flatnonzero(blocks.users)
+    booked = dict(zip(used.tolist(), blocks.users[used].tolist(), strict=True))
+    assert users == booked, "I6: users of blocks are miscounted"
     free = _free_blocks(blocks)
     assert len(free) == len(set(free)) == blocks.free[0], "I6: free blocks are miscounted"
-    assert all(blocks.users[block] == 0 for block in free), "I6: a free block has users"
-    assert len(free) == sum(count == 0 for count in blocks.users.tolist()), "I6: a block is lost"
-    cached = {
-        int(key): int(value)
-        for key, value in zip(blocks.keys, blocks.values, strict=True)
-        if key != 0
-    }
-    contents = {int(content): block for block, content in enumerate(blocks.content) if content}
-    assert cached == contents, "I6: the prefix cache and the blocks disagree"
+    assert booked.keys().isdisjoint(free), "I6: a free block has users"
+    assert len(free) + len(used) == len(blocks.users), "I6: a block is lost"
+    places, holders = np.flatnonzero(blocks.keys), np.flatnonzero(blocks.content)
+    cached = zip(blocks.keys[places].tolist(), blocks.values[places].tolist(), strict=True)
+    contents = zip(blocks.content[holders].tolist(), holders.tolist(), strict=True)
+    assert dict(cached) == dict(contents), "I6: the prefix cache and the blocks disagree"
 
 
 def _free_blocks(blocks: Blocks) -> list[int]:
     """The queue's blocks from the first to be taken to the last."""
     head = len(blocks.users)
-    found, block = [], int(blocks.after[head])
+    after, before = blocks.after.tolist(), blocks.before.tolist()
+    found, block = [], after[head]
     while block != head:
-        assert blocks.after[blocks.before[block]] == block, "I6: the queue's links disagree"
+        assert after[before[block]] == block, "I6: the queue's links disagree"
+        assert len(found) < head, "I6: the queue's links never lead to its end"
         found.append(block)
-        block = int(blocks.after[block])
+        block = after[block]
     return found

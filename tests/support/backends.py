@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import torch
@@ -354,18 +355,22 @@ TINY: dict[str, Any] = {
     "initializer_range": 0.3,
 }
 
+# Models are drawn one after the other, as the seed is everybody's.
+DRAWING = Lock()
+
 
 def random_model(kind: str, seed: int) -> LoadedModel:
     """A tiny model with weights so large that no two logits are close."""
     # Several threads that wait for each other beside other work are many times slower.
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
     shape = {**TINY, "max_position_embeddings": 2048}
     network: Any
-    if kind == "llama":
-        network = LlamaForCausalLM(LlamaConfig(**shape))
-    else:
-        network = Qwen3ForCausalLM(Qwen3Config(**shape))
+    with DRAWING:
+        torch.manual_seed(seed)
+        if kind == "llama":
+            network = LlamaForCausalLM(LlamaConfig(**shape))
+        else:
+            network = Qwen3ForCausalLM(Qwen3Config(**shape))
     tokenizer: Any = CharacterTokenizer()
     return LoadedModel(network.eval(), tokenizer, torch.device("cpu"), kind, frozenset())
 

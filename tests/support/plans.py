@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from planner.api.planning import plan
@@ -15,6 +16,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def small_plan(example: str = "paper_moa", trials: int = 20, **options: object) -> Plan:
     return plan(EXAMPLES / f"{example}.yaml", trials=trials, **options)  # type: ignore[arg-type]
+
+
+@cache
+def paper_plan() -> Plan:
+    """Of the paper's pipeline; searched once for all who only look at it."""
+    return small_plan()
 
 
 def scaled(summary: Summary, factor: float) -> Summary:

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from hypothesis import reject
@@ -90,6 +91,8 @@ class RandomCase:
         return prompt + max(a.max_tokens for a in self.pipeline if a.max_tokens < ANY) + margin
 
 
+# The cases of additions begin with plain ones, which are therefore made once.
+@cache
 def random_case(seed: int, is_timed: bool = True) -> RandomCase:
     return drawn_case(random.Random(seed), is_timed)
 
@@ -136,6 +139,7 @@ def sharing_case(seed: int) -> RandomCase:
     return replace(case, setups=setups, workload=workload)
 
 
+@cache
 def input_case(seed: int) -> RandomCase:
     """Some of those that read nobody are inputs, slow and fast; also with arrivals."""
     rng = random.Random(seed)
@@ -163,6 +167,7 @@ def input_case(seed: int) -> RandomCase:
     return replace(plain, setups=dict(map(_freed, setups.items()))).with_few_blocks(rng)
 
 
+@cache
 def update_case(seed: int) -> RandomCase:
     """Inputs that replace part of what they said, many of them while it is read."""
     case, rng = input_case(seed), random.Random(f"updates {seed}")
