@@ -149,7 +149,7 @@ class _Probe:
 
     def read_on(self, tokens: int) -> dict[str, ReadOn]:
         """By layout in which text can be checked."""
-        layouts = [layout for layout in self._layouts if layout in CHECKED_LAYOUTS]
+        layouts = [layout for layout in CHECKED_LAYOUTS if layout in self._layouts]
         return {layout: ReadOn(tokens, self._stays(layout, tokens)) for layout in layouts}
 
     def _stays(self, layout: Layout, tokens: int) -> Matrix:

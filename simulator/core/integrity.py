@@ -82,7 +82,8 @@ def _free_blocks(blocks: Blocks) -> list[int]:
     """The queue's blocks from the first to be taken to the last."""
     head = len(blocks.users)
     after, before = blocks.after.tolist(), blocks.before.tolist()
-    found, block = [], after[head]
+    found: list[int] = []
+    block = after[head]
     while block != head:
         assert after[before[block]] == block, "I6: the queue's links disagree"
         assert len(found) < head, "I6: the queue's links never lead to its end"
