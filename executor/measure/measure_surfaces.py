@@ -149,8 +149,11 @@ class _Probe:
 
     def read_on(self, tokens: int) -> dict[str, ReadOn]:
         """By layout in which text can be checked."""
-        layouts = [layout for layout in CHECKED_LAYOUTS if layout in self._layouts]
-        return {layout: ReadOn(tokens, self._stays(layout, tokens)) for layout in layouts}
+        return {
+            layout: ReadOn(tokens, self._stays(layout, tokens))
+            for layout in CHECKED_LAYOUTS
+            if layout in self._layouts
+        }
 
     def _stays(self, layout: Layout, tokens: int) -> Matrix:
         """The agreement of each read level with so many ``tokens`` more."""
