@@ -215,10 +215,12 @@ class TestWhatIsJudged:
         write_lines(tmp_path / "seen.jsonl", fast)
         assert [one.constant_s for one in judge(only(tmp_path))] == [None, 0.0, 0.0]
 
-    def test_what_no_constant_explains_is_told(self, tmp_path: Path, rows: list[Row]) -> None:
+    def test_what_no_constant_explains_is_not_fitted(self, tmp_path: Path, rows: list[Row]) -> None:
         write_run(tmp_path, [{"file": "seen.jsonl"}])
         write_lines(tmp_path / "seen.jsonl", [{**row, "e2e_s": row["ttft_s"] + 90} for row in rows])
-        assert "too fast, even with 0.1 s an iteration" in printed(tmp_path)[1]
+        assert [one.said for one in judge(only(tmp_path))] == ["nothing fitted"]
+        code, said = printed(tmp_path)
+        assert (code, "nothing to fit to and judge" in said) == (0, True)
 
     def test_peers_stand_beside_it(self, tmp_path: Path) -> None:
         measured = {"ttft_ms": {"mean": 50.0, "p90": 80.0}, "e2e_s": {"mean": 0.5}}
@@ -439,6 +441,15 @@ class TestEngines:
         most = self.limits(tmp_path, arguments=arguments).blocks
         half = self.limits(tmp_path, arguments={**arguments, "gpu_memory_utilization": 0.45})
         assert half.blocks < 0.5 * most
+
+
+def test_the_example_of_the_docs_can_be_played(tmp_path: Path, rows: list[Row]) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "simulator.md").read_text()
+    (tmp_path / "run.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    (tmp_path / "bench.json").write_text(json.dumps(vllm_bench(rows)))
+    code, said = printed(tmp_path)
+    assert code == 0
+    assert "Somebody" in said
 
 
 @NEEDS_DATA

@@ -42,7 +42,8 @@ def referee(data: Path, console: Console, host: Host, *, is_short: bool = False)
             run = one.read().on(host)
             judgements = judge(run)
         except InputError as error:
-            refused.add_row(str(one.path.relative_to(data)), escape(str(error)))
+            said = str(error).replace(f"{data}/", "")
+            refused.add_row(*map(escape, (str(one.path.relative_to(data)), said)))
             continue
         if not is_short:
             console.print(run_table(run, judgements))

@@ -13,7 +13,6 @@ from planner.evaluation.compare import mape
 from simulator.des.batching import BatchingSetup
 from simulator.run import run_workload
 from staircase import Schedule, Workload, single
-from staircase.errors import WorkloadError
 
 # The first of these that was measured is what the constant is fitted to.
 TARGETS = [Figure(name, "mean") for name in ("tpot_s", "itl_s", "e2e_s", "ttft_s")]
@@ -83,7 +82,7 @@ def judge(run: RecordedRun) -> list[Judgement]:
     all, and with one that is fitted to the first third and judged on the rest.
 
     Raises:
-        WorkloadError: the engine has no room for a request, or no constant is large enough.
+        WorkloadError: the engine has no room for a request.
     """
     found = [Judgement("nothing fitted", judged(run.engine, run.parts))]
     if run.unlinked is not None:
@@ -102,10 +101,10 @@ def _with_constant(
     *,
     is_aside: bool = False,
 ) -> Iterator[Judgement]:
-    """None where no mean was measured to which it could be fitted."""
+    """None where no mean was measured to which it could be fitted, or no constant is enough."""
     target = fit_target(fitted)
-    if target is not None:
-        constant_s = fit_constant(run, fitted, target)
+    constant_s = None if target is None else fit_constant(run, fitted, target)
+    if constant_s is not None:
         said = f"{constant_s * 1e3:.2f} ms an iteration, by {name}"
         rows = judged(run.with_constant(constant_s), others)
         yield Judgement(said, rows, constant_s, is_aside)
@@ -148,13 +147,10 @@ def fit_target(parts: Sequence[Part]) -> Figure | None:
     return next((figure for figure in TARGETS if all(figure in one for one in known)), None)
 
 
-def fit_constant(run: RecordedRun, parts: Sequence[Part], target: Figure) -> float:
+def fit_constant(run: RecordedRun, parts: Sequence[Part], target: Figure) -> float | None:
     """Seconds an iteration that make ``target`` right, on average over ``parts``.
 
-    None is below 0: where the forecast is too slow without one, it is 0.
-
-    Raises:
-        WorkloadError: not even the longest makes it right.
+    Not below 0, where the forecast is too slow without any; None if it is too fast with ``MOST_S``.
     """
 
     def miss(constant_s: float) -> float:
@@ -164,7 +160,7 @@ def fit_constant(run: RecordedRun, parts: Sequence[Part], target: Figure) -> flo
     if miss(0.0) >= 0:
         return 0.0
     if miss(MOST_S) < 0:
-        raise WorkloadError(f"is forecast too fast, even with {MOST_S:g} s an iteration")
+        return None
     return float(brentq(miss, 0.0, MOST_S, xtol=1e-6))
 
 

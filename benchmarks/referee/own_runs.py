@@ -55,7 +55,7 @@ def _spec(path: Path) -> RunSpec:
 def _run(path: Path, spec: RunSpec) -> RecordedRun:
     folder = path.parent
     engine = simulated(_placed(spec, folder), _arguments(spec), spec.version)
-    stages, remarks = [], list(engine.remarks)
+    stages, remarks = [], [*filter(None, [spec.source]), *engine.remarks]
     for number, one in enumerate(spec.stages, start=1):
         stage, more = _stage(one, one.name or f"stage {number}", folder)
         stages.append(stage)

@@ -62,11 +62,17 @@ def read_serving_sim(data: Path, path: Path) -> RecordedRun:
     seen = read_requests(path)
     published = _published(path.parents[1] / "validation" / "summary.txt")
     stage = Stage("all", [seen.workload], {}, seen.columns, published)
-    name = f"{path.parents[2].name}/{kwargs['model'].value} tp{placed.cost['tensor_parallel']}"
-    ranks = placed.cost.get("data_parallel", 1)
-    name = name if ranks == 1 else f"{name} dp{ranks}"
-    name = f"{name}, vllm {meta['vllm_version'].value}"
-    return RecordedRun(name, engine.engine, [stage], engine.unlinked, {}, engine.remarks)
+    return RecordedRun(
+        _named(path, placed, meta), engine.engine, [stage], engine.unlinked, {}, engine.remarks
+    )
+
+
+def _named(path: Path, placed: Placed, meta: Node) -> str:
+    cost = placed.cost
+    ranks = f" dp{cost['data_parallel']}" if "data_parallel" in cost else ""
+    served = f"{cost['model']} tp{cost['tensor_parallel']}{ranks}"
+    folder = f"{path.parents[2].name}/{path.parents[1].name}"
+    return f"{folder}: {served}, vllm {meta['vllm_version'].value}"
 
 
 def _placed(data: Path, path: Path, kwargs: Node) -> Placed:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmarks.referee.judging import Judgement, Row, mean_errors
 from benchmarks.referee.recorded import METRICS, RecordedRun
@@ -71,12 +71,13 @@ def summary_cells(run: RecordedRun, judgements: Sequence[Judgement]) -> list[str
 
 def _fitted(last: Judgement) -> tuple[str, str]:
     if last.constant_s is None or last.is_aside:
-        return "", "nothing to fit to, or no rest to judge"
+        return "", "nothing to fit to and judge"
     return f"{last.constant_s * 1e3:.2f} ms", _errors(last.errors, last.parts == 1)
 
 
 def refusals_table() -> Table:
-    return Table("not played", "why", show_lines=True)
+    columns = [Column(head, overflow="fold") for head in ("not played", "why")]
+    return Table(*columns, show_lines=True)
 
 
 def _of_stages(judgement: Judgement) -> dict[str, dict[str, float]]:
