@@ -287,6 +287,14 @@ class TestVllmsResults:
         assert seen.remarks == ("1 failed requests left out",)
         assert len(seen.workload.requests) == len(seen.columns["ttft_s"]) == len(rows) - 1
 
+    def test_endless_texts_are_refused(self, tmp_path: Path, rows: list[Row]) -> None:
+        path = tmp_path / "seen.json"
+        path.write_text(json.dumps(vllm_bench([{**rows[0], "prompt_tokens": 10**8}])))
+        with pytest.raises(
+            InputError, match="a text has 100000000 tokens, must have 1 to 10000000"
+        ):
+            read_requests(path)
+
     def test_unknown_arrivals_are_refused(self, tmp_path: Path, rows: list[Row]) -> None:
         path = tmp_path / "seen.json"
         path.write_text(json.dumps(vllm_bench(rows, start_times=None)))

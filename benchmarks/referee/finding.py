@@ -42,7 +42,8 @@ def _serving_sim(data: Path) -> Iterator[Found]:
 
 def _alone(data: Path) -> Iterator[Found]:
     for path in data.rglob("*.json"):
-        if not _is_described(path) and VLLM_BENCH in path.read_text(errors="replace"):
+        is_asked = path.is_file() and not _is_described(path)
+        if is_asked and VLLM_BENCH in path.read_text(errors="replace"):
             yield Found(path, partial(_refuse, path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,7 @@ def _stage(spec: StageSpec, name: str, folder: Path) -> tuple[Stage, tuple[str, 
         return Stage(name, _draws(spec, folder), told, published=_published(spec, told)), ()
     seen = read_requests(named_path(spec.file, folder), spec.system_tokens)
     stage = Stage(name, [seen.workload], columns=seen.columns)
-    published = _published(spec, stage.measured())
-    return Stage(name, [seen.workload], {}, seen.columns, published), seen.remarks
+    return replace(stage, published=_published(spec, stage.measured())), seen.remarks
 
 
 def _draws(spec: StageSpec, folder: Path) -> list[Workload]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from pydantic import Field, ValidationError
 from benchmarks.referee.recorded import Floats
 from profiles.json_node import Node, parse_node
 from staircase import RequestShape, Workload
-from staircase.bounds import LONGEST_RUN_S
+from staircase.bounds import LONGEST_RUN_S, MOST_TOKENS
 from staircase.errors import RecordError
 from staircase.files import first_error, json_lines, parse_json, read_csv, read_text
 from staircase.prompt import query
@@ -189,6 +190,9 @@ def _seen(
     """Without a ``concurrency``, requests come when they came."""
     if not rows:
         raise RecordError(f"{path}: holds no request that was answered")
+    for tokens in chain.from_iterable((row.prompt_tokens, row.output_tokens) for row in rows):
+        if not 1 <= tokens <= MOST_TOKENS:
+            raise RecordError(f"{path}: a text has {tokens} tokens, must have 1 to {MOST_TOKENS}")
     if concurrency is None:
         rows = sorted(rows, key=lambda row: row.arrival_s)
     shapes = [_shape(row, system_tokens) for row in rows]

@@ -143,6 +143,7 @@ class RunSpec(Strict):
             roofline says what iterations cost.
         arguments: of the engine, by its own names (``benchmarks.referee.engine_arguments``).
         published: by whom, errors of means over all stages.
+        source: who measured it.
     """
 
     model: str

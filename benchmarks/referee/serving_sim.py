@@ -61,7 +61,7 @@ def read_serving_sim(data: Path, path: Path) -> RecordedRun:
     engine = simulated(placed, _arguments(meta), str(meta["vllm_version"].value))
     seen = read_requests(path)
     published = _published(path.parents[1] / "validation" / "summary.txt")
-    stage = Stage("all", [seen.workload], {}, seen.columns, published)
+    stage = Stage("all", [seen.workload], columns=seen.columns, published=published)
     return RecordedRun(
         _named(path, placed, meta), engine.engine, [stage], engine.unlinked, {}, engine.remarks
     )
