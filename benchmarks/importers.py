@@ -20,9 +20,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.recorded_vllm import NO_COST
 from profiles.hardware.known_models import SHAPES, known_shape
-from profiles.importers.deployment import Deployment
+from profiles.importers.deployment import Deployment, Link
 from profiles.importers.kernels import (
     ATTENTION_KEYS,
     Floats,
@@ -38,6 +37,8 @@ COLUMNS = ("what", "left out", "points", "median error", "90 % below", "worst")
 # Splitwise's grid is two lines, which cross here.
 PROMPT, BATCH = 512, 1
 FOLDS, STRIDE = 5, 4
+# Devices that tell each other everything at once: only kernels are judged.
+NO_COST = Link(float("inf"), 0.0)
 # Of the recorded engines.
 MOST_TOKENS, MOST_SEQUENCES = 2048 + 256, 257
 

@@ -37,7 +37,7 @@ HOSTS = {
             "vLLM-0.19",
             0.96e-3,
             0.0,
-            "python -m benchmarks.recorded_vllm: what a recorded run of Llama-3.1-8B on one "
+            "python -m benchmarks.referee: what a recorded run of Llama-3.1-8B on one "
             "RTX PRO 6000 took beyond its kernels, one constant; CUDA graphs",
         ),
         Host(

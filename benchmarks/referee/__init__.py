@@ -1,0 +1,1 @@
+"""The referee: recorded runs of engines beside their forecasts."""
