@@ -10,7 +10,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 OTHER ?= python3.13
 OTHER_VENV := .venv-$(notdir $(OTHER))
-SIMULATION := batching bounds closed_form endpoint exact examples explaining forecast metrics pipeline planner \
+SIMULATION := batching bounds closed_form endpoint exact exact_revisions examples explaining forecast metrics pipeline planner \
 	prompt schedule sketch smooth_start tables ttft unread variants
 # A file's tests share what they set up, so they stay in one process; tests/conftest.py orders the files.
 DISTRIBUTED := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder

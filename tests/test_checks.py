@@ -217,7 +217,7 @@ def test_times_of_what_is_shown(data: st.DataObject) -> None:
 
 
 def test_what_readers_see() -> None:
-    """``tests/test_exact.py`` looks at a thousand more cases."""
+    """``tests/test_exact_revisions.py`` looks at a thousand more cases."""
     for seed in range(24):
         case = checked_case(seed)
         check_readers(case, simulate(case.pipeline, case.schedule, case.setups, case.workload))

@@ -34,8 +34,8 @@ from staircase.prompt import Prompt, Segment, header, query
 from staircase.spec.simulated_spec import EndpointSpec
 from tests.support.endpoint_oracle import OracleEndpointSetup
 from tests.support.oracle import OracleSetup
+from tests.support.played_both_ways import ties
 from tests.support.random_cases import random_case
-from tests.test_exact import ties
 
 MS = 10**9
 SECOND = 10**12
