@@ -281,6 +281,16 @@ class TestManyCalls:
             assert (report.reason, report.error) == ("cancelled", None)
             wait_until(lambda: it.fake.hung_up == 1 and it.fake.active == 0)
 
+    def test_a_second_call_of_the_same_key_is_told_and_does_no_harm(self) -> None:
+        """As when two runtimes share an engine; nobody would hear of its end."""
+        with setting(Manners(token_s=0.01)) as it:
+            first = it.call("q:", max_tokens=20)
+            assert first.some.wait(10)
+            second = it.call("q:").report()
+            assert "(0, 0) is open already" in str(second.error)
+            assert (first.report().error, it.written(first)) == (None, numbers(1, 20))
+            assert it.call("q:").report().error is None
+
     def test_cancelling_what_has_not_begun_or_has_ended(self) -> None:
         with setting(settings=server_settings("m", max_concurrency=1)) as it:
             first, second = Recorder(), Recorder()

@@ -174,8 +174,13 @@ class OpenAIEngine(Tokened):
     # in the network's thread
 
     def _begin(self, active: ActiveCall) -> None:
+        key = active.call.key
+        if key in self._tasks:
+            error = f"call {key} is open already; an engine's calls are those of one runtime"
+            active.listener.on_end(key, active.report("cancelled", error))
+            return
         task = asyncio.get_running_loop().create_task(self._serve(active))
-        self._tasks[active.call.key] = task
+        self._tasks[key] = task
         task.add_done_callback(lambda task: self._end(active, task))
 
     def _cancel(self, key: Key) -> None:

@@ -57,7 +57,7 @@ def cache_folder() -> str:
 
 
 def is_compiled() -> bool:
-    """Whether some of it is in the cache; compiling all of it takes about half a minute."""
+    """Whether some of it is in the cache; compiling all of it takes about a minute."""
     return any(Path(cache_folder()).rglob("*.nbi"))
 
 

@@ -9,6 +9,7 @@ also prefill stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import comb
 
 import numpy as np
@@ -24,18 +25,28 @@ def guessed(cost: Cost, profile: EngineProfile, texts: GuessedTexts) -> Cost:
     if not texts.decoded_tokens:
         return cost
     rows = range(1, len(cost.decode_ps))
-    return with_factors(cost, [_factors_at(cost, profile, texts, row) for row in rows])
+    ratios = [0.0, *(_mean_ratio(profile, texts, wide) for wide in rows)]
+    return with_factors(cost, [_factors_at(cost, ratios, texts, row) for row in rows])
 
 
-def _factors_at(cost: Cost, profile: EngineProfile, texts: GuessedTexts, rows: int) -> Factors:
-    """Of an iteration of so many sequences, for each token that comes of it."""
-    guessing, passes = texts.guessing, len(texts.passes)
-    share = len(guessing) / max(passes, 1)
+def _mean_ratio(profile: EngineProfile, texts: GuessedTexts, wide: int) -> float:
+    """r(w, g) of ``wide`` sequences that guess, over all passes that do; 0 where none does."""
+    ratios = [profile.pass_ratio(one.computed, wide) for one in texts.guessing]
+    return float(np.mean(ratios)) if ratios else 0.0
+
+
+def _factors_at(cost: Cost, ratios: Sequence[float], texts: GuessedTexts, rows: int) -> Factors:
+    """Of an iteration of so many sequences, for each token that comes of it.
+
+    Args:
+        ratios: of a pass of 0, 1, 2, … sequences that guess.
+    """
+    passes = len(texts.passes)
+    share = len(texts.guessing) / max(passes, 1)
     dense = attention = 0.0
     for wide in range(rows + 1):
         chance = comb(rows, wide) * share**wide * (1 - share) ** (rows - wide)
-        ratios = [profile.pass_ratio(one.computed, wide) for one in guessing] if wide else []
-        ratio = float(np.mean(ratios)) if ratios else 0.0
+        ratio = ratios[wide]
         plain_ps = cost.decode_ps[rows - wide] if wide < rows else 0
         wide_ps = ratio * cost.decode_ps[wide]
         dense += chance * (plain_ps + wide_ps) / cost.decode_ps[rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,9 @@ from planner.cli.terminal import (
     screen,
 )
 from staircase.bounds import LEAST_CAPACITY_SHARE, LEAST_READING_RATE, MOST_RATE
+
+if TYPE_CHECKING:
+    from simulator.forecast import Forecast
 
 Reading = Annotated[str, typer.Option(help="exact, or latest: all that is there.")]
 Starve = Annotated[
@@ -70,10 +73,7 @@ def simulate(
     from planner.results.plans import Candidate
     from planner.tables.metrics_table import metrics_table, run_lines, use_lines
     from staircase.files import check_writable
-    from staircase.metrics.request_table import write_request_table
     from staircase.metrics.run_metrics import measure_runs, parse_slo
-    from staircase.records import write_records
-    from staircase.trace import write_trace
 
     limits = parse_slo(slo or [])
     work = open_workspace(scenario, out).with_requests(requests)
@@ -87,12 +87,7 @@ def simulate(
         _tell_of_compiling()
     needs_timelines = bool(trace or save)
     forecast = forecast_of(work, schedule, requests, replicates, needs_timelines, on_terminal())
-    if trace:
-        write_trace(trace, {"simulated": forecast.timelines})
-    if save:
-        write_records(save, forecast.timelines, work.scenario.plan.reading_rate)
-    if table:
-        write_request_table(table, forecast.runs)
+    _write(forecast, trace, save, table, work.scenario.plan.reading_rate)
     candidate = Candidate.of(schedule, forecast)
     run = measure_runs(forecast.runs, limits)
     if as_json:
@@ -107,11 +102,27 @@ def simulate(
         screen.print(f"extrapolated: {words}")
 
 
+def _write(
+    forecast: Forecast, trace: Path | None, save: Path | None, table: Path | None, rate: float
+) -> None:
+    """Those files that were asked for; ``rate`` is at which the answer is read."""
+    from staircase.metrics.request_table import write_request_table
+    from staircase.records import write_records
+    from staircase.trace import write_trace
+
+    if trace:
+        write_trace(trace, {"simulated": forecast.timelines})
+    if save:
+        write_records(save, forecast.timelines, rate)
+    if table:
+        write_request_table(table, forecast.runs)
+
+
 def _tell_of_compiling() -> None:
     from simulator.core.compiling import is_compiled
 
     if notes.is_terminal and not is_compiled():
-        notes.print("compiling the simulator, once on this machine: about half a minute")
+        notes.print("compiling the simulator, once on this machine: about a minute")
 
 
 def capacity(
