@@ -322,6 +322,12 @@ def test_llama_keeps_128_kib_of_keys_and_values_per_token() -> None:
     assert SHAPES["Llama-3.1-8B"].kv_bytes_per_token == 128 * 1024
 
 
+@pytest.mark.parametrize(("model", "norms"), [("gpt-oss-20b", 2), ("Qwen3-30B-A3B", 4)])
+def test_norms_of_queries_and_keys_count(model: str, norms: int) -> None:
+    assert shape_of(model).norms == norms
+    assert SHAPES.get(model, shape_of(model)).norms == norms
+
+
 @pytest.mark.parametrize("model", ["gpt-oss-20b", "Qwen3-30B-A3B"])
 def test_experts_of_real_configs(model: str) -> None:
     check(model)

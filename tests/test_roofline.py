@@ -72,6 +72,14 @@ def test_more_work_never_takes_less(
     assert base <= roofline.iteration_s([PrefillChunk(new, before)], decoding, context + 1)
 
 
+@given(rooflines)
+def test_norms_of_queries_and_keys_take_as_long_as_other_kernels(roofline: Roofline) -> None:
+    shape, kernel_s = roofline.shape, roofline.efficiency.kernel_s
+    more = replace(roofline, shape=replace(shape, norms=shape.norms + 2))
+    longer_s = more.tokens_s(1) - roofline.tokens_s(1)
+    assert longer_s == pytest.approx(2 * shape.layers * kernel_s)
+
+
 @given(rooflines, counts)
 def test_a_chunk_in_two_takes_no_less_than_whole(roofline: Roofline, half: int) -> None:
     whole = roofline.iteration_s([PrefillChunk(2 * half, 0)], 0, 0)

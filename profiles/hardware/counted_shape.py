@@ -232,6 +232,15 @@ class _Count:
             experts,
             per_token,
             sum(map(_state_bytes, self.reading.layers)),
+            self._norms() // blocks,
+        )
+
+    def _norms(self) -> int:
+        modules = self.network.named_modules()
+        return sum(
+            self.reading.calls[name]
+            for name, module in modules
+            if type(module).__name__.endswith("Norm")
         )
 
     def _check_keys(self) -> None:

@@ -19,12 +19,12 @@ SHAPES = {
     "Llama-3.1-8B": plain_shape(4096, 32, 32, 8, 128, 14336, 128256),
     "Llama-3.1-70B": plain_shape(8192, 80, 64, 8, 128, 28672, 128256),
     "Llama-2-70B": plain_shape(8192, 80, 64, 8, 128, 28672, 32000),
-    "Qwen3-0.6B": plain_shape(1024, 28, 16, 8, 128, 3072, 151936, is_tied=True),
-    "Qwen3-1.7B": plain_shape(2048, 28, 16, 8, 128, 6144, 151936, is_tied=True),
-    "Qwen3-8B": plain_shape(4096, 36, 32, 8, 128, 12288, 151936),
-    "Qwen3-32B": plain_shape(5120, 64, 64, 8, 128, 25600, 151936),
+    "Qwen3-0.6B": plain_shape(1024, 28, 16, 8, 128, 3072, 151936, is_tied=True, norms=4),
+    "Qwen3-1.7B": plain_shape(2048, 28, 16, 8, 128, 6144, 151936, is_tied=True, norms=4),
+    "Qwen3-8B": plain_shape(4096, 36, 32, 8, 128, 12288, 151936, norms=4),
+    "Qwen3-32B": plain_shape(5120, 64, 64, 8, 128, 25600, 151936, norms=4),
     "Qwen3-30B-A3B": plain_shape(
-        2048, 48, 32, 4, 128, 768, 151936, experts=128, experts_per_token=8
+        2048, 48, 32, 4, 128, 768, 151936, experts=128, experts_per_token=8, norms=4
     ),
     "BLOOM-176B": plain_shape(
         14336, 70, 112, 112, 128, 57344, 250880, is_tied=True, gate_matrices=2

@@ -78,6 +78,7 @@ class ModelShape:
         unread: weights that are held, and not read as a whole: embeddings of tokens, towers for
             images and sounds.
         state_bytes: what recurrent layers keep of a sequence, however long.
+        norms: of a layer: of what attention and the block after it read, of queries and of keys.
     """
 
     hidden: int
@@ -90,6 +91,7 @@ class ModelShape:
     experts: int = 1
     experts_per_token: int = 1
     state_bytes: int = 0
+    norms: int = 2
 
     @property
     def parameters(self) -> int:
@@ -147,10 +149,11 @@ def plain_shape(
     gate_matrices: int = 3,
     experts: int = 1,
     experts_per_token: int = 1,
+    norms: int = 2,
 ) -> ModelShape:
     """A decoder with the same attention in every layer, dense or with experts in every layer.
 
-    Norms, biases and position tables are left out: together far below one percent.
+    Weights of norms, biases and position tables are left out: together far below one percent.
 
     Args:
         intermediate: of the feed-forward block, or of one expert.
@@ -169,11 +172,20 @@ def plain_shape(
     )
     if experts == 1:
         dense = Weights(math.prod((layers, hidden, attention_columns + block_columns)))
-        return ModelShape(hidden, layers, (attention,), dense, head, unread)
+        return ModelShape(hidden, layers, (attention,), dense, head, unread, norms=norms)
     # A column of the router for each expert.
     dense = Weights(math.prod((layers, hidden, attention_columns + experts)))
     return ModelShape(
-        hidden, layers, (attention,), dense, head, unread, block, experts, experts_per_token
+        hidden,
+        layers,
+        (attention,),
+        dense,
+        head,
+        unread,
+        block,
+        experts,
+        experts_per_token,
+        norms=norms,
     )
 
 

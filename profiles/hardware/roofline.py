@@ -46,8 +46,9 @@ class Efficiency:
         attention: FlashAttention-2's paper has 0.5 to 0.73 on an A100.
         memory: plain copies reach about 0.9; matrix-vector products less.
         link: NCCL's bus bandwidth beside NVLink's.
-        kernels_per_layer, kernel_s: two norms, four products, rotation, cache, attention,
-            activation, and about 2 µs to begin and end each in a CUDA graph: an assumption.
+        kernels_per_layer, kernel_s: four products, rotation, cache, attention and activation,
+            beside the norms of the model, and about 2 µs to begin and end each in a CUDA graph:
+            an assumption.
         all_reduce_s, hop_s: NCCL's tuning constants of a ring over NVLink with the LL protocol.
     """
 
@@ -55,7 +56,7 @@ class Efficiency:
     attention: float = 0.5
     memory: float = 0.8
     link: float = 0.8
-    kernels_per_layer: int = 10
+    kernels_per_layer: int = 8
     kernel_s: float = 2e-6
     all_reduce_s: float = 6.6e-6
     hop_s: float = 0.6e-6
@@ -97,7 +98,8 @@ class Roofline:
         matrices = self._longer_s(
             tokens * shape.layer_flops_per_token, share, shape.layer_bytes(tokens)
         )
-        fixed = shape.layers * self.efficiency.kernels_per_layer * self.efficiency.kernel_s
+        kernels = shape.layers * (self.efficiency.kernels_per_layer + shape.norms)
+        fixed = kernels * self.efficiency.kernel_s
         return matrices + fixed + 2 * shape.layers * self.all_reduce_s(tokens)
 
     def sequences_s(self, sequences: int) -> float:
