@@ -8,11 +8,13 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from benchmarks.streams.batched import decode_s
 from benchmarks.streams.played import NO_LIMIT, played
 from benchmarks.streams.row import Forecast, Row, Said
-from profiles.hardware.gpus import HARDWARE
+from profiles.hardware.gpus import HARDWARE, Hardware
 from profiles.hardware.hosts import HOSTS
 from profiles.hardware.known_models import SHAPES
+from profiles.hardware.model_shape import plain_shape
 from profiles.hardware.roofline import Roofline
 from simulator.core.cost import linear_cost, with_host
 from simulator.des.batching import BatchingSetup
@@ -36,6 +38,9 @@ WALL_S = (162.34, 142.21)
 # APR (2504.15466, figures 6 and 7): tokens of a search in a row and of one with six threads, and of
 # its longest path, at least and at most. Both take about 5 s, threads on devices of their own.
 APR_TOKENS, APR_THREADS, APR_PATHS, APR_S = (2201, 10964), 6, (2048, 2500), 5.0
+# Its appendix: 18 layers of 1,024 with 16 heads, 228M parameters beside the embeddings of Llama 2.
+APR_MODEL = plain_shape(1024, 18, 16, 16, 64, 2752, 32000)
+APR_DEVICE = Hardware("A6000", 154.8, 768, 48, 32, "NVIDIA RTX A6000 datasheet, PCIe 4.0 x16")
 
 
 def fork_join(threads: int) -> Pipeline:
@@ -143,8 +148,11 @@ def _drawn_lengths() -> Iterator[Row]:
 
 
 def adaptive() -> Iterator[Row]:
-    """The search in a row says what a token takes; a prompt costs nothing."""
-    itl_s = {"model": APR_S / APR_TOKENS[0]}
+    """The search in a row says what a token takes for those with threads; prompts cost nothing."""
+    alone = APR_TOKENS[0]
+    found = alone * decode_s(Roofline(APR_MODEL, APR_DEVICE), 1, alone)
+    yield Forecast("APR", f"{alone:,} tokens in a row", APR_S, found, " s")
+    itl_s = {"model": APR_S / alone}
     for path in APR_PATHS:
         tokens = thread_tokens(APR_TOKENS[1], path, APR_THREADS)
         found = played(fork_join(APR_THREADS), Schedule(), tokens, itl_s).e2e_s
