@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.streams import chains, engines, inputs, parallel, retrieval, votes
+from benchmarks.streams import (
+    batched,
+    chains,
+    engines,
+    inputs,
+    parallel,
+    retrieval,
+    spoken,
+    thinking,
+    typed,
+    votes,
+)
+from benchmarks.streams.__main__ import best
+from benchmarks.streams.played import on_engines
 from benchmarks.streams.row import CLOSE, Forecast, Row, Said
 from profiles.hardware.roofline import PrefillChunk
+from simulator.des.endpoint import EndpointSetup
+from staircase import Pipeline, RequestShape, Schedule
+from staircase.pipeline import Fork
+from staircase.prompt import query
+from staircase.timeline import to_ps, to_s
 
 
 def hows(rows: list[Row]) -> list[str]:
     return [row.how for row in rows]
+
+
+def misses(rows: list[Row]) -> list[Forecast]:
+    return [row for row in rows if isinstance(row, Forecast) and row.how == "misses"]
 
 
 @settings(max_examples=25, deadline=None)
@@ -50,11 +73,53 @@ def test_balanced_seeing_and_speaking(pieces: int, piece: int) -> None:
     assert whole.e2e_s / streamed.e2e_s == pytest.approx(2 * pieces / (pieces + 1))
 
 
-def test_bounds_of_inputs_hold() -> None:
-    assert "holds" in hows(list(inputs.think_as_you_see()))
-    whole, streamed = inputs.whole_and_in_pieces(5.0, 0.01, 5, inputs.SENTENCE_TOKENS)
-    assert streamed.ttft_s / whole.ttft_s == pytest.approx(0.2, abs=0.001)
-    assert streamed.last_after_input_s < 0.4 * whole.last_after_input_s
+def test_notes_on_a_question_that_is_typed() -> None:
+    """LiveMind (2406.14319): whole answers say how fast its models are, its latencies follow."""
+    rows = list(typed.livemind())
+    # Six tokens, beside a constant that the two rates have no room for.
+    assert [row.what for row in misses(rows)] == ["70B, 1 notes, 6 tokens after the question"]
+    assert len(rows) == 15
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 40), st.integers(1, 90))
+def test_notes_in_time_cost_only_the_last_call(pieces: int, note: int, answer: int) -> None:
+    speaker = typed.engine(typed.SMALL_ALONE)
+    question = typed.Typed(1e4, (note,) * pieces + (answer,), 900, 0.0)
+    last_ps = 900 * speaker.ttft_per_token_ps + answer * speaker.itl_ps
+    assert typed.answered(question, speaker, speaker) == pytest.approx(to_s(last_ps))
+
+
+def test_what_stands_of_an_early_answer() -> None:
+    """PredGen (2506.15556): a pass for all that stands, and one for each token after it."""
+    for answer in spoken.ANSWERS:
+        after = answer.sentence_passes * spoken.pass_s()
+        assert spoken.sentence_s(answer, early=True) == pytest.approx(after)
+        assert spoken.sentence_s(answer, early=False) == pytest.approx(
+            answer.sentence * spoken.pass_s()
+        )
+    assert hows(list(spoken.predgen())) == ["cross-checked"] * 2
+
+
+def test_thinking_while_reading() -> None:
+    """StreamingThinker (2510.17238): the rate of whole thinking gives what is left of it."""
+    rows = [row for row in thinking.streaming_thinker() if isinstance(row, Forecast)]
+    shallow = [row for row in rows if "depth 1" in row.what]
+    # Its answers without further thought come after about a second, whatever they think of last.
+    assert len(misses([*shallow])) == 6
+    deep = [row.what.partition(",")[0] for row in misses([*rows]) if row not in shallow]
+    assert deep == ["HotPotQA", "HotPotQA", "PubMedQA"]
+    assert rows[-1].how == "follows"
+
+
+def test_thinking_while_watching() -> None:
+    """Think-as-You-See (2603.02872): four figures give thirteen others."""
+    rows = list(thinking.think_as_you_see())
+    assert hows(rows) == ["cross-checked"] * 13
+    fixed = thinking.watching()
+    # Thoughts that keep up leave one of them and the answer, all in ticks.
+    tail_s = fixed.thinking(5).last_after_input_s
+    assert tail_s == pytest.approx(fixed.thought_s + fixed.answer_s, abs=0.06)
 
 
 @settings(max_examples=20, deadline=None)
@@ -65,6 +130,64 @@ def test_threads_take_their_longest_path(threads: int, rest: int, each: int) -> 
     assert sum(parallel.thread_tokens(in_a_row, path, threads).values()) == in_a_row
     found = parallel.token_latency(in_a_row, path, threads)
     assert found == pytest.approx(in_a_row / path, rel=0.001)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(2, 4), st.integers(20, 400), st.integers(1, 20))
+def test_threads_as_forks(threads: int, rest: int, each: int) -> None:
+    """Items at the end of an outline start threads when the outline ends."""
+    plain = parallel.fork_join(threads)
+    names = [agent.name for agent in plain if agent.name.startswith("thread")]
+    forked = [
+        replace(agent, fork=Fork("head", names.index(agent.name) + 1))
+        if agent.name in names
+        else replace(agent, items=" ")
+        if agent.name == "head"
+        else agent
+        for agent in plain
+    ]
+    tokens = parallel.thread_tokens(rest + threads * each, rest + each, threads)
+    items = [tokens["head"] - threads + n for n in range(threads)]
+    asked = {query(agent.name): 1 for agent in plain}
+    shape = RequestShape(asked, tokens, "length", items={"head": items})
+    engine = {"model": EndpointSetup(to_ps(0.01), to_ps(0.01))}
+    begun, waited = (
+        on_engines(pipeline, Schedule(), shape, engine).completed_ps
+        for pipeline in (Pipeline(tuple(forked), "tail"), plain)
+    )
+    assert begun == waited
+
+
+def test_a_search_with_threads() -> None:
+    """APR (2504.15466)."""
+    assert hows(list(parallel.adaptive())) == ["follows", "cross-checked", "cross-checked"]
+
+
+def test_branches_are_rows_of_a_step() -> None:
+    """Multiverse (2506.09991)."""
+    rows = [row for row in batched.multiverse() if isinstance(row, Forecast)]
+    assert hows([*rows]) == ["follows"] * 5
+    # The longer the texts, the more a second branch costs.
+    gains = [row.forecast for row in rows[:3]]
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_workers_that_look_at_each_other() -> None:
+    """Hogwild! (2504.06261): two are forecast, four only as rows of a step."""
+    rows = list(batched.hogwild())
+    assert [row.what for row in misses(rows)] == [
+        "4 workers as peers, 1,024 tokens",
+        "4 workers as peers, 8,192 tokens",
+        "4 workers as rows of a step, 16,384 tokens",
+        "4 workers as peers, 16,384 tokens",
+        "one worker, 8,192 tokens",
+    ]
+    assert hows(rows).count("follows") == 8
+
+
+def test_the_best_of_a_system() -> None:
+    found: list[Row] = [Said("a", "b", "c"), Forecast("a", "b", 1.0, 2.0), Said("d", "b", "c")]
+    assert best([*found, Forecast("d", "b", 1.0, 1.1)]) == {"a": "implied", "d": "follows"}
 
 
 @pytest.mark.slow
@@ -79,8 +202,8 @@ def test_thread_weaver_by_the_wall_clock() -> None:
 
 
 def test_sixteen_paths_take_less_than_twice_as_long() -> None:
-    for model in parallel.PATH_MODELS.values():
-        costs = [parallel.path_cost(model, paths, parallel.PATHS_TOKENS) for paths in (1, 8, 16)]
+    for model in batched.PATH_MODELS.values():
+        costs = [batched.path_cost(model, paths, batched.PATHS_TOKENS) for paths in (1, 8, 16)]
         assert costs[0] == 1
         assert costs[0] < costs[1] < costs[2] < 2
 

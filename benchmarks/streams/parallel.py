@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from benchmarks.streams.batched import decode_s
 from benchmarks.streams.played import NO_LIMIT, played
 from benchmarks.streams.row import Forecast, Row, Said
-from profiles.hardware.gpus import HARDWARE
+from profiles.hardware.gpus import HARDWARE, Hardware
 from profiles.hardware.hosts import HOSTS
 from profiles.hardware.known_models import SHAPES
-from profiles.hardware.model_shape import ModelShape, plain_shape
+from profiles.hardware.model_shape import plain_shape
 from profiles.hardware.roofline import Roofline
 from simulator.core.cost import linear_cost, with_host
 from simulator.des.batching import BatchingSetup
@@ -35,13 +35,12 @@ THREAD_WEAVER = {
     "Olympiad": (15200, 12800, 1.21),
 }
 WALL_S = (162.34, 142.21)
-# DeepSeek-R1-Distill-Qwen-1.5B and 7B, Qwen2.5-32B: their config.json.
-QWEN_1_5B = plain_shape(1536, 28, 12, 2, 128, 8960, 151936)
-QWEN_7B = plain_shape(3584, 28, 28, 4, 128, 18944, 152064)
-QWEN_32B = plain_shape(5120, 64, 40, 8, 128, 27648, 152064)
-# Compute and memory of an A800 are an A100's.
-PATH_MODELS = {"1.5B": QWEN_1_5B, "7B": QWEN_7B}
-PATHS_TOKENS = 16384
+# APR (2504.15466, figures 6 and 7): tokens of a search in a row and of one with six threads, and of
+# its longest path, at least and at most. Both take about 5 s, threads on devices of their own.
+APR_TOKENS, APR_THREADS, APR_PATHS, APR_S = (2201, 10964), 6, (2048, 2500), 5.0
+# Its appendix: 18 layers of 1,024 with 16 heads, 228M parameters beside the embeddings of Llama 2.
+APR_MODEL = plain_shape(1024, 18, 16, 16, 64, 2752, 32000)
+APR_DEVICE = Hardware("A6000", 154.8, 768, 48, 32, "NVIDIA RTX A6000 datasheet, PCIe 4.0 x16")
 
 
 def fork_join(threads: int) -> Pipeline:
@@ -148,56 +147,17 @@ def _drawn_lengths() -> Iterator[Row]:
     yield Forecast("ThreadWeaver", what, WALL_S[1], threads_s, " s", "cross-checked")
 
 
-def decode_s(roofline: Roofline, sequences: int, tokens: int) -> float:
-    """Of an iteration half-way through ``tokens`` each, with what vLLM's host takes."""
-    step_s = roofline.iteration_s([], sequences, sequences * tokens // 2)
-    return step_s + HOSTS["vLLM-0.19"].seconds(sequences)
+def adaptive() -> Iterator[Row]:
+    """The search in a row says what a token takes for those with threads; prompts cost nothing."""
+    alone = APR_TOKENS[0]
+    found = alone * decode_s(Roofline(APR_MODEL, APR_DEVICE), 1, alone)
+    yield Forecast("APR", f"{alone:,} tokens in a row", APR_S, found, " s")
+    itl_s = {"model": APR_S / alone}
+    for path in APR_PATHS:
+        tokens = thread_tokens(APR_TOKENS[1], path, APR_THREADS)
+        found = played(fork_join(APR_THREADS), Schedule(), tokens, itl_s).e2e_s
+        what = f"with threads, longest path of {path:,}"
+        yield Forecast("APR", what, APR_S, found, " s", "cross-checked")
 
 
-def multiverse() -> Iterator[Row]:
-    """Some steps are of two branches, the others of one."""
-    roofline = Roofline(QWEN_32B, HARDWARE["H100-SXM"])
-    one_s, two_s = (decode_s(roofline, count, 8192) for count in (1, 2))
-
-    def gain(degree: float) -> float:
-        return degree * one_s / ((2 - degree) * one_s + (degree - 1) * two_s)
-
-    for degree in (1.15, 1.18):
-        found = f"{gain(degree):.2f}x as many tokens a second on an H100"
-        yield Said("Multiverse", f"degree of parallelism {degree}", found, "alone")
-    found = f"at degree 2 it would be {gain(2.0):.2f}x: up to 2x needs three branches in places"
-    yield Said("Multiverse", "up to 2x", found)
-
-
-def path_cost(model: ModelShape, paths: int, tokens: int) -> float:
-    """Of so many paths at once over one alone."""
-    roofline = Roofline(model, HARDWARE["A100-80GB-SXM"])
-    return decode_s(roofline, paths, tokens) / decode_s(roofline, 1, tokens)
-
-
-def parathinker() -> Iterator[Row]:
-    for name, model in PATH_MODELS.items():
-        found = f"{path_cost(model, 16, PATHS_TOKENS):.2f}x at {PATHS_TOKENS:,} tokens a path"
-        yield Said("ParaThinker", f"{name}, 16 paths: under 2x", found, "holds")
-
-        def beyond(tokens: float, model: ModelShape = model) -> float:
-            return path_cost(model, 8, int(tokens)) - 1.071
-
-        tokens = float(brentq(beyond, 64, PATHS_TOKENS, xtol=64))
-        at_most = path_cost(model, 8, PATHS_TOKENS) - 1
-        found = f"{tokens:,.0f} tokens a path; {at_most:+.0%} at {PATHS_TOKENS:,}"
-        yield Said("ParaThinker", f"{name}, 8 paths: +7.1 %", found)
-
-
-def hogwild() -> Iterator[Row]:
-    """QwQ-32B in 4 bits; the workers are rows of one step."""
-    bits = 4 + 16 / 128
-    model = replace(QWEN_32B, dense=replace(QWEN_32B.dense, bits=bits))
-    roofline = Roofline(model, HARDWARE["L40S"])
-    for workers in (2, 4):
-        gain = workers * decode_s(roofline, 1, 8192) / decode_s(roofline, workers, 8192)
-        found = f"{gain:.2f}x as many tokens a second, 4 bits on an L40S"
-        yield Said("Hogwild!", f"{workers} workers, one engine", found, "alone")
-
-
-SYSTEMS = (thread_weaver, multiverse, parathinker, hogwild)
+SYSTEMS = (thread_weaver, adaptive)

@@ -16,6 +16,17 @@ from staircase.timeline import Timeline, to_ps
 NO_LIMIT = 1 << 20
 
 
+def on_engines(
+    pipeline: Pipeline,
+    schedule: Schedule,
+    shape: RequestShape,
+    engines: Mapping[str, EndpointSetup],
+) -> Timeline:
+    """One request, whose agents may write as much as ``shape`` says."""
+    agents = tuple(replace(agent, max_tokens=NO_LIMIT) for agent in pipeline)
+    return simulate(replace(pipeline, agents=agents), schedule, engines, Workload([shape]))[0]
+
+
 def timeline_of(
     pipeline: Pipeline,
     schedule: Schedule,
@@ -24,14 +35,12 @@ def timeline_of(
     query_tokens: int = 1,
 ) -> Timeline:
     """One request; a call's first token takes as long as any other. ``itl_s`` is by engine."""
-    agents = tuple(replace(agent, max_tokens=NO_LIMIT) for agent in pipeline)
     engines = {
         name: EndpointSetup(to_ps(itl), to_ps(itl), prefix_caching=True, min_cached_tokens=128)
         for name, itl in itl_s.items()
     }
-    asked = {query(agent.name): query_tokens for agent in agents if agent.arrival is None}
-    workload = Workload([RequestShape(asked, tokens, "length")])
-    return simulate(replace(pipeline, agents=agents), schedule, engines, workload)[0]
+    asked = {query(agent.name): query_tokens for agent in pipeline if agent.arrival is None}
+    return on_engines(pipeline, schedule, RequestShape(asked, tokens, "length"), engines)
 
 
 def played(
