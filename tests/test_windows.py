@@ -241,6 +241,7 @@ def test_profiles_of_quality_do_not_know_of_them(tmp_path: Path) -> None:
         work.why_not_scored == "what a window drops (plan.window) is not in any profile of quality"
     )
     known: Any = object()
-    forecaster = ProfileForecaster(PIPELINE, known, known, {}, Workload([]))
+    workload = Workload([RequestShape({}, {"seen": 20, "z": 9})])
+    forecaster = ProfileForecaster(PIPELINE, known, known, {}, workload)
     with pytest.raises(ScheduleError, match="window: the quality profile does not know what it"):
         forecaster(windowed(Window(8)))
