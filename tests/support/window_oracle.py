@@ -13,7 +13,7 @@ from staircase import Window
 from staircase.errors import WorkloadError
 from staircase.messages import Call
 from staircase.pipeline import Agent
-from staircase.play import Play
+from staircase.play import CallResult, Play
 from tests.support.random_cases import RandomCase
 
 # A text in a prompt: the places of its tokens, or where others say them, how many they are.
@@ -65,9 +65,9 @@ def check_windows(case: RandomCase, seen: Counter[str]) -> None:
             super().on_revised(number, standing, tokens, now_ps)
             self.look()
 
-        def on_end(self, *arguments: Any) -> None:
+        def on_end(self, number: int, result: CallResult) -> None:
             self.look()
-            super().on_end(*arguments)
+            super().on_end(number, result)
             self.look()
 
         def look(self) -> None:
