@@ -255,7 +255,14 @@ class Workspace:
         known = self.played()
         if known is None:
             return f"there is no {self.quality_path}"
-        return known.why if isinstance(known, LengthProfile) else None
+        return known.why if isinstance(known, LengthProfile) else self.why_not_scored
+
+    @property
+    def why_not_scored(self) -> str | None:
+        """Why no profile could forecast the quality of what the search tries, in words."""
+        if not self.scenario.plan.has_windows:
+            return None
+        return "what a window drops (plan.window) is not in any profile of quality"
 
     def _latency_in(self, path: Path) -> LatencyProfile:
         found = load_latency(path)
@@ -293,7 +300,9 @@ class Workspace:
         return ProfileForecaster(
             pipeline=spec.pipeline.build(),
             latency=latency,
-            quality=known if isinstance(known, QualityProfile) else None,
+            quality=(
+                known if isinstance(known, QualityProfile) and not self.why_not_scored else None
+            ),
             engines={**spec.real, **spec.remote},
             workload=(
                 sampled_workload(known.samples, count) if known else self._given_workload(count)

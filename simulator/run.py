@@ -83,7 +83,9 @@ def run_workload(
         found = simulate_all(pipeline, schedule, engines, workload)
         measured = measure_all(found.timelines, reading_rate)
         pairs = zip(found.timelines, workload.requests, strict=True)
-        unread = np.array([unread_of_timeline(pipeline, line, shape) for line, shape in pairs])
+        unread = np.array(
+            [unread_of_timeline(pipeline, schedule, line, shape) for line, shape in pairs]
+        )
         use = _use(engines, found.busy_ps, measured.duration_s)
         tokens = _tokens_of(pipeline, found.timelines)
         return Run(measured, unread, use, tokens, found.timelines)

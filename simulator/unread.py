@@ -1,15 +1,15 @@
 """How much was not read yet when it was written: what a schedule risks, where nobody measured it.
 
-For a token t of a reading agent, u(t) is the share of its sources' tokens that the agent had not
-been shown when it wrote t, or checked it last. An agent's unread share is the mean of u over its
-tokens, a request's the mean over its reading agents: 0 where everything is read first, 1 where
-nothing ever is. It needs no model, so it stands in for quality without a quality profile; what it
-costs differs from task to task.
+For a token t of a reading agent, u(t) is the share of its sources' tokens that the agent was not
+shown when it wrote t, or checked it last: that it had not read by then, or that a window dropped.
+An agent's unread share is the mean of u over its tokens, a request's the mean over its reading
+agents: 0 where everything is read first, 1 where nothing ever is. It needs no model, so it stands
+in for quality without a quality profile; what it costs differs from task to task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from simulator.compiled.call_tables import CallTables
 from staircase.metrics.request_metrics import Floats
 from staircase.pipeline import Agent, Pipeline
+from staircase.schedule import Schedule
 from staircase.timeline import Timeline, last_readings
 from staircase.workload import RequestShape
 
@@ -24,8 +25,10 @@ from staircase.workload import RequestShape
 Ints = Any
 
 
-def unread_of_timeline(pipeline: Pipeline, timeline: Timeline, request: RequestShape) -> float:
-    """The unread share of ``request``, played as ``timeline``.
+def unread_of_timeline(
+    pipeline: Pipeline, schedule: Schedule, timeline: Timeline, request: RequestShape
+) -> float:
+    """The unread share of ``request``, played by ``schedule`` as ``timeline``.
 
     Peers, which may write for as long as their reader does, are not in it, nor is what a branch
     does not see of the text whose item starts it. Who was cancelled or not asked counts as a source
@@ -37,19 +40,31 @@ def unread_of_timeline(pipeline: Pipeline, timeline: Timeline, request: RequestS
         a.name: min(request.output_tokens.get(a.name, timeline.written[a.name]), a.max_tokens)
         for a in pipeline
     }
-    shares = [_missed(agent, timeline, whole) for agent in readers]
+    shares = [
+        _missed(agent, schedule.skipped(pipeline, agent), timeline, whole) for agent in readers
+    ]
     return sum(shares) / len(readers) if readers else 0.0
 
 
-def _missed(agent: Agent, timeline: Timeline, whole: Mapping[str, int]) -> float:
+def _missed(
+    agent: Agent,
+    skipped: Mapping[str, Callable[[int], int]],
+    timeline: Timeline,
+    whole: Mapping[str, int],
+) -> float:
     places = [place for place, name in enumerate(agent.reads) if name in agent.waits_for]
     there = sum(whole[agent.reads[place]] for place in places)
     written = timeline.written[agent.name]
     if not there or not written:
         return 0.0
+
+    def shown(read: int, source: str) -> int:
+        return read - skipped[source](read) if source in skipped else read
+
     spans = [span for span in timeline.spans if span.agent == agent.name]
     missed = (
-        (1 - sum(span.read[place] for place in places) / there) * (stop - start)
+        (1 - sum(shown(span.read[place], agent.reads[place]) for place in places) / there)
+        * (stop - start)
         for span, start, stop in last_readings(spans, written)
     )
     return sum(missed) / written

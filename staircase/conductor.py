@@ -84,7 +84,8 @@ class Conductor:
     def _drawing(self, agent: Agent) -> Drawing:
         layout = self._schedule.layout
         fixed, texts = self._fixed_tokens, self._texts
-        return Drawing(agent.name, agent.reads, layout, fixed, texts, agent.template)
+        skipped = self._schedule.skipped(self._pipeline, agent)
+        return Drawing(agent.name, agent.reads, layout, fixed, texts, agent.template, skipped)
 
     def start(self) -> list[Command]:
         """The commands that begin the request."""

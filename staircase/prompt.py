@@ -145,7 +145,8 @@ class Drawing:
         texts: of those agents whose text does not stand as it was written; rounds count the tokens
             that stand.
         template: by whose name the texts that do not grow go; the agent's if empty.
-        skipped: tokens at a source's beginning that are never shown, by its name.
+        skipped: by the name of a source whose beginning need not be shown: how many tokens of it
+            are not when so many are read.
     """
 
     agent: str
@@ -154,7 +155,7 @@ class Drawing:
     fixed_tokens: Mapping[str, int]
     texts: Mapping[str, StandingText] = field(default_factory=dict)
     template: str = ""
-    skipped: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, Callable[[int], int]] = field(default_factory=dict)
     _rounds: int = 0
     _last: Round | None = None
     _has_chunk: bool = False
@@ -174,12 +175,12 @@ class Drawing:
 
     def _rebuilt(self, rounds: Sequence[Round], written: int) -> Prompt:
         question = self._fixed(query(self._named))
-        so_far = self._chunk(self._nothing, rounds[-1]) if rounds else []
+        so_far = self._chunk(self._skipped(rounds[-1]), rounds[-1]) if rounds else []
         body = [*so_far, question] if self.layout == "rebuild" else [question, *so_far]
         return Prompt(tuple(joined([*self._head, *body, *self._own(0, written)])))
 
     def _show(self, this: Round) -> None:
-        before = self._last or self._nothing
+        before = self._last or self._skipped(this)
         chunk = self._chunk(before, this)
         if self.layout == "interleave" and self._last:
             _add(self._pieces, *self._own_after(this.written))
@@ -205,9 +206,11 @@ class Drawing:
                 pieces += [name, *self._standing(source, start, stop)]
         return pieces
 
-    @property
-    def _nothing(self) -> Round:
-        return Round(tuple(self.skipped.get(source, 0) for source in self.sources), 0)
+    def _skipped(self, now: Round) -> Round:
+        """What at the beginning of each source is not shown where ``now`` is the first round."""
+        pairs = zip(self.sources, now.read, strict=True)
+        begins = (self.skipped[one](read) if one in self.skipped else 0 for one, read in pairs)
+        return Round(tuple(begins), 0)
 
     @property
     def _named(self) -> str:

@@ -8,7 +8,7 @@ are fully shown, the step in question writes to the end, whatever its ``write`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -22,7 +22,7 @@ from staircase.bounds import (
     MOST_TOKENS,
 )
 from staircase.errors import ScheduleError
-from staircase.pipeline import Pipeline
+from staircase.pipeline import Agent, Pipeline
 
 Layout = Literal["rebuild", "rebuild_query_first", "append_rounds", "interleave"]
 LAYOUTS: tuple[Layout, ...] = ("rebuild", "rebuild_query_first", "append_rounds", "interleave")
@@ -232,6 +232,49 @@ def parse_barrier(text: str) -> Barrier:
     )
 
 
+@dataclass(frozen=True)
+class Window:
+    """How much of an input a step shows: at most the last ``tokens`` that were read.
+
+    What is shown begins further on by ``hop`` tokens at a time. Until it does, a prompt only grows
+    at the input's end, so that a prefix cache finds it; then all from the input on is computed
+    anew.
+    """
+
+    tokens: int
+    hop: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.tokens <= MOST_TOKENS:
+            raise ScheduleError(f"window of {self.tokens} tokens: must be from 1 to {MOST_TOKENS}")
+        if not 1 <= self.hop <= self.tokens:
+            raise ScheduleError(
+                f"window of {self.tokens} tokens: hop is {self.hop}, must be from 1 to "
+                f"{self.tokens}, or there would be nothing to show"
+            )
+
+    def begin(self, read: int) -> int:
+        """Tokens at the input's beginning that are not shown when ``read`` tokens were read."""
+        return -(-max(read - self.tokens, 0) // self.hop) * self.hop
+
+
+def parse_window(text: str) -> Window | None:
+    """A window in a word: ``none``, ``TOKENS`` or ``TOKENS/HOP``.
+
+    Raises:
+        ScheduleError: it is none of these.
+    """
+    if text == "none":
+        return None
+    try:
+        numbers = [int(number) for number in text.split("/")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise ScheduleError(f"window {text!r}: give none, TOKENS or TOKENS/HOP")
+    return Window(*numbers)
+
+
 def parse_checked(text: str) -> int | None:
     """What is settled in a word, as ``Schedule.checked`` has it: a number of tokens, or ``all``.
 
@@ -269,6 +312,7 @@ class Schedule:
         without: agents, of branches and those that read nobody, that are not asked; to their
             readers they are as if they had ended at once and said nothing.
         at_once: of those on whom somebody votes, so many write at a time; None: all.
+        window: how much of each input a step shows; None: all that was read.
     """
 
     staircases: Mapping[str, Staircase] = field(default_factory=dict)
@@ -283,6 +327,7 @@ class Schedule:
     retries: int = 0
     without: tuple[str, ...] = ()
     at_once: int | None = None
+    window: Window | None = None
 
     @cached_property
     def key(self) -> str:
@@ -308,6 +353,7 @@ class Schedule:
             raise ScheduleError(f"at_once is {self.at_once}, must be from 1 to {MOST_SAMPLES}")
 
         self._check_checks()
+        self._check_window()
 
     def _check_checks(self) -> None:
         if self.checked == 0:
@@ -319,6 +365,24 @@ class Schedule:
                 f"layout {self.layout!r}: where texts are checked it must be "
                 f"{' or '.join(CHECKED_LAYOUTS)}"
             )
+
+    def _check_window(self) -> None:
+        if self.window is None:
+            return
+        if self.layout not in CHECKED_LAYOUTS:
+            raise ScheduleError(
+                f"layout {self.layout!r}: with a window it must be {' or '.join(CHECKED_LAYOUTS)}"
+            )
+        if self.checks:
+            raise ScheduleError("window: is not for texts that are checked; leave one of them out")
+
+    def skipped(self, pipeline: Pipeline, agent: Agent) -> dict[str, Callable[[int], int]]:
+        """Of sources that ``agent`` sees through a window: how many tokens at the beginning are not
+        shown when so many were read.
+        """
+        if self.window is None:
+            return {}
+        return {name: self.window.begin for name in agent.reads if pipeline[name].arrival}
 
     @property
     def checks(self) -> bool:
@@ -353,6 +417,8 @@ class Schedule:
         self._check_votes(pipeline)
         if self.checks:
             _check_checkable(pipeline)
+        if self.window and not pipeline.inputs:
+            raise ScheduleError("window: is for inputs, and there are none (pipeline.inputs)")
         able = [*proposers_of(pipeline), *(agent.name for agent in pipeline if agent.fork)]
         for name in self.without:
             if name not in able:

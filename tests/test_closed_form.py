@@ -71,7 +71,7 @@ class Alone:
         return played.timelines()[0]
 
     def unread(self, line: Timeline) -> float:
-        return unread_of_timeline(self.pipeline, line, self.request)
+        return unread_of_timeline(self.pipeline, Schedule(), line, self.request)
 
     def times(self, candidates: Candidates) -> AloneTimes:
         schedule = Schedule(layout=self.layout)

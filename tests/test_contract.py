@@ -20,6 +20,7 @@ from staircase import (
     Pipeline,
     Schedule,
     Staircase,
+    Window,
     chain,
     constant,
     debate,
@@ -33,7 +34,7 @@ from staircase import (
 )
 from staircase.pipeline import Arrival, Fork
 from staircase.revisions.acceptance import CheckedText
-from staircase.schedule import LAYOUTS, Layout
+from staircase.schedule import CHECKED_LAYOUTS, LAYOUTS, Layout
 from staircase.timeline import Span
 from staircase.votes import Vote
 from tests.support.backends import (
@@ -103,9 +104,10 @@ def _moa(staircase: Staircase, **options: object) -> Case:
     return Case(MOA, schedule, LENGTHS)
 
 
-def _any(pipeline: Pipeline, staircase: Staircase) -> Case:
+def _any(pipeline: Pipeline, staircase: Staircase, **options: object) -> Case:
     lengths = {a.name: 12 + 5 * n for n, a in enumerate(pipeline)}
-    return Case(pipeline, uniform(pipeline, staircase), lengths)
+    schedule = replace(uniform(pipeline, staircase), **options)  # type: ignore[arg-type]
+    return Case(pipeline, schedule, lengths)
 
 
 def _vote(vote: Agent, written: int, *readers: Agent, **options: object) -> Case:
@@ -131,6 +133,15 @@ CASES = {
     "an input": _any(WITH_INPUT, constant(5, 5, 6)),
     "an input, read whole": _any(WITH_INPUT, normal()),
     "a question that is typed": _any(TYPED, constant(3, 4, 5)),
+    **{
+        f"through a window, {layout}": _any(
+            TYPED, constant(3, 4, 5), layout=layout, window=Window(6, 3)
+        )
+        for layout in CHECKED_LAYOUTS
+    },
+    "an input beside others, through a window": _any(
+        WITH_INPUT, constant(5, 5, 6), layout="rebuild", window=Window(4)
+    ),
     "a vote": _vote(replace(SHORT, vote=Vote()), 30, Agent("z", reads=("v",))),
     "a vote that answers": _vote(SHORT, 21),
     "a vote, one by one": _vote(

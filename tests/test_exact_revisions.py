@@ -18,7 +18,8 @@ from tests.support.played_both_ways import (
     seeds_of,
     ties,
 )
-from tests.support.random_cases import checked_case, input_case, update_case
+from tests.support.random_cases import checked_case, input_case, update_case, window_case
+from tests.support.window_oracle import check_windows
 
 
 @pytest.mark.slow
@@ -75,3 +76,24 @@ def check_checks(seeds: Iterable[int]) -> None:
         seen["ties"] += ties(lines)
         check_readers(case, lines)
     assert min(seen[what] for what in (*EVENTS, "fallen", "kept", "taken back")) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(STREAM_TESTS))
+def test_random_cases_with_windows(group: int) -> None:
+    """1,020 cases in all."""
+    check_dropped(seeds_of(group))
+
+
+def test_some_random_cases_with_windows() -> None:
+    check_dropped(range(FEW_CASES))
+
+
+def check_dropped(seeds: Iterable[int]) -> None:
+    """In every group windows move on, and some prompts find the one before in the cache."""
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        case = window_case(seed)
+        seen["ties"] += ties(check(case, seen))
+        check_windows(case, seen)
+    assert min(seen[what] for what in (*EVENTS, "fallen", "dropped", "moved", "stayed")) > 0

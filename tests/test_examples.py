@@ -37,6 +37,7 @@ SIMULATED = (
     "systems/streaming_thinker",
     "systems/think_as_you_see",
     "systems/thread_weaver",
+    "systems/window",
     "two_layers",
     "typed_question",
     "vote",

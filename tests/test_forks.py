@@ -275,7 +275,7 @@ def test_unread_is_of_what_was_waited_for_in_steps() -> None:
     """Not of the outline, of which a branch shall see no more than its item."""
     pipeline, request = forked(2), shape([0, 20])
     line, _ = play(pipeline, request)
-    assert unread_of_timeline(pipeline, line, request) == 0
+    assert unread_of_timeline(pipeline, Schedule(), line, request) == 0
 
 
 def test_the_way_to_the_first_token_leads_through_the_last_branch() -> None:

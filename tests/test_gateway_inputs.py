@@ -45,7 +45,7 @@ from executor.runtime import Job, Outcome, Runtime, ServedModel
 from planner.api.serving import gateway_of
 from planner.results.plans import save_plan
 from planner.workspace import Workspace
-from staircase import Pipeline, Question, Schedule, constant, normal, uniform
+from staircase import Pipeline, Question, Schedule, Window, constant, normal, uniform
 from staircase.pipeline import Agent, Arrival
 from tests.support.backends import FORM
 from tests.support.command_line import ROOT
@@ -268,6 +268,16 @@ class TestInFull:
         chunks = create(model=PLAN, messages=ASKED, stream=True, extra_body=said)
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         assert text == whole.choices[0].message.content
+
+
+def test_what_a_window_drops() -> None:
+    """The answer is what ``run`` writes, and another one than without the window."""
+    whole = uniform(PIPELINE, constant(2, 2, 6), "rebuild")
+    some = replace(whole, window=Window(3, 2))
+    with running(plan_on(schedule=some)) as server:
+        answer = content_of(post(server, inputs={"heard": SAID[-1]}))
+    texts = [played((SAID[-1],), schedule).texts["speaker"] for schedule in (some, whole)]
+    assert answer == texts[0] != texts[1]
 
 
 CHECKED = replace(uniform(PIPELINE, constant(2, 2, 6), "rebuild"), checked=None)

@@ -462,3 +462,32 @@ def test_models_that_read_it_are_profiled_planned_and_validated(tmp_path: Path) 
         measured = row["measured"]
         assert measured["input_s"]["mean"] <= 12 / 8 * 1.2
         assert "start_after_input_s" in row["candidate"]["forecast"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_models_that_see_it_through_a_window_are_planned_and_validated(tmp_path: Path) -> None:
+    """What that costs in quality no profile says; runs tell."""
+    words = " ".join(["word"] * 12)
+    questions = [{"query": f"Answer {n}.", "inputs": {"typed": words}} for n in range(12)]
+    path, out = typed_scenario(tmp_path, questions, 8.0), ["--out", str(tmp_path / "out")]
+    content = yaml.safe_load(path.read_text())
+    content["plan"] |= {"window": ["4/2"], "layouts": ["rebuild"], "validated_front": 3}
+    content["plan"]["max_unread"] = 1.0
+    path.write_text(yaml.safe_dump(content))
+    runs = {}
+    for command in ("profile", "plan", "validate"):
+        runs[command] = staircase(command, str(path), *out, "--json")
+        assert runs[command].returncode == 0, runs[command].stderr
+    why = "what a window drops (plan.window) is not in any profile of quality"
+    assert why in " ".join(runs["profile"].stderr.split())
+    rows = json.loads(runs["validate"].stdout)["rows"]
+    dropped = [row for row in rows if row["candidate"]["schedule"]["window"]]
+    assert dropped
+    for row in rows:
+        assert "loss" not in row["candidate"]["forecast"]
+        assert 0 < row["measured"]["agreement"]["mean"] <= 1
+    for row in dropped:
+        assert row["measured"]["unread"]["mean"] == pytest.approx(
+            row["candidate"]["forecast"]["unread"]["mean"], abs=0.2
+        )

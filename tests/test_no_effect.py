@@ -25,6 +25,7 @@ OPTIONS = {
     "simulate planner/demo.yaml --replicates 3": "--replicates",
     "simulate examples/paper_moa.yaml --show at_once": "--show",
     f"{RUN} --checked all": "--checked",
+    f"{RUN} --window 8": "--window",
     "plan examples/paper_moa.yaml --workers 2 --ray localhost:1": "--workers",
     "explain plan.json --out folder": "--out",
     "profile planner/demo.yaml --only quality --budget 5": "--budget",

@@ -117,7 +117,7 @@ def test_the_answer_alone_has_no_peers() -> None:
 
 def test_unread_counts_only_those_that_are_waited_for() -> None:
     line = play(Schedule(STEPS))
-    assert unread_of_timeline(PIPELINE, line, REQUEST) == 0
+    assert unread_of_timeline(PIPELINE, Schedule(STEPS), line, REQUEST) == 0
 
 
 def test_the_way_to_the_first_token_leads_not_through_peers() -> None:

@@ -70,7 +70,7 @@ def test_tables_and_timelines_say_the_same() -> None:
                 line.written[agent.name] == min(shape.output_tokens[agent.name], agent.max_tokens)
                 for agent in case.pipeline.readers
             ):
-                expected = unread_of_timeline(case.pipeline, line, shape)
+                expected = unread_of_timeline(case.pipeline, case.schedule, line, shape)
                 assert found[number] == pytest.approx(expected)
                 compared += expected > 0
     assert compared > 90

@@ -227,7 +227,7 @@ class TestAhead:
         line = simulate(whole, schedule, {"e": ENGINE}, Workload([shape]))[0]
         last = next(span for span in line.spans if span.agent == "z")
         assert last.read == (10, 30, 40)
-        assert unread_of_timeline(whole, line, shape) == 0
+        assert unread_of_timeline(whole, schedule, line, shape) == 0
 
     def test_a_quorum_is_of_texts_that_have_ended(self) -> None:
         line = play("wrrrr", "quorum:3")

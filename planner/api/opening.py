@@ -8,7 +8,13 @@ from pathlib import Path
 from planner.workspace import Workspace
 from staircase.errors import InputError, ScheduleError
 from staircase.pipeline import Pipeline
-from staircase.schedule import Schedule, parse_barrier, parse_checked, parse_staircase
+from staircase.schedule import (
+    Schedule,
+    parse_barrier,
+    parse_checked,
+    parse_staircase,
+    parse_window,
+)
 from staircase.spec.scenario import Scenario
 
 AnyScenario = str | Path | Scenario
@@ -46,6 +52,7 @@ def uniform_schedule(
     at_once: int | None = None,
     checked: str = "0",
     show: str = "settled",
+    window: str = "none",
 ) -> Schedule:
     """The same staircase for every reading agent; all in words, as of ``staircase simulate``.
 
@@ -65,6 +72,7 @@ def uniform_schedule(
         at_once=at_once,
         checked=parse_checked(checked),
         show=show,  # type: ignore[arg-type]
+        window=parse_window(window),
     )
 
 

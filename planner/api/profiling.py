@@ -100,7 +100,7 @@ def _texts(
 
 def _wanted(work: Workspace, opened: OpenedEngines, progress: Progress) -> Kind | None:
     """A workload that is given says how long texts are."""
-    why = opened.why_no_scores(work.scenario.pipeline.build())
+    why = opened.why_no_scores(work.scenario.pipeline.build()) or work.why_not_scored
     if why is None:
         return "quality"
     progress.say([f"quality cannot be measured: {why}"])
@@ -136,7 +136,8 @@ def _quality(work: Workspace, opened: OpenedEngines, progress: Progress) -> Path
 
 
 def _lengths(work: Workspace, opened: OpenedEngines, progress: Progress) -> Path:
-    why = opened.why_no_scores(work.scenario.pipeline.build()) or "it was not asked for"
+    unscored = opened.why_no_scores(work.scenario.pipeline.build()) or work.why_not_scored
+    why = unscored or "it was not asked for"
     key = lengths_key(work.scenario)
     with (
         kept_work(work.length_samples_path, [key], "samples", progress) as lines,

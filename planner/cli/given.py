@@ -13,6 +13,7 @@ SCHEDULE = (
     "staircase",
     "layout",
     "barrier",
+    "window",
     "reading",
     "starve",
     "without",

@@ -94,6 +94,13 @@ BarrierWord = Annotated[
         help="Whom a step waits for: all, quorum:COUNT, grace:COUNT,SECONDS or ahead:COUNT."
     ),
 ]
+WindowWord = Annotated[
+    str,
+    typer.Option(
+        help="Of inputs only the last tokens are shown: TOKENS or TOKENS/HOP, the tokens by which "
+        "what is shown moves on; none: all."
+    ),
+]
 Checked = Annotated[
     str,
     typer.Option(

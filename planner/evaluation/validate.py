@@ -33,6 +33,7 @@ from staircase.metrics.request_metrics import Summary, summarize
 from staircase.metrics.shortfalls import count_shortfalls
 from staircase.metrics.text_faults import TextFaults, text_figures
 from staircase.pipeline import Pipeline
+from staircase.schedule import Schedule
 from staircase.spec.scenario import Scenario
 from staircase.timeline import since_arrival
 from staircase.workload import Question, RequestShape
@@ -152,7 +153,7 @@ def _row(
     lines = [run.outcome.timeline for run in runs]
     measured = {
         **measure_all(lines, scenario.plan.reading_rate).summaries(),
-        "unread": _unread(pipeline, runs),
+        "unread": _unread(pipeline, candidate.schedule, runs),
         **figures,
         **text_figures(faults),
     }
@@ -197,12 +198,12 @@ def contenders(plan: Plan, front: int) -> dict[str, Candidate]:
     return named | {f"front {n + 1}": plan.candidates[k] for n, k in enumerate(spread)}
 
 
-def _unread(pipeline: Pipeline, runs: Sequence[ReadRun]) -> Summary:
+def _unread(pipeline: Pipeline, schedule: Schedule, runs: Sequence[ReadRun]) -> Summary:
     """Drafts that were cancelled count as long as in the fully read runs of the same questions."""
     return summarize(
         [
             unread_of_timeline(
-                pipeline, run.outcome.timeline, _whole(pipeline, run.outcome, run.full)
+                pipeline, schedule, run.outcome.timeline, _whole(pipeline, run.outcome, run.full)
             )
             for run in runs
         ]

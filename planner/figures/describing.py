@@ -58,6 +58,9 @@ def _head(schedule: Schedule) -> tuple[str, list[tuple[str | int, ...]]]:
     if schedule.barrier.kind != "all":
         words.append(f"{schedule.barrier.kind} {{}}")
         keys.append(("barrier", "count"))
+    if schedule.window:
+        words.append("last {} of inputs in hops of {}")
+        keys += [("window", "tokens"), ("window", "hop")]
     if schedule.at_once is not None:
         words.append("at most {} at once")
         keys.append(("at_once",))

@@ -23,11 +23,13 @@ from staircase.schedule import (
     Layout,
     Schedule,
     Staircase,
+    Window,
     constant,
     geometric,
     normal,
     parse_barrier,
     parse_checked,
+    parse_window,
     proposers_of,
 )
 from staircase.spec.plan_spec import PlanSpec
@@ -40,7 +42,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "geometric": ("first", "chunk", "write", "ratio"),
 }
 # What holds for all agents; the latter say nothing where everybody reads all first.
-COMMON = ("layout", "barrier", "at_once", "without")
+COMMON = ("layout", "barrier", "window", "at_once", "without")
 OPTIONS = ("reading", "starve", "checked", "show")
 
 
@@ -123,7 +125,13 @@ class Space:
             at_once=self._at_once(point),
             checked=self._checked(point),
             show=self._show(point),
+            window=self._window(point),
         )
+
+    def _window(self, point: Point) -> Window | None:
+        """None, in layouts in which there can be none."""
+        word = point.get("window", self.spec.window[0])
+        return parse_window(word) if point["layout"] in CHECKED_LAYOUTS else None
 
     def _checked(self, point: Point) -> int | None:
         """Nothing, in layouts in which nothing can be."""

@@ -130,7 +130,8 @@ class Sources:
             return False
         state.item_end = bounds[fork.item]
         if fork.sees == "item":
-            state.drawing.skipped[fork.source] = bounds[fork.item - 1]
+            begin = bounds[fork.item - 1]
+            state.drawing.skipped[fork.source] = lambda _: begin
         return True
 
     def count(self, state: AgentState) -> Count:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from staircase.bounds import (
     LEAST_CAPACITY_SHARE,
@@ -21,7 +21,13 @@ from staircase.bounds import (
 )
 from staircase.errors import ScheduleError
 from staircase.metrics.request_metrics import READING_RATE
-from staircase.schedule import CHECKED_LAYOUTS, SEARCHED_LAYOUTS, Layout, parse_barrier
+from staircase.schedule import (
+    CHECKED_LAYOUTS,
+    SEARCHED_LAYOUTS,
+    Layout,
+    parse_barrier,
+    parse_window,
+)
 from staircase.spec.strict import (
     Count,
     CountFrom0,
@@ -48,7 +54,21 @@ def _barrier(word: str) -> str:
     return word
 
 
+def _window(word: str) -> str:
+    try:
+        parse_window(word)
+    except ScheduleError as error:
+        raise ValueError(str(error)) from None
+    return word
+
+
 BarrierWord = Annotated[str, AfterValidator(_barrier)]
+# A number of tokens need not be quoted.
+WindowWord = Annotated[
+    str,
+    BeforeValidator(lambda word: str(word) if type(word) is int else word),
+    AfterValidator(_window),
+]
 Value = TypeVar("Value")
 # Values of which a search may choose.
 Listed = Annotated[list[Value], Field(min_length=1)]
@@ -97,13 +117,13 @@ class PlanSpec(Strict):
     file or a PostgreSQL address.
 
     ``staircases``: the ``same`` for every reading agent, or one for each ``layer`` or ``agent``.
-    ``barrier`` (words of ``parse_barrier``), ``reading``, ``starve``, ``checked`` (of how many
-    tokens read makes a text settled, or ``all``; 0 is none) and ``show`` are searched where more
-    than one value is given; so is ``at_once``, how many of those write at a time on whom somebody
-    votes, and without which proposers, of whom at most ``leave_out`` at once, the
-    readers do as well. ``prices`` (by engine) are for the figure ``cost``, ``goodput`` (what
-    a request may take at most) for the figure of that name and for ``capacity``, at which
-    ``capacity_share`` of the requests keep it.
+    ``barrier`` (words of ``parse_barrier``), ``window`` (of ``parse_window``), ``reading``,
+    ``starve``, ``checked`` (of how many tokens read makes a text settled, or ``all``; 0 is none)
+    and ``show`` are searched where more than one value is given; so is ``at_once``, how many of
+    those write at a time on whom somebody votes, and without which proposers, of whom at most
+    ``leave_out`` at once, the readers do as well. ``prices`` (by engine) are for the figure
+    ``cost``, ``goodput`` (what a request may take at most) for the figure of that name and for
+    ``capacity``, at which ``capacity_share`` of the requests keep it.
     """
 
     trials: Count = 150
@@ -112,6 +132,7 @@ class PlanSpec(Strict):
     layouts: Listed[Layout] = list(SEARCHED_LAYOUTS)
     staircases: Literal["same", "layer", "agent"] = "same"
     barrier: Listed[BarrierWord] = ["all"]
+    window: Listed[WindowWord] = ["none"]
     reading: Listed[Literal["exact", "latest"]] = ["exact"]
     starve: Listed[Literal["wait", "write"]] = ["wait"]
     checked: Listed[Annotated[int, Field(ge=0, le=MOST_TOKENS)] | Literal["all"]] = [0]
@@ -147,6 +168,25 @@ class PlanSpec(Strict):
                 f"checked needs one of the layouts {', '.join(CHECKED_LAYOUTS)}; give it in layouts"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_window(self) -> Self:
+        if not self.has_windows:
+            return self
+        if not {*self.layouts} & {*CHECKED_LAYOUTS}:
+            raise ValueError(
+                f"window needs one of the layouts {', '.join(CHECKED_LAYOUTS)}; give it in layouts"
+            )
+        if self.checked != [0]:
+            raise ValueError(
+                "window: is not for texts that are checked; leave out window or checked"
+            )
+        return self
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether schedules are tried that drop what they read of inputs."""
+        return self.window != ["none"]
 
     @model_validator(mode="after")
     def _check_share(self) -> Self:

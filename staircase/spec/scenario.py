@@ -192,6 +192,15 @@ class Scenario(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_window(self) -> Self:
+        if self.plan.has_windows and not self.pipeline.build().inputs:
+            raise ValueError(
+                "plan.window: is for inputs, and this pipeline has none (pipeline.inputs); take it "
+                "away"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_kinds(self) -> Self:
         for name in self.remote:
             for other in self.simulated:

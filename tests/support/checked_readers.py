@@ -33,4 +33,4 @@ def _check_all_was_read(case: RandomCase, line: Timeline) -> None:
     request = case.workload.requests[line.request]
     written = {agent.name: line.written[agent.name] for agent in case.pipeline}
     whole = replace(request, output_tokens={**request.output_tokens, **written})
-    assert unread_of_timeline(case.pipeline, line, whole) == pytest.approx(0), "C3"
+    assert unread_of_timeline(case.pipeline, case.schedule, line, whole) == pytest.approx(0), "C3"

@@ -23,6 +23,7 @@ from staircase import (
     Schedule,
     Staircase,
     Timeline,
+    Window,
     Workload,
     chain,
     constant,
@@ -198,6 +199,21 @@ def checked_case(seed: int) -> RandomCase:
     workload = replace(case.workload, requests=requests)
     setups = dict(map(_freed, case.setups.items()))
     return RandomCase(case.pipeline, schedule, setups, workload).with_few_blocks(rng)
+
+
+def window_case(seed: int) -> RandomCase:
+    """Inputs of which only the last tokens are shown; some replace part of what they said."""
+    rng = random.Random(f"windows {seed}")
+    case = input_case(seed) if rng.random() < 0.6 else update_case(seed)
+    tokens = rng.choice([1, 2, 3, 5, 8, 16])
+    schedule = replace(
+        case.schedule,
+        staircases={agent.name: _staircase(rng) for agent in case.pipeline.readers},
+        layout=rng.choice(CHECKED_LAYOUTS),
+        window=Window(tokens, rng.choice([1, rng.randint(1, tokens), tokens])),
+    )
+    setups = dict(map(_freed, case.setups.items()))
+    return replace(case, schedule=schedule, setups=setups).with_few_blocks(rng)
 
 
 def _updated(rng: random.Random, pipeline: Pipeline, request: RequestShape) -> RequestShape:
