@@ -6,11 +6,10 @@ They depend neither on what else an engine does at the time nor on how a text is
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 
-UNIFORM_BITS = 53
 SEED_BITS = 31
+DRAW_BITS = 63
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,9 @@ class TextPosition:
     position: int
 
 
-def uniform(seed: int, place: TextPosition) -> float:
-    """Uniform in [0, 1), as if drawn anew for every seed and place."""
-    return math.ldexp(_bits(seed, place, UNIFORM_BITS), -UNIFORM_BITS)
+def draw_seed(seed: int, place: TextPosition) -> int:
+    """A seed for what is drawn at ``place``, as if drawn anew for each; 0 … 2⁶³ - 1."""
+    return _bits(seed, place, DRAW_BITS)
 
 
 def call_seed(seed: int, place: TextPosition) -> int:

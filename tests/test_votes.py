@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from executor.draws import TextPosition, uniform
+from executor.draws import TextPosition, draw_seed
 from executor.engine import CallReport, EngineCall, Listener
 from executor.opened_engines import OpenedEngines, without_models
 from executor.runtime import Job, Outcome, Runtime, ServedModel
@@ -622,7 +622,7 @@ class TestInRealTime:
     def test_other_samples_draw_other_texts(self) -> None:
         """Draws are of the agent's name (``executor.draws``)."""
         places = [TextPosition(f"0/solver.{number}", 0) for number in (1, 2, 3)]
-        assert len({uniform(7, place) for place in places}) == 3
+        assert len({draw_seed(7, place) for place in places}) == 3
 
 
 def scenario(folder: Path, **changes: object) -> Path:

@@ -15,7 +15,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from executor.draws import TextPosition, uniform
+from executor.draws import TextPosition, draw_seed
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Chooser:
         scores = scores - scores.amax(-1, keepdim=True)
         # Warpers are also given the tokens before, at which none of these looks.
         nothing = cast("torch.LongTensor", torch.empty(len(scores), 0, dtype=torch.long))
-        uniforms = [uniform(self._sampling.seed, place) for place in places]
-        return draw(self._warpers(nothing, scores), torch.tensor(uniforms, dtype=torch.float64))
+        seeds = [draw_seed(self._sampling.seed, place) for place in places]
+        return draw(self._warpers(nothing, scores), torch.tensor(seeds))
 
 
 def _warpers(sampling: Sampling) -> LogitsProcessorList:
@@ -87,13 +87,42 @@ def _warpers(sampling: Sampling) -> LogitsProcessorList:
     return warpers
 
 
-def draw(scores: Tensor, uniforms: Tensor) -> Tensor:
-    """Tokens [B] distributed as softmax of ``scores`` [B, V], by ``uniforms`` [B] in [0, 1).
+def draw(scores: Tensor, seeds: Tensor) -> Tensor:
+    """Tokens [B] distributed as softmax of ``scores`` [B, V], by ``seeds`` [B] of 64 bits.
 
-    The inverse of the distribution function: one number a token, and rows know nothing of each
-    other. A number of 53 bits never reaches the sum, so a token of probability 0 is never drawn.
+    The first of a race: each token takes an exponential time of its own over its probability
+    (Gumbel's trick). Passes of other widths round logits otherwise. Where one number decides by the
+    sum of all probabilities before a token, that moves every border between tokens, so in the many
+    unlikely ones another is drawn; here only who wins by a hair may change.
     """
-    sums = scores.softmax(-1).cumsum(-1)
-    marks = uniforms.to(sums.device)[:, None] * sums[:, -1:]
-    # Of logits that are not numbers nothing can be drawn; the last token is at least a token.
-    return torch.searchsorted(sums, marks, right=True)[:, 0].clamp(max=scores.shape[-1] - 1)
+    times = exponentials(seeds.to(scores.device), scores.shape[-1])
+    return (scores - times.log()).argmax(-1)
+
+
+def exponentials(seeds: Tensor, count: int) -> Tensor:
+    """For each of ``seeds`` [B] so many numbers [B, count], exponential with mean 1, above 0.
+
+    SplitMix64 (Steele, Lea, Flood 2014) of seed and place; on every device the same.
+    """
+    places = torch.arange(1, count + 1, device=seeds.device)
+    mixed = _mix(seeds[:, None] + places * _GAMMA)
+    # 52 bits and a half: neither 0 nor, rounded, 1.
+    uniforms = (_shifted(mixed, 12).double() + 0.5) * 2.0**-52
+    return -uniforms.log()
+
+
+# SplitMix64's constants, as signed numbers.
+_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+_FIRST = 0xBF58476D1CE4E5B9 - 2**64
+_SECOND = 0x94D049BB133111EB - 2**64
+
+
+def _mix(numbers: Tensor) -> Tensor:
+    numbers = (numbers ^ _shifted(numbers, 30)) * _FIRST
+    numbers = (numbers ^ _shifted(numbers, 27)) * _SECOND
+    return numbers ^ _shifted(numbers, 31)
+
+
+def _shifted(numbers: Tensor, bits: int) -> Tensor:
+    """To the right, with zeros on the left; torch's own keeps the sign."""
+    return (numbers >> bits) & ((1 << (64 - bits)) - 1)
