@@ -193,11 +193,20 @@ class _Draws:
         """Of each request by agent, where the items of its text begin."""
         found: list[dict[str, list[int]]] = [{} for _ in written]
         for name, spec in self._by_agent(self.spec.items).items():
-            normals = self.for_items.standard_normal(len(written))
-            counts = lengths_at(normals, spec.count, self.folder).tolist()
-            for items, count, lengths in zip(found, counts, written, strict=True):
-                items[name] = drawn_starts(self.for_items, count, lengths[name], spec.sigma)
+            counts = self._item_lengths(spec.count, len(written))
+            before = self._item_lengths(spec.before, len(written))
+            rows = zip(found, counts, before, written, strict=True)
+            for items, count, first, lengths in rows:
+                starts = drawn_starts(self.for_items, count, lengths[name], spec.sigma, first)
+                items[name] = starts
         return found
+
+    def _item_lengths(self, length: Length | None, requests: int) -> list[int]:
+        """One a request; 0 where nothing is said."""
+        if length is None:
+            return [0] * requests
+        normals = self.for_items.standard_normal(requests)
+        return [int(n) for n in lengths_at(normals, length, self.folder)]
 
     def _updates(self, written: Mapping[str, int]) -> dict[str, tuple[Update, ...]]:
         draws, given, folder = self.for_updates, self.spec.updates, self.folder

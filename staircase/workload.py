@@ -212,16 +212,6 @@ def _check_updates(pipeline: Pipeline, name: str, tokens: int) -> None:
         raise WorkloadError(
             f"{name!r} has updates, so it must be an input with max_tokens of {tokens} or more"
         )
-    check_updatable(pipeline)
-
-
-def check_updatable(pipeline: Pipeline) -> None:
-    """Raise WorkloadError unless inputs may replace what they said."""
-    if pipeline.has_forks:
-        raise WorkloadError(
-            "inputs that replace what they said cannot be in a pipeline with branches, whose items "
-            "would fall; give inputs as texts, or leave out workload.updates"
-        )
 
 
 def too_long() -> WorkloadError:

@@ -23,6 +23,7 @@ from staircase.schedule import (
     Layout,
     Schedule,
     Staircase,
+    branches_of,
     constant,
     geometric,
     normal,
@@ -96,7 +97,7 @@ class Space:
     def _branches(self) -> list[list[str]]:
         """Those of each template that the items of one text start, in the items' order."""
         found: dict[tuple[str, str], list[str]] = {}
-        for agent in self.pipeline:
+        for agent in map(self.pipeline.__getitem__, branches_of(self.pipeline)):
             if agent.fork:
                 found.setdefault((agent.template, agent.fork.source), []).append(agent.name)
         return list(found.values())

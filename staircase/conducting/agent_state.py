@@ -20,7 +20,7 @@ class AgentState:
         rounds: what its steps have shown so far.
         shown_in: the step that showed each of ``rounds``.
         goes_back_to: the step from which it goes on when its call, which is being cancelled, ends.
-        item_end: of a branch, tokens of its source up to the end of its item.
+        item_end: of a branch, tokens of its source up to where it starts.
         starting_tokens: of its text, when its call began.
         settled: tokens of its text that stay for good, if not all do.
         settles: all of its text stays for good, and what is being written.
@@ -68,8 +68,8 @@ class AgentState:
         """Whether it may still want more of ``source``: what a branch forks from, until its item
         is there.
         """
-        if self.agent.fork and source == self.agent.fork.source:
-            return self.phase == "waiting" and not self.rounds
+        if self.agent.starts_by(source):
+            return not self.rounds and (self.phase == "waiting" or self.goes_back_to is not None)
         return self.phase == "waiting" or (self.call is not None and not self.call.is_last)
 
     # where a text that it read is revised

@@ -56,12 +56,13 @@ Length = Annotated[
 
 
 class ItemsSpec(Strict):
-    """How many items a text has; they share its tokens.
+    """How many items a text has; they share its tokens, without the ``before`` first ones.
 
     They are as long as each other but for ``sigma``, the standard deviation of the logarithm.
     """
 
     count: Length
+    before: Length | None = None
     sigma: Annotated[float, Field(ge=0, le=MOST_SIGMA)] = 0.0
 
 

@@ -99,7 +99,7 @@ def run(
     from planner.api.running import Pace, planned_schedule, play, questions_of
     from staircase.files import check_writable
     from staircase.trace import write_trace
-    from staircase.workload import Question, check_updatable
+    from staircase.workload import Question
 
     _check_given(ctx, question, staircase, requests or 1)
     work = open_workspace(scenario, out)
@@ -107,8 +107,6 @@ def run(
     schedule = schedule_given(ctx, pipeline) if staircase else planned_schedule(work)
     asked = questions_of(work, requests or 1) if question is None else [Question(question)]
     live = _live_input(ctx, pipeline, asked) if stdin or stdin_lines else None
-    if stdin_lines:
-        check_updatable(pipeline)
     if trace:
         check_writable(trace)
     is_shown = len(asked) == 1 and not as_json
