@@ -318,9 +318,12 @@ def trigger_case(seed: int) -> RandomCase:
 def _triggered(rng: random.Random, agent: Agent) -> Agent:
     if agent.fork is None:
         return agent
-    starts_when = rng.choice(["begun", "begun", "complete"])
-    otherwise = rng.choice(["never", "never", "at_end"])
-    return replace(agent, fork=replace(agent.fork, starts_when=starts_when, otherwise=otherwise))
+    fork = replace(
+        agent.fork,
+        starts_when=rng.choice(["begun", "begun", "complete"]),  # type: ignore[arg-type]
+        otherwise=rng.choice(["never", "never", "at_end"]),  # type: ignore[arg-type]
+    )
+    return replace(agent, fork=fork)
 
 
 def _forked(rng: random.Random, case: RandomCase) -> RandomCase:
