@@ -30,9 +30,10 @@ def without_unborn(
     """What each agent would write, which is nothing for branches that never start."""
     found = dict(written)
     for agent in pipeline.order:
-        if agent.fork and agent.fork.otherwise == "never":
-            source = pipeline[agent.fork.source]
+        fork = agent.fork
+        if fork and fork.otherwise == "never" and fork.source in items:
+            source = pipeline[fork.source]
             whole = min(found[source.name], source.max_tokens)
-            if sum(start < whole for start in items[source.name]) < agent.fork.item:
+            if sum(start < whole for start in items[source.name]) < fork.item:
                 found[agent.name] = 0
     return found

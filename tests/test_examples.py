@@ -30,6 +30,7 @@ SIMULATED = (
     "systems/stream2llm",
     "systems/stream_ma",
     "systems/thread_weaver",
+    "trigger",
     "two_layers",
     "typed_question",
     "vote",

@@ -554,6 +554,7 @@ class TestWorkload:
         [
             ({"items": {}}, "workload.items: does not say how many 'o' writes"),
             ({"items": {"o": {"count": 3}, "z": {"count": 3}}}, "items of 'z' start nobody"),
+            ({"items": {"o": {"read": 3}}}, "'o' reads nobody in steps; give count, not read"),
             ({"items": {"o": {"count": 3}, "q": {"count": 3}}}, "workload.items: 'q' is no agent"),
             ({"output_tokens": {"o": 3, "z": 5}}, "does not say how much 'w' writes"),
         ],

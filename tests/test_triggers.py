@@ -128,6 +128,24 @@ class TestStarts:
         assert [call.read for call in calls["z"]] == [(3, 4), (3, 20)]
         assert line.written["w"] == 3
 
+    def test_a_simulated_watcher_may_go_by_what_it_read(self) -> None:
+        """The first word that it writes on ten words or more, whatever its steps are."""
+        watcher = Agent("w", reads=("heard",), items="x")
+        agents = [replace(HEARD, items=""), watcher, Agent("z", reads=("w",), fork=self.BY_WATCHER)]
+        request = RequestShape(
+            {"query/w": 4, "query/z": 4},
+            {"heard": 20, "w": 30, "z": 10},
+            "length",
+            read_before_item={"w": 10},
+        )
+        for step, write, read, there_s in ((4, 2, 5, 12.1), (5, 3, 4, 10.1), (10, 9, 1, 10.1)):
+            schedule = Schedule({"w": constant(step, step, write)})
+            line, calls = play(Pipeline(tuple(agents), "z"), request, schedule)
+            assert calls["z"][0].read == (read,)
+            assert began_s(line) == pytest.approx([there_s])
+
+    BY_WATCHER = Fork("w", 1, starts_when="begun")
+
     def test_an_item_that_never_comes_leaves_an_empty_answer(self) -> None:
         line, calls = play(speaking(), shape([30]))
         assert "z" not in calls
@@ -479,6 +497,34 @@ class TestWorkload:
         found = self.drawn({"count": {"values": [0, 1, 1, 1]}, "before": {"values": [9, 30, 40]}})
         assert {place for place, _ in found} == {-1, 9}
         assert all((place >= 0) == (tokens > 0) for place, tokens in found)
+
+    def test_may_say_what_is_read_by_then(self) -> None:
+        text = (
+            "{inputs: {heard: {tokens_per_s: 2}}, agents: {w: {reads: [heard], items: x}, "
+            "z: {for_each: w, branches: 1, starts_when: begun}}, answer: z}"
+        )
+        content = {
+            "requests": 50,
+            "output_tokens": {"heard": 30, "w": 9, "z": 7},
+            "items": {"w": {"read": {"mean": 12, "sigma": 0.3}}},
+        }
+        spec = WorkloadSpec.model_validate(content)
+        requests = workload_of(spec, pipeline_of(text), Path()).requests
+        found = [one.read_before_item["w"] for one in requests]
+        assert sum(found) / 50 == pytest.approx(12, abs=2)
+        assert all((one.items, one.output_tokens["z.1"]) == ({}, 7) for one in requests)
+
+    @pytest.mark.parametrize(
+        ("items", "words"),
+        [
+            ({}, "give count, or read"),
+            ({"count": 1, "read": 9}, "give count, or read"),
+            ({"read": 9, "before": 3}, "before has no effect beside read"),
+        ],
+    )
+    def test_what_it_cannot_say(self, items: dict[str, int], words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            WorkloadSpec.model_validate({"items": {"heard": items}})
 
     def test_others_share_the_rest(self) -> None:
         spec = WorkloadSpec.model_validate(

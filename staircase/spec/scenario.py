@@ -269,6 +269,11 @@ class Scenario(Strict):
                 raise ValueError(f"workload.items: does not say how many {agent.name!r} writes")
             if says_items and not agent.items:
                 raise ValueError(f"workload.items: items of {agent.name!r} start nobody")
+            by_reading = any(spec.read for key, spec in workload.items.items() if key in agent.keys)
+            if by_reading and not agent.waits_for:
+                raise ValueError(
+                    f"workload.items: {agent.name!r} reads nobody in steps; give count, not read"
+                )
         for name in workload.updates:
             if name not in [one.name for one in pipeline.inputs]:
                 raise ValueError(f"workload.updates: {name!r} is no input (pipeline.inputs)")

@@ -308,6 +308,16 @@ def trigger_case(seed: int) -> RandomCase:
         items = {source: sorted(rng.randint(0, 30) for _ in range(rng.randint(0, 4)))}
         requests = [replace(one, items={**items, **one.items}) for one in requests]
     pipeline = replace(case.pipeline, agents=tuple(agents.values()))
+    if rng.random() < 0.3:
+        watching = [one.name for one in pipeline.readers if one.items and one.waits_for]
+        requests = [
+            replace(
+                one,
+                items={name: at for name, at in one.items.items() if name not in watching},
+                read_before_item={name: rng.randint(0, 50) for name in watching},
+            )
+            for one in requests
+        ]
     staircases = {one.name: _staircase(rng) for one in pipeline.readers}
     schedule = replace(case.schedule, staircases=staircases)
     workload = replace(case.workload, requests=requests)
@@ -320,8 +330,8 @@ def _triggered(rng: random.Random, agent: Agent) -> Agent:
         return agent
     fork = replace(
         agent.fork,
-        starts_when=rng.choice(["begun", "begun", "complete"]),  # type: ignore[arg-type]
-        otherwise=rng.choice(["never", "never", "at_end"]),  # type: ignore[arg-type]
+        starts_when=rng.choice(["begun", "begun", "complete"]),
+        otherwise=rng.choice(["never", "never", "at_end"]),
     )
     return replace(agent, fork=fork)
 
