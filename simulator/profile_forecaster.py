@@ -24,6 +24,7 @@ from simulator.forecast import Forecast, SimulatedForecaster, forecast_of
 from simulator.intervals import stated_error
 from simulator.profiled import served_together, setup_of_profile
 from simulator.run import Run, run_workload
+from staircase.errors import ScheduleError
 from staircase.metrics.request_metrics import READING_RATE, Z90
 from staircase.pipeline import Pipeline
 from staircase.schedule import Schedule
@@ -57,6 +58,12 @@ class ProfileForecaster:
         return self.quality is not None
 
     def __call__(self, schedule: Schedule) -> Forecast:
+        """Raises ScheduleError if its quality is not known where all others' is."""
+        if self.quality and self.pipeline.inputs and schedule.revision == "keep":
+            raise ScheduleError(
+                "revision 'keep': a quality profile does not know what is worth what was written "
+                "on words that were replaced; leave it out, or plan without quality"
+            )
         run = self.play(schedule, self.workload)
         lines, forecast = run.timelines, self._quality
         quality = forecast(lines, schedule.layout) if forecast else None

@@ -46,6 +46,7 @@ def uniform_schedule(
     at_once: int | None = None,
     checked: str = "0",
     show: str = "settled",
+    revision: str = "rewrite",
 ) -> Schedule:
     """The same staircase for every reading agent; all in words, as of ``staircase simulate``.
 
@@ -65,6 +66,7 @@ def uniform_schedule(
         at_once=at_once,
         checked=parse_checked(checked),
         show=show,  # type: ignore[arg-type]
+        revision=revision,  # type: ignore[arg-type]
     )
 
 

@@ -42,7 +42,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 }
 # What holds for all agents; the latter say nothing where everybody reads all first.
 COMMON = ("layout", "barrier", "at_once", "without")
-OPTIONS = ("reading", "starve", "checked", "show")
+OPTIONS = ("reading", "starve", "checked", "show", "revision")
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,7 @@ class Space:
             at_once=self._at_once(point),
             checked=self._checked(point),
             show=self._show(point),
+            revision=point.get("revision", self.spec.revision[0]),
         )
 
     def _checked(self, point: Point) -> int | None:

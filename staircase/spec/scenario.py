@@ -182,6 +182,16 @@ class Scenario(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_revision(self) -> Self:
+        if "revision" not in self.plan.model_fields_set:
+            return self
+        if not self.pipeline.inputs:
+            raise ValueError("plan.revision: this pipeline has no inputs to be replaced")
+        if self.workload and not self.workload.updates and self.simulated:
+            raise ValueError("plan.revision: nothing is replaced without workload.updates; say it")
+        return self
+
+    @model_validator(mode="after")
     def _check_checked(self) -> Self:
         if self.remote and self.plan.checked != [0]:
             raise ValueError(
