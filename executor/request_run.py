@@ -312,10 +312,18 @@ class RequestRun:
         self.play.on_checked(number, check.standing, now_ps)
 
     def on_revised(self, key: tuple[int, int], standing: int, time_ns: int) -> None:
-        with self._faults.delivered(), self._changed:
-            agent = self.play.agent_of(key[1])
-            self._is_revised = True
-            self.play.on_revised(key[1], standing, len(self._texts.ids[agent]), self._ps(time_ns))
+        with self._faults.delivered():
+            with self._changed:
+                agent = self.play.agent_of(key[1])
+                before = {name: len(self._told(name)) for name in self._engines}
+                self._is_revised = True
+                tokens = len(self._texts.ids[agent])
+                self.play.on_revised(key[1], standing, tokens, self._ps(time_ns))
+                now = {name: self._told(name) for name in self._engines}
+            # Nobody may write for a while what would tell of it.
+            for name, ids in now.items():
+                if len(ids) < before[name] and not self._is_abandoned:
+                    self._on_token(self.play.number, name, ids)
 
     def _mark_items(self, agent: str) -> None:
         """Of a text whose last token the play is not told of yet."""

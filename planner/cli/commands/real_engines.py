@@ -137,7 +137,9 @@ def _show_answer(
     if live:
         coming = LiveUpdates if takes_lines else LiveInput
         opened = opened.with_live_input(live, coming(sys.stdin.fileno()))
-    return play_shown(opened, job, screen) if is_shown else opened.runtime.run([job])[0]
+    if not is_shown:
+        return opened.runtime.run([job])[0]
+    return play_shown(opened, job, screen, may_fall=takes_lines)
 
 
 def _live_input(ctx: typer.Context, pipeline: Pipeline, asked: list[Question]) -> str:
