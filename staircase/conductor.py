@@ -236,7 +236,7 @@ class Conductor:
             return not self.is_done
         readers = (self._states[reader.name] for reader in self._pipeline.readers_of(name))
         return any(
-            reader.wants(name)
+            reader.wants(state.agent)
             and reader.agent.name not in asking
             and (not self._pipeline.has_peers or self._is_needed(reader, (*asking, name)))
             for reader in readers

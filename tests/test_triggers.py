@@ -105,7 +105,10 @@ class TestStarts:
         _, calls = play(speaking(replace(BEGUN, sees="item")), shape([6, 12]))
         assert calls["z"][0].prompt.segments[-1] == Segment("heard", 6, 7)
 
-    def test_what_is_heard_is_cut_off_when_nobody_reads_on(self) -> None:
+    def test_what_is_heard_is_cut_off_with_the_answer(self) -> None:
+        """Until then it might take back what started it."""
+        line, _ = play(speaking(), shape([6], z=95))
+        assert line.written["heard"] == 8
         line, _ = play(speaking(), shape([6]))
         assert line.written["heard"] == 7
         assert line.spans[0].reason == "cancelled"
@@ -229,6 +232,13 @@ class TestItemsThatFall:
         assert line.written["z"] == 0
         assert line.retracted_tokens > 0
         assert line.items == {"heard": []}
+
+    def test_that_is_heard_though_nobody_reads_on(self) -> None:
+        request = shape([4], [Update(1, 0, 6), Update(2, 3, 1), Update(3, 4, 6)], z=150)
+        line, calls = play(speaking(), request)
+        assert [call.read for call in calls["z"]] == [(5,), (5,)]
+        assert line.retracted_tokens > 0
+        assert line.answer_ps[0] == to_ps(3.1)
 
     def test_what_falls_behind_it_does_not_matter(self) -> None:
         request = shape([2], [Update(1, 0, 6), Update(2, 3, 4)], n=50, z=400)

@@ -64,12 +64,14 @@ class AgentState:
         """Whether it writes no more, or will not once its call has ended."""
         return self.phase == "ended" or self.is_left
 
-    def wants(self, source: str) -> bool:
+    def wants(self, source: Agent) -> bool:
         """Whether it may still want more of ``source``: what a branch forks from, until its item
-        is there.
+        is there; an input, which may take that back, until the branch has ended.
         """
-        if self.agent.starts_by(source):
-            return not self.rounds and (self.phase == "waiting" or self.goes_back_to is not None)
+        if self.agent.starts_by(source.name):
+            goes_back = self.goes_back_to is not None
+            waits = not self.rounds and (self.phase == "waiting" or goes_back)
+            return waits or (source.arrival is not None and self.phase != "ended")
         return self.phase == "waiting" or (self.call is not None and not self.call.is_last)
 
     # where a text that it read is revised
