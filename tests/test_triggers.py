@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executor.gateway.served_plan import (
+    CHOSEN,
+    NORMAL,
+    Point,
+    ServedPlan,
+    ServingLimits,
+    ladder_of,
+    single_point,
+)
 from executor.input_engine import NO_PROMPT, InputEngine
 from executor.runtime import Job, Outcome, Runtime, ServedModel
 from executor.tokens.item_starts import ItemStarts
@@ -48,8 +57,10 @@ from staircase.timeline import to_ps
 from staircase.workload import Question
 from tests.support.backends import FORM
 from tests.support.characters import Characters
+from tests.support.gateway_server import Running, running
 from tests.support.random_cases import trigger_case
-from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_engine import RecallingEngine, ScriptedEngine
+from tests.test_gateway_inputs import PLAN, content_of, post, spoken
 from tests.test_updates import check_alone
 
 # A token every 0.01 s, the first after 0.1 s, so that token n is there at 0.09 + 0.01·n.
@@ -420,6 +431,43 @@ class TestInRealTime:
         assert [one.read[0] for one in outcome.calls if one.agent == "z"] == [2]
         assert outcome.timeline.items == {"heard": []}
         assert outcome.texts["z"] == ""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    agents = (replace(HEARD, items=r"\?"), *speaking().agents[1:])
+    pipeline = Pipeline(agents, "z")
+    own = {"temperature": 0.0, "top_p": 1.0, "top_k": 0}
+    served = {
+        "z": ServedModel(RecallingEngine(60, token_s=0.003), FORM, own=own),
+        "heard": ServedModel(InputEngine(Arrival()), NO_PROMPT),
+    }
+    chosen = Point(CHOSEN, pipeline, Schedule())
+    points = [chosen, replace(chosen, name=NORMAL), single_point(pipeline)]
+    named = {point.name: point for point in points}
+    plan = ServedPlan(PLAN, Runtime(served), named, ladder_of([chosen]), ServingLimits())
+    with running(plan) as found:
+        yield found
+
+
+class TestAtTheGateway:
+    """Of what is said while it is answered, and in full."""
+
+    SAID = ("is it? that", "is it that", "is it that far? or", "is it that far? or so")
+
+    @pytest.mark.parametrize("corrections", [False, True])
+    def test_an_answer_that_a_falling_item_started_falls(
+        self, server: Running, corrections: bool
+    ) -> None:
+        found = spoken(server, self.SAID, corrections=corrections)
+        assert found.error is None
+        assert found.text == content_of(post(server, inputs={"heard": self.SAID[-1]}))
+        assert len(found.text) == 60
+        assert (found.taken_back > 0) == corrections
+
+    def test_without_an_item_the_answer_is_empty(self, server: Running) -> None:
+        assert content_of(post(server, inputs={"heard": "it is"})) == ""
+        assert spoken(server, ("it", "it is"), corrections=True).text == ""
 
 
 TEXT = (
