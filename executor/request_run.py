@@ -312,15 +312,34 @@ class RequestRun:
         self.play.on_checked(number, check.standing, now_ps)
 
     def on_revised(self, key: tuple[int, int], standing: int, time_ns: int) -> None:
-        with self._faults.delivered(), self._changed:
-            agent = self.play.agent_of(key[1])
-            self._is_revised = True
-            self.play.on_revised(key[1], standing, len(self._texts.ids[agent]), self._ps(time_ns))
+        with self._faults.delivered():
+            with self._changed:
+                agent = self.play.agent_of(key[1])
+                before = {name: len(self._told(name)) for name in self._engines}
+                self._is_revised = True
+                tokens = len(self._texts.ids[agent])
+                self.play.on_revised(key[1], standing, tokens, self._ps(time_ns))
+                now = {name: self._told(name) for name in self._engines}
+            # Nobody may write for a while what would tell of it.
+            for name, ids in now.items():
+                if len(ids) < before[name] and not self._is_abandoned:
+                    self._on_token(self.play.number, name, ids)
 
     def _mark_items(self, agent: str) -> None:
-        if agent in self._items:
-            for tokens in self._items[agent].update(self._texts.ids[agent]):
-                self.play.mark(agent, tokens)
+        """Of a text whose last token the play is not told of yet."""
+        ids = self._texts.ids[agent] if agent in self._items else []
+        if ids and self._is_revised:
+            pieces = self.play.pieces(agent, more=1)
+            is_text = bool(pieces) and pieces[-1][1] == len(ids)
+            ids = self._texts.standing(agent, pieces) if is_text else []
+        if not ids:
+            return
+        starts, before = self._items[agent], ids[:-1]
+        if starts.tokens > len(before):
+            starts.cut(before)
+            self.play.unmark(agent, len(before))
+        for tokens in starts.update(ids):
+            self.play.mark(agent, tokens)
 
     def on_end(self, key: tuple[int, int], report: CallReport) -> None:
         check = self._checks.get(key[1])

@@ -29,7 +29,7 @@ from simulator.profile_forecaster import (
 )
 from simulator.robust import RobustForecaster
 from simulator.workloads import workload_of
-from staircase.errors import ModelError, ProfileError
+from staircase.errors import ModelError, PlanError, ProfileError
 from staircase.files import named_path
 from staircase.spec.scenario import Scenario, load_scenario
 from staircase.spec.simulated_spec import SimulatedSpec
@@ -297,6 +297,11 @@ class Workspace:
         spec = self.scenario
         count = requests or spec.plan.requests
         known = self.played()
+        if isinstance(known, QualityProfile) and "keep" in spec.plan.revision:
+            raise PlanError(
+                "plan.revision: keep: a quality profile does not know what is worth what was "
+                f"written on words that were replaced; leave it out, or {self.quality_path}"
+            )
         return ProfileForecaster(
             pipeline=spec.pipeline.build(),
             latency=latency,

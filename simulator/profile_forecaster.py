@@ -58,10 +58,16 @@ class ProfileForecaster:
         return self.quality is not None
 
     def __call__(self, schedule: Schedule) -> Forecast:
+        """Raises ScheduleError if its quality is not known where all others' is."""
         if schedule.window and self.quality:
             raise ScheduleError(
                 "window: the quality profile does not know what it costs to drop what was read; "
                 "name the window in plan.window, and what is unread stands in for quality"
+            )
+        if self.quality and self.pipeline.inputs and schedule.revision == "keep":
+            raise ScheduleError(
+                "revision 'keep': a quality profile does not know what is worth what was written "
+                "on words that were replaced; leave it out, or plan without quality"
             )
         run = self.play(schedule, self.workload)
         lines, forecast = run.timelines, self._quality

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -83,6 +83,14 @@ class Query:
 
 def _named(agent: str, parts: Sequence[TextPart]) -> tuple[TextPart, ...]:
     return tuple(TextPart(f"{agent}: {part.name}", part.tokens) for part in parts)
+
+
+class Items(NamedTuple):
+    """Of a request by agent: where the items of its text begin, or after how much reading its only
+    one does."""
+
+    starts: dict[str, list[int]]
+    read_before: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -189,15 +197,30 @@ class _Draws:
             for row in drawn
         ]
 
-    def _items(self, written: Sequence[Mapping[str, int]]) -> list[dict[str, list[int]]]:
-        """Of each request by agent, where the items of its text begin."""
-        found: list[dict[str, list[int]]] = [{} for _ in written]
+    def _items(self, written: Sequence[Mapping[str, int]]) -> list[Items]:
+        """Of each request."""
+        found = [Items({}, {}) for _ in written]
         for name, spec in self._by_agent(self.spec.items).items():
-            normals = self.for_items.standard_normal(len(written))
-            counts = lengths_at(normals, spec.count, self.folder).tolist()
-            for items, count, lengths in zip(found, counts, written, strict=True):
-                items[name] = drawn_starts(self.for_items, count, lengths[name], spec.sigma)
+            if spec.read is not None:
+                for items, read in zip(
+                    found, self._item_lengths(spec.read, len(found)), strict=True
+                ):
+                    items.read_before[name] = read
+                continue
+            counts = self._item_lengths(spec.count, len(written))
+            before = self._item_lengths(spec.before, len(written))
+            rows = zip(found, counts, before, written, strict=True)
+            for items, count, first, lengths in rows:
+                starts = drawn_starts(self.for_items, count, lengths[name], spec.sigma, first)
+                items.starts[name] = starts
         return found
+
+    def _item_lengths(self, length: Length | None, requests: int) -> list[int]:
+        """One a request; 0 where nothing is said."""
+        if length is None:
+            return [0] * requests
+        normals = self.for_items.standard_normal(requests)
+        return [int(n) for n in lengths_at(normals, length, self.folder)]
 
     def _updates(self, written: Mapping[str, int]) -> dict[str, tuple[Update, ...]]:
         draws, given, folder = self.for_updates, self.spec.updates, self.folder
@@ -222,16 +245,19 @@ class _Draws:
         asked: Query,
         lengths: dict[str, int],
         thought: dict[str, int],
-        items: dict[str, list[int]],
+        items: Items,
         ballots: dict[str, Ballot],
     ) -> RequestShape:
-        written = without_unborn(self.pipeline, lengths, items)
+        written = without_unborn(self.pipeline, lengths, items.starts)
         # A prompt is never empty.
         models = [agent for agent in self.pipeline if agent.has_engine]
         fixed = {query(agent.template): max(1, asked.tokens) for agent in models}
         parts = asked.parts_of(self.pipeline, written.get(self.pipeline.answer, 0))
         updates, ends_with = self._updates(written), self.spec.ends_with
-        return RequestShape(fixed, written, ends_with, thought, parts, ballots, items, updates)
+        shape = RequestShape(
+            fixed, written, ends_with, thought, parts, ballots, items.starts, updates
+        )
+        return replace(shape, read_before_item=items.read_before)
 
 
 def _with_acceptance(

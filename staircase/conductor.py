@@ -9,9 +9,9 @@ Texts may be revised: an input replaces what it said, and then whoever read it g
 had not. In here "written" and "read" count tokens that stand (``staircase.revisions``).
 
 Whoever plays a conductor promises: ``start`` once; then ``handle`` for every event, with the
-number of tokens that each agent has written by then, in all, and the numbers after which items of
-its text begin; ``TokensThere`` at the latest when a watched count is reached or an item is seen to
-have begun; one ``CallEnded`` or ``CallFailed`` for every call started.
+number of tokens that each agent has written by then, in all, and what is known of the items of its
+text; ``TokensThere`` at the latest when a watched count is reached or an item is seen; one
+``CallEnded`` or ``CallFailed`` for every call started.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from staircase.messages import (
     EndReason,
     Event,
     GiveUp,
+    Item,
     Leave,
     Retract,
     Revised,
@@ -44,7 +45,7 @@ from staircase.prompt import Drawing
 from staircase.revisions.standing_text import StandingText
 from staircase.schedule import READ_ALL, Schedule, Staircase, Step
 
-NO_ITEMS: Mapping[str, Sequence[int]] = {}
+NO_ITEMS: Mapping[str, Sequence[Item]] = {}
 
 
 class Conductor:
@@ -98,12 +99,12 @@ class Conductor:
         self,
         event: Event,
         written: Mapping[str, int],
-        items: Mapping[str, Sequence[int]] = NO_ITEMS,
+        items: Mapping[str, Sequence[Item]] = NO_ITEMS,
     ) -> list[Command]:
         """The commands that answer ``event``, when agents have ``written`` so many tokens.
 
         Args:
-            items: tokens before each item of an agent's text that is seen to have begun.
+            items: of an agent's text, those that are known, in order.
         """
         self._sources.written, self._sources.items = written, items
         commands = list(self._take(event))
@@ -119,6 +120,11 @@ class Conductor:
     def has_ended(self, agent: str) -> bool:
         """Whether it writes no more, or will not once its call has ended."""
         return self._states[agent].has_ended
+
+    def place(self, agent: str, count: int) -> int:
+        """Tokens that it will have written when ``count`` stand, if nothing more falls."""
+        text = self._texts.get(agent)
+        return text.place(count) if text else count
 
     @property
     def has_revised(self) -> bool:
@@ -231,7 +237,7 @@ class Conductor:
             return not self.is_done
         readers = (self._states[reader.name] for reader in self._pipeline.readers_of(name))
         return any(
-            reader.wants(name)
+            reader.wants(state.agent)
             and reader.agent.name not in asking
             and (not self._pipeline.has_peers or self._is_needed(reader, (*asking, name)))
             for reader in readers
@@ -245,7 +251,7 @@ class Conductor:
             state = self._states[reader.name]
             # What it waits for comes later than it seemed.
             state.watched.clear()
-            fresh = state.rounds_within(source, standing)
+            fresh = self._sources.rounds_within(state, source, standing)
             if fresh < len(state.rounds) and not state.is_left:
                 yield from self._send_back(state, fresh, source, standing)
 
@@ -255,6 +261,8 @@ class Conductor:
         """To the step after ``fresh`` rounds, for only ``standing`` tokens of ``source`` stand. Its
         own text stands as far as it was written before that, or all of it."""
         is_rewritten = self._schedule.revision == "rewrite" and not self._schedule.checks
+        # What started on an item that fell has nothing to keep.
+        is_rewritten |= state.agent.starts_by(source)
         if state.phase == "ended" and not (is_rewritten and self._is_needed(state)):
             return
         state.is_sent_back_to(state.shown_in[fresh])
@@ -272,11 +280,16 @@ class Conductor:
 
     def _retract(self, state: AgentState, standing: int) -> Iterator[Command]:
         """What it still writes falls with the rest."""
-        name = state.agent.name
-        if self._sources.tokens(name) > standing or state.call:
+        name, has_ended = state.agent.name, state.phase == "ended"
+        falls = self._sources.tokens(name) > standing or state.call is not None
+        if falls:
             self._texts.setdefault(name, StandingText()).cut(
                 standing, self._sources.written[name], None
             )
+        if has_ended and self._goes_back(state):
+            # An end that was none, to whoever started by it.
+            state.phase = "waiting"
+        if falls or has_ended:
             yield from self._revise_readers(name, standing)
 
     def _goes_back(self, state: AgentState) -> bool:
@@ -286,7 +299,8 @@ class Conductor:
 
     def _go_back(self, state: AgentState) -> Iterator[Command]:
         state.go_back(self._drawing(state.agent))
-        state.has_stopped = state.has_stopped and self._schedule.revision == "keep"
+        is_kept = self._schedule.revision == "keep" and bool(state.rounds)
+        state.has_stopped = state.has_stopped and is_kept
         name = state.agent.name
         text = self._texts.get(name)
         if text and text.grows_from is None:
@@ -391,8 +405,7 @@ class Conductor:
                 yield self._watching(source, step.read)
 
     def _watching(self, agent: str, count: int) -> Watch:
-        text = self._texts.get(agent)
-        return Watch(agent, text.place(count) if text else count)
+        return Watch(agent, self.place(agent, count))
 
     def _set_grace(self, state: AgentState, number: int, step: Step) -> Iterator[Command]:
         barrier = self._schedule.barrier

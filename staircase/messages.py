@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from staircase.prompt import Prompt
 
 EndReason = Literal["stop", "length", "cancelled"]
+
+
+class Item(NamedTuple):
+    """An item of an agent's text: tokens ``before`` it, and how many have to stand for it to be
+    ``seen``."""
+
+    before: int
+    seen: int
 
 
 @dataclass(frozen=True)

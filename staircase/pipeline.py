@@ -69,16 +69,20 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Fork:
-    """What starts a branch: an item of another agent's text, as soon as it is complete.
+    """What starts a branch: an item of another agent's text.
 
     Attributes:
         item: from 1. It is complete when the next one begins, or the text ends.
-        sees: the source's ``text`` up to the item's end, or the ``item`` alone.
+        sees: the source's ``text`` up to where the branch starts, or of that the ``item`` alone.
+        starts_when: the item is ``complete``, or is seen to have ``begun``.
+        otherwise: if the item never comes, the branch starts ``never``, or ``at_end`` of the text.
     """
 
     source: str
     item: int
     sees: Literal["text", "item"] = "text"
+    starts_when: Literal["complete", "begun"] = "complete"
+    otherwise: Literal["never", "at_end"] = "never"
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Agent:
         peers: those of ``reads`` for which it never waits: each step shows what they have by then.
         vote: of one that takes the text of one of ``reads``, with no engine; None of a model.
         items: a regular expression; where it matches an item of its text begins. Empty: none.
-        fork: of a branch, which has said nothing if its item never comes; its source is one of
+        fork: of a branch, which has said nothing if it never starts; its source is one of
             ``reads``.
         template: what a scenario calls it and others that are asked the same, as samples and
             branches are: they have the same prompt texts. The agent's name if empty.
@@ -165,6 +169,10 @@ class Agent:
     def alone(self) -> Agent:
         """The same that reads nobody."""
         return replace(self, reads=(), peers=(), fork=None)
+
+    def starts_by(self, source: str) -> bool:
+        """Whether an item of ``source`` starts it."""
+        return self.fork is not None and self.fork.source == source
 
     @property
     def has_engine(self) -> bool:
@@ -290,8 +298,6 @@ class Pipeline:
             raise PipelineError(f"answer {self.answer!r} is no agent; known: {', '.join(names)}")
         if self[self.answer].arrival:
             raise PipelineError(f"answer {self.answer!r} is an input, which answers nothing")
-        if self[self.answer].fork:
-            raise PipelineError(f"answer {self.answer!r} is a branch, whose item may never come")
         for agent in self.agents:
             self._check_sources(agent, names)
         self._check_those_without_engine()

@@ -21,6 +21,7 @@ from staircase.messages import (
     EndReason,
     Event,
     GiveUp,
+    Item,
     Leave,
     Retract,
     Revised,
@@ -126,7 +127,7 @@ class Play:
         self._votes: dict[str, Outcome] = {}
         self._spans: list[Span] = []
         self._watches: dict[str, set[int]] = {}
-        self._items: dict[str, list[int]] = {one.name: [] for one in pipeline if one.items}
+        self._items: dict[str, list[Item]] = {one.name: [] for one in pipeline if one.items}
         self._shows_all = schedule.show == "at_once"
         self._shown = ShowTimes()
         self._thought_ps: int | None = None
@@ -158,12 +159,17 @@ class Play:
         self._execute(self._conductor.start(), now_ps)
 
     def mark(self, agent: str, tokens: int) -> None:
-        """After so many tokens an item of ``agent``'s text begins, as is seen at the next token.
+        """After so many tokens of ``agent``'s text an item begins, as is seen at the next token.
 
         A simulation knows that beforehand; else it is told before that token.
         """
-        self._items[agent].append(tokens)
-        self._watches.setdefault(agent, set()).add(max(tokens, self.written[agent]) + 1)
+        seen = max(tokens, self._standing(agent)) + 1
+        self._items[agent].append(Item(tokens, seen))
+        self._await(agent, self._conductor.place(agent, seen))
+
+    def unmark(self, agent: str, standing: int) -> None:
+        """Items that were seen by more than its first ``standing`` tokens are none."""
+        self._items[agent] = [one for one in self._items[agent] if one.seen <= standing]
 
     def on_token(self, number: int, now_ps: int) -> None:
         """A call wrote one more token."""
@@ -241,7 +247,7 @@ class Play:
             self._completed_ps,
             tuple(map(self._standing_span, spans) if self._conductor.has_revised else spans),
             tuple(self._shown.times_ps),
-            {agent: sum(b - a for a, b in self.pieces(agent)) for agent in self.written},
+            {agent: self._standing(agent) for agent in self.written},
             self._error,
             self._thought_ps,
             self._input_ps,
@@ -250,9 +256,13 @@ class Play:
             self._shown.retracted,
         )
 
-    def pieces(self, agent: str) -> list[tuple[int, int]]:
-        """Which of the tokens that it has written are its text: ranges of places, rising."""
-        return self._conductor.pieces(agent, self.written[agent])
+    def pieces(self, agent: str, more: int = 0) -> list[tuple[int, int]]:
+        """Which of the tokens that it has written, and of ``more`` that come, are its text: ranges
+        of places, rising."""
+        return self._conductor.pieces(agent, self.written[agent] + more)
+
+    def _standing(self, agent: str) -> int:
+        return sum(stop - start for start, stop in self.pieces(agent))
 
     def _standing_span(self, span: Span) -> Span:
         """As if nothing else had been written; the play knows by the call what stood before it."""
@@ -265,10 +275,20 @@ class Play:
     def _handle(self, event: Event, now_ps: int) -> None:
         was_done = self._conductor.is_done
         self._catch_up()
-        self._execute(self._conductor.handle(event, self.written, self._begun()), now_ps)
+        self._execute(self._conductor.handle(event, self.written, self._items), now_ps)
         if self._conductor.is_done and not was_done:
             self._completed_ps = now_ps
             self._shown.show(len(self._shown.times_ps), now_ps)
+        if self._conductor.has_revised:
+            self._await_items()
+
+    def _await_items(self) -> None:
+        """Where text fell, those that are known come later than it seemed."""
+        for agent, items in self._items.items():
+            there = self._standing(agent)
+            seen = min((one.seen for one in items if one.seen > there), default=None)
+            if seen is not None:
+                self._await(agent, self._conductor.place(agent, seen))
 
     def _is_shown(self, call: Call) -> bool:
         """Whether what a call of the answer writes is shown as it is written."""
@@ -282,9 +302,9 @@ class Play:
         return self._shown.shown + sum(coming)
 
     def _begun(self) -> dict[str, list[int]]:
-        """Tokens before each item that is seen to have begun."""
+        """Tokens before each item that was seen."""
         return {
-            agent: [tokens for tokens in items if tokens < self.written[agent]]
+            agent: [one.before for one in items if one.seen <= self._standing(agent)]
             for agent, items in self._items.items()
         }
 
@@ -300,10 +320,7 @@ class Play:
                 case CancelCall(number):
                     self._port.cancel(self._open[number].call)
                 case Watch(agent, count):
-                    self._watches.setdefault(agent, set()).add(count)
-                    for entry in self._open.values():
-                        if entry.call.agent == agent:
-                            self._rewatch(entry.call)
+                    self._await(agent, count)
                 case Retract(agent, standing):
                     if agent == self._answer:
                         self._shown.retract(standing)
@@ -337,6 +354,12 @@ class Play:
             tokens = self._port.tokens_of(entry.call)
             if tokens is not None:
                 self.written[entry.call.agent] = entry.call.written + tokens
+
+    def _await(self, agent: str, count: int) -> None:
+        self._watches.setdefault(agent, set()).add(count)
+        for entry in self._open.values():
+            if entry.call.agent == agent:
+                self._rewatch(entry.call)
 
     def _rewatch(self, call: Call) -> None:
         """Tells the port the next count of this call that anybody waits for."""

@@ -419,7 +419,7 @@ class Schedule:
             _check_checkable(pipeline)
         if self.window and not pipeline.inputs:
             raise ScheduleError("window: is for inputs, and there are none (pipeline.inputs)")
-        able = [*proposers_of(pipeline), *(agent.name for agent in pipeline if agent.fork)]
+        able = [*proposers_of(pipeline), *branches_of(pipeline)]
         for name in self.without:
             if name not in able:
                 raise ScheduleError(
@@ -459,6 +459,11 @@ def proposers_of(pipeline: Pipeline) -> list[str]:
     others = {agent.name for agent in pipeline if agent.arrival or agent.items}
     names = [agent.name for agent in pipeline if not agent.reads and agent.name != pipeline.answer]
     return [name for name in names if name not in others]
+
+
+def branches_of(pipeline: Pipeline) -> list[str]:
+    """Names of the agents that items start, without the one that answers."""
+    return [one.name for one in pipeline if one.fork and one.name != pipeline.answer]
 
 
 def uniform(pipeline: Pipeline, staircase: Staircase, layout: Layout = "append_rounds") -> Schedule:

@@ -82,6 +82,8 @@ class RequestShape:
             ``length``: the last token is known to be the last.
         thinking_tokens: that agents think before they write, in the first call of each.
         items: tokens before each item of an agent's text, rising, of those that have ``items``.
+        read_before_item: of those whose only item is what they write first after they read so many
+            tokens of all for whom they wait.
         parts: what those texts consist of that other requests have too, by name.
         ballots: what agents' texts say to the votes that read them, by name; of one that is
             discarded for its length, whatever is said here.
@@ -99,6 +101,7 @@ class RequestShape:
     items: Mapping[str, Sequence[int]] = field(default_factory=dict)
     updates: Mapping[str, tuple[Update, ...]] = field(default_factory=dict)
     acceptance: Acceptance | None = None
+    read_before_item: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, updates in self.updates.items():
@@ -175,7 +178,7 @@ class Workload:
             ],
         }
         for request, (key, names) in product(self.requests, needed.items()):
-            given = getattr(request, key)
+            given = {*getattr(request, key), *(request.read_before_item if key == "items" else ())}
             for name in names:
                 if name not in given:
                     raise WorkloadError(
@@ -211,16 +214,6 @@ def _check_updates(pipeline: Pipeline, name: str, tokens: int) -> None:
     if not pipeline[name].arrival or tokens > pipeline[name].max_tokens:
         raise WorkloadError(
             f"{name!r} has updates, so it must be an input with max_tokens of {tokens} or more"
-        )
-    check_updatable(pipeline)
-
-
-def check_updatable(pipeline: Pipeline) -> None:
-    """Raise WorkloadError unless inputs may replace what they said."""
-    if pipeline.has_forks:
-        raise WorkloadError(
-            "inputs that replace what they said cannot be in a pipeline with branches, whose items "
-            "would fall; give inputs as texts, or leave out workload.updates"
         )
 
 

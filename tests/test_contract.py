@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import pytest
 
@@ -82,6 +82,18 @@ FORKED = Pipeline(
     "z",
 )
 FORKED_LENGTHS = {"o": 36, "c": 20, "w.1": 12, "w.2": 7, "w.3": 9, "v.1": 14, "z": 37}
+BEGUN: Final = "begun"
+TRIGGERED = Pipeline(
+    (
+        Agent("o", items=ITEM),
+        Agent("typed", arrival=TYPING, items=ITEM),
+        Agent("w.1", "w", ("o",), fork=Fork("o", 2, "item", BEGUN), template="w"),
+        Agent("v.1", "w", ("typed", "o"), fork=Fork("typed", 1, starts_when=BEGUN)),
+        Agent("z", reads=("o", "w.1", "v.1"), fork=Fork("o", 1, starts_when=BEGUN)),
+    ),
+    "z",
+)
+TRIGGERED_LENGTHS = {"o": 36, "typed": 9, "w.1": 12, "v.1": 14, "z": 37}
 LENGTHS = {"a": 30, "b": 21, "c": 39, "z": 37}
 
 
@@ -415,6 +427,21 @@ def test_items_start_branches(backend: Backend, layout: Layout) -> None:
     assert by_agent(played) == by_agent(expected)
     started = {call.agent for call in played.calls if call.agent.startswith("w")}
     assert started == {f"w.{n}" for n in range(1, min(len(items["o"]), 3) + 1)}
+
+
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
+@pytest.mark.parametrize("layout", ["append_rounds", "rebuild"])
+def test_items_that_begin_start_the_answer(backend: Backend, layout: Layout) -> None:
+    """And other branches; items of what an engine writes, and of an input."""
+    steps = {"z": constant(4, 6, 5), "v.1": constant(6, 6, 4)}
+    case = Case(TRIGGERED, Schedule(steps, layout), TRIGGERED_LENGTHS)
+    played = backend.play(case.limited, case.schedule, case.lengths)
+    items = played.timeline.items
+    assert min(len(items["o"]), len(items["typed"])) > 0
+    expected = SimulatedBackend(items=items).play(case.limited, case.schedule, case.lengths)
+    assert by_agent(played) == by_agent(expected)
+    first = next(call for call in played.calls if call.agent == "z")
+    assert first.read[0] == items["o"][0] + 1
 
 
 TIMED: dict[str, Backend] = {

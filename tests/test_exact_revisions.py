@@ -18,7 +18,13 @@ from tests.support.played_both_ways import (
     seeds_of,
     ties,
 )
-from tests.support.random_cases import checked_case, input_case, update_case, window_case
+from tests.support.random_cases import (
+    checked_case,
+    input_case,
+    trigger_case,
+    update_case,
+    window_case,
+)
 from tests.support.window_oracle import check_windows
 
 
@@ -97,3 +103,33 @@ def check_dropped(seeds: Iterable[int]) -> None:
         seen["ties"] += ties(check(case, seen))
         check_windows(case, seen)
     assert min(seen[what] for what in (*EVENTS, "fallen", "dropped", "moved", "stayed")) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(STREAM_TESTS))
+def test_random_cases_with_triggers(group: int) -> None:
+    """1,020 cases in all."""
+    check_triggers(seeds_of(group))
+
+
+def test_some_random_cases_with_triggers() -> None:
+    check_triggers(range(FEW_CASES))
+
+
+def check_triggers(seeds: Iterable[int]) -> None:
+    """In every group items that begin start branches, an answer among them, and some that started
+    start again, as their item fell."""
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        case = trigger_case(seed)
+        lines = check(case, seen)
+        seen["ties"] += ties(lines)
+        answer = case.pipeline[case.pipeline.answer]
+        seen["answers"] += bool(answer.fork)
+        for line in lines:
+            for agent in case.pipeline:
+                first = [s for s in line.spans if s.agent == agent.name and s.step == 0]
+                is_early = bool(agent.fork and agent.fork.starts_when == "begun" and first)
+                seen["begun"] += is_early
+                seen["again"] += is_early and len({one.submitted_ps for one in first}) > 1
+    assert min(seen[what] for what in ("cached tokens", "ties", "answers", "begun", "again")) > 0

@@ -38,6 +38,7 @@ SIMULATED = (
     "systems/think_as_you_see",
     "systems/thread_weaver",
     "systems/window",
+    "trigger",
     "two_layers",
     "typed_question",
     "vote",

@@ -27,9 +27,10 @@ from profiles.latency.profile import DecodePoint, LatencyProfile, PrefillPoint, 
 from profiles.quality.profile import QualityProfile, QualitySample, QualitySurface
 from profiles.store import provenance_of_now
 from simulator.profile_forecaster import ProfileForecaster, sampled_workload
-from staircase import Schedule, constant, normal, uniform
-from staircase.errors import PlanError
+from staircase import Agent, Schedule, constant, normal, uniform
+from staircase.errors import PlanError, ScheduleError
 from staircase.metrics.request_metrics import Summary, summarize
+from staircase.pipeline import Arrival
 from staircase.schedule import SEARCHED_LAYOUTS, Staircase, Step
 from staircase.spec.plan_spec import PlanSpec
 from staircase.spec.scenario import Scenario, load_scenario
@@ -200,6 +201,17 @@ def forecaster(scenario: Scenario) -> ProfileForecaster:
         scenario.real,
         sampled_workload(quality.samples, 2),
     )
+
+
+def test_quality_is_not_known_of_what_is_kept_of_replaced_words(scenario: Scenario) -> None:
+    plain = forecaster(scenario)
+    north = Agent("north", arrival=Arrival(9.0))
+    agents = [north if one.name == "north" else one for one in plain.pipeline]
+    hearing = replace(plain, pipeline=replace(plain.pipeline, agents=tuple(agents)))
+    schedule = uniform(hearing.pipeline, constant(8, 8, 8))
+    assert hearing(schedule).quality is not None
+    with pytest.raises(ScheduleError, match="revision 'keep': a quality profile does not know"):
+        hearing(replace(schedule, revision="keep"))
 
 
 @pytest.fixture

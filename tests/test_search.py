@@ -35,10 +35,11 @@ from simulator.figures import AskedFigures
 from simulator.forecast import Forecast, SimulatedForecaster, forecast_simulated
 from simulator.forecaster import Forecaster
 from simulator.robust import RobustForecaster
-from staircase import Pipeline, Schedule, constant, debate, moa, normal, uniform
+from staircase import Agent, Pipeline, Schedule, constant, debate, moa, normal, uniform
 from staircase.errors import PlanError
 from staircase.metrics.request_metrics import Floats, Summary, summarize
 from staircase.metrics.run_metrics import Slo, measure_runs
+from staircase.pipeline import Arrival
 from staircase.spec.plan_spec import PlanSpec, PriceSpec
 from staircase.spec.scenario import Scenario, load_scenario
 
@@ -123,6 +124,17 @@ class TestGroups:
         }
         assert {space.schedule(point).starve for point in points} == {"wait", "write"}
         assert len({repr(dict(sorted(point.items()))) for point in points}) == len(points)
+
+    def test_what_is_kept_is_searched_where_somebody_reads_in_steps(self) -> None:
+        pipeline = Pipeline(
+            (Agent("typed", arrival=Arrival(2.0)), Agent("z", reads=("typed",))), "z"
+        )
+        space = self.space(pipeline, revision=["rewrite", "keep"])
+        points = list(space)
+        assert all(("revision" in point) == (point["family"] != "normal") for point in points)
+        assert {space.schedule(point).revision for point in points} == {"rewrite", "keep"}
+        kept = self.space(pipeline, revision=["keep"])
+        assert {kept.schedule(point).revision for point in kept} == {"keep"}
 
     def test_proposers_are_left_out_as_long_as_readers_keep_one(self) -> None:
         space = self.space(moa([["a", "b", "c"]], "z"), leave_out=5)

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executor.engine import CallReport, EngineCall, Key
 from executor.input_engine import InputEngine, LiveUpdates
 from executor.prompts.input_text import input_text
+from planner import plan
+from planner.figures.describing import describe_schedule
 from simulator.des.endpoint import EndpointSetup
 from simulator.des.simulate import simulate
 from simulator.workloads import workload_of
@@ -40,10 +43,10 @@ from staircase.prompt import Segment
 from staircase.question_sets import read_questions
 from staircase.revisions.standing_text import Pieces, StandingText, numbers
 from staircase.revisions.updates import Update, in_turn, written_tokens
-from staircase.spec.scenario import load_scenario
+from staircase.spec.scenario import Scenario, load_scenario
 from staircase.spec.workload_spec import WorkloadSpec
 from staircase.timeline import to_ps
-from tests.support.command_line import ROOT
+from tests.support.command_line import ROOT, staircase
 from tests.support.random_cases import RandomCase, update_case
 
 ENDPOINT = EndpointSetup(to_ps(0.1), to_ps(0.01))
@@ -391,3 +394,52 @@ class TestWorkloads:
         path.write_text(text.replace("updates: {question:", "updates: {speaker:"))
         with pytest.raises(ScenarioError, match=r"workload\.updates: 'speaker' is no input"):
             load_scenario(path)
+
+
+class TestSearched:
+    """Whether what was written on replaced words is kept."""
+
+    def scenario(self, folder: Path, old: str = "", new: str = "") -> Path:
+        text = (ROOT / "examples" / "heard.yaml").read_text()
+        text = text.replace("max_unread", "revision: [rewrite, keep], max_unread")
+        text = text.replace("trials: 150", "trials: 24")
+        assert old in text
+        path = folder / "scenario.yaml"
+        path.write_text(text.replace(old, new))
+        return path
+
+    def test_both_are_tried(self, tmp_path: Path) -> None:
+        found = plan(self.scenario(tmp_path), out=tmp_path)
+        tried = {one.schedule.revision: one for one in found.candidates}
+        assert tried.keys() == {"rewrite", "keep"}
+        kept = [one for one in found.candidates if one.schedule.revision == "keep"]
+        assert all(one.forecast["retracted_tokens"].mean == 0 for one in kept)
+        assert "kept where inputs are replaced" in describe_schedule(kept[0].schedule)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "words"),
+        [
+            ("updates: {question: {share: 0.4, tokens: {mean: 3, sigma: 0.5}}}", "", "is replaced"),
+            ("revision: [rewrite, keep]", "revision: [forget]", "rewrite"),
+        ],
+    )
+    def test_what_has_no_effect_is_refused(
+        self, tmp_path: Path, old: str, new: str, words: str
+    ) -> None:
+        with pytest.raises(ScenarioError, match=rf"plan\.revision.*{words}"):
+            load_scenario(self.scenario(tmp_path, old, new))
+
+    def test_only_where_there_are_inputs(self) -> None:
+        content = yaml.safe_load((ROOT / "examples" / "vote.yaml").read_text())
+        content["plan"] = {"revision": ["rewrite", "keep"]}
+        with pytest.raises(ValueError, match=r"plan\.revision: this pipeline has no inputs"):
+            Scenario.model_validate(content)
+
+    def test_in_a_command(self) -> None:
+        words = ["--staircase", "constant:4,4,4", "--revision", "keep", "--json"]
+        kept = staircase("simulate", "examples/heard.yaml", *words)
+        assert kept.returncode == 0, kept.stderr
+        assert json.loads(kept.stdout)["forecast"]["retracted_tokens"]["mean"] == 0
+        none = staircase("simulate", "examples/forks.yaml", *words)
+        assert none.returncode == 2
+        assert "--revision has no effect here: the pipeline has no inputs" in none.stderr

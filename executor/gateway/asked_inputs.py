@@ -24,8 +24,6 @@ def check_inputs(pipeline: Pipeline, ask: AnswerRequest) -> None:
         if name not in names:
             known = ", ".join(names) or "none"
             raise refusal("live_inputs", f"{name!r} is no input of the plan; it has {known}")
-    if ask.live and pipeline.has_forks:
-        raise refusal("live_inputs", "the plan has branches, which cannot be corrected; use inputs")
     for one in pipeline.inputs:
         text = _text_of(pipeline, one.name, ask.conversation.question)
         if one.name not in ask.live and not text.strip():

@@ -18,10 +18,25 @@ class ItemStarts:
 
     def __init__(self, pattern: str, decode: Callable[[Sequence[int]], str]) -> None:
         self._pattern = re.compile(pattern)
-        self._text = StreamingText(decode)
+        self._decode = decode
+        self._forget()
+
+    def _forget(self) -> None:
+        self._text = StreamingText(self._decode)
         # Characters of the text that are there with each token.
         self._ends: list[int] = []
         self._begin = 0
+
+    @property
+    def tokens(self) -> int:
+        """Of the text so far."""
+        return len(self._ends)
+
+    def cut(self, ids: Sequence[int]) -> None:
+        """Only ``ids`` of the text are left."""
+        self._forget()
+        for count in range(1, len(ids) + 1):
+            self.update(ids[:count])
 
     def update(self, ids: Sequence[int]) -> list[int]:
         """Tokens before each item that is seen to begin since the last update.

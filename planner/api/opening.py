@@ -53,6 +53,7 @@ def uniform_schedule(
     checked: str = "0",
     show: str = "settled",
     window: str = "none",
+    revision: str = "rewrite",
 ) -> Schedule:
     """The same staircase for every reading agent; all in words, as of ``staircase simulate``.
 
@@ -73,6 +74,7 @@ def uniform_schedule(
         checked=parse_checked(checked),
         show=show,  # type: ignore[arg-type]
         window=parse_window(window),
+        revision=revision,  # type: ignore[arg-type]
     )
 
 

@@ -20,6 +20,7 @@ SCHEDULE = (
     "at_once",
     "checked",
     "show",
+    "revision",
 )
 
 
@@ -34,6 +35,8 @@ def schedule_given(ctx: typer.Context, pipeline: Pipeline) -> Schedule:
     words = {name: ctx.params[name] for name in SCHEDULE if ctx.params.get(name) is not None}
     if words["checked"] == "0":
         refuse(ctx, "show", why="without --checked all is shown as it is written")
+    if not pipeline.inputs:
+        refuse(ctx, "revision", why="the pipeline has no inputs to be replaced")
     return uniform_schedule(pipeline, **words)
 
 

@@ -109,6 +109,10 @@ Checked = Annotated[
     ),
 ]
 Show = Annotated[str, typer.Option(help="What is checked is shown once it is settled, or at_once.")]
+Revision = Annotated[
+    str,
+    typer.Option(help="What was written on words that an input replaced: rewrite it, or keep it."),
+]
 AtOnce = Annotated[
     int | None,
     typer.Option(

@@ -69,6 +69,8 @@ def _head(schedule: Schedule) -> tuple[str, list[tuple[str | int, ...]]]:
         keys += [("checked",)] if schedule.checked else []
         if schedule.show == "at_once":
             words.append("shown at once")
+    if schedule.revision == "keep":
+        words.append("kept where inputs are replaced")
     if schedule.without:
         words.append(f"without {', '.join(['{}'] * len(schedule.without))}")
         keys += [("without", number) for number in range(len(schedule.without))]

@@ -13,7 +13,7 @@ from executor.inprocess.model_source import source_of
 from executor.prompts.wording import wording_of
 from profiles.store import content_hash
 from profiles.subject import EngineSubject, PipelineSubject
-from staircase.pipeline import Agent
+from staircase.pipeline import Agent, Fork, Pipeline
 from staircase.spec.engine_spec import EngineSpec, OpenAISpec
 from staircase.spec.scenario import Scenario
 
@@ -27,7 +27,7 @@ def pipeline_subject(scenario: Scenario) -> PipelineSubject:
     pipeline, specs = scenario.pipeline.build(), _specs(scenario)
     return PipelineSubject(
         pipeline.answer,
-        {agent.name: tuple(_sources(agent)) for agent in pipeline},
+        {agent.name: tuple(_sources(agent, pipeline)) for agent in pipeline},
         {
             agent.name: _of_agent(agent, _text_subject(specs[agent.engine]))
             for agent in pipeline
@@ -36,12 +36,22 @@ def pipeline_subject(scenario: Scenario) -> PipelineSubject:
     )
 
 
-def _sources(agent: Agent) -> Iterator[str]:
+def _sources(agent: Agent, pipeline: Pipeline) -> Iterator[str]:
     for name in agent.reads:
         if agent.fork and name == agent.fork.source:
-            yield f"{name} (item {agent.fork.item}, sees {agent.fork.sees})"
+            yield f"{name} ({_start(agent.fork, pipeline[name])})"
         else:
             yield f"{name} (peer)" if name in agent.peers else name
+
+
+def _start(fork: Fork, source: Agent) -> str:
+    """What starts a branch, in words; those that usually hold are left out."""
+    words = [f"item {fork.item}", f"sees {fork.sees}"]
+    words += [fork.starts_when] if fork.starts_when != "complete" else []
+    words += [fork.otherwise] if fork.otherwise != "never" else []
+    # Of an agent they belong to what it writes.
+    words += [f"by {source.items}"] if source.arrival else []
+    return ", ".join(words)
 
 
 def _of_agent(agent: Agent, subject: EngineSubject) -> EngineSubject:

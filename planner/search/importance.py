@@ -17,7 +17,17 @@ from staircase.schedule import Schedule, Staircase, Step
 
 PARAMETERS = ("layout", "family", "first", "chunk", "write")
 # That are told where a search had a choice.
-OPTIONS = ("barrier", "window", "at_once", "reading", "starve", "checked", "show", "without")
+OPTIONS = (
+    "barrier",
+    "window",
+    "at_once",
+    "reading",
+    "starve",
+    "checked",
+    "show",
+    "revision",
+    "without",
+)
 
 
 def importances(

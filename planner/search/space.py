@@ -24,6 +24,7 @@ from staircase.schedule import (
     Schedule,
     Staircase,
     Window,
+    branches_of,
     constant,
     geometric,
     normal,
@@ -43,7 +44,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 }
 # What holds for all agents; the latter say nothing where everybody reads all first.
 COMMON = ("layout", "barrier", "window", "at_once", "without")
-OPTIONS = ("reading", "starve", "checked", "show")
+OPTIONS = ("reading", "starve", "checked", "show", "revision")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Space:
     def _branches(self) -> list[list[str]]:
         """Those of each template that the items of one text start, in the items' order."""
         found: dict[tuple[str, str], list[str]] = {}
-        for agent in self.pipeline:
+        for agent in map(self.pipeline.__getitem__, branches_of(self.pipeline)):
             if agent.fork:
                 found.setdefault((agent.template, agent.fork.source), []).append(agent.name)
         return list(found.values())
@@ -126,6 +127,7 @@ class Space:
             checked=self._checked(point),
             show=self._show(point),
             window=self._window(point),
+            revision=point.get("revision", self.spec.revision[0]),
         )
 
     def _window(self, point: Point) -> Window | None:

@@ -80,7 +80,7 @@ class Surrogate:
         """[schedules, features]: the sketch's figures, and what it does not see, in like scales."""
         figures = [_scaled(name, column) for name, column in self._figures.items()]
         options = [
-            (s.layout, repr(s.barrier), s.reading, s.starve, s.without, *_numbers(s))
+            (s.layout, repr(s.barrier), s.reading, s.starve, s.revision, s.without, *_numbers(s))
             for s in self.schedules
         ]
         kinds = list(zip(*options, strict=True))

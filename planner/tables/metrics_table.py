@@ -80,16 +80,21 @@ def _metric_cells(summary: Summary, factor: float) -> list[str]:
 
 
 def run_lines(run: RunMetrics, limits: Sequence[str]) -> list[str]:
-    """Throughput, and goodput if there are ``limits``, in words."""
+    """Throughput, and goodput if there are ``limits``, in words; and how many answers lack."""
     throughput = (
         f"{run.completed:g} of {run.requests:g} requests in {number(run.duration_s)} s: "
         f"{number(run.requests_per_s)} requests/s, "
         f"{number(run.answer_tokens_per_s)} answer tokens/s"
     )
-    if not limits:
-        return [throughput]
-    goodput = f"goodput within {', '.join(limits)} ms: {number(run.goodput_per_s)} requests/s"
-    return [throughput, f"{goodput}, {run.good_share * 100:.1f} % of the requests"]
+    lines = [throughput]
+    if limits:
+        goodput = f"goodput within {', '.join(limits)} ms: {number(run.goodput_per_s)} requests/s"
+        lines.append(f"{goodput}, {run.good_share * 100:.1f} % of the requests")
+    if run.empty:
+        lines.append(
+            f"{run.empty:g} of {run.completed:g} answers have no token, and no part in the times"
+        )
+    return lines
 
 
 def use_lines(use: Mapping[str, EngineUse], metrics: Mapping[str, Summary]) -> list[str]:

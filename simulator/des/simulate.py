@@ -15,7 +15,7 @@ from simulator.engine import EngineSetup, Key, SimulatedCall, SimulatedEngine, f
 from simulator.event_queue import ARRIVAL, Clock, ScheduledEvent
 from staircase.bounds import LAST_PS
 from staircase.messages import Call
-from staircase.pipeline import Arrival, Pipeline
+from staircase.pipeline import Agent, Arrival, Pipeline
 from staircase.play import CallResult, Play, taken
 from staircase.schedule import Schedule
 from staircase.timeline import Timeline, to_ps
@@ -155,18 +155,21 @@ class _Run:
         self._unchecked: dict[int, int] = {}
         # Of their sources, by agent.
         self._read: dict[str, tuple[int, ...]] = {}
+        # Of those whose only item follows from what they read: where it begins.
+        self._item_starts: dict[str, int] = {}
         self._layout = schedule.layout
         self._pipeline = pipeline
         self._ballots = dict(request.ballots)
         self.over = env.event()
         self.play = Play(number, pipeline, schedule, request.fixed_tokens, self)
         for agent in pipeline:
-            for tokens in request.items[agent.name] if agent.items else ():
+            for tokens in request.items.get(agent.name, ()) if agent.items else ():
                 self.play.mark(agent.name, tokens)
 
     def submit(self, call: Call) -> None:
         self._on_call(call)
         request, agent = self._request, self._pipeline[call.agent]
+        self._note_item(agent, call)
         if agent.vote:
             winner = taken(agent, call)
             self._ballots[agent.name] = self._ballots[winner] if winner else NO_BALLOT
@@ -192,6 +195,20 @@ class _Run:
         if call.checked:
             self._unchecked[call.number] = call.standing - call.checked + kept
             self._engines[call.engine].watch((self.play.number, call.number), 1)
+
+    def _note_item(self, agent: Agent, call: Call) -> None:
+        """Where its only item follows from what it has read: as what it writes first on that."""
+        before = self._request.read_before_item.get(agent.name)
+        start = self._item_starts.get(agent.name, math.inf)
+        if before is None or start < call.standing:
+            return
+        # It was not written yet, or fell.
+        self.play.unmark(agent.name, call.standing)
+        self._item_starts.pop(agent.name, None)
+        places = map(agent.reads.index, agent.waits_for)
+        if sum(call.read[place] for place in places) >= before:
+            self._item_starts[agent.name] = call.standing
+            self.play.mark(agent.name, call.standing)
 
     def cancel(self, call: Call) -> None:
         # At the same time, but after the play has finished what it is doing.

@@ -20,7 +20,7 @@ class AgentState:
         rounds: what its steps have shown so far.
         shown_in: the step that showed each of ``rounds``.
         goes_back_to: the step from which it goes on when its call, which is being cancelled, ends.
-        item_end: of a branch, tokens of its source up to the end of its item.
+        item_end: of a branch, tokens of its source up to where it starts.
         starting_tokens: of its text, when its call began.
         settled: tokens of its text that stay for good, if not all do.
         settles: all of its text stays for good, and what is being written.
@@ -64,12 +64,14 @@ class AgentState:
         """Whether it writes no more, or will not once its call has ended."""
         return self.phase == "ended" or self.is_left
 
-    def wants(self, source: str) -> bool:
+    def wants(self, source: Agent) -> bool:
         """Whether it may still want more of ``source``: what a branch forks from, until its item
-        is there.
+        is there; an input, which may take that back, until the branch has ended.
         """
-        if self.agent.fork and source == self.agent.fork.source:
-            return self.phase == "waiting" and not self.rounds
+        if self.agent.starts_by(source.name):
+            goes_back = self.goes_back_to is not None
+            waits = not self.rounds and (self.phase == "waiting" or goes_back)
+            return waits or (source.arrival is not None and self.phase != "ended")
         return self.phase == "waiting" or (self.call is not None and not self.call.is_last)
 
     # where a text that it read is revised
@@ -96,6 +98,8 @@ class AgentState:
         """It waits for the step that it was sent back to, and draws its prompts anew."""
         assert self.goes_back_to is not None
         self.phase, self.step, self.goes_back_to = "waiting", self.goes_back_to, None
+        # What a branch sees of its item is known since it began.
+        drawing.skipped = self.drawing.skipped
         self.drawing = drawing
         self.watched.clear()
         for known in (self.graced, self.rang):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from staircase.conducting.agent_state import AgentState
+from staircase.messages import Item
 from staircase.pipeline import Fork
 from staircase.prompt import Round
 from staircase.revisions.standing_text import StandingText
@@ -21,14 +22,14 @@ class Sources:
         states: of all agents, by name.
         texts: those of which not all stands as it was written.
         written: tokens that each agent has written.
-        items: tokens before each item of an agent's text that is seen to have begun.
+        items: of an agent's text, those that are known.
     """
 
     schedule: Schedule
     states: Mapping[str, AgentState]
     texts: dict[str, StandingText]
     written: Mapping[str, int] = field(default_factory=dict)
-    items: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    items: Mapping[str, Sequence[Item]] = field(default_factory=dict)
 
     def tokens(self, agent: str) -> int:
         """Tokens of its text that stand."""
@@ -122,17 +123,37 @@ class Sources:
         return self.read(state, step).read == state.rounds[-1].read
 
     def takes_item(self, state: AgentState, fork: Fork) -> bool:
-        """Whether the item that starts a branch is complete; where it is, it is kept."""
-        bounds = [*self.items.get(fork.source, ())]
-        if self.states[fork.source].phase == "ended":
-            bounds.append(self.written[fork.source])
-        if len(bounds) <= fork.item:
+        """Whether a branch may start by its item; where it may, what it sees is kept."""
+        found = self._found_item(fork)
+        if found is None:
             return False
-        state.item_end = bounds[fork.item]
+        begin, state.item_end = found
         if fork.sees == "item":
-            begin = bounds[fork.item - 1]
             state.drawing.skipped[fork.source] = lambda _: begin
         return True
+
+    def rounds_within(self, state: AgentState, source: str, standing: int) -> int:
+        """How many of its rounds hold, if only ``standing`` tokens of ``source`` stand: none of a
+        branch that would not start as it did."""
+        fork = state.agent.fork
+        if fork and fork.source == source and state.rounds:
+            found = self._found_item(fork)
+            return len(state.rounds) if found and found[1] == state.item_end else 0
+        return state.rounds_within(source, standing)
+
+    def _found_item(self, fork: Fork) -> tuple[int, int] | None:
+        """Tokens of the source before the item that starts a branch, and when that starts."""
+        there = self.tokens(fork.source)
+        begun = [one for one in self.items.get(fork.source, ()) if one.seen <= there]
+        own, later = begun[fork.item - 1 : fork.item], begun[fork.item : fork.item + 1]
+        ends = [one.before for one in later]
+        if fork.starts_when == "begun":
+            ends = [one.seen for one in own]
+        if self.states[fork.source].phase == "ended" and (own or fork.otherwise == "at_end"):
+            ends.append(there)
+        if not ends:
+            return None
+        return own[0].before if own else 0, ends[0]
 
     def count(self, state: AgentState) -> Count:
         """Of a vote: the ballots of those that have ended."""

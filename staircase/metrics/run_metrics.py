@@ -73,6 +73,7 @@ class RunMetrics:
     Attributes:
         requests: all; throughput and goodput are of those with a complete answer.
         good_share: of all requests, those that keep every limit.
+        empty: of those completed, answers without a token.
     """
 
     duration_s: float
@@ -82,6 +83,7 @@ class RunMetrics:
     answer_tokens_per_s: float
     goodput_per_s: float
     good_share: float
+    empty: float
 
 
 def measure_run(run: Measured, slo: Slo) -> RunMetrics:
@@ -94,6 +96,7 @@ def measure_run(run: Measured, slo: Slo) -> RunMetrics:
         answer_tokens_per_s=_per(float(run.columns["answer_tokens"].sum()), run.duration_s),
         goodput_per_s=_per(good, run.duration_s),
         good_share=good / run.requests,
+        empty=int((run.columns["answer_tokens"] == 0).sum()),
     )
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from staircase.pipeline import Pipeline
+from staircase.pipeline import Fork, Pipeline
 from staircase.schedule import Schedule, Staircase
 from staircase.timeline import Span, Timeline
 
@@ -128,8 +128,7 @@ class _Walk:
             if source in agent.peers or (agent.vote and _is_cut_off(written)):
                 continue
             if agent.fork and source == agent.fork.source:
-                # A token of the next item says that this one is complete, or else the text's end.
-                level = shown + 1 if _holding(written, shown + 1) else None
+                level = self._starting_level(agent.fork, shown, written)
             else:
                 level = self._level(span, shown, written)
             waits += [(_there_ps(one, level), one) for one in _holding(written, level)]
@@ -139,6 +138,13 @@ class _Walk:
         # What had ended long before was not the last, if anything else can have been.
         late = [wait for wait in waits if wait[1].ended_ps >= until_ps]
         return max(late or waits, key=lambda wait: wait[0], default=(0, None))[1]
+
+    def _starting_level(self, fork: Fork, shown: int, written: list[Span]) -> int | None:
+        """The token of its source that started a branch; None: its end."""
+        if fork.starts_when == "begun":
+            return shown if len(self.timeline.items[fork.source]) >= fork.item else None
+        # A token of the next item says that this one is complete.
+        return shown + 1 if _holding(written, shown + 1) else None
 
     def _before_its_turn(self, span: Span) -> list[Span]:
         """Where not all on whom somebody votes write at once: the ends of those before it."""

@@ -84,11 +84,12 @@ class VoteSpec(Strict):
 
 
 # That an agent can have only in a pipeline drawn agent by agent.
-DRAWN = ("reads", "peers", "samples", "vote", "items", "for_each", "branches", "sees")
+OF_BRANCHES = ("for_each", "branches", "sees", "starts_when", "otherwise")
+DRAWN = ("reads", "peers", "samples", "vote", "items", *OF_BRANCHES)
 # That only a model has.
 OF_MODELS = (
     *("engine", "role", "max_tokens", "thinking", "samples", "peers"),
-    *("items", "for_each", "branches", "sees"),
+    *("items", *OF_BRANCHES),
 )
 
 
@@ -99,8 +100,9 @@ class AgentSpec(Strict):
     makes so many agents NAME.1, NAME.2, … of it; who reads NAME reads them all. One with a ``vote``
     writes nothing, but takes the text of one of those that it reads. Where ``items`` matches, an
     item of the agent's text begins; with ``for_each`` the entry is a template of ``branches``
-    agents, each of which an item of that agent's text starts, of which it ``sees`` the text up to
-    there or the item alone.
+    agents, each of which an item of that agent's text, or of that input, starts when it is complete
+    or has begun, of which it ``sees`` the text up to there or the item alone. If the item never
+    comes, ``otherwise`` may start it at the text's end.
     """
 
     engine: str = ""
@@ -110,6 +112,8 @@ class AgentSpec(Strict):
     for_each: str = ""
     branches: Annotated[int, Field(ge=1, le=MOST_AGENTS)] | None = None
     sees: Literal["text", "item"] = "text"
+    starts_when: Literal["complete", "begun"] = "complete"
+    otherwise: Literal["never", "at_end"] = "never"
     role: str = ""
     max_tokens: Tokens = 512
     thinking: ThinkingSpec | None = None
@@ -129,8 +133,11 @@ class AgentSpec(Strict):
             raise ValueError("samples of branches cannot be said; give samples or for_each")
         if bool(self.for_each) != (self.branches is not None):
             raise ValueError("for_each and branches must be given together")
-        if "sees" in self.model_fields_set and not self.for_each:
-            raise ValueError("sees is what a branch sees; give for_each or take it away")
+        for key in ("sees", "starts_when", "otherwise"):
+            if key in self.model_fields_set and not self.for_each:
+                raise ValueError(f"{key} is of branches; give for_each or take it away")
+        if self.otherwise == "at_end" and self.branches != 1:
+            raise ValueError("otherwise: at_end would start all whose item lacks; give branches: 1")
         return self
 
     @property
@@ -152,16 +159,18 @@ class DebateSpec(Strict):
 class InputSpec(Strict):
     """What no model writes and comes on a clock, as a question that is being typed.
 
-    ``segment_tokens`` come together, when the last of them is due.
+    ``segment_tokens`` come together, when the last of them is due. Where ``items`` matches, an item
+    begins, which may start an agent.
     """
 
     tokens_per_s: Rate
     segment_tokens: Tokens = 1
+    items: str = ""
 
     def build(self, name: str) -> Agent:
         # Nobody cuts an input short.
         arrival = Arrival(self.tokens_per_s, self.segment_tokens)
-        return Agent(name, max_tokens=MOST_TOKENS, arrival=arrival)
+        return Agent(name, max_tokens=MOST_TOKENS, arrival=arrival, items=self.items)
 
 
 class PipelineSpec(Strict):
@@ -181,15 +190,22 @@ class PipelineSpec(Strict):
 
     @model_validator(mode="after")
     def _check_inputs(self) -> Self:
-        for name in self.inputs:
+        started_by = {spec.for_each for spec in self.agents.values()}
+        for name, spec in self.inputs.items():
             if name in self.agents:
                 raise ValueError(f"inputs.{name}: there is an agent of that name")
+            if spec.items and name not in started_by:
+                raise ValueError(
+                    f"inputs.{name}.items: start nobody; give an agent for_each: {name}"
+                )
         return self
 
     def build(self) -> Pipeline:
         drawn = self._drawn()
         if drawn is None:
-            return Pipeline((*self._inputs, *self._expanded()), self.answer or "")
+            branches = Branches(self.agents, {name: one.items for name, one in self.inputs.items()})
+            answer = branches.only(self.answer or "")
+            return Pipeline((*self._inputs, *self._expanded(branches)), answer)
         for name, spec in self.agents.items():
             if name not in [agent.name for agent in drawn]:
                 raise PipelineError(f"pipeline.agents.{name}: no such agent in the drawn pipeline")
@@ -203,11 +219,12 @@ class PipelineSpec(Strict):
         reading = [one if one.reads else replace(one, reads=tuple(self.inputs)) for one in detailed]
         return replace(drawn, agents=(*self._inputs, *reading))
 
-    def _expanded(self) -> Iterator[Agent]:
-        branches = Branches(self.agents)
+    def _expanded(self, branches: Branches) -> Iterator[Agent]:
         for entry, spec in self.agents.items():
             for name, start in branches.forks(entry).items():
-                fork = Fork(*start, spec.sees) if start else None
+                fork = None
+                if start:
+                    fork = Fork(*start, spec.sees, spec.starts_when, spec.otherwise)
                 yield _agent(entry, name, spec, fork, branches)
 
     @property

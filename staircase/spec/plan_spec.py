@@ -118,10 +118,10 @@ class PlanSpec(Strict):
 
     ``staircases``: the ``same`` for every reading agent, or one for each ``layer`` or ``agent``.
     ``barrier`` (words of ``parse_barrier``), ``window`` (of ``parse_window``), ``reading``,
-    ``starve``, ``checked`` (of how many tokens read makes a text settled, or ``all``; 0 is none)
-    and ``show`` are searched where more than one value is given; so is ``at_once``, how many of
-    those write at a time on whom somebody votes, and without which proposers, of whom at most
-    ``leave_out`` at once, the readers do as well. ``prices`` (by engine) are for the figure
+    ``starve``, ``checked`` (of how many tokens read makes a text settled, or ``all``; 0 is none),
+    ``show`` and ``revision`` are searched where more than one value is given; so is ``at_once``,
+    how many of those write at a time on whom somebody votes, and without which proposers, of whom
+    at most ``leave_out`` at once, the readers do as well. ``prices`` (by engine) are for the figure
     ``cost``, ``goodput`` (what a request may take at most) for the figure of that name and for
     ``capacity``, at which ``capacity_share`` of the requests keep it.
     """
@@ -137,6 +137,7 @@ class PlanSpec(Strict):
     starve: Listed[Literal["wait", "write"]] = ["wait"]
     checked: Listed[Annotated[int, Field(ge=0, le=MOST_TOKENS)] | Literal["all"]] = [0]
     show: Listed[Literal["settled", "at_once"]] = ["settled"]
+    revision: Listed[Literal["rewrite", "keep"]] = ["rewrite"]
     at_once: Listed[Annotated[int, Field(ge=1, le=MOST_SAMPLES)]] = [MOST_SAMPLES]
     leave_out: CountFrom0 = 0
     first: Listed[Tokens] = [4, 8, 12, 16, 24, 32, 48, 64]

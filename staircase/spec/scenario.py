@@ -182,6 +182,16 @@ class Scenario(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_revision(self) -> Self:
+        if "revision" not in self.plan.model_fields_set:
+            return self
+        if not self.pipeline.inputs:
+            raise ValueError("plan.revision: this pipeline has no inputs to be replaced")
+        if self.workload and not self.workload.updates and self.simulated:
+            raise ValueError("plan.revision: nothing is replaced without workload.updates; say it")
+        return self
+
+    @model_validator(mode="after")
     def _check_checked(self) -> Self:
         if self.remote and self.plan.checked != [0]:
             raise ValueError(
@@ -278,6 +288,11 @@ class Scenario(Strict):
                 raise ValueError(f"workload.items: does not say how many {agent.name!r} writes")
             if says_items and not agent.items:
                 raise ValueError(f"workload.items: items of {agent.name!r} start nobody")
+            by_reading = any(spec.read for key, spec in workload.items.items() if key in agent.keys)
+            if by_reading and not agent.waits_for:
+                raise ValueError(
+                    f"workload.items: {agent.name!r} reads nobody in steps; give count, not read"
+                )
         for name in workload.updates:
             if name not in [one.name for one in pipeline.inputs]:
                 raise ValueError(f"workload.updates: {name!r} is no input (pipeline.inputs)")

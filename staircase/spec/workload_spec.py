@@ -56,13 +56,25 @@ Length = Annotated[
 
 
 class ItemsSpec(Strict):
-    """How many items a text has; they share its tokens.
+    """How many items a text has; they share its tokens, without the ``before`` first ones.
 
-    They are as long as each other but for ``sigma``, the standard deviation of the logarithm.
+    They are as long as each other but for ``sigma``, the standard deviation of the logarithm. Or it
+    has one, which is what is written first after so many tokens of its sources were ``read``.
     """
 
-    count: Length
+    count: Length | None = None
+    before: Length | None = None
     sigma: Annotated[float, Field(ge=0, le=MOST_SIGMA)] = 0.0
+    read: Length | None = None
+
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        if (self.count is None) == (self.read is None):
+            raise ValueError("give count, or read, how much is read when the only item begins")
+        for key in ("before", "sigma"):
+            if self.read is not None and key in self.model_fields_set:
+                raise ValueError(f"{key} has no effect beside read, which says where the item is")
+        return self
 
 
 class RequestTraceSpec(Strict):

@@ -86,6 +86,7 @@ PLAYED = {"--staircase": STAIRCASE, "--layout": LAYOUT, "--barrier": BARRIER, "-
 OPTIONS: dict[str, dict[str, list[str]]] = {
     "simulate": PLAYED
     | {"--reading": ["exact", "latest"], "--starve": ["wait", "write"], "--requests": COUNTS}
+    | {"--revision": ["rewrite", "keep"]}
     | {"--replicates": COUNTS, "--slo": SLO, "--save": PATHS, "--trace": PATHS, "--out": PATHS},
     "capacity": PLAYED | {"--slo": SLO, "--share": ["0.5", "1", "0", "nan"], "--requests": COUNTS},
     "plan": {"--trials": COUNTS, "--seed": COUNTS, "--objective": OBJECTIVE, "--limit": LIMIT}

@@ -306,8 +306,53 @@ def _with_votes(rng: random.Random, pipeline: Pipeline) -> Pipeline:
 
 def fork_case(seed: int) -> RandomCase:
     """Items of some agents' texts start branches, which others read; some fork again."""
-    rng = random.Random(f"forks {seed}")
-    case = random_case(seed)
+    return _forked(random.Random(f"forks {seed}"), random_case(seed))
+
+
+def trigger_case(seed: int) -> RandomCase:
+    """The same where items start some branches as soon as they have begun, and some that answer;
+    items of inputs too, of which some are replaced."""
+    rng = random.Random(f"triggers {seed}")
+    case = _forked(rng, rng.choice([random_case, input_case, update_case, update_case])(seed))
+    agents = {one.name: _triggered(rng, one) for one in case.pipeline}
+    answer, requests = agents[case.pipeline.answer], list(case.workload.requests)
+    if rng.random() < 0.3:
+        source = rng.choice([name for name in answer.reads if name not in answer.peers])
+        fork = Fork(source, rng.choice([1, 1, 2]))
+        agents[answer.name] = _triggered(rng, replace(answer, fork=fork))
+        agents[source] = replace(agents[source], items="x")
+        items = {source: sorted(rng.randint(0, 30) for _ in range(rng.randint(0, 4)))}
+        requests = [replace(one, items={**items, **one.items}) for one in requests]
+    pipeline = replace(case.pipeline, agents=tuple(agents.values()))
+    if rng.random() < 0.3:
+        watching = [one.name for one in pipeline.readers if one.items and one.waits_for]
+        requests = [
+            replace(
+                one,
+                items={name: at for name, at in one.items.items() if name not in watching},
+                read_before_item={name: rng.randint(0, 50) for name in watching},
+            )
+            for one in requests
+        ]
+    staircases = {one.name: _staircase(rng) for one in pipeline.readers}
+    schedule = replace(case.schedule, staircases=staircases)
+    workload = replace(case.workload, requests=requests)
+    setups = dict(map(_freed, case.setups.items()))
+    return RandomCase(pipeline, schedule, setups, workload).with_few_blocks(rng)
+
+
+def _triggered(rng: random.Random, agent: Agent) -> Agent:
+    if agent.fork is None:
+        return agent
+    fork = replace(
+        agent.fork,
+        starts_when=rng.choice(["begun", "begun", "complete"]),
+        otherwise=rng.choice(["never", "never", "at_end"]),
+    )
+    return replace(agent, fork=fork)
+
+
+def _forked(rng: random.Random, case: RandomCase) -> RandomCase:
     while not case.pipeline.readers:
         case = random_case(rng.randrange(10**6))
     pipeline, engines = case.pipeline, case.pipeline.engines

@@ -19,6 +19,7 @@ from planner.cli.terminal import (
     LayoutName,
     OutFolder,
     Requests,
+    Revision,
     ScenarioPath,
     Show,
     Trace,
@@ -84,6 +85,7 @@ def run(
     at_once: AtOnce = None,
     checked: Checked = "0",
     show: Show = "settled",
+    revision: Revision = "rewrite",
     requests: Requests = None,
     concurrency: Concurrency = 1,
     rate: Rate = None,
@@ -101,7 +103,7 @@ def run(
     from planner.api.running import Pace, planned_schedule, play, questions_of
     from staircase.files import check_writable
     from staircase.trace import write_trace
-    from staircase.workload import Question, check_updatable
+    from staircase.workload import Question
 
     _check_given(ctx, question, staircase, requests or 1)
     work = open_workspace(scenario, out)
@@ -109,8 +111,6 @@ def run(
     schedule = schedule_given(ctx, pipeline) if staircase else planned_schedule(work)
     asked = questions_of(work, requests or 1) if question is None else [Question(question)]
     live = _live_input(ctx, pipeline, asked) if stdin or stdin_lines else None
-    if stdin_lines:
-        check_updatable(pipeline)
     if trace:
         check_writable(trace)
     is_shown = len(asked) == 1 and not as_json
@@ -139,7 +139,9 @@ def _show_answer(
     if live:
         coming = LiveUpdates if takes_lines else LiveInput
         opened = opened.with_live_input(live, coming(sys.stdin.fileno()))
-    return play_shown(opened, job, screen) if is_shown else opened.runtime.run([job])[0]
+    if not is_shown:
+        return opened.runtime.run([job])[0]
+    return play_shown(opened, job, screen, may_fall=takes_lines)
 
 
 def _live_input(ctx: typer.Context, pipeline: Pipeline, asked: list[Question]) -> str:
