@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.fuzz import fuzz
 
-CASES = 2000
+CASES = 1000
 
 
 @pytest.mark.slow

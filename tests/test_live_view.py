@@ -140,7 +140,11 @@ def test_lines_come_by_standard_input(tmp_path: Path) -> None:
     ) as process:
         os.close(terminal)
         assert process.stdin is not None
-        process.stdin.write(b"what is\nwhat was the\nwhat was the time\n")
+        process.stdin.write(b"what is\n")
+        process.stdin.flush()
+        while b"what is" not in shown:
+            shown += os.read(control, 4096)
+        process.stdin.write(b"what was the\nwhat was the time\n")
         process.stdin.close()
         try:
             while piece := os.read(control, 4096):

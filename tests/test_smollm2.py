@@ -69,7 +69,7 @@ def shortened(folder: Path) -> Path:
         agent["max_tokens"] = 24
     content["requests"] = {"dataset": str(QUESTIONS), "count": 2}
     content["profile"] = {"budget_s": 20, "requests": 2, "max_prompt_tokens": 256}
-    content["plan"] |= {"trials": 20, "validated_front": 0}
+    content["plan"] |= {"layouts": ["append_rounds"], "trials": 20, "validated_front": 0}
     path = folder / "short.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

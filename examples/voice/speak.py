@@ -123,6 +123,17 @@ def forecasts(plan: Path | None, point: str) -> dict[str, float]:
     return {name: found[metric].mean for name, metric in named.items() if metric in found}
 
 
+def answers(given: argparse.Namespace) -> Iterator[dict[str, float]]:
+    """Asks each question, prints what is answered, and gives its figures."""
+    with httpx.Client(base_url=given.url, timeout=120) as client:
+        for line in given.questions.read_text().splitlines():
+            question = json.loads(line)
+            answer, seconds = asked(client, given.model, question, not given.hold, given.rate)
+            print(f"{question['inputs'][INPUT][-1]['text']}\n  {answer.text.strip()}")
+            print("  " + ", ".join(f"{name} {value:+.2f} s" for name, value in seconds.items()))
+            yield seconds | {"taken_back": answer.taken_back}
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     options.add_argument("questions", type=Path)
@@ -132,14 +143,10 @@ def main() -> None:
     options.add_argument("--hold", action="store_true", help="take no text that may be taken back")
     options.add_argument("--rate", type=float, default=READING_RATE, help="of the listener")
     given = options.parse_args()
-    rows = []
-    with httpx.Client(base_url=given.url, timeout=120) as client:
-        for line in given.questions.read_text().splitlines():
-            question = json.loads(line)
-            answer, seconds = asked(client, given.model, question, not given.hold, given.rate)
-            print(f"{question['inputs'][INPUT][-1]['text']}\n  {answer.text.strip()}")
-            print("  " + ", ".join(f"{name} {value:+.2f} s" for name, value in seconds.items()))
-            rows.append(seconds | {"taken_back": answer.taken_back})
+    try:
+        rows = [*answers(given)]
+    except httpx.TransportError as error:
+        options.error(f"{given.url}: {error}; start 'staircase serve', and wait for its line")
     said = forecasts(given.plan, "normal" if given.model.endswith("@normal") else "chosen")
     print("\nafter the last word, mean of", len(rows))
     for name in ("first_token", "smooth_start", "last_token"):
