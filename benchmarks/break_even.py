@@ -180,13 +180,15 @@ def write_plot(path: Path, guesses: Sequence[Row], checks: Sequence[Row]) -> Non
     from planner.charts.style import Style
 
     style = Style(is_page=False)
+    # 0: names are never cut.
+    legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=0)
     panels = [
         alt.Chart(alt.InlineData(values=_values(rows)), title=title)
         .mark_line(point=True)
         .encode(
             x=alt.X("tokens:Q", title="tokens", scale=alt.Scale(type="log", base=2)),
             y=alt.Y("acceptance:Q", title="least acceptance", scale=alt.Scale(domain=[0, 1])),
-            color=alt.Color("place:N", legend=alt.Legend(title=None, orient="bottom", columns=1)),
+            color=alt.Color("place:N", legend=legend),
         )
         .properties(width=320, height=240)
         for rows, title in ((guesses, "a guess pays"), (checks, "a check pays"))
