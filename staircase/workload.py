@@ -109,13 +109,11 @@ class RequestShape:
 
     @cached_property
     def lengths_key(self) -> Hashable:
-        """The same for requests whose prompts and texts are as long and share the same parts."""
-        return (
-            frozenset(self.fixed_tokens.items()),
-            frozenset(self.output_tokens.items()),
-            self.ends_with,
-            frozenset(self.parts.items()),
-        )
+        """The same for requests whose prompts and texts, named in the same order, are as long and
+        share the same parts. Tuples, as each of many requests keeps its own."""
+        lengths = (self.fixed_tokens, self.output_tokens, self.parts)
+        packed = (part for one in lengths for part in (tuple(one), tuple(one.values())))
+        return (*packed, self.ends_with)
 
     def left_tokens(self, call: Call) -> int:
         """That the agent writes from ``call`` on until it ends."""

@@ -79,14 +79,15 @@ def make_calls(calls: int, hashes: int, blocks: int, times: int) -> Calls:
 
 
 def grown(calls: Calls, rows: int, hashes: int, blocks: int, times: int) -> Calls:
-    """The same columns with room for at least so much; doubled where it is too little."""
-    needed = {"hashes": hashes, "table": blocks, "times_ps": times}
-    if all(len(getattr(calls, name)) >= needed.get(name, rows) for name in Calls._fields):
+    """The same columns with room for at least so much: those with too little are made anew, twice
+    as long as is needed."""
+    needed = dict.fromkeys(COLUMNS, rows) | {"hashes": hashes, "table": blocks, "times_ps": times}
+    short = {name for name, size in needed.items() if len(getattr(calls, name)) < size}
+    if not short:
         return calls
-    sizes = (len(calls.prompt), len(calls.hashes), len(calls.table), len(calls.times_ps))
-    wanted = (rows, hashes, blocks, times)
-    larger = make_calls(*(2 * max(pair) for pair in zip(sizes, wanted, strict=True)))
-    for name in Calls._fields:
+    wanted = {name: 2 * size if name in short else 0 for name, size in needed.items()}
+    larger = make_calls(2 * rows, wanted["hashes"], wanted["table"], wanted["times_ps"])
+    for name in short:
         old = getattr(calls, name)
         getattr(larger, name)[: len(old)] = old
-    return larger
+    return calls._replace(**{name: getattr(larger, name) for name in short})
