@@ -109,10 +109,12 @@ class RequestShape:
 
     @cached_property
     def lengths_key(self) -> Hashable:
-        """The same for requests whose prompts and texts, named in the same order, are as long and
-        share the same parts. Tuples, as each of many requests keeps its own."""
-        lengths = (self.fixed_tokens, self.output_tokens, self.parts)
-        packed = (part for one in lengths for part in (tuple(one), tuple(one.values())))
+        """The same for requests whose prompts and texts are as long and share the same parts.
+        Names apart from values, as each of many requests keeps its own."""
+        packed = []
+        for one in (self.fixed_tokens, self.output_tokens, self.parts):
+            names = tuple(sorted(one))
+            packed += [names, tuple(one[name] for name in names)]
         return (*packed, self.ends_with)
 
     def left_tokens(self, call: Call) -> int:
