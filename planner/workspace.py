@@ -29,7 +29,7 @@ from simulator.profile_forecaster import (
 )
 from simulator.robust import RobustForecaster
 from simulator.workloads import workload_of
-from staircase.errors import ModelError, PlanError, ProfileError
+from staircase.errors import ModelError, ProfileError
 from staircase.files import named_path
 from staircase.spec.scenario import Scenario, load_scenario
 from staircase.spec.simulated_spec import SimulatedSpec
@@ -260,9 +260,12 @@ class Workspace:
     @property
     def why_not_scored(self) -> str | None:
         """Why no profile could forecast the quality of what the search tries, in words."""
-        if not self.scenario.plan.has_windows:
-            return None
-        return "what a window drops (plan.window) is not in any profile of quality"
+        plan = self.scenario.plan
+        if plan.has_windows:
+            return "what a window drops (plan.window) is not in any profile of quality"
+        if "keep" in plan.revision:
+            return "what is kept on replaced words (plan.revision) is in no profile of quality"
+        return None
 
     def _latency_in(self, path: Path) -> LatencyProfile:
         found = load_latency(path)
@@ -297,11 +300,6 @@ class Workspace:
         spec = self.scenario
         count = requests or spec.plan.requests
         known = self.played()
-        if isinstance(known, QualityProfile) and "keep" in spec.plan.revision:
-            raise PlanError(
-                "plan.revision: keep: a quality profile does not know what is worth what was "
-                f"written on words that were replaced; leave it out, or {self.quality_path}"
-            )
         return ProfileForecaster(
             pipeline=spec.pipeline.build(),
             latency=latency,

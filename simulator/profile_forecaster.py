@@ -59,21 +59,27 @@ class ProfileForecaster:
 
     def __call__(self, schedule: Schedule) -> Forecast:
         """Raises ScheduleError if its quality is not known where all others' is."""
-        if schedule.window and self.quality:
-            raise ScheduleError(
-                "window: the quality profile does not know what it costs to drop what was read; "
-                "name the window in plan.window, and what is unread stands in for quality"
-            )
-        if self.quality and self.pipeline.inputs and schedule.revision == "keep":
-            raise ScheduleError(
-                "revision 'keep': a quality profile does not know what is worth what was written "
-                "on words that were replaced; leave it out, or plan without quality"
-            )
+        if self.quality and (why := self._why_unscored(schedule)):
+            raise ScheduleError(f"{why}, and what is unread stands in for quality")
         run = self.play(schedule, self.workload)
         lines, forecast = run.timelines, self._quality
         quality = forecast(lines, schedule.layout) if forecast else None
         found = forecast_of([run], tuple(self._extrapolated(lines)), quality, self.wanted)
         return found.of_other_requests().widened(self._stated_error, self.reading_rate)
+
+    def _why_unscored(self, schedule: Schedule) -> str | None:
+        """What no profile of quality knows of it, and where to name it."""
+        if schedule.window:
+            return (
+                "window: the quality profile does not know what it costs to drop what was read; "
+                "name the window in plan.window"
+            )
+        if self.pipeline.inputs and schedule.revision == "keep":
+            return (
+                "revision 'keep': a quality profile does not know what is worth what was written "
+                "on words that were replaced; name it in plan.revision"
+            )
+        return None
 
     def sketch(self) -> Sketch | None:
         """For many schedules at once, roughly; None where there is no closed form."""

@@ -298,7 +298,7 @@ class Conductor:
         return is_asked and may_write and self._is_needed(state)
 
     def _go_back(self, state: AgentState) -> Iterator[Command]:
-        state.go_back(self._drawing(state.agent))
+        state.go_back()
         is_kept = self._schedule.revision == "keep" and bool(state.rounds)
         state.has_stopped = state.has_stopped and is_kept
         name = state.agent.name

@@ -161,6 +161,10 @@ class Drawing:
     _has_chunk: bool = False
     _pieces: list[Segment] = field(default_factory=list)
 
+    def begin_anew(self) -> None:
+        """The rounds of the next prompt need not begin with those before."""
+        self._rounds, self._last, self._has_chunk, self._pieces = 0, None, False, []
+
     def prompt(self, rounds: Sequence[Round], written: int) -> Prompt:
         """After ``rounds``, which begin with those of the prompt before."""
         if self.layout in ("rebuild", "rebuild_query_first"):

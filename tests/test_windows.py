@@ -238,6 +238,17 @@ def test_a_pipeline_without_inputs_has_none() -> None:
         scenario({})
 
 
+def test_nor_of_what_is_kept_on_replaced_words(tmp_path: Path) -> None:
+    spec = scenario({"seen": {"tokens_per_s": 3}})
+    keeping = spec.plan.model_copy(update={"window": ["none"], "revision": ["rewrite", "keep"]})
+    work = Workspace(spec.model_copy(update={"plan": keeping}), Path(), tmp_path)
+    assert work.why_not_scored
+    assert "kept on replaced words (plan.revision)" in work.why_not_scored
+    rewriting = keeping.model_copy(update={"revision": ["rewrite"]})
+    work = Workspace(spec.model_copy(update={"plan": rewriting}), Path(), tmp_path)
+    assert work.why_not_scored is None
+
+
 def test_profiles_of_quality_do_not_know_of_them(tmp_path: Path) -> None:
     work = Workspace(scenario({"seen": {"tokens_per_s": 3}}), Path(), tmp_path)
     assert (

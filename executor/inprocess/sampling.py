@@ -102,7 +102,8 @@ def draw(scores: Tensor, seeds: Tensor) -> Tensor:
 def exponentials(seeds: Tensor, count: int) -> Tensor:
     """For each of ``seeds`` [B] so many numbers [B, count], exponential with mean 1, above 0.
 
-    SplitMix64 (Steele, Lea, Flood 2014) of seed and place; on every device the same.
+    SplitMix64 (Steele, Lea, Flood 2014) of seed and place; on every device the same but for the
+    last digits of logarithms.
     """
     places = torch.arange(1, count + 1, device=seeds.device)
     mixed = _mix(seeds[:, None] + places * _GAMMA)

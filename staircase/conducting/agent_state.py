@@ -94,13 +94,11 @@ class AgentState:
         """``step``, unless it is to go back further anyway."""
         self.goes_back_to = min(step, self.step if self.goes_back_to is None else self.goes_back_to)
 
-    def go_back(self, drawing: Drawing) -> None:
+    def go_back(self) -> None:
         """It waits for the step that it was sent back to, and draws its prompts anew."""
         assert self.goes_back_to is not None
         self.phase, self.step, self.goes_back_to = "waiting", self.goes_back_to, None
-        # What a branch sees of its item is known since it began.
-        drawing.skipped = self.drawing.skipped
-        self.drawing = drawing
+        self.drawing.begin_anew()
         self.watched.clear()
         for known in (self.graced, self.rang):
             known.difference_update({step for step in known if step >= self.step})
