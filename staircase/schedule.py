@@ -27,7 +27,7 @@ from staircase.pipeline import Agent, Pipeline
 Layout = Literal["rebuild", "rebuild_query_first", "append_rounds", "interleave"]
 LAYOUTS: tuple[Layout, ...] = ("rebuild", "rebuild_query_first", "append_rounds", "interleave")
 # In which a prompt does not depend on when it was read what it shows.
-CHECKED_LAYOUTS: tuple[Layout, ...] = ("rebuild", "rebuild_query_first")
+REBUILT_LAYOUTS: tuple[Layout, ...] = ("rebuild", "rebuild_query_first")
 # Without the one whose quality no profile forecasts well enough (docs/quality.md).
 SEARCHED_LAYOUTS: tuple[Layout, ...] = ("rebuild", "rebuild_query_first", "append_rounds")
 
@@ -360,18 +360,18 @@ class Schedule:
             return
         if self.checked is not None and not 0 < self.checked <= MOST_TOKENS:
             raise ScheduleError(f"checked is {self.checked}, must be from 0 to {MOST_TOKENS}")
-        if self.layout not in CHECKED_LAYOUTS:
+        if self.layout not in REBUILT_LAYOUTS:
             raise ScheduleError(
                 f"layout {self.layout!r}: where texts are checked it must be "
-                f"{' or '.join(CHECKED_LAYOUTS)}"
+                f"{' or '.join(REBUILT_LAYOUTS)}"
             )
 
     def _check_window(self) -> None:
         if self.window is None:
             return
-        if self.layout not in CHECKED_LAYOUTS:
+        if self.layout not in REBUILT_LAYOUTS:
             raise ScheduleError(
-                f"layout {self.layout!r}: with a window it must be {' or '.join(CHECKED_LAYOUTS)}"
+                f"layout {self.layout!r}: with a window it must be {' or '.join(REBUILT_LAYOUTS)}"
             )
         if self.checks:
             raise ScheduleError("window: is not for texts that are checked; leave one of them out")

@@ -34,7 +34,7 @@ from staircase import (
 )
 from staircase.pipeline import Arrival, Fork
 from staircase.revisions.acceptance import CheckedText
-from staircase.schedule import CHECKED_LAYOUTS, LAYOUTS, Layout
+from staircase.schedule import LAYOUTS, REBUILT_LAYOUTS, Layout
 from staircase.timeline import Span
 from staircase.votes import Vote
 from tests.support.backends import (
@@ -149,7 +149,7 @@ CASES = {
         f"through a window, {layout}": _any(
             TYPED, constant(3, 4, 5), layout=layout, window=Window(6, 3)
         )
-        for layout in CHECKED_LAYOUTS
+        for layout in REBUILT_LAYOUTS
     },
     "an input beside others, through a window": _any(
         WITH_INPUT, constant(5, 5, 6), layout="rebuild", window=Window(4)

@@ -29,7 +29,7 @@ from profiles.quality.profile import (
 )
 from staircase.pipeline import Agent, Pipeline
 from staircase.prompt import Prompt
-from staircase.schedule import CHECKED_LAYOUTS, LAYOUTS, Layout, constant
+from staircase.schedule import LAYOUTS, REBUILT_LAYOUTS, Layout, constant
 
 Floats = NDArray[np.float64]
 FIGURES = ("loss", "agreement", "nll_gap")
@@ -151,7 +151,7 @@ class _Probe:
         """By layout in which text can be checked."""
         return {
             layout: ReadOn(tokens, self._stays(layout, tokens))
-            for layout in CHECKED_LAYOUTS
+            for layout in REBUILT_LAYOUTS
             if layout in self._layouts
         }
 

@@ -14,7 +14,7 @@ from planner.search.space import at_once_of
 from staircase.errors import ScheduleError
 from staircase.pipeline import Pipeline
 from staircase.schedule import (
-    CHECKED_LAYOUTS,
+    REBUILT_LAYOUTS,
     Schedule,
     Staircase,
     Step,
@@ -43,7 +43,7 @@ def neighbours_of(schedule: Schedule, spec: PlanSpec, pipeline: Pipeline) -> Ite
     """Variations of ``schedule`` by the staircase of the answering agent."""
     answer = pipeline.answer
     for layout in spec.layouts:
-        is_able = layout in CHECKED_LAYOUTS or not (schedule.checks or schedule.window)
+        is_able = layout in REBUILT_LAYOUTS or not (schedule.checks or schedule.window)
         if layout != schedule.layout and is_able:
             yield Variation("layout", layout, replace(schedule, layout=layout))
     yield from _by_option(schedule, spec)
@@ -64,12 +64,12 @@ def _by_option(schedule: Schedule, spec: PlanSpec) -> Iterator[Variation]:
         barrier = parse_barrier(word)
         if barrier != schedule.barrier:
             yield Variation("barrier", word, replace(schedule, barrier=barrier))
-    for word in spec.window if schedule.layout in CHECKED_LAYOUTS else ():
+    for word in spec.window if schedule.layout in REBUILT_LAYOUTS else ():
         window = parse_window(word)
         if window != schedule.window:
             yield Variation("window", word, replace(schedule, window=window))
     for level in map(parse_checked, map(str, spec.checked)):
-        if level != schedule.checked and schedule.layout in CHECKED_LAYOUTS:
+        if level != schedule.checked and schedule.layout in REBUILT_LAYOUTS:
             show = schedule.show if level != 0 else "settled"
             changed = replace(schedule, checked=level, show=show)
             yield Variation("checked", "all" if level is None else str(level), changed)

@@ -19,7 +19,7 @@ import optuna
 from staircase.bounds import MOST_SAMPLES
 from staircase.pipeline import Pipeline
 from staircase.schedule import (
-    CHECKED_LAYOUTS,
+    REBUILT_LAYOUTS,
     Layout,
     Schedule,
     Staircase,
@@ -133,12 +133,12 @@ class Space:
     def _window(self, point: Point) -> Window | None:
         """None, in layouts in which there can be none."""
         word = point.get("window", self.spec.window[0])
-        return parse_window(word) if point["layout"] in CHECKED_LAYOUTS else None
+        return parse_window(word) if point["layout"] in REBUILT_LAYOUTS else None
 
     def _checked(self, point: Point) -> int | None:
         """Nothing, in layouts in which nothing can be."""
         word = point.get("checked", self.spec.checked[0])
-        return parse_checked(str(word)) if point["layout"] in CHECKED_LAYOUTS else 0
+        return parse_checked(str(word)) if point["layout"] in REBUILT_LAYOUTS else 0
 
     def _show(self, point: Point) -> Any:
         """Where nothing is checked, there is nothing to choose."""

@@ -22,7 +22,7 @@ from staircase.bounds import (
 from staircase.errors import ScheduleError
 from staircase.metrics.request_metrics import READING_RATE
 from staircase.schedule import (
-    CHECKED_LAYOUTS,
+    REBUILT_LAYOUTS,
     SEARCHED_LAYOUTS,
     Layout,
     parse_barrier,
@@ -164,9 +164,9 @@ class PlanSpec(Strict):
         is_checked = self.checked != [0]
         if "show" in self.model_fields_set and not is_checked:
             raise ValueError("show has no effect where nothing is checked; give checked")
-        if is_checked and not {*self.layouts} & {*CHECKED_LAYOUTS}:
+        if is_checked and not {*self.layouts} & {*REBUILT_LAYOUTS}:
             raise ValueError(
-                f"checked needs one of the layouts {', '.join(CHECKED_LAYOUTS)}; give it in layouts"
+                f"checked needs one of the layouts {', '.join(REBUILT_LAYOUTS)}; give it in layouts"
             )
         return self
 
@@ -174,9 +174,9 @@ class PlanSpec(Strict):
     def _check_window(self) -> Self:
         if not self.has_windows:
             return self
-        if not {*self.layouts} & {*CHECKED_LAYOUTS}:
+        if not {*self.layouts} & {*REBUILT_LAYOUTS}:
             raise ValueError(
-                f"window needs one of the layouts {', '.join(CHECKED_LAYOUTS)}; give it in layouts"
+                f"window needs one of the layouts {', '.join(REBUILT_LAYOUTS)}; give it in layouts"
             )
         if self.checked != [0]:
             raise ValueError(

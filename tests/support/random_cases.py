@@ -39,7 +39,7 @@ from staircase.errors import WorkloadError
 from staircase.pipeline import Arrival, Fork
 from staircase.revisions.acceptance import EvenAcceptance
 from staircase.revisions.updates import Update
-from staircase.schedule import CHECKED_LAYOUTS, LAYOUTS, proposers_of
+from staircase.schedule import LAYOUTS, REBUILT_LAYOUTS, proposers_of
 from staircase.shared_texts import TextPart
 from staircase.votes import DISCARDED, NO_BALLOT, Ballot, Vote
 from tests.support.prompt_texts import fixed_names
@@ -188,7 +188,7 @@ def checked_case(seed: int) -> RandomCase:
     schedule = replace(
         case.schedule,
         staircases={agent.name: _staircase(rng) for agent in case.pipeline.readers},
-        layout=rng.choice(CHECKED_LAYOUTS),
+        layout=rng.choice(REBUILT_LAYOUTS),
         checked=rng.choice([None, None, 3, 8, 20]),
         show=rng.choice(["settled", "at_once"]),
     )
@@ -209,7 +209,7 @@ def window_case(seed: int) -> RandomCase:
     schedule = replace(
         case.schedule,
         staircases={agent.name: _staircase(rng) for agent in case.pipeline.readers},
-        layout=rng.choice(CHECKED_LAYOUTS),
+        layout=rng.choice(REBUILT_LAYOUTS),
         window=Window(tokens, rng.choice([1, rng.randint(1, tokens), tokens])),
     )
     setups = dict(map(_freed, case.setups.items()))
